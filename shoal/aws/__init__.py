@@ -1,0 +1,6 @@
+"""The ports on AWS: the only package that imports boto3."""
+
+from shoal.aws.clients import region
+from shoal.aws.connect import connect, prepare
+
+__all__ = ["connect", "prepare", "region"]

@@ -1,0 +1,72 @@
+"""ObjectStore on Amazon S3: one bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from shoal.aws.clients import error_code, our_errors
+from shoal.errors import NotFound, Permanent
+from shoal.ports import StoredObject
+
+
+class S3Store:
+    """One bucket by its name."""
+
+    def __init__(self, s3: Any, bucket: str) -> None:
+        self._s3 = s3
+        self.bucket = bucket
+
+    def put(self, key: str, body: bytes, content_type: str) -> None:
+        with our_errors(f"write {key} to {self.bucket}"):
+            self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
+
+    def get(self, key: str) -> bytes:
+        with our_errors(f"read {key} from {self.bucket}"):
+            return bytes(self._s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+        paginator = self._s3.get_paginator("list_objects_v2")
+        pages = iter(paginator.paginate(Bucket=self.bucket, Prefix=prefix, StartAfter=after))
+        while True:
+            with our_errors(f"list {self.bucket}"):
+                page = next(pages, None)
+            if page is None:
+                return
+            for one in page.get("Contents", ()):
+                yield StoredObject(one["Key"], one["Size"], one["LastModified"].timestamp())
+
+    def delete(self, key: str) -> None:
+        with our_errors(f"remove {key} from {self.bucket}"):
+            self._s3.delete_object(Bucket=self.bucket, Key=key)
+
+
+def create_bucket(s3: Any, bucket: str) -> None:
+    """Make a private bucket; no error when it is ours already."""
+    try:
+        with our_errors(f"bucket {bucket}"):
+            s3.head_bucket(Bucket=bucket)
+            return
+    except NotFound:
+        pass
+    region = s3.meta.region_name
+    place = {} if region in (None, "us-east-1") else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    try:
+        with our_errors(f"create bucket {bucket}"):
+            s3.create_bucket(Bucket=bucket, **place)
+            s3.put_public_access_block(
+                Bucket=bucket,
+                PublicAccessBlockConfiguration={
+                    "BlockPublicAcls": True,
+                    "IgnorePublicAcls": True,
+                    "BlockPublicPolicy": True,
+                    "RestrictPublicBuckets": True,
+                },
+            )
+    except Permanent as error:
+        if error_code(error) == "BucketAlreadyExists":
+            raise Permanent(
+                f"bucket name {bucket} is taken by another AWS account: set SHOAL_PREFIX to something of your own"
+            ) from error
+        if error_code(error) != "BucketAlreadyOwnedByYou":
+            raise

@@ -1,0 +1,139 @@
+"""JobQueue on Amazon SQS (a standard queue)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+from shoal.aws.clients import error_code, our_errors
+from shoal.errors import Permanent, Retryable
+from shoal.ports import Depth, Received
+
+BATCH = 10  # SQS' own limit for send, receive, delete and change of visibility
+RETENTION_SECONDS = 14 * 24 * 3600  # the longest that SQS offers: a backlog must never expire silently
+
+_STALE_RECEIPT = {"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"}
+
+
+class SqsQueue:
+    """One queue by its name. The queue is looked up at the first use."""
+
+    def __init__(self, sqs: Any, name: str) -> None:
+        self._sqs = sqs
+        self.name = name
+
+    @cached_property
+    def url(self) -> str:
+        """The queue's URL. Raises NotFound."""
+        with our_errors(f"queue {self.name}"):
+            return str(self._sqs.get_queue_url(QueueName=self.name)["QueueUrl"])
+
+    def send(self, bodies: Sequence[str]) -> None:
+        for part in _tens(bodies):
+            entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(part)]
+            with our_errors(f"send to {self.name}"):
+                answer = self._sqs.send_message_batch(QueueUrl=self.url, Entries=entries)
+            self._raise_if_refused("send to", answer)
+
+    def receive(self, max_messages: int, wait_seconds: float) -> list[Received]:
+        with our_errors(f"receive from {self.name}"):
+            answer = self._sqs.receive_message(
+                QueueUrl=self.url,
+                MaxNumberOfMessages=min(max_messages, BATCH),
+                WaitTimeSeconds=min(math.ceil(wait_seconds), 20),
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+            )
+        return [_received(message) for message in answer.get("Messages", ())]
+
+    def delete(self, receipts: Sequence[str]) -> None:
+        for part in _tens(receipts):
+            entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(part)]
+            with our_errors(f"delete from {self.name}"):
+                answer = self._sqs.delete_message_batch(QueueUrl=self.url, Entries=entries)
+            self._raise_if_refused("delete from", answer, _STALE_RECEIPT)
+
+    def extend(self, receipts: Sequence[str], seconds: int) -> None:
+        for part in _tens(receipts):
+            entries = [
+                {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
+                for number, receipt in enumerate(part)
+            ]
+            with our_errors(f"change visibility in {self.name}"):
+                answer = self._sqs.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
+            self._raise_if_refused("change visibility in", answer, _STALE_RECEIPT)
+
+    def depth(self) -> Depth:
+        names = (
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        )
+        with our_errors(f"counts of {self.name}"):
+            answer = self._sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=list(names))
+        attributes = answer.get("Attributes", {})
+        if any(name not in attributes for name in names):
+            raise Retryable(f"counts of {self.name}: SQS answered without them")
+        return Depth(*(int(attributes[name]) for name in names))
+
+    def _raise_if_refused(
+        self, what: str, answer: dict[str, Any], harmless: set[str] | frozenset[str] = frozenset()
+    ) -> None:
+        refused = [entry for entry in answer.get("Failed", ()) if entry.get("Code") not in harmless]
+        if not refused:
+            return
+        first = refused[0]
+        text = f"{what} {self.name}: {len(refused)} refused: {first.get('Code')}: {first.get('Message', '')}"
+        raise Permanent(text) if first.get("SenderFault") else Retryable(text)
+
+
+def _received(message: dict[str, Any]) -> Received:
+    attributes = message.get("Attributes", {})
+    return Received(
+        message["Body"],
+        message["ReceiptHandle"],
+        int(attributes.get("ApproximateReceiveCount", 1)),
+        int(attributes.get("SentTimestamp", 0)) / 1000,
+    )
+
+
+def _tens(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+
+
+def create_queue(
+    sqs: Any,
+    name: str,
+    visibility_seconds: int,
+    max_bytes: int = 262_144,
+    dead_letters: str = "",
+    max_deliveries: int = 0,
+) -> None:
+    """Make the queue, or bring an existing one to these settings. `dead_letters` names an existing queue."""
+    attributes = {
+        "VisibilityTimeout": str(visibility_seconds),
+        "MaximumMessageSize": str(max_bytes),
+        "MessageRetentionPeriod": str(RETENTION_SECONDS),
+    }
+    if dead_letters:
+        attributes["RedrivePolicy"] = json.dumps(
+            {"deadLetterTargetArn": _arn(sqs, dead_letters), "maxReceiveCount": max_deliveries}
+        )
+    with our_errors(f"set up queue {name}"):
+        try:
+            with our_errors(f"create queue {name}"):
+                sqs.create_queue(QueueName=name, Attributes=attributes)
+        except Permanent as error:
+            if error_code(error) not in {"QueueAlreadyExists", "QueueNameExists"}:
+                raise
+            url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+            sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
+
+
+def _arn(sqs: Any, name: str) -> str:
+    with our_errors(f"queue {name}"):
+        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    return str(answer["Attributes"]["QueueArn"])

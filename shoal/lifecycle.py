@@ -1,0 +1,47 @@
+"""How a long-running process is told to stop: the first signal drains, the second ends at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class StopSignal:
+    """An event that SIGTERM, SIGINT, SIGHUP or code may set. `with StopSignal() as stop:` in the main thread."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._old: dict[int, object] = {}
+        self.reason = ""
+
+    def __enter__(self) -> StopSignal:
+        for number in SIGNALS:
+            self._old[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._event.is_set():
+            os._exit(128 + number)
+        self.stop(signal.Signals(number).name)
+
+    def stop(self, reason: str) -> None:
+        """Ask for the stop from code."""
+        self.reason = self.reason or reason
+        self._event.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until a stop is asked for or `seconds` have passed; returns `stopping`."""
+        return self._event.wait(seconds)

@@ -1,0 +1,210 @@
+"""The ports in memory, with a clock that tests and the simulator turn by hand. Safe for many threads."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from shoal.errors import CapacityUnavailable, NotFound, Permanent
+from shoal.messages import MAX_REQUEST_BYTES
+from shoal.ports import Cloud, Depth, Instance, Received, StoredObject
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class ManualClock:
+    """A clock that stands still until `wait` moves it."""
+
+    def __init__(self, start: float = 1_700_000_000.0) -> None:
+        self._now = start
+
+    def now(self) -> float:
+        return self._now
+
+    def wait(self, seconds: float) -> None:
+        self._now += seconds
+
+
+@dataclass
+class _Message:
+    body: str
+    sent_at: float
+    visible_at: float
+    deliveries: int = 0
+    receipt: str = ""
+
+
+class MemoryQueue:
+    """A JobQueue with visibility timeout, size limit and dead-letter queue, like SQS.
+
+    A waiting `receive` returns at once when the clock is one that stands still.
+    """
+
+    def __init__(
+        self,
+        clock: SystemClock | ManualClock,
+        visibility_seconds: float = 30.0,
+        max_bytes: int = 262_144,
+        max_deliveries: int | None = None,
+        dead_letters: MemoryQueue | None = None,
+    ) -> None:
+        self._clock = clock
+        self._visibility_seconds = visibility_seconds
+        self._max_bytes = max_bytes
+        self._max_deliveries = max_deliveries
+        self._dead_letters = dead_letters
+        self._messages: list[_Message] = []
+        self._receipts = itertools.count(1)
+        self._changed = threading.Condition()
+
+    def send(self, bodies: Sequence[str]) -> None:
+        for body in bodies:
+            if len(body.encode()) > self._max_bytes:
+                raise Permanent(f"message of {len(body.encode())} bytes is longer than the queue's {self._max_bytes}")
+        now = self._clock.now()
+        with self._changed:
+            self._messages += [_Message(body, now, now) for body in bodies]
+            self._changed.notify_all()
+
+    def receive(self, max_messages: int, wait_seconds: float) -> list[Received]:
+        deadline = self._clock.now() + wait_seconds
+        with self._changed:
+            while not (taken := self._take(min(max_messages, 10))):
+                left = deadline - self._clock.now()
+                if left <= 0 or isinstance(self._clock, ManualClock):
+                    return []
+                self._changed.wait(min(left, 0.05))
+        return taken
+
+    def _take(self, count: int) -> list[Received]:
+        now = self._clock.now()
+        self._bury_worn_out(now)
+        taken = [message for message in self._messages if message.visible_at <= now][:count]
+        for message in taken:
+            message.visible_at = now + self._visibility_seconds
+            message.deliveries += 1
+            message.receipt = f"r{next(self._receipts)}"
+        return [Received(one.body, one.receipt, one.deliveries, one.sent_at) for one in taken]
+
+    def _bury_worn_out(self, now: float) -> None:
+        if self._dead_letters is None or self._max_deliveries is None:
+            return
+        limit = self._max_deliveries
+        dead = [one for one in self._messages if one.visible_at <= now and one.deliveries >= limit]
+        self._messages = [one for one in self._messages if one not in dead]
+        self._dead_letters.send([one.body for one in dead])
+
+    def delete(self, receipts: Sequence[str]) -> None:
+        with self._changed:
+            self._messages = [one for one in self._messages if not one.receipt or one.receipt not in receipts]
+
+    def extend(self, receipts: Sequence[str], seconds: int) -> None:
+        with self._changed:
+            for message in self._messages:
+                if message.receipt and message.receipt in receipts:
+                    message.visible_at = self._clock.now() + seconds
+            self._changed.notify_all()
+
+    def depth(self) -> Depth:
+        now = self._clock.now()
+        with self._changed:
+            visible = sum(one.visible_at <= now for one in self._messages)
+            return Depth(visible, len(self._messages) - visible, 0)
+
+
+class MemoryStore:
+    """An ObjectStore."""
+
+    def __init__(self, clock: SystemClock | ManualClock) -> None:
+        self._clock = clock
+        self._objects: dict[str, tuple[bytes, float]] = {}
+        self._lock = threading.Lock()
+
+    def put(self, key: str, body: bytes, content_type: str) -> None:  # noqa: ARG002 - the port's signature
+        with self._lock:
+            self._objects[key] = (bytes(body), self._clock.now())
+
+    def get(self, key: str) -> bytes:
+        with self._lock:
+            if key not in self._objects:
+                raise NotFound(f"there is no object {key!r}")
+            return self._objects[key][0]
+
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+        with self._lock:
+            found = sorted((k, len(body), at) for k, (body, at) in self._objects.items() if k.startswith(prefix))
+        return (StoredObject(*one) for one in found if one[0] > after)
+
+    def delete(self, key: str) -> None:
+        with self._lock:
+            self._objects.pop(key, None)
+
+
+class MemoryPool:
+    """An InstancePool that records what was asked of it and can be told to have no more capacity.
+
+    capacity: how many instances this cloud has to give. on_change is called after every change.
+    """
+
+    def __init__(self, clock: SystemClock | ManualClock, boot_seconds: float = 0.0, capacity: int = 10_000) -> None:
+        self._clock = clock
+        self._boot_seconds = boot_seconds
+        self._instances: dict[str, Instance] = {}
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+        self.capacity = capacity
+        self.on_change: Callable[[], None] = lambda: None
+
+    def describe(self) -> list[Instance]:
+        with self._lock:
+            return [self._aged(one) for one in self._instances.values()]
+
+    def _aged(self, one: Instance) -> Instance:
+        booted = self._clock.now() - one.launched_at >= self._boot_seconds
+        return replace(one, state="running") if booted and one.state == "pending" else one
+
+    def launch(self, names: Sequence[str], token: str) -> list[Instance]:
+        with self._lock:
+            again = [one for one in self._instances.values() if one.launch == token]
+            if again:
+                return again
+            room = max(0, self.capacity - len(self._instances))
+            if names and not room:
+                raise CapacityUnavailable(f"this cloud has no more than {self.capacity} instances to give")
+            now = self._clock.now()
+            new = [Instance(f"i-{next(self._ids):08x}", name, "pending", now, launch=token) for name in names[:room]]
+            self._instances.update((one.id, one) for one in new)
+        self.on_change()
+        return new
+
+    def drain(self, ids: Sequence[str]) -> None:
+        with self._lock:
+            for one in ids:
+                if one in self._instances:
+                    self._instances[one] = replace(self._instances[one], drain_since=self._clock.now())
+        self.on_change()
+
+    def terminate(self, ids: Sequence[str]) -> None:
+        with self._lock:
+            for one in ids:
+                self._instances.pop(one, None)
+        self.on_change()
+
+
+def memory_cloud(clock: SystemClock | ManualClock, visibility_seconds: float = 30.0, max_deliveries: int = 5) -> Cloud:
+    """A whole cloud in memory, set up like the real one."""
+    dead_letters = MemoryQueue(clock, visibility_seconds)
+    requests = MemoryQueue(clock, visibility_seconds, MAX_REQUEST_BYTES, max_deliveries, dead_letters)
+    responses = MemoryQueue(clock, visibility_seconds)
+    return Cloud(MemoryStore(clock), MemoryStore(clock), requests, responses, dead_letters, MemoryPool(clock))

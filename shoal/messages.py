@@ -1,0 +1,201 @@
+"""What travels between the tiers: Job (a request message) and Result (a response message and a stored object).
+
+Both are frozen, versioned, and JSON on the wire. A job is named by its object key, so handling it twice writes the
+same object twice: a second delivery is harmless.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from shoal.errors import MalformedMessage
+
+VERSION = 1
+MAX_REQUEST_BYTES = 1024  # the request queue's own MaximumMessageSize
+MAX_NAME_BYTES = 255  # longest file name on the common file systems; keeps a request message under its limit
+
+_BATCH_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number, no look-alikes
+_BATCH_TIME_DIGITS = 9  # milliseconds since 1970 in base 32 until the year 3084
+_BATCH_RANDOM_DIGITS = 11  # 55 random bits: a batch link cannot be guessed
+BATCH_DIGITS = _BATCH_TIME_DIGITS + _BATCH_RANDOM_DIGITS
+
+Status = Literal["done", "failed"]
+
+
+def _base32(value: int, digits: int) -> str:
+    return "".join(_BATCH_ALPHABET[(value >> (5 * place)) & 31] for place in reversed(range(digits)))
+
+
+def new_batch(now: float) -> str:
+    """A fresh batch id for `now` (seconds since 1970). Ids sort by time, so a bucket listing does too."""
+    return batch_floor(now) + _base32(secrets.randbits(5 * _BATCH_RANDOM_DIGITS), _BATCH_RANDOM_DIGITS)
+
+
+def batch_floor(now: float) -> str:
+    """The prefix below which every batch id made before `now` (seconds since 1970) sorts."""
+    return _base32(max(0, int(now * 1000)), _BATCH_TIME_DIGITS)
+
+
+def is_batch(text: str) -> bool:
+    """Whether `text` has the form of a batch id."""
+    return len(text) == BATCH_DIGITS and all(letter in _BATCH_ALPHABET for letter in text)
+
+
+def safe_name(name: str) -> str:
+    """The file name that a client sent, made fit for an object key, a message and a page.
+
+    Folders are dropped (`../../etc/passwd` -> `passwd`), characters that SQS or XML refuse become `_`, and a name of
+    more than 255 bytes of UTF-8 is shortened in the middle so that its extension stays.
+    """
+    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    base = "".join(letter if _is_plain(letter) else "_" for letter in base).strip()
+    if base in {"", ".", ".."}:
+        return "unnamed"
+    return _shorten(base)
+
+
+def _is_plain(letter: str) -> bool:
+    code = ord(letter)
+    return code >= 0x20 and not 0x7F <= code <= 0x9F and not 0xD800 <= code <= 0xDFFF and code & 0xFFFE != 0xFFFE
+
+
+def _shorten(name: str) -> str:
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    tail = f"…{dot}{extension}" if dot and len(extension.encode()) <= 16 else "…"
+    head = (stem if dot else name).encode()[: MAX_NAME_BYTES - len(tail.encode())]
+    return head.decode(errors="ignore") + tail
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One image to label.
+
+    batch:    id of the submission it belongs to.
+    index:    its place in the batch, from 0.
+    name:     the client's file name after `safe_name`.
+    reply_to: name of the queue that the response message goes to.
+    model:    name of the model that shall label it; empty for the worker's default.
+    """
+
+    batch: str
+    index: int
+    name: str
+    reply_to: str
+    model: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key of its object in the input bucket, and of its result in the output bucket."""
+        return f"{self.batch}/{self.index:05d}/{self.name}"
+
+    def to_json(self) -> str:
+        """The body of the request message, at most 1,024 bytes of UTF-8."""
+        body = {"v": VERSION, "key": self.key, "reply_to": self.reply_to}
+        if self.model:
+            body["model"] = self.model
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, body: str) -> Job:
+        """Read a request message. Raises MalformedMessage."""
+        fields = _fields(body)
+        return cls.from_key(_text(fields, "key"), _text(fields, "reply_to"), str(fields.get("model", "")))
+
+    @classmethod
+    def from_key(cls, key: str, reply_to: str, model: str = "") -> Job:
+        """The job that an object key belongs to. Raises MalformedMessage when the key is not one of ours."""
+        batch, _, rest = key.partition("/")
+        index, _, name = rest.partition("/")
+        if not is_batch(batch) or not index.isascii() or not index.isdigit() or not name:
+            raise MalformedMessage(f"{key!r} is not the key of a job: expected <batch>/<index>/<file name>")
+        job = cls(batch, int(index), name, reply_to, model)
+        if job.key != key:
+            raise MalformedMessage(f"{key!r} is not the key of a job: {job.key!r} was expected")
+        return job
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One answer of a classifier: its name in Keras' spelling, its WordNet id, its probability in [0, 1]."""
+
+    name: str
+    wordnet_id: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a job.
+
+    key:     the job's object key.
+    status:  "done" (labels, best first) or "failed" (error says why, in words for the person who sent the image).
+    model, engine: what labelled it.
+    worker:  name of the instance that did.
+    seconds: stage -> seconds spent there (queue, fetch, decode, infer ...).
+    """
+
+    key: str
+    status: Status
+    labels: tuple[Label, ...] = ()
+    error: str = ""
+    model: str = ""
+    engine: str = ""
+    worker: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def failed(cls, key: str, error: str, worker: str = "") -> Result:
+        """The result of a job that cannot be done."""
+        return cls(key, "failed", error=error, worker=worker)
+
+    @property
+    def label(self) -> str:
+        """The best label's name; empty when the job failed."""
+        return self.labels[0].name if self.labels else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON types, for a page or an API."""
+        return {"v": VERSION, **asdict(self), "labels": [asdict(label) for label in self.labels]}
+
+    def to_json(self) -> str:
+        """The stored object and the body of the response message."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, body: str | bytes) -> Result:
+        """Read a stored result or a response message. Raises MalformedMessage."""
+        fields = _fields(body)
+        status = fields.get("status")
+        if status not in ("done", "failed"):
+            raise MalformedMessage(f"result has status {status!r}; expected done or failed")
+        try:
+            labels = tuple(Label(**label) for label in fields.get("labels", ()))
+            seconds = {str(stage): float(spent) for stage, spent in fields.get("seconds", {}).items()}
+        except (TypeError, ValueError, AttributeError) as error:
+            raise MalformedMessage(f"result has malformed labels or seconds: {error}") from error
+        texts = {name: str(fields.get(name, "")) for name in ("error", "model", "engine", "worker")}
+        return cls(_text(fields, "key"), status, labels, seconds=seconds, **texts)
+
+
+def _fields(body: str | bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(body)
+    except ValueError as error:
+        raise MalformedMessage(f"message is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise MalformedMessage("message is not a JSON object")
+    if fields.get("v") != VERSION:
+        raise MalformedMessage(f"message has version {fields.get('v')!r}; this program knows version {VERSION}")
+    return fields
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value:
+        raise MalformedMessage(f"message has no {name}")
+    return value

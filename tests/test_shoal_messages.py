@@ -1,0 +1,122 @@
+"""Jobs and results on the wire."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.errors import MalformedMessage
+from shoal.messages import (
+    MAX_NAME_BYTES,
+    MAX_REQUEST_BYTES,
+    Job,
+    Label,
+    Result,
+    batch_floor,
+    is_batch,
+    new_batch,
+    safe_name,
+)
+
+any_text = st.text(max_size=400)
+batches = st.floats(0, 4e9).map(new_batch)
+jobs = st.builds(
+    Job, batches, st.integers(0, 99_999), any_text.map(safe_name), st.just("a" * 63 + "-resp-queue"), st.just("m" * 40)
+)
+labels = st.builds(Label, any_text, any_text, st.floats(0, 1))
+
+
+@given(jobs)
+def test_a_job_survives_the_wire_and_fits_the_request_queue(job: Job) -> None:
+    body = job.to_json()
+    assert len(body.encode()) <= MAX_REQUEST_BYTES
+    assert Job.from_json(body) == job
+    assert Job.from_key(job.key, job.reply_to, job.model) == job
+
+
+@given(st.builds(Result, st.just("k"), st.sampled_from(["done", "failed"]), st.lists(labels).map(tuple), any_text))
+def test_a_result_survives_the_wire(result: Result) -> None:
+    assert Result.from_json(result.to_json()) == result
+
+
+@given(any_text)
+def test_any_file_name_becomes_a_safe_one(name: str) -> None:
+    safe = safe_name(name)
+    assert 0 < len(safe.encode()) <= MAX_NAME_BYTES
+    assert "/" not in safe
+    assert "\\" not in safe
+    assert safe not in {".", ".."}
+    assert all(ord(letter) >= 0x20 for letter in safe)
+    assert safe_name(safe) == safe
+
+
+@pytest.mark.parametrize(
+    ("given_name", "expected"),
+    [
+        ("test_0.JPG", "test_0.JPG"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\photos\\cat.jpg", "cat.jpg"),
+        ("", "unnamed"),
+        ("..", "unnamed"),
+        ("a\x00b\n.png", "a_b_.png"),
+        ("<script>\"'&.jpg", "<script>\"'&.jpg"),
+        ("🐟.jpg", "🐟.jpg"),
+    ],
+)
+def test_safe_names(given_name: str, expected: str) -> None:
+    assert safe_name(given_name) == expected
+
+
+def test_a_long_name_keeps_its_extension() -> None:
+    safe = safe_name("é" * 300 + ".jpeg")
+    assert safe.endswith("….jpeg")
+    assert len(safe.encode()) <= MAX_NAME_BYTES
+
+
+@given(st.floats(0, 4e9), st.floats(0, 4e9))
+def test_batches_sort_by_time(one: float, other: float) -> None:
+    early, late = sorted((one, other))
+    assert batch_floor(early) <= batch_floor(late)
+    assert new_batch(late) >= batch_floor(early)
+    assert is_batch(new_batch(one))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "no json",
+        "[]",
+        "{}",
+        '{"v":2,"key":"x","reply_to":"q"}',
+        '{"v":1,"key":"x","reply_to":"q"}',
+        '{"v":1,"key":7,"reply_to":"q"}',
+        f'{{"v":1,"key":"{new_batch(0)}/0/a","reply_to":"q"}}',
+        f'{{"v":1,"key":"{new_batch(0)}/00000/../a","reply_to":""}}',
+    ],
+)
+def test_a_malformed_job_is_refused(body: str) -> None:
+    with pytest.raises(MalformedMessage):
+        Job.from_json(body)
+
+
+@given(st.text() | st.binary())
+def test_noise_is_refused_as_a_result(body: str | bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        Result.from_json(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"v":1,"key":"k","status":"maybe"}',
+        '{"v":1,"status":"done"}',
+        '{"v":1,"key":"k","status":"done","labels":[{"x":1}]}',
+        '{"v":1,"key":"k","status":"done","seconds":{"a":"b"}}',
+        '{"v":1,"key":"k","status":"done","seconds":[1]}',
+    ],
+)
+def test_a_malformed_result_is_refused(body: str) -> None:
+    with pytest.raises(MalformedMessage):
+        Result.from_json(body)

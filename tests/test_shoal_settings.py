@@ -1,0 +1,92 @@
+"""Settings from the environment, and their errors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal import plugins, settings
+from shoal.errors import SettingsError
+
+
+def test_defaults() -> None:
+    chosen = settings.load({})
+    assert (chosen.host, chosen.port, chosen.min_instances, chosen.max_instances) == ("127.0.0.1", 8000, 0, 15)
+    assert chosen.in_bucket == "shoal-in-bucket"
+    assert chosen.out_bucket == "shoal-out-bucket"
+    assert chosen.req_queue == "shoal-req-queue"
+    assert chosen.resp_queue == "shoal-resp-queue"
+
+
+def test_values_are_read_and_typed(tmp_path: Path) -> None:
+    weights = tmp_path / "w.h5"
+    weights.touch()
+    chosen = settings.load(
+        {"SHOAL_PORT": "9000", "SHOAL_QUIET_SECONDS": "2.5", "SHOAL_MODEL_WEIGHTS": str(weights), "SHOAL_PREFIX": "a-b"}
+    )
+    assert (chosen.port, chosen.quiet_seconds, chosen.model_weights) == (9000, 2.5, weights)
+    assert chosen.in_bucket == "a-b-in-bucket"
+
+
+def test_the_cache_follows_xdg() -> None:
+    assert settings.load({"XDG_CACHE_HOME": "/c"}).cache_dir == Path("/c/shoal")
+    assert settings.load({"XDG_CACHE_HOME": "/c", "SHOAL_CACHE_DIR": "/d"}).cache_dir == Path("/d")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SHOAL_PORT", "web"),
+        ("SHOAL_PORT", "0"),
+        ("SHOAL_PORT", "70000"),
+        ("SHOAL_QUIET_SECONDS", "-1"),
+        ("SHOAL_QUIET_SECONDS", "nan"),
+        ("SHOAL_MAX_INSTANCES", "0"),
+        ("SHOAL_MIN_INSTANCES", "16"),
+        ("SHOAL_PREFIX", "Big"),
+        ("SHOAL_PREFIX", "a_b"),
+        ("SHOAL_PREFIX", "x" * 60),
+        ("SHOAL_LOG_LEVEL", "loud"),
+        ("SHOAL_MODEL_WEIGHTS", "/no/such/file"),
+    ],
+)
+def test_an_error_names_the_variable(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        settings.load({name: value})
+
+
+@given(st.dictionaries(st.sampled_from([settings.variable(n) for n in settings.Settings.__annotations__]), st.text()))
+def test_any_environment_gives_settings_or_a_clear_error(environment: dict[str, str]) -> None:
+    message = "SHOAL_"
+    try:
+        settings.load(environment)
+    except SettingsError as error:
+        message = str(error)
+    assert "SHOAL_" in message
+
+
+def test_the_env_file_of_an_embedded_cloud_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "env").write_text(
+        "# made by a test\nAWS_ENDPOINT_URL='http://127.0.0.1:1'\nAWS_DEFAULT_REGION=us-east-1\n"
+    )
+    monkeypatch.setenv("SHOAL_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    settings.load_with_env_file()
+    assert os.environ["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
+    assert os.environ["AWS_DEFAULT_REGION"] == "eu-west-1"
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+
+
+def test_plugins_are_found_by_name_or_by_module() -> None:
+    from controller.policies.per_message import policy
+
+    assert plugins.load("per_message", "controller.policies", "policy") is policy
+    assert plugins.load("controller.policies.per_message:policy", "controller.policies", "policy") is policy
+    with pytest.raises(SettingsError, match="per_message"):
+        plugins.load("nonesuch", "controller.policies", "policy")
+    with pytest.raises(SettingsError, match="cannot be loaded"):
+        plugins.load("os:nonesuch", "controller.policies", "policy")
