@@ -1,0 +1,308 @@
+"""The worker's pipeline on the cloud in memory: order, faults, duplicates, drain."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from app_tier.drain import DrainWatch
+from app_tier.heartbeat import Heartbeat
+from app_tier.worker import HELD_MESSAGES, Worker
+from shoal.errors import BadImage, NotFound, Retryable
+from shoal.lifecycle import StopSignal
+from shoal.memory import ManualClock, MemoryQueue, SystemClock, memory_cloud
+from shoal.messages import Job, Label, Result, new_batch
+from shoal.ports import Cloud, JobQueue
+
+DEADLINE_SECONDS = 20.0
+
+
+class Recogniser:
+    """Names a photo after its bytes. b"bad" is no image; b"poison" breaks the engine."""
+
+    model, engine = "resnet50", "test"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def serves(self, model: str) -> bool:
+        return model in ("", self.model)
+
+    def decode(self, payload: bytes) -> np.ndarray:
+        if payload == b"bad":
+            raise BadImage("this is not an image")
+        if payload == b"broken":
+            raise RuntimeError("decoder broke")
+        return np.frombuffer(payload.ljust(16), np.uint8)
+
+    def infer(self, tensors: Sequence[np.ndarray]) -> list[tuple[Label, ...]]:
+        assert self.gate.wait(DEADLINE_SECONDS)
+        names = [tensor.tobytes().decode().strip() for tensor in tensors]
+        if "poison" in names:
+            raise RuntimeError("engine broke")
+        self.batches.append(len(names))
+        return [(Label(name, "n0", 1.0),) for name in names]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        pause.wait(0.005)
+
+
+def put(cloud: Cloud, *payloads: bytes, reply_to: str = "replies", model: str = "") -> list[Job]:
+    batch = new_batch(time.time())
+    jobs = [Job(batch, index, f"{index}.jpg", reply_to, model) for index in range(len(payloads))]
+    for job, payload in zip(jobs, payloads, strict=True):
+        cloud.inputs.put(job.key, payload, "image/jpeg")
+    cloud.requests.send([job.to_json() for job in jobs])
+    return jobs
+
+
+def result(cloud: Cloud, job: Job) -> Result:
+    return Result.from_json(cloud.outputs.get(job.key))
+
+
+@contextmanager
+def working(cloud: Cloud, recogniser: Recogniser, visibility_seconds: int = 30) -> Iterator[Worker]:
+    stop = StopSignal()
+    replies: dict[str, JobQueue] = {"replies": cloud.responses}
+    worker = Worker(cloud, recogniser, replies, "app-tier-instance-1", stop, visibility_seconds)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        stop.stop("test ends")
+        recogniser.gate.set()
+        thread.join(DEADLINE_SECONDS)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(autouse=True)
+def _short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app_tier.worker.POLL_SECONDS", 0.05)
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    return memory_cloud(SystemClock(), visibility_seconds=30)
+
+
+def test_each_photo_gets_one_result_one_response_and_its_message_is_deleted(cloud: Cloud) -> None:
+    payloads = [f"photo{n}".encode() for n in range(100)]
+    jobs = put(cloud, *payloads)
+    with working(cloud, Recogniser()) as worker:
+        wait_for(lambda: worker.finished == 100)
+    assert [result(cloud, job).label for job in jobs] == [payload.decode() for payload in payloads]
+    assert cloud.requests.depth().total == 0
+    assert cloud.responses.depth().total == 100
+    told = result(cloud, jobs[0])
+    assert (told.status, told.worker, told.model, told.engine) == ("done", "app-tier-instance-1", "resnet50", "test")
+    assert set(told.seconds) == {"queue", "fetch", "decode", "infer"}
+
+
+def test_result_then_response_then_delete(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    def noted(name: str, call: Callable[..., None]) -> Callable[..., None]:
+        def wrapper(*arguments: object) -> None:
+            order.append(name)
+            call(*arguments)
+
+        return wrapper
+
+    put(cloud, b"photo")
+    monkeypatch.setattr(cloud.outputs, "put", noted("result", cloud.outputs.put))
+    monkeypatch.setattr(cloud.responses, "send", noted("response", cloud.responses.send))
+    monkeypatch.setattr(cloud.requests, "delete", noted("delete", cloud.requests.delete))
+    with working(cloud, Recogniser()) as worker:
+        wait_for(lambda: worker.finished == 1)
+    assert order == ["result", "response", "delete"]
+
+
+def test_a_bad_photo_fails_alone_and_says_why(cloud: Cloud) -> None:
+    bad, good, unserved = *put(cloud, b"bad", b"good"), *put(cloud, b"photo", model="nonesuch")
+    gone = put(cloud, b"gone")[0]
+    cloud.inputs.delete(gone.key)
+    with working(cloud, Recogniser()) as worker:
+        wait_for(lambda: worker.finished == 4)
+    assert result(cloud, bad).error == "this is not an image"
+    assert result(cloud, good).label == "good"
+    assert "nonesuch" in result(cloud, unserved).error
+    assert "no longer" in result(cloud, gone).error
+    assert cloud.requests.depth().total == 0
+
+
+def test_batches_fill_under_load_and_nothing_waits_when_idle(cloud: Cloud) -> None:
+    recogniser = Recogniser()
+    with working(cloud, recogniser) as worker:
+        put(cloud, b"alone")
+        wait_for(lambda: worker.finished == 1)
+        recogniser.gate.clear()
+        put(cloud, *[b"many"] * 40)
+        wait_for(lambda: worker._ready.qsize() >= 16)
+        recogniser.gate.set()
+        wait_for(lambda: worker.finished == 41)
+    assert recogniser.batches[0] == 1
+    assert max(recogniser.batches) == 8
+
+
+def test_no_more_is_held_than_the_window(cloud: Cloud) -> None:
+    recogniser = Recogniser()
+    recogniser.gate.clear()
+    put(cloud, *[b"many"] * 100)
+    with working(cloud, recogniser):
+        wait_for(lambda: cloud.requests.depth().in_flight == HELD_MESSAGES)
+        assert cloud.requests.depth().visible == 100 - HELD_MESSAGES
+
+
+def test_a_poisonous_photo_becomes_a_dead_letter_and_the_others_are_labelled() -> None:
+    clock = SystemClock()
+    cloud = memory_cloud(clock, max_deliveries=1)
+    _, broken, poison, _ = put(cloud, b"one", b"broken", b"poison", b"two")
+    with working(cloud, Recogniser()) as worker:
+        wait_for(lambda: worker.finished == 2 and cloud.dead_letters.depth().total == 2)
+    assert {Job.from_json(one.body) for one in cloud.dead_letters.receive(10, 0)} == {broken, poison}
+
+
+@pytest.mark.parametrize("fault", ["get", "put", "send", "delete"])
+def test_a_call_that_fails_once_loses_nothing(cloud: Cloud, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app_tier.worker.RETRY_SECONDS", 0)
+    port = {"get": cloud.inputs, "put": cloud.outputs, "send": cloud.responses, "delete": cloud.requests}[fault]
+    jobs = put(cloud, *[b"photo"] * 20)
+    works = getattr(port, fault)
+    failed = threading.Event()
+
+    def fails_once(*arguments: object) -> object:
+        if not failed.is_set():
+            failed.set()
+            raise Retryable("not now")
+        return works(*arguments)
+
+    monkeypatch.setattr(port, fault, fails_once)
+    with working(cloud, Recogniser()):
+        wait_for(lambda: failed.is_set() and cloud.requests.depth().total == 0)
+    assert all(result(cloud, job).status == "done" for job in jobs)
+    assert len(list(cloud.outputs.list(""))) == 20
+
+
+def test_a_failing_receive_is_tried_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app_tier.worker.RECEIVE_PAUSE_SECONDS", 0.01)
+    receive = cloud.requests.receive
+    calls = iter([True, True])
+
+    def fails_twice(count: int, seconds: float) -> object:
+        if next(calls, False):
+            raise Retryable("throttled")
+        return receive(count, seconds)
+
+    monkeypatch.setattr(cloud.requests, "receive", fails_twice)
+    put(cloud, b"photo")
+    with working(cloud, Recogniser()) as worker:
+        wait_for(lambda: worker.finished == 1)
+
+
+def test_a_second_delivery_is_harmless(cloud: Cloud) -> None:
+    [job] = put(cloud, b"photo")
+    cloud.requests.send([job.to_json()])
+    with working(cloud, Recogniser()) as worker:
+        wait_for(lambda: worker.finished == 2)
+    assert len(list(cloud.outputs.list(""))) == 1
+
+
+def test_messages_that_are_not_ours_are_left_for_the_dead_letter_queue(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    foreign = put(cloud, b"photo", reply_to="somebody-elses-queue")[0]
+    cloud.requests.send(["noise", json.dumps({"v": 99})])
+    [good] = put(cloud, b"good")
+    with working(cloud, Recogniser()) as worker:
+        wait_for(lambda: worker.finished == 1 and cloud.requests.depth().in_flight == 3)
+    assert result(cloud, good).label == "good"
+    with pytest.raises(NotFound):
+        result(cloud, foreign)
+    assert "somebody-elses-queue" in caplog.text
+
+
+def test_a_drain_finishes_what_is_held_and_takes_no_more(cloud: Cloud) -> None:
+    recogniser = Recogniser()
+    recogniser.gate.clear()
+    put(cloud, *[b"photo"] * 100)
+    with working(cloud, recogniser):
+        wait_for(lambda: cloud.requests.depth().in_flight == HELD_MESSAGES)
+    assert len(list(cloud.outputs.list(""))) == HELD_MESSAGES
+    assert cloud.requests.depth() == cloud.requests.depth().__class__(100 - HELD_MESSAGES, 0, 0)
+
+
+def test_the_drain_mark_stops_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+    answers: Iterator[str | Retryable | None] = iter([None, Retryable("no answer"), Retryable("still"), "2026-01-01"])
+
+    def read() -> str | None:
+        answer = next(answers)
+        if isinstance(answer, Retryable):
+            raise answer
+        return answer
+
+    stop = StopSignal()
+    watch = DrainWatch(read, stop)
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr("app_tier.drain.POLL_SECONDS", 0.01)
+        with watch:
+            assert stop.wait(DEADLINE_SECONDS)
+    assert stop.reason == "drain mark"
+    assert caplog.text.count("cannot read the drain mark") == 1
+
+
+def test_the_heartbeat_keeps_held_messages_and_lets_go_of_the_others() -> None:
+    clock = ManualClock()
+    queue = MemoryQueue(clock, visibility_seconds=30)
+    queue.send(["kept", "let go"])
+    kept, let_go = queue.receive(10, 0)
+    heartbeat = Heartbeat(queue, 30)
+    heartbeat.hold(kept.receipt)
+    heartbeat.hold(let_go.receipt)
+    heartbeat.release(let_go.receipt)
+    clock.wait(20)
+    heartbeat.beat()
+    clock.wait(20)
+    assert [one.body for one in queue.receive(10, 0)] == ["let go"]
+
+
+def test_a_missed_heartbeat_is_a_warning(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = MemoryQueue(ManualClock())
+
+    def fails(*_: object) -> None:
+        raise Retryable("no route")
+
+    monkeypatch.setattr(queue, "extend", fails)
+    heartbeat = Heartbeat(queue, 30)
+    heartbeat.beat()
+    assert not caplog.records
+    heartbeat.hold("r1")
+    heartbeat.beat()
+    assert "no route" in caplog.text
+
+
+def test_a_long_inference_is_not_delivered_to_another_worker() -> None:
+    cloud = memory_cloud(SystemClock(), visibility_seconds=1)
+    recogniser = Recogniser()
+    recogniser.gate.clear()
+    put(cloud, b"slow")
+    began = time.monotonic()
+    with working(cloud, recogniser, visibility_seconds=1) as worker:
+        wait_for(lambda: time.monotonic() - began > 2.5)
+        assert cloud.requests.receive(10, 0) == []
+        recogniser.gate.set()
+        wait_for(lambda: worker.finished == 1)
