@@ -1,0 +1,122 @@
+"""Child processes that live and die with this one, their output read as lines. No threads: see `Child.start`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _ask_to_die_with_parent() -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Child:
+    """One process and its log file."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.log = log
+        self._command = list(command)
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, in a session of its own so that a Ctrl-C reaches only us, and asked to stop when we die.
+
+        The code that runs between fork and exec is only safe while this process has one thread.
+        """
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self._environment,
+            start_new_session=True,
+            preexec_fn=_ask_to_die_with_parent,
+        )
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+
+    @property
+    def pid(self) -> int:
+        """Its process id, 0 before the first start."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, None while it runs."""
+        return self._process.poll() if self._process else 0
+
+    def fileno(self) -> int:
+        """Where its output can be read."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def read_lines(self) -> list[str]:
+        """What it wrote since the last call, also appended to its log file."""
+        chunks = []
+        try:
+            while chunk := os.read(self.fileno(), 65536):
+                chunks.append(chunk)
+        except BlockingIOError:
+            pass
+        text = b"".join(chunks)
+        if text:
+            with self.log.open("ab") as file:
+                file.write(text)
+        return text.decode(errors="replace").splitlines()
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM when it runs."""
+        if self._process and self.status is None:
+            self._process.terminate()
+
+    def stop(self, seconds: float) -> None:
+        """Ask it to stop and wait; after `seconds` end it."""
+        self.ask_to_stop()
+        if self._process:
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self.read_lines()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
+
+
+def wait_until(
+    condition: Callable[[], bool], children: Sequence[Child], seconds: float, on_line: Callable[[Child, str], None]
+) -> bool:
+    """Wait until `condition`, a child's end or the deadline, passing on what the children write."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline or any(child.status is not None for child in children):
+            return condition()
+        pump(children, 0.05, on_line)
+    return True
+
+
+def pump(children: Sequence[Child], seconds: float, on_line: Callable[[Child, str], None]) -> None:
+    """Wait up to `seconds` for output of the children and pass it on line by line."""
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            selector.register(child, selectors.EVENT_READ, child)
+        for key, _ in selector.select(seconds):
+            for line in key.data.read_lines():
+                on_line(key.data, line)
+    # A child that has ended stays readable for ever: give the caller's loop its pause all the same.
+    if any(child.status is not None for child in children):
+        time.sleep(min(seconds, 0.05))

@@ -1,0 +1,158 @@
+"""`shoal demo`: the main job without a browser: photos in, labels out, the pool's rise and fall."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import requests
+from rich.console import Console
+from rich.table import Table
+
+from shoal import settings
+from shoal.cli.up import ROOT, prepare_model
+from shoal.errors import Permanent, ShoalError
+
+EXAMPLES = ROOT / "static" / "examples"
+ANSWER_SECONDS = 120.0
+STOP_SECONDS = 40.0
+
+console = Console(highlight=False)
+
+
+@click.command()
+@click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def command(photos: tuple[Path, ...]) -> None:
+    """Label PHOTOS (or a handful of our own) and show how the pool rises and falls.
+
+    Starts the system when it is not up, and stops what it started.
+    """
+    chosen = settings.load()
+    address = f"http://{chosen.host}:{chosen.port}"
+    with _system(chosen, address):
+        _demonstrate(address, list(photos) or sorted(EXAMPLES.glob("*.jpg")), chosen.state_dir / "ledger.jsonl")
+
+
+@contextlib.contextmanager
+def _system(chosen: settings.Settings, address: str) -> Iterator[None]:
+    if _answers(address):
+        console.print(f"Shoal is up at {address}; using it.")
+        yield
+        return
+    prepare_model(chosen)
+    console.print("Starting Shoal ...")
+    log = chosen.state_dir / "logs" / "up.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+        process = subprocess.Popen([sys.executable, "-m", "shoal.cli", "up"], cwd=ROOT, stdout=file, stderr=file)
+        try:
+            _wait_for_answer(process, address, log)
+            yield
+        finally:
+            process.terminate()
+            process.wait(STOP_SECONDS)
+            console.print("Stopped Shoal.")
+
+
+def _wait_for_answer(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    while not _answers(address):
+        if process.poll() is not None:
+            raise ShoalError(f"Shoal did not start: {(log.read_text().strip().splitlines() or [str(log)])[-1]}")
+        time.sleep(0.1)
+
+
+def _answers(address: str) -> bool:
+    try:
+        return requests.get(f"{address}/healthz", timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def _demonstrate(address: str, photos: list[Path], ledger: Path) -> None:
+    if not photos:
+        raise Permanent(f"there are no photos in {EXAMPLES}: name some, shoal demo PHOTO ...")
+    sentences = _Sentences(ledger)
+    began = time.monotonic()
+    batch = _submit(address, photos)
+    console.print(f"Sent {len(photos)} photos: {address}/batches/{batch}\n")
+    shown: dict[int, dict[str, Any]] = {}
+    while len(shown) < len(photos):
+        if time.monotonic() - began > ANSWER_SECONDS:
+            raise ShoalError(f"only {len(shown)} of {len(photos)} photos were answered within {ANSWER_SECONDS:.0f} s")
+        for photo in requests.get(f"{address}/batches/{batch}.json", timeout=30).json()["photos"]:
+            if photo["status"] in ("done", "failed") and photo["index"] not in shown:
+                shown[photo["index"]] = {**photo, "after": time.monotonic() - began}
+                console.print(f"  {_line(photo)}", markup=False)
+        sentences.show(began)
+        time.sleep(0.1)
+    answered = time.monotonic() - began
+    _show_fall(sentences, began)
+    _show_table([shown[index] for index in sorted(shown)], answered, sentences.most)
+
+
+def _submit(address: str, photos: list[Path]) -> str:
+    batch = str(requests.post(f"{address}/batches", timeout=30).json()["batch"])
+    with contextlib.ExitStack() as opened:
+        files = [("inputFile", (path.name, opened.enter_context(path.open("rb")))) for path in photos]
+        answer = requests.post(f"{address}/batches/{batch}/photos?first=0", files=files, timeout=120)
+    if not answer.ok:
+        raise ShoalError(f"the upload was refused: {answer.text.strip()[:300]}")
+    return batch
+
+
+def _line(photo: dict[str, Any]) -> str:
+    if photo["status"] == "failed":
+        return f"{photo['name']}: failed: {photo['error']}"
+    best = photo["labels"][0]
+    return f"{photo['name']}, {best['name']}, {best['probability']:.1%}"
+
+
+class _Sentences:
+    """The controller's decisions from now on, read from its ledger."""
+
+    def __init__(self, ledger: Path) -> None:
+        self._ledger = ledger
+        self._since = time.time()
+        self.most = 0
+
+    def show(self, began: float) -> int:
+        """Print the new ones; returns how many machines the latest saw."""
+        machines = -1
+        for line in self._ledger.read_text().splitlines() if self._ledger.exists() else ():
+            entry = json.loads(line)
+            if entry["at"] < self._since:
+                continue
+            machines = len(entry["instances"])
+            self.most = max(self.most, machines)
+            if entry["at"] > self._since:
+                console.print(f"  [cyan]{time.monotonic() - began:5.1f} s  controller:[/] ", end="")
+                console.print(entry["sentence"], markup=False)
+            self._since = entry["at"] + 1e-6
+        return machines
+
+
+def _show_fall(sentences: _Sentences, began: float) -> None:
+    console.print("\nAll answered; waiting for the pool to empty (it stays for a moment in case more comes).")
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while sentences.show(began) != 0:
+        if time.monotonic() > deadline:
+            raise ShoalError("the pool did not become empty; see .shoal/ledger.jsonl for the reason")
+        time.sleep(0.2)
+
+
+def _show_table(photos: list[dict[str, Any]], seconds: float, most: int) -> None:
+    table = Table("name", "label", "confidence", "after", title="What the workers saw")
+    for photo in photos:
+        best = (photo["labels"] or [{"name": f"failed: {photo['error']}", "probability": 0.0}])[0]
+        table.add_row(photo["name"], best["name"], f"{best['probability']:.1%}", f"{photo['after']:.1f} s")
+    console.print(table)
+    console.print(
+        f"{len(photos)} photos in {seconds:.1f} s from an empty pool; it grew to {most} workers and is empty again."
+    )

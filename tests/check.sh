@@ -1,0 +1,10 @@
+#!/bin/sh
+# Format, lint, types, shell syntax: what `make check` runs and `make test` begins with.
+set -eu
+cd "$(dirname "$0")/.."
+.venv/bin/ruff format --check .
+.venv/bin/ruff check .
+.venv/bin/mypy
+for script in ami/install ami/make-venv ami/start-worker ami/user-data.sh tests/check.sh tests/run.sh .ci/run; do
+    bash -n "$script"
+done
