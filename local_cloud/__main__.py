@@ -1,0 +1,101 @@
+"""`python -m local_cloud --state-dir DIR`: AWS on one machine, until it is told to stop."""
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+
+from local_cloud import ACCOUNT, CloudError
+from local_cloud.arguments import Arguments, parse
+from local_cloud.service_process import ServiceProcess
+from local_cloud.state_folder import FolderInUse, StateFolder
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+KEYS = {"AWS_ACCESS_KEY_ID": "local-cloud", "AWS_SECRET_ACCESS_KEY": "local-cloud"}
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one, and nobody can take it away again. Raises OSError."""
+    try:
+        return socket.create_server((host, port), backlog=128)
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+class StopRequest:
+    """The stop signals, as something that `select` can wait for."""
+
+    def __init__(self) -> None:
+        self.asked, wakeup = os.pipe()
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        for number in STOP_SIGNALS:
+            # nohup ignores SIGHUP on purpose.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda *_: None)
+
+    def is_asked(self) -> bool:
+        ready, _, _ = select.select([self.asked], [], [], 0)
+        return bool(ready)
+
+
+def wait(stop: StopRequest, services: ServiceProcess) -> None:
+    """Return when a stop is asked for. Raises ServiceDied when ministack ends first."""
+    ready, _, _ = select.select([stop.asked, services.ended], [], [])
+    if stop.asked not in ready:
+        raise services.died()
+
+
+def run(arguments: Arguments, folder: StateFolder) -> None:
+    """Start everything, wait for the end, stop everything. Raises ServiceDied, OSError."""
+    # Collecting while moto loads its tables makes the start a third longer, and finds nothing.
+    gc.disable()
+    stop = StopRequest()
+    moto_listener = listen(arguments.host, arguments.port)
+    services_listener = listen(arguments.host, arguments.services_port)
+    metadata_listener = listen(arguments.host, arguments.metadata_port)
+    services = ServiceProcess(services_listener, folder, ACCOUNT, arguments.region)
+    services_listener.close()
+    try:
+        # Imported here: it takes a second or two, in which ministack boots.
+        from local_cloud.cloud import open_cloud
+
+        cloud = open_cloud(arguments, folder, moto_listener, metadata_listener, services.url)
+        try:
+            services.wait_until_ready()
+            if stop.is_asked():
+                return
+            folder.write_env({**cloud.endpoints, **KEYS, "AWS_EC2_METADATA_DISABLED": "true"})
+            gc.collect()
+            gc.freeze()
+            gc.enable()
+            print(f"local cloud ready: {cloud.url} (EC2 and friends), {services.url} (S3, SQS and friends)", flush=True)
+            wait(stop, services)
+        finally:
+            folder.remove_env()
+            cloud.host.close()
+    finally:
+        services.stop()
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    folder = StateFolder(arguments.state_dir)
+    try:
+        folder.take()
+        if left := folder.sweep():
+            print(f"local cloud: ended {left} processes that an earlier run had left behind", file=sys.stderr)
+        run(arguments, folder)
+    except FolderInUse as error:
+        print(f"local cloud: {error}", file=sys.stderr)
+        return 2
+    except (CloudError, OSError) as error:
+        print(f"local cloud: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Cron files as /etc/cron.d holds them: which commands are due in which minute."""
+
+import calendar
+import re
+import shlex
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+_MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abbr) if name}
+_DAYS = {name.lower(): (number + 1) % 7 for number, name in enumerate(calendar.day_abbr)}
+_NICKNAMES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_VARIABLE = re.compile(r"^([A-Za-z_]\w*)\s*=\s*(.*)$")
+# The instance's own ones hold: a PATH of the real machine would hide the instance's commands.
+_KEPT_VARIABLES = ("PATH", "HOME", "SHELL", "MAILTO")
+
+
+class CronError(ValueError):
+    """A line cannot be understood; the text says which part."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a job is due. None in `minutes` stands for "once, at boot"."""
+
+    minutes: frozenset[int] | None
+    hours: frozenset[int]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+    either_day: bool
+
+    @property
+    def at_boot(self) -> bool:
+        return self.minutes is None
+
+    def is_due(self, minute: datetime) -> bool:
+        """True when the job runs in this minute. Where both day fields say something, one is enough (crontab(5))."""
+        if self.minutes is None or minute.minute not in self.minutes or minute.hour not in self.hours:
+            return False
+        day, weekday = minute.day in self.days, minute.isoweekday() % 7 in self.weekdays
+        return minute.month in self.months and ((day or weekday) if self.either_day else (day and weekday))
+
+
+@dataclass(frozen=True)
+class Job:
+    schedule: Schedule
+    command: str
+
+
+def _number(text: str, names: dict[str, int], low: int, high: int) -> int:
+    number = names.get(text.lower())
+    if number is None:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise CronError(f"'{text}' is not between {low} and {high}")
+        number = int(text)
+    return number
+
+
+def _field(text: str, low: int, high: int, names: dict[str, int] | None = None) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        span, slash, step_text = part.partition("/")
+        step = _number(step_text, {}, 1, high + 1) if slash else 1
+        first, dash, last = span.partition("-")
+        if span == "*":
+            start, end = low, high
+        else:
+            start = _number(first, names or {}, low, high)
+            end = _number(last, names or {}, low, high) if dash else high if slash else start
+        if start > end:
+            raise CronError(f"'{span}' runs backwards")
+        found.update(range(start, end + 1, step))
+    return frozenset(found)
+
+
+def parse_schedule(text: str) -> Schedule:
+    """Parse five fields, or a nickname such as @hourly or @reboot. Raises CronError."""
+    if text == "@reboot":
+        nothing: frozenset[int] = frozenset()
+        return Schedule(None, nothing, nothing, nothing, nothing, either_day=False)
+    fields = _NICKNAMES.get(text, text).split()
+    if len(fields) != 5:
+        raise CronError(f"'{text}' is not a schedule")
+    minute, hour, day, month, weekday = fields
+    return Schedule(
+        minutes=_field(minute, 0, 59),
+        hours=_field(hour, 0, 23),
+        days=_field(day, 1, 31),
+        months=_field(month, 1, 12, _MONTHS),
+        weekdays=frozenset(number % 7 for number in _field(weekday, 0, 7, _DAYS)),
+        either_day=not day.startswith("*") and not weekday.startswith("*"),
+    )
+
+
+def parse_line(line: str) -> Job | None:
+    """Parse one line: schedule, user, command. None for a blank line or a comment. Raises CronError.
+
+    The user is ignored. As in crontab(5) a % ends the command unless a backslash stands before it.
+    """
+    line = line.strip()
+    if not line or line.startswith("#"):
+        return None
+    words = line.split(None, 2 if line.startswith("@") else 6)
+    count = 1 if line.startswith("@") else 5
+    if len(words) < count + 2:
+        raise CronError("a schedule, a user and a command are needed")
+    command = re.split(r"(?<!\\)%", words[-1], maxsplit=1)[0].replace("\\%", "%")
+    return Job(parse_schedule(" ".join(words[:count])), command)
+
+
+def read_jobs(folder: Path, complain: Callable[[str], None]) -> Iterator[Job]:
+    """The jobs of all files in a cron.d folder. A line that cannot be understood is told to `complain` and left out."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        exports = ""
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            if variable := _VARIABLE.match(line.strip()):
+                if variable[1] not in _KEPT_VARIABLES:
+                    exports += f"export {variable[1]}={shlex.quote(variable[2].strip(chr(34) + chr(39)))}; "
+                continue
+            try:
+                job = parse_line(line)
+            except CronError as error:
+                complain(f"{path.name}, line {number}: {error}")
+                continue
+            if job is not None:
+                yield Job(job.schedule, exports + job.command)
+
+
+class CronClock:
+    """Calls `tick` with every minute that begins. A minute lasts `minute_seconds`, so that tests need not wait."""
+
+    def __init__(self, tick: Callable[[datetime], None], minute_seconds: float = 60.0) -> None:
+        self._tick = tick
+        self._minute_seconds = minute_seconds
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Tick until `stop`; minutes that a sleeping machine missed are left out."""
+        now = time.time()
+        base = now - now % 60 if self._minute_seconds == 60 else now
+        done = int((now - base) / self._minute_seconds)
+        while True:
+            if self._stopped.wait(max(0.0, base + (done + 1) * self._minute_seconds - time.time())):
+                return
+            done = int((time.time() - base) / self._minute_seconds)
+            self._tick(datetime.fromtimestamp(base - base % 60, UTC).astimezone() + timedelta(minutes=done))
+
+    def stop(self) -> None:
+        self._stopped.set()

@@ -1,0 +1,113 @@
+"""What an instance finds when it boots: its folders, its environment, its commands."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from local_cloud import programs
+from local_cloud.images import copy_tree
+from local_cloud.state_folder import MARKER
+
+INSTANCE_MARKER = "LOCAL_CLOUD_INSTANCE"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CONSOLE_SHOWN_BYTES = 64 * 1024
+CONSOLE_KEPT_BYTES = 4 * 1024 * 1024
+
+_SHUTDOWN = """\
+#!/bin/sh
+# shutdown [-h|-P|-r] [now|+MINUTES]: ends this instance (-r: starts it again), as the real command would.
+signal=TERM
+minutes=0
+for argument; do
+    case "$argument" in
+        -r|--reboot) signal=HUP ;;
+        -c) echo "shutdown: a shutdown under way cannot be called off here" >&2; exit 1 ;;
+        +[0-9]*) minutes="${argument#+}" ;;
+    esac
+done
+pid="$(cat @PID_FILE@)"
+if [ "$minutes" -gt 0 ]; then
+    (sleep "$((minutes * 60))"; kill -s "$signal" "$pid") >/dev/null 2>&1 &
+else
+    kill -s "$signal" "$pid"
+fi
+"""
+_SHORT_FORMS = {
+    "poweroff": "TERM",
+    "halt": "TERM",
+    "reboot": "HUP",
+}
+
+
+class Guest:
+    """The folder of one instance."""
+
+    def __init__(self, identifier: str, folder: Path) -> None:
+        self.identifier = identifier
+        self.folder = folder
+        self.root = folder / "root"
+        self.temporary = folder / "tmp"
+        self.user_data = folder / "user-data"
+        self.console = folder / "console.log"
+        self.pid_file = folder / "init.pid"
+        self.cron_folder = self.root / "etc" / "cron.d"
+
+    @property
+    def marker(self) -> str:
+        """In the environment of every process of this instance."""
+        return f"{INSTANCE_MARKER}={self.identifier}"
+
+    def prepare(self, image: Path) -> None:
+        """Copy the image and add what every instance has. Raises ImageError, OSError."""
+        copy_tree(image, self.root)
+        self.temporary.mkdir(exist_ok=True)
+        (self.root / "root").mkdir(exist_ok=True)
+        commands = self.root / "usr" / "local" / "sbin"
+        commands.mkdir(parents=True, exist_ok=True)
+        pid_file = shlex.quote(str(self.pid_file))
+        scripts = {name: f'#!/bin/sh\nkill -s {signal} "$(cat {pid_file})"\n' for name, signal in _SHORT_FORMS.items()}
+        scripts["shutdown"] = _SHUTDOWN.replace("@PID_FILE@", pid_file)
+        for name, text in scripts.items():
+            # The image may hold a link to the system's own command there: never write through it.
+            (commands / name).unlink(missing_ok=True)
+            programs.write(commands / name, text.encode())
+
+    def environment(self, state_folder: Path, endpoints: Mapping[str, str], metadata_url: str) -> dict[str, str]:
+        """The whole environment of its processes. It holds no keys: those come from the metadata service."""
+        root = self.root
+        return {
+            "PATH": f"{root}/usr/local/sbin:{root}/bin:{root}/usr/local/bin:{SYSTEM_PATH}",
+            "HOME": f"{root}/root",
+            "TMPDIR": str(self.temporary),
+            "LANG": "C.UTF-8",
+            "INSTANCE_ROOT": str(root),
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata_url,
+            # One attempt of one second, boto3's default, is too little on a machine that boots fifteen at once.
+            "AWS_METADATA_SERVICE_TIMEOUT": "5",
+            "AWS_METADATA_SERVICE_NUM_ATTEMPTS": "3",
+            MARKER: str(state_folder),
+            INSTANCE_MARKER: self.identifier,
+            **endpoints,
+        }
+
+    def log(self, text: str) -> None:
+        """Add a line of the host's to the console."""
+        with self.console.open("a") as file:
+            file.write(f"[host] {text}\n")
+
+    def console_tail(self) -> bytes:
+        """What GetConsoleOutput shows: the last 64 KiB."""
+        if not self.console.exists():
+            return b""
+        with self.console.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - CONSOLE_SHOWN_BYTES))
+            return file.read()
+
+    def trim_console(self) -> None:
+        """Keep only the tail of a console that has grown beyond 4 MiB. Lines written meanwhile may be lost."""
+        if self.console.exists() and self.console.stat().st_size > CONSOLE_KEPT_BYTES:
+            tail = self.console_tail()
+            os.truncate(self.console, 0)
+            with self.console.open("ab") as file:
+                file.write(tail)

@@ -1,0 +1,57 @@
+"""Machine images: folder trees that instances are made from."""
+
+import hashlib
+import subprocess
+import threading
+from pathlib import Path
+
+from local_cloud import CloudError, programs
+
+
+class ImageError(CloudError):
+    """An image cannot be read or copied; the text says why."""
+
+
+def image_id(name: str) -> str:
+    """The id of the image registered as `name`: the same one after every start."""
+    return f"ami-0{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy the content of `source` to `target`: links stay links, modes and times are kept. Raises ImageError.
+
+    A child process does it: files held open for writing here could be inherited by an instance that another thread
+    starts at that moment, and a program that somebody holds open for writing cannot be executed.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    with programs.start(["cp", "-a", "--", f"{source}/.", str(target)], stderr=subprocess.PIPE) as copying:
+        _, errors = copying.communicate()
+    if copying.returncode != 0:
+        raise ImageError(f"copying {source} failed: {errors.decode(errors='replace').strip()}")
+
+
+class ImageStore:
+    """Which folder belongs to which image id."""
+
+    def __init__(self, captured: Path) -> None:
+        """`captured` is the folder for images made from instances."""
+        self._captured = captured
+        self._folders: dict[str, Path] = {}
+        self._lock = threading.Lock()
+
+    def add(self, identifier: str, folder: Path) -> None:
+        """Raises ImageError when `folder` is none."""
+        if not folder.is_dir():
+            raise ImageError(f"image folder {folder} does not exist")
+        with self._lock:
+            self._folders[identifier] = folder.resolve()
+
+    def capture(self, identifier: str, root: Path) -> None:
+        """Make an image of a copy of `root`. Raises ImageError."""
+        folder = self._captured / identifier
+        copy_tree(root, folder)
+        self.add(identifier, folder)
+
+    def folder(self, identifier: str) -> Path | None:
+        with self._lock:
+            return self._folders.get(identifier)

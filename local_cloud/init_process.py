@@ -1,0 +1,85 @@
+"""The host's end of `init.py`: a process tree that dies with the host."""
+
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from local_cloud import programs
+
+_INIT = Path(__file__).with_name("init.py")
+
+
+class InitProcess:
+    """One running init and everything below it.
+
+    The host keeps one end of a socket pair. The kernel closes it when the host dies, however it dies, and init then
+    kills all it has: no thread, no preexec_fn and no PDEATHSIG of the host's many threads is involved.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str],
+        console: Path,
+        working_folder: Path,
+        pid_file: Path,
+        grace_seconds: float,
+        program: Sequence[str] = (),
+        cron_folder: Path | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        """Start it. `grace_seconds` holds for a shutdown asked from inside; output is appended to `console`.
+
+        Raises OSError when it cannot be started.
+        """
+        self._control, theirs = socket.socketpair()
+        with theirs, console.open("ab") as output:
+            self._process = programs.start(
+                [
+                    *(sys.executable, "-I", "-S", str(_INIT), str(grace_seconds)),
+                    *(str(working_folder), str(cron_folder or ""), str(pid_file), *program),
+                ],
+                stdin=theirs,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                cwd=working_folder,
+                start_new_session=True,
+                pass_fds=pass_fds,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def run(self, command: str) -> None:
+        """Start a shell command inside; nothing happens when the tree is stopping or gone."""
+        self._tell(f"run {command}")
+
+    def stop(self, grace_seconds: float) -> None:
+        """Ask every process to end (SIGTERM) and kill those left after `grace_seconds`. Does not wait."""
+        self._tell(f"stop {grace_seconds}")
+
+    def messages(self) -> Iterator[str]:
+        """The lines that init sends, until it is gone."""
+        with self._control.makefile("r") as lines:
+            try:
+                for line in lines:
+                    yield line.rstrip("\n")
+            except ConnectionResetError:
+                # The other end died with commands unread: the same as an end of file.
+                return
+
+    def wait(self, timeout_seconds: float | None = None) -> int:
+        """Its exit status: 0 in order, else it was killed. Raises subprocess.TimeoutExpired."""
+        status = self._process.wait(timeout_seconds)
+        self._control.close()
+        return status
+
+    def _tell(self, line: str) -> None:
+        try:
+            self._control.sendall(line.encode() + b"\n")
+        except OSError:
+            # Init has just gone, or was waited for; whoever reads its messages learns it there.
+            return

@@ -1,0 +1,247 @@
+"""The life of one instance: pending, running, and an end."""
+
+import shutil
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from local_cloud import cron, processes, programs
+from local_cloud.guest import Guest
+from local_cloud.images import ImageError
+from local_cloud.init_process import InitProcess
+
+SELF_SHUTDOWN = "Client.InstanceInitiatedShutdown"
+TRANSITION = {"terminated": "shutting-down", "stopped": "stopping"}
+
+
+class Record(Protocol):
+    """What the cloud's books say about an instance, and where its life is written down."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def user_data(self) -> bytes: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def end_state(self) -> str:
+        """What a shutdown from inside leads to: `terminated` or `stopped`."""
+
+    def set_state(self, name: str, code: str = "", message: str = "") -> None:
+        """`name` as EC2 spells it; `code` and `message` are the StateReason."""
+
+    def release(self) -> None:
+        """Give back what a terminated instance held in the books. Called without locks held."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an instance ends: the state it comes to, why, and how long its processes may take."""
+
+    state: str
+    code: str
+    message: str
+    grace_seconds: float
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all instances of one host share."""
+
+    state_folder: Path
+    endpoints: Mapping[str, str]
+    metadata_url: str
+    boot_seconds: float
+    grace_seconds: float
+
+
+class Instance:
+    """Runs one instance on a thread of its own.
+
+    The thread goes through the life from top to bottom; other threads only ask for an end or a reboot.
+    """
+
+    def __init__(
+        self, record: Record, image: Path, folder: Path, surroundings: Surroundings, on_end: Callable[[str], None]
+    ) -> None:
+        """`on_end` is called with the instance's id when it has come to be stopped or terminated."""
+        self.record = record
+        self.guest = Guest(record.id, folder)
+        self.ended_at: float | None = None
+        self._image = image
+        self._surroundings = surroundings
+        self._on_end = on_end
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._init: InitProcess | None = None
+        self._ending: Ending | None = None
+        self._rebooting = False
+        self._complaints: set[str] = set()
+
+    def start(self) -> None:
+        """Boot: returns at once, the instance is pending. Not for one that lives already."""
+        with self._lock:
+            self._ending = None
+            self._wake.clear()
+            self.record.set_state("pending")
+            self._begin(self._live)
+
+    def end(self, ending: Ending) -> None:
+        """Ask for an end: returns at once. The first reason given stays, but termination overrides a stop."""
+        with self._lock:
+            if self.ended_at is not None or (self._ending is not None and self._ending.state == "terminated"):
+                return
+            stopped_already = self._thread is None
+            if ending.state == "stopped" and (stopped_already or self._ending is not None):
+                return
+            self._announce(ending)
+            if self._init is not None:
+                self._init.stop(ending.grace_seconds)
+            if stopped_already:
+                self._begin(self._finish)
+
+    def reboot(self) -> None:
+        """Ask for a restart of all its processes: returns at once."""
+        with self._lock:
+            if self._init is not None and self._ending is None:
+                self._rebooting = True
+                self._init.stop(self._surroundings.grace_seconds)
+
+    def hasten(self, grace_seconds: float) -> None:
+        """Shorten the grace of an end under way."""
+        with self._lock:
+            if self._init is not None:
+                self._init.stop(grace_seconds)
+
+    def join(self, timeout_seconds: float) -> bool:
+        """Wait for an end asked for; False when it takes longer."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout_seconds)
+        return thread is None or not thread.is_alive()
+
+    @property
+    def init_pid(self) -> int | None:
+        """While it runs: the process that all its processes descend from."""
+        init = self._init
+        return init.pid if init is not None else None
+
+    def run_due(self, is_due: Callable[[cron.Schedule], bool]) -> None:
+        """Start the cron jobs that are due."""
+        init = self._init
+        if init is not None:
+            for job in cron.read_jobs(self.guest.cron_folder, self._complain_once):
+                if is_due(job.schedule):
+                    init.run(job.command)
+
+    def _complain_once(self, text: str) -> None:
+        # The files are read every minute.
+        if text not in self._complaints:
+            self._complaints.add(text)
+            self.guest.log(text)
+
+    def _begin(self, what: Callable[[], None]) -> None:
+        self._thread = threading.Thread(target=what, name=f"instance {self.record.id}", daemon=True)
+        self._thread.start()
+
+    def _announce(self, ending: Ending) -> None:
+        self._ending = ending
+        self.record.set_state(TRANSITION[ending.state], ending.code, ending.message)
+        self._wake.set()
+
+    def _live(self) -> None:
+        try:
+            self._wake.wait(self._surroundings.boot_seconds)
+            if self._ending is None and not self.guest.root.exists():
+                self.guest.prepare(self._image)
+            while self._boot():
+                self._watch()
+        except (ImageError, OSError) as error:
+            # The thread ends here, so this is the last place where the fault can be told.
+            traceback.print_exc(file=sys.stderr)
+            with self._lock:
+                self._announce(Ending("terminated", "Server.InternalError", f"Server.InternalError: {error}", 0))
+        finally:
+            self._finish()
+
+    def _boot(self) -> bool:
+        """Start the processes; False when the instance is to end instead."""
+        guest = self.guest
+        program = self._write_user_data()
+        with self._lock:
+            if self._ending is not None:
+                return False
+            self._rebooting = False
+            self._init = InitProcess(
+                environment=guest.environment(
+                    self._surroundings.state_folder,
+                    self._surroundings.endpoints,
+                    f"{self._surroundings.metadata_url}/{self.record.id}",
+                ),
+                console=guest.console,
+                working_folder=guest.root,
+                pid_file=guest.pid_file,
+                grace_seconds=self._surroundings.grace_seconds,
+                program=program,
+                cron_folder=guest.cron_folder,
+            )
+            self.record.set_state("running")
+        self.run_due(lambda schedule: schedule.at_boot)
+        return True
+
+    def _write_user_data(self) -> list[str]:
+        user_data = self.record.user_data
+        if not user_data:
+            return []
+        programs.write(self.guest.user_data, user_data)
+        if not user_data.startswith(b"#!"):
+            self.guest.log("the user data is not run: it does not begin with #!")
+            return []
+        return [str(self.guest.user_data)]
+
+    def _watch(self) -> None:
+        """Follow the processes to their end."""
+        init = self._init
+        assert init is not None
+        for message in init.messages():
+            word, _, text = message.partition(" ")
+            if word == "reboot":
+                self._rebooting = True
+            else:
+                self._end_from_inside("its shutdown command" if word == "shutdown" else text)
+        status = init.wait()
+        with self._lock:
+            self._init = None
+        if status != 0:
+            processes.kill_marked(self.guest.marker)
+            self.guest.log("init was killed")
+            self._end_from_inside("its first process was killed")
+        elif not self._rebooting:
+            self._end_from_inside("its processes have ended")
+
+    def _end_from_inside(self, why: str) -> None:
+        with self._lock:
+            if self._ending is None:
+                message = f"{SELF_SHUTDOWN}: Instance initiated shutdown ({why})"
+                self._announce(Ending(self.record.end_state, SELF_SHUTDOWN, message, self._surroundings.grace_seconds))
+
+    def _finish(self) -> None:
+        with self._lock:
+            ending = self._ending or Ending("terminated", "Server.InternalError", "Server.InternalError", 0)
+            self._init = None
+            self._thread = None
+            if ending.state == "terminated":
+                self.ended_at = time.monotonic()
+            self.record.set_state(ending.state, ending.code, ending.message)
+        if ending.state == "terminated":
+            self.record.release()
+            for folder in (self.guest.root, self.guest.temporary):
+                if folder.exists():
+                    shutil.rmtree(folder)
+        self._on_end(self.record.id)

@@ -1,0 +1,162 @@
+"""All instances of this machine: launching them, watching them, forgetting them."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from local_cloud import processes
+from local_cloud.cron import CronClock, Schedule
+from local_cloud.images import ImageStore
+from local_cloud.instance import SELF_SHUTDOWN, Ending, Instance, Record, Surroundings
+
+USER_SHUTDOWN = "Client.UserInitiatedShutdown"
+WATCH_SECONDS = 1.0
+IDLE_SECONDS = 30.0
+CLOSE_GRACE_SECONDS = 5.0
+
+
+class InstanceHost:
+    """Turns launches into process trees.
+
+    It knows the cloud's books only as a Record for each instance. All methods return at once and may be called from
+    any thread.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        images: ImageStore,
+        surroundings: Surroundings,
+        *,
+        forget: Callable[[str], None],
+        cron_seconds: float = 60.0,
+        forget_seconds: float = 3600.0,
+    ) -> None:
+        """`forget` is called with the id of an instance that was terminated `forget_seconds` ago."""
+        self.images = images
+        self._folder = folder
+        self._surroundings = surroundings
+        self._forget = forget
+        self._forget_seconds = forget_seconds
+        self._lock = threading.Lock()
+        self._instances: dict[str, Instance] = {}
+        self._changed = threading.Event()
+        self._closed = threading.Event()
+        self._clock = CronClock(self._run_cron, cron_seconds)
+
+    def open(self) -> None:
+        """Start the threads that watch memory and run cron jobs."""
+        threading.Thread(target=self._watch, name="memory watch", daemon=True).start()
+        threading.Thread(target=self._clock.run, name="cron", daemon=True).start()
+
+    def close(self) -> None:
+        """End all instances, kill what is left after five seconds, and wait for that."""
+        self._closed.set()
+        self._changed.set()
+        self._clock.stop()
+        ending = Ending(
+            "terminated", "Server.InternalError", "Server.InternalError: the host stops", CLOSE_GRACE_SECONDS
+        )
+        instances = self._all()
+        for instance in instances:
+            instance.end(ending)
+            instance.hasten(CLOSE_GRACE_SECONDS)
+        deadline = time.monotonic() + CLOSE_GRACE_SECONDS + 5.0
+        for instance in instances:
+            instance.join(max(0.0, deadline - time.monotonic()))
+
+    @property
+    def closing(self) -> bool:
+        return self._closed.is_set()
+
+    def launch(self, record: Record, image_id: str) -> None:
+        """Boot a new instance. The image must be known (`images.folder`)."""
+        image = self.images.folder(image_id)
+        if image is None:
+            raise LookupError(f"no image {image_id}")
+        folder = self._folder / record.id
+        folder.mkdir()
+        instance = Instance(record, image, folder, self._surroundings, lambda _: self._changed.set())
+        with self._lock:
+            self._instances[record.id] = instance
+        instance.start()
+        self._changed.set()
+
+    def terminate(self, identifier: str) -> None:
+        self._end(identifier, "terminated")
+
+    def stop(self, identifier: str) -> None:
+        self._end(identifier, "stopped")
+
+    def start(self, identifier: str) -> None:
+        """Boot a stopped instance again, with what is left in its folder."""
+        self._instance(identifier).start()
+        self._changed.set()
+
+    def reboot(self, identifier: str) -> None:
+        self._instance(identifier).reboot()
+
+    def console(self, identifier: str) -> bytes:
+        return self._instance(identifier).guest.console_tail()
+
+    def root(self, identifier: str) -> Path:
+        """The folder that the instance takes for the root of its machine."""
+        return self._instance(identifier).guest.root
+
+    def _end(self, identifier: str, state: str) -> None:
+        message = f"{USER_SHUTDOWN}: User initiated shutdown"
+        self._instance(identifier).end(Ending(state, USER_SHUTDOWN, message, self._surroundings.grace_seconds))
+
+    def _instance(self, identifier: str) -> Instance:
+        with self._lock:
+            return self._instances[identifier]
+
+    def _all(self) -> list[Instance]:
+        with self._lock:
+            return list(self._instances.values())
+
+    def _run_cron(self, minute: datetime) -> None:
+        def is_due(schedule: Schedule) -> bool:
+            return schedule.is_due(minute)
+
+        for instance in self._all():
+            instance.run_due(is_due)
+
+    def _watch(self) -> None:
+        while not self._closed.is_set():
+            self._changed.clear()
+            running = [instance for instance in self._all() if instance.init_pid is not None]
+            if running:
+                self._check_memory(running)
+            self._forget_the_dead()
+            if self._all_quiet():
+                self._changed.wait(IDLE_SECONDS)
+            else:
+                self._closed.wait(WATCH_SECONDS)
+
+    def _all_quiet(self) -> bool:
+        return all(instance.ended_at is not None for instance in self._all()) and self._forget_seconds > IDLE_SECONDS
+
+    def _check_memory(self, running: list[Instance]) -> None:
+        table = processes.read_table()
+        for instance in running:
+            pid, limit = instance.init_pid, instance.record.memory_bytes
+            used = table.resident_bytes_below(pid) if pid is not None else 0
+            if used > limit:
+                why = f"out of memory: {used >> 20} MiB used of {limit >> 20} MiB"
+                instance.guest.log(f"{why}; killing every process")
+                message = f"{SELF_SHUTDOWN}: Instance initiated shutdown ({why})"
+                instance.end(Ending(instance.record.end_state, SELF_SHUTDOWN, message, 0.0))
+            instance.guest.trim_console()
+
+    def _forget_the_dead(self) -> None:
+        before = time.monotonic() - self._forget_seconds
+        for instance in self._all():
+            if instance.ended_at is not None and instance.ended_at < before:
+                with self._lock:
+                    del self._instances[instance.record.id]
+                self._forget(instance.record.id)
+                shutil.rmtree(instance.guest.folder)

@@ -1,0 +1,192 @@
+"""The metadata service (IMDSv2): one server, a path for each instance.
+
+boto3 finds it through AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:PORT/<instance id>.
+"""
+
+import hashlib
+import hmac
+import json
+import secrets
+import socket
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
+
+TOKEN_HEADER = "X-aws-ec2-metadata-token"
+TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
+LONGEST_TTL_SECONDS = 21600
+IDLE_SECONDS = 60.0
+
+
+class Facts(Protocol):
+    """What an instance may learn about itself. Read anew at every request, so that a change shows at once."""
+
+    @property
+    def user_data(self) -> bytes: ...
+
+    def metadata(self) -> Mapping[str, str]:
+        """Plain entries below latest/meta-data/, by their path."""
+
+    def tags(self) -> Mapping[str, str]: ...
+
+    def role_credentials(self) -> tuple[str, Mapping[str, str]] | None:
+        """The role's name and its credentials document; None without a role."""
+
+    def identity_document(self) -> Mapping[str, Any]: ...
+
+
+class _Refused(Exception):
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+class Tokens:
+    """Session tokens that need no memory: an expiry time and a signature that covers the instance's id."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._secret = secrets.token_bytes(32)
+        self._now = now
+
+    def issue(self, instance_id: str, ttl_seconds: int) -> str:
+        return self._sign(instance_id, int(self._now()) + ttl_seconds)
+
+    def is_valid(self, instance_id: str, token: str) -> bool:
+        expiry = token.partition(".")[0]
+        if not expiry.isdecimal() or int(expiry) <= self._now():
+            return False
+        return hmac.compare_digest(self._sign(instance_id, int(expiry)).encode(), token.encode())
+
+    def _sign(self, instance_id: str, expiry: int) -> str:
+        digest = hmac.new(self._secret, f"{instance_id} {expiry}".encode(), hashlib.sha256)
+        return f"{expiry}.{digest.hexdigest()}"
+
+
+def answer(facts: Facts, path: str) -> bytes | None:
+    """What GET `latest/<path>` answers; None when there is no such entry. `path` is still URL-encoded."""
+    if path.startswith("meta-data"):
+        return _meta_data(facts, path.removeprefix("meta-data").strip("/"))
+    if path.rstrip("/") == "user-data":
+        return facts.user_data or None
+    if path.rstrip("/") == "dynamic/instance-identity/document":
+        return json.dumps(facts.identity_document(), indent=2).encode()
+    return None
+
+
+def _meta_data(facts: Facts, path: str) -> bytes | None:
+    if path == "tags" or path.startswith("tags/"):
+        return _tags(facts, path)
+    if path == "iam" or path.startswith("iam/"):
+        return _role(facts, path)
+    entries = facts.metadata()
+    if path in entries:
+        return entries[path].encode()
+    below = f"{path}/" if path else ""
+    names = {name.removeprefix(below) for name in [*entries, "iam/", "tags/"] if name.startswith(below)}
+    folded = {head + slash for head, slash, _ in (name.partition("/") for name in names)}
+    return "\n".join(sorted(folded)).encode() or None
+
+
+def _tags(facts: Facts, path: str) -> bytes | None:
+    tags = facts.tags()
+    if path == "tags":
+        return b"instance/"
+    if path == "tags/instance":
+        return "\n".join(sorted(tags)).encode()
+    value = tags.get(urllib.parse.unquote(path.removeprefix("tags/instance/")))
+    return value.encode() if value is not None else None
+
+
+def _role(facts: Facts, path: str) -> bytes | None:
+    found = facts.role_credentials()
+    if found is None:
+        return None
+    role, credentials = found
+    if path == "iam":
+        return b"security-credentials/"
+    if path == "iam/security-credentials":
+        return role.encode()
+    if path == f"iam/security-credentials/{role}":
+        return json.dumps(credentials, indent=2).encode()
+    return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Without this an answer waits some 40 ms for the caller's delayed acknowledgement.
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    timeout = IDLE_SECONDS
+    server: "MetadataServer"
+
+    def do_PUT(self) -> None:
+        self._respond(self._token)
+
+    def do_GET(self) -> None:
+        self._respond(self._entry)
+
+    def _respond(self, produce: Callable[[str, str], bytes]) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        instance_id, _, rest = self.path.partition("?")[0].lstrip("/").partition("/")
+        try:
+            status, body = 200, produce(instance_id, rest)
+        except _Refused as refusal:
+            status, body = refusal.status, b""
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        if status == 200 and TTL_HEADER in self.headers:
+            self.send_header(TTL_HEADER, self.headers[TTL_HEADER])
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _facts(self, instance_id: str) -> Facts:
+        facts = self.server.find(instance_id)
+        if facts is None:
+            raise _Refused(404)
+        return facts
+
+    def _token(self, instance_id: str, path: str) -> bytes:
+        if path != "latest/api/token":
+            raise _Refused(405)
+        ttl = self.headers.get(TTL_HEADER, "")
+        if not ttl.isdecimal() or not 1 <= int(ttl) <= LONGEST_TTL_SECONDS:
+            raise _Refused(400)
+        self._facts(instance_id)
+        return self.server.tokens.issue(instance_id, int(ttl)).encode()
+
+    def _entry(self, instance_id: str, path: str) -> bytes:
+        facts = self._facts(instance_id)
+        if not self.server.tokens.is_valid(instance_id, self.headers.get(TOKEN_HEADER, "")):
+            raise _Refused(401)
+        if path.startswith("latest/"):
+            found = answer(facts, path.removeprefix("latest/"))
+            if found is not None:
+                return found
+        raise _Refused(404)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """No access log."""
+
+
+class MetadataServer(ThreadingHTTPServer):
+    """Serves on a socket that listens already."""
+
+    daemon_threads = True
+
+    def __init__(self, listener: socket.socket, find: Callable[[str], Facts | None]) -> None:
+        """`find` gives the facts of an instance by its id, None for one that does not exist."""
+        super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.find = find
+        self.tokens = Tokens()
+        host, port = listener.getsockname()
+        self.url = f"http://{host}:{port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that hung up, as a killed instance does, is no fault; anything else is printed."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)

@@ -1,0 +1,34 @@
+"""moto in this process: EC2, Auto Scaling, IAM, STS, SSM, CloudWatch and the rest, on one port."""
+
+import logging
+import socket
+import threading
+
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import make_server
+
+
+class _Handler(MotoRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Without this an answer waits some 40 ms for the caller's delayed acknowledgement.
+    disable_nagle_algorithm = True
+    timeout = 120.0
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """No access log."""
+
+
+def serve(listener: socket.socket) -> str:
+    """Answer on a socket that listens already, on daemon threads, until the process ends; the URL."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    host, port = listener.getsockname()
+    application = DomainDispatcherApplication(create_backend_app)
+    # The first caller should not wait for this.
+    application.app_instances["ec2"] = create_backend_app("ec2")
+    server = make_server(host, port, application, threaded=True, request_handler=_Handler, fd=listener.fileno())
+    threading.Thread(target=server.serve_forever, name="moto", daemon=True).start()
+    return f"http://{host}:{port}"

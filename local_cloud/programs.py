@@ -1,0 +1,26 @@
+"""Starting programs and writing programs, never both at once.
+
+A process that is being started briefly holds every file that the host holds open; while it holds one open for
+writing, the kernel refuses to execute that file ("text file busy"). With many threads launching, that happens.
+"""
+
+import os
+import subprocess
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_lock = threading.Lock()
+
+
+def start(arguments: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """`subprocess.Popen`, with its errors and options."""
+    with _lock:
+        return subprocess.Popen(arguments, **options)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write an executable file that only its owner can read and run."""
+    with _lock, os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700), "wb") as file:
+        file.write(content)

@@ -1,0 +1,90 @@
+"""The state folder: who owns it, what it holds, and the file that tells others where the cloud answers."""
+
+import fcntl
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from local_cloud import CloudError, processes
+
+MARKER = "LOCAL_CLOUD_STATE"
+
+
+class FolderInUse(CloudError):
+    """Another local cloud runs on the same state folder; the text names its process."""
+
+
+class StateFolder:
+    """The folder of one local cloud.
+
+    env                     where it answers, while it does
+    logs/ministack.log      output of the emulator of S3 and its like
+    cloud/lock              held while it runs; holds the pid of the holder
+    cloud/services/         state of S3, SQS, SNS, DynamoDB and Lambda: survives a restart
+    cloud/instances/<id>/   root/, tmp/, user-data, console.log: gone at the next start
+    cloud/images/<id>/      what CreateImage made: gone at the next start
+    cloud/tmp/              gone at the next start
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self.env = self.path / "env"
+        self.logs = self.path / "logs"
+        self.cloud = self.path / "cloud"
+        self.services = self.cloud / "services"
+        self.instances = self.cloud / "instances"
+        self.images = self.cloud / "images"
+        self.temporary = self.cloud / "tmp"
+        self._lock = -1
+
+    @property
+    def marker(self) -> str:
+        """In the environment of every process of this cloud but the first, so that a sweep can find it."""
+        return f"{MARKER}={self.path}"
+
+    def take(self) -> None:
+        """Become the only owner. Raises FolderInUse, OSError."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.cloud.mkdir(mode=0o700, exist_ok=True)
+        self._lock = os.open(self.cloud / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderInUse(f"{self.path} is in use by process {self._owner()}") from None
+        # For all children, so that the next sweep finds them; /proc does not show it for this process itself.
+        os.environ[MARKER] = str(self.path)
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+
+    def _owner(self) -> str:
+        # The owner writes its pid just after it took the lock: give it that moment.
+        deadline = time.monotonic() + 1.0
+        while not (owner := os.pread(self._lock, 32, 0).decode()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return owner or "(unknown)"
+
+    def sweep(self) -> int:
+        """End and remove what an earlier run left behind; how many processes there were. Only the owner may."""
+        left = processes.kill_marked(self.marker)
+        self.env.unlink(missing_ok=True)
+        for folder in (self.instances, self.images, self.temporary):
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir()
+        self.services.mkdir(exist_ok=True)
+        return left
+
+    def write_env(self, variables: Mapping[str, str]) -> None:
+        """Write `env` in one step, readable by its owner only, in the form that `set -a; . env` takes."""
+        draft = self.cloud / "env.draft"
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.writelines(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
+        draft.replace(self.env)
+
+    def remove_env(self) -> None:
+        self.env.unlink(missing_ok=True)

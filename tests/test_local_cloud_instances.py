@@ -1,0 +1,276 @@
+"""Instances are process trees: they boot, run their user data, and die a real death."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local_cloud_fixtures import Cloud, make_image, running_cloud, until
+
+GRACE_SECONDS = 1.5
+FOREVER = "#!/bin/sh\necho up\nwhile :; do sleep 1; done\n"
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    folder = tmp_path_factory.mktemp("cloud")
+    image = make_image(folder / "image")
+    options = ("--boot-seconds", "0.3", "--grace-seconds", str(GRACE_SECONDS), "--cron-seconds", "1")
+    with running_cloud(folder / "state", "--image", f"base={image}", *options) as cloud:
+        yield cloud
+
+
+def test_an_instance_is_pending_first_then_running_then_runs_its_user_data(cloud: Cloud) -> None:
+    identifier = cloud.launch("#!/bin/sh\ngreet; ./greet-link; pwd; echo $HOME; sleep 100\n")
+    assert cloud.state(identifier) == "pending"
+    cloud.wait_for(identifier, "running")
+
+    cloud.wait_for_console(identifier, "/root/root\n")
+    console = cloud.console(identifier).splitlines()
+    root = cloud.folder(identifier) / "root"
+    assert console == ["hello from the image"] * 2 + [str(root), f"{root}/root"]
+    assert (root / "greet-link").is_symlink()
+    cloud.terminate(identifier)
+    assert not root.exists()
+
+
+def test_user_data_reaches_s3_with_nothing_but_its_role(cloud: Cloud) -> None:
+    iam, s3 = cloud.client("iam"), cloud.client("s3")
+    iam.create_role(RoleName="worker", AssumeRolePolicyDocument="{}")
+    iam.create_instance_profile(InstanceProfileName="workers")
+    iam.add_role_to_instance_profile(InstanceProfileName="workers", RoleName="worker")
+    s3.create_bucket(Bucket="results")
+    script = f"""#!{sys.executable}
+import boto3, os
+names = " ".join(os.environ)
+arn = boto3.client("sts").get_caller_identity()["Arn"]
+boto3.client("s3").put_object(Bucket="results", Key=arn.rpartition("/")[2], Body=arn + " " + names)
+"""
+    profile = {"Name": "workers"}
+    launched = cloud.ec2.run_instances(
+        ImageId=cloud.image(), MinCount=2, MaxCount=2, UserData=script, IamInstanceProfile=profile
+    )
+    identifiers = sorted(instance["InstanceId"] for instance in launched["Instances"])
+
+    until(lambda: s3.list_objects_v2(Bucket="results")["KeyCount"] == 2)
+    keys = [item["Key"] for item in s3.list_objects_v2(Bucket="results")["Contents"]]
+    assert keys == identifiers
+    body = s3.get_object(Bucket="results", Key=identifiers[0])["Body"].read().decode()
+    assert "assumed-role/worker/" in body
+    assert "AWS_ACCESS_KEY_ID" not in body
+    assert "AWS_SECRET_ACCESS_KEY" not in body
+
+
+def test_no_user_data_stays_running(cloud: Cloud) -> None:
+    identifier = cloud.launch()
+    cloud.wait_for(identifier, "running")
+    assert len(until(lambda: cloud.processes_of(identifier))) == 1
+    cloud.terminate(identifier)
+    assert cloud.processes_of(identifier) == []
+
+
+def test_max_count_instances_are_launched_and_cost_the_host_little(cloud: Cloud) -> None:
+    def used() -> float:
+        ticks = Path(f"/proc/{cloud.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+    before = used()
+    launched = cloud.ec2.run_instances(ImageId=cloud.image(), MinCount=1, MaxCount=15, UserData=FOREVER)
+    identifiers = [instance["InstanceId"] for instance in launched["Instances"]]
+    assert len(identifiers) == 15
+    for identifier in identifiers:
+        cloud.pid_in(f"instances/{identifier}/init.pid")
+    assert used() - before < 1.0
+    cloud.terminate(*identifiers)
+    assert not any(cloud.processes_of(identifier) for identifier in identifiers)
+
+
+def test_a_client_token_launches_once(cloud: Cloud) -> None:
+    request = {"ImageId": cloud.image(), "MinCount": 1, "MaxCount": 2, "ClientToken": "once"}
+    first, second = (cloud.ec2.run_instances(**request) for _ in range(2))
+    assert first["ReservationId"] == second["ReservationId"]
+    assert len(second["Instances"]) == 2
+    assert [i["InstanceId"] for i in first["Instances"]] == [i["InstanceId"] for i in second["Instances"]]
+    with pytest.raises(ClientError, match="IdempotentParameterMismatch"):
+        cloud.ec2.run_instances(**{**request, "MaxCount": 3})
+    cloud.terminate(*(instance["InstanceId"] for instance in first["Instances"]))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code"),
+    [
+        ({"ImageId": "ami-12345678"}, "InvalidAMIID.NotFound"),
+        ({"InstanceType": "t9.enormous"}, "InvalidParameterValue"),
+        ({"MinCount": 3, "MaxCount": 2}, "InvalidParameterValue"),
+        ({"user_data": "#!/bin/sh\n" + "#" * 16384}, "InvalidParameterValue"),
+    ],
+)
+def test_a_launch_that_cannot_be_is_refused(cloud: Cloud, parameters: dict[str, Any], code: str) -> None:
+    with pytest.raises(ClientError) as refusal:
+        cloud.launch(**parameters)
+    assert refusal.value.response["Error"]["Code"] == code
+
+
+def test_a_launch_template_gives_what_the_call_leaves_out(cloud: Cloud) -> None:
+    data = {
+        "ImageId": cloud.image(),
+        "InstanceType": "t3.small",
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "UserData": "IyEvYmluL3NoCmVjaG8gdGVtcGxhdGUK",
+    }
+    cloud.ec2.create_launch_template(LaunchTemplateName="short", LaunchTemplateData=data)
+    launched = cloud.ec2.run_instances(LaunchTemplate={"LaunchTemplateName": "short"}, MinCount=1, MaxCount=1)
+    identifier = launched["Instances"][0]["InstanceId"]
+    assert cloud.wait_for(identifier, "terminated")["InstanceType"] == "t3.small"
+    assert "template" in cloud.console(identifier)
+
+
+def test_terminate_gives_user_data_its_sigterm(cloud: Cloud) -> None:
+    identifier = cloud.launch("#!/bin/sh\ntrap 'echo leaving; sleep 1; exit 0' TERM\necho up\nsleep 100 & wait\n")
+    cloud.wait_for_console(identifier, "up")
+    cloud.ec2.terminate_instances(InstanceIds=[identifier])
+    assert cloud.state(identifier) == "shutting-down"
+    described = cloud.wait_for(identifier, "terminated")
+    assert "leaving" in cloud.console(identifier)
+    assert described["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
+    assert described["StateTransitionReason"].startswith("User initiated (")
+
+
+def test_who_ignores_sigterm_is_killed_after_the_grace(cloud: Cloud) -> None:
+    identifier = cloud.launch("#!/bin/sh\ntrap '' TERM\necho up\nwhile :; do sleep 1; done\n")
+    cloud.wait_for_console(identifier, "up")
+    began = time.monotonic()
+    cloud.terminate(identifier)
+    assert GRACE_SECONDS <= time.monotonic() - began < GRACE_SECONDS + 5
+    assert cloud.processes_of(identifier) == []
+
+
+@pytest.mark.parametrize(
+    ("last_line", "why"), [("exit 3", "exited with status 3"), ("kill -9 $$", "was killed by signal 9")]
+)
+def test_the_last_process_takes_the_instance_with_it(cloud: Cloud, last_line: str, why: str) -> None:
+    identifier = cloud.launch(f"#!/bin/sh\n{last_line}\n")
+    reason = cloud.wait_for(identifier, "stopped")["StateReason"]
+    assert reason["Code"] == "Client.InstanceInitiatedShutdown"
+    assert why in reason["Message"]
+    cloud.terminate(identifier)
+    assert not (cloud.folder(identifier) / "root").exists()
+
+
+def test_a_process_left_behind_keeps_the_instance_alive(cloud: Cloud) -> None:
+    identifier = cloud.launch("#!/bin/sh\nsetsid sleep 100 & echo $! >$HOME/daemon\n")
+    daemon = cloud.pid_in(f"instances/{identifier}/root/root/daemon")
+    cloud.wait_for_console(identifier, "user-data exited with status 0")
+    assert cloud.state(identifier) == "running"
+    os.kill(daemon, signal.SIGKILL)
+    cloud.wait_for(identifier, "stopped")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "command", "state"),
+    [("stop", "poweroff", "stopped"), ("terminate", "shutdown -h now", "terminated")],
+)
+def test_shutdown_from_inside(cloud: Cloud, behaviour: str, command: str, state: str) -> None:
+    script = f"#!/bin/sh\ntrap 'echo leaving; exit 0' TERM\n{command}\nsleep 100 & wait\n"
+    identifier = cloud.launch(script, InstanceInitiatedShutdownBehavior=behaviour)
+    described = cloud.wait_for(identifier, state)
+    assert described["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+    assert "leaving" in cloud.console(identifier)
+
+
+def test_reboot_stop_and_start_run_the_user_data_again(cloud: Cloud) -> None:
+    identifier = cloud.launch("#!/bin/sh\necho boot >>$HOME/boots\nsleep 100\n")
+    boots = cloud.folder(identifier) / "root" / "root" / "boots"
+
+    def booted(times: int) -> bool:
+        return until(lambda: boots.exists() and boots.read_text() == "boot\n" * times)
+
+    assert booted(1)
+    cloud.ec2.reboot_instances(InstanceIds=[identifier])
+    assert booted(2)
+    assert cloud.state(identifier) == "running"
+    cloud.ec2.stop_instances(InstanceIds=[identifier])
+    cloud.wait_for(identifier, "stopped")
+    assert cloud.processes_of(identifier) == []
+    cloud.ec2.start_instances(InstanceIds=[identifier])
+    assert booted(3)
+    cloud.terminate(identifier)
+    with pytest.raises(ClientError, match="IncorrectInstanceState"):
+        cloud.ec2.start_instances(InstanceIds=[identifier])
+
+
+def test_too_much_memory_ends_the_instance(cloud: Cloud) -> None:
+    script = f"#!{sys.executable}\nimport time\nhog = b'x' * (600 << 20)\ntime.sleep(100)\n"
+    identifier = cloud.launch(script, InstanceType="t3.nano")
+    described = cloud.wait_for(identifier, "stopped")
+    assert "out of memory" in described["StateReason"]["Message"]
+    assert "of 512 MiB" in cloud.console(identifier)
+    assert cloud.processes_of(identifier) == []
+
+
+def test_cron_starts_a_process_again(cloud: Cloud) -> None:
+    script = r"""#!/bin/sh
+mkdir -p etc/cron.d
+cat >etc/cron.d/worker <<'END'
+# keeps one worker alive
+GREETING="good morning"
+* * * * * root flock -n $HOME/lock sh -c 'echo $$ >$HOME/pid; echo $GREETING; exec sleep 100'
+this line is no job
+END
+"""
+    identifier = cloud.launch(script)
+    name = f"instances/{identifier}/root/root/pid"
+    first = cloud.pid_in(name)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: cloud.pid_in(name) != first)
+    console = cloud.console(identifier)
+    assert "good morning" in console
+    assert "worker, line 4" in console
+    cloud.terminate(identifier)
+    assert cloud.processes_of(identifier) == []
+
+
+def test_kill_9_of_init_leaves_no_process(cloud: Cloud) -> None:
+    identifier = cloud.launch("#!/bin/sh\nsetsid sh -c 'sleep 100; :' &\nsleep 100\n")
+    until(lambda: len(cloud.processes_of(identifier)) >= 5)
+    os.kill(cloud.pid_in(f"instances/{identifier}/init.pid"), signal.SIGKILL)
+    cloud.wait_for(identifier, "stopped")
+    assert cloud.processes_of(identifier) == []
+
+
+def test_an_image_made_from_an_instance_can_be_launched(cloud: Cloud) -> None:
+    baked = cloud.launch("#!/bin/sh\necho baked >etc-baked\necho up\nsleep 100\n")
+    cloud.wait_for_console(baked, "up")
+    image = cloud.ec2.create_image(InstanceId=baked, Name="baked")["ImageId"]
+    until(lambda: cloud.ec2.describe_images(ImageIds=[image])["Images"][0]["State"] == "available")
+    identifier = cloud.launch("#!/bin/sh\ncat etc-baked\n", ImageId=image)
+    cloud.wait_for_console(identifier, "baked")
+    cloud.terminate(baked)
+
+
+def test_an_auto_scaling_group_launches_and_terminates(cloud: Cloud) -> None:
+    scaling = cloud.client("autoscaling")
+    data = {"ImageId": cloud.image(), "InstanceType": "t3.micro"}
+    cloud.ec2.create_launch_template(LaunchTemplateName="group", LaunchTemplateData=data)
+    scaling.create_auto_scaling_group(
+        AutoScalingGroupName="group",
+        LaunchTemplate={"LaunchTemplateName": "group", "Version": "$Latest"},
+        MinSize=0,
+        MaxSize=3,
+        DesiredCapacity=2,
+        AvailabilityZones=["us-east-1a"],
+    )
+    group = scaling.describe_auto_scaling_groups()["AutoScalingGroups"][0]
+    identifiers = [instance["InstanceId"] for instance in group["Instances"]]
+    assert len(identifiers) == 2
+    for identifier in identifiers:
+        cloud.wait_for(identifier, "running")
+    scaling.set_desired_capacity(AutoScalingGroupName="group", DesiredCapacity=0)
+    for identifier in identifiers:
+        cloud.wait_for(identifier, "terminated")

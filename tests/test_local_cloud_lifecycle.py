@@ -1,0 +1,135 @@
+"""The process itself: how it starts, what it refuses, and that its end leaves nothing behind."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.local_cloud_fixtures import ROOT, Cloud, make_image, running_cloud, start_process, until
+
+STUBBORN = "#!/bin/sh\ntrap '' TERM HUP INT\nsetsid sh -c 'sleep 1000; :' &\nwhile :; do sleep 1; done\n"
+
+
+def launch_stubborn(cloud: Cloud) -> None:
+    """One instance that ignores signals and has a process in a session of its own."""
+    identifier = cloud.launch(STUBBORN)
+    until(lambda: len(cloud.processes_of(identifier)) >= 4)
+
+
+def test_ready_means_both_answer_and_the_env_file_says_where(tmp_path: Path) -> None:
+    with running_cloud(tmp_path) as cloud:
+        ec2, s3 = cloud.env["AWS_ENDPOINT_URL"], cloud.env["AWS_ENDPOINT_URL_S3"]
+        assert cloud.ready_line == f"local cloud ready: {ec2} (EC2 and friends), {s3} (S3, SQS and friends)\n"
+        assert stat.S_IMODE((tmp_path / "env").stat().st_mode) == 0o600
+        assert set(cloud.env) == {
+            *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_EC2_METADATA_DISABLED"),
+            *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_SNS"),
+            *("AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_LAMBDA"),
+        }
+        sourced = subprocess.run(
+            ["sh", "-c", f"set -a; . {tmp_path}/env; env"], capture_output=True, text=True, check=True
+        )
+        assert f"AWS_ENDPOINT_URL={ec2}" in sourced.stdout
+        assert cloud.client("sts").get_caller_identity()["Account"] == "123456789012"
+        queue = cloud.client("sqs").create_queue(QueueName="queue")["QueueUrl"]
+        assert queue == f"{s3}/123456789012/queue"
+
+        second = start_process(tmp_path)
+        output, errors = second.communicate(timeout=20)
+        assert (second.returncode, output) == (2, "")
+        assert f"in use by process {cloud.process.pid}" in errors
+        assert cloud.close() == (0, "")
+
+
+def test_sigterm_ends_everything_in_order_and_the_queues_are_kept(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image")
+    state = tmp_path / "state"
+    arguments = ("--image", f"base={image}", "--boot-seconds", "0")
+    with running_cloud(state, *arguments) as cloud:
+        polite = cloud.launch("#!/bin/sh\ntrap 'echo leaving; exit 0' TERM\necho up\nsleep 100 & wait\n")
+        cloud.wait_for_console(polite, "up")
+        cloud.client("s3").create_bucket(Bucket="kept")
+        cloud.client("s3").put_object(Bucket="kept", Key="photo", Body=b"bytes")
+        queue = cloud.client("sqs").create_queue(QueueName="kept")["QueueUrl"]
+        cloud.client("sqs").send_message(QueueUrl=queue, MessageBody="hello")
+        assert cloud.close() == (0, "")
+        assert "leaving" in (cloud.folder(polite) / "console.log").read_text()
+        assert cloud.processes() == []
+        assert not (state / "env").exists()
+
+    leftover = subprocess.Popen(["sleep", "100"], env={"LOCAL_CLOUD_STATE": str(state.resolve())})
+    with running_cloud(state, *arguments) as cloud:
+        assert leftover.wait(timeout=10) == -signal.SIGKILL
+        assert cloud.client("s3").get_object(Bucket="kept", Key="photo")["Body"].read() == b"bytes"
+        queue = cloud.client("sqs").get_queue_url(QueueName="kept")["QueueUrl"]
+        assert cloud.client("sqs").receive_message(QueueUrl=queue)["Messages"][0]["Body"] == "hello"
+        _, errors = cloud.close()
+        assert "ended 1 processes" in errors
+
+
+def test_kill_9_leaves_no_process(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image")
+    with running_cloud(tmp_path / "state", "--image", f"base={image}", "--boot-seconds", "0") as cloud:
+        launch_stubborn(cloud)
+        assert len(cloud.processes()) >= 6
+        cloud.process.kill()
+        cloud.process.wait()
+        until(lambda: cloud.processes() == [], seconds=5)
+
+
+def test_the_terminated_are_forgotten_and_the_death_of_ministack_ends_everything(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image")
+    arguments = ("--image", f"base={image}", "--boot-seconds", "0", "--forget-seconds", "0")
+    with running_cloud(tmp_path / "state", *arguments) as cloud:
+        forgotten = cloud.launch("#!/bin/sh\nexit 0\n", InstanceInitiatedShutdownBehavior="terminate")
+        until(lambda: cloud.ec2.describe_instances()["Reservations"] == [])
+        until(lambda: not cloud.folder(forgotten).exists())
+
+        cloud.launch("#!/bin/sh\nsleep 100\n")
+        init = cloud.pid_in("ministack.pid")
+        ministack = Path(f"/proc/{init}/task/{init}/children").read_text().split()[0]
+        os.kill(int(ministack), signal.SIGKILL)
+        cloud.process.wait(timeout=20)
+        status, errors = cloud.close()
+        assert status == 1
+        assert str(tmp_path / "state" / "logs" / "ministack.log") in errors
+        assert cloud.processes() == []
+        assert not (tmp_path / "state" / "env").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--host", "0.0.0.0"], "loopback"),
+        (["--host", "192.0.2.1"], "loopback"),
+        (["--host", "somewhere"], "not an IPv4 address"),
+        (["--image", "base"], "NAME=FOLDER"),
+        (["--image", "base=/nowhere"], "not a folder"),
+        (["--boot-seconds", "-1"], "number of seconds"),
+    ],
+)
+def test_wrong_arguments_are_refused(tmp_path: Path, arguments: list[str], word: str) -> None:
+    process = start_process(tmp_path, *arguments)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert word in errors
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with running_cloud(tmp_path / "one") as cloud:
+        port = cloud.env["AWS_ENDPOINT_URL"].rpartition(":")[2]
+        process = start_process(tmp_path / "two", "--port", port)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in errors
+
+
+def test_it_imports_nothing_of_the_rest_of_the_house() -> None:
+    code = "import sys, local_cloud.cloud; print(*{name.partition('.')[0] for name in sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    ours = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"local_cloud"}
+    assert not ours & set(run.stdout.split())
