@@ -1,0 +1,181 @@
+"""A whole Shoal as a user starts it, to be measured and tested: `shoal up` as a process, on a cloud of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import psutil
+import requests
+
+from shoal.settings import Settings, load, read_env_file
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 90.0
+
+
+def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait until `condition` holds. Raises TimeoutError that says `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:.0f} s in vain: {what}")
+        pause.wait(0.05)
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class System:
+    """`shoal up` in a state folder of its own, with what a test needs to look into it."""
+
+    def __init__(self, state_dir: Path, **settings: object) -> None:
+        self.state_dir = state_dir
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        own = {"STATE_DIR": state_dir, "PORT": self.port, "QUIET_SECONDS": 3, "LOCAL_BOOT_SECONDS": 0.5, **settings}
+        self.environment = dict(os.environ) | {f"SHOAL_{name}": str(value) for name, value in own.items()}
+        self.output = state_dir / "terminal.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until its page answers."""
+        self.spawn()
+        wait_for(self.answers, START_SECONDS, f"the page did not answer: {self.text()}")
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start it and do not wait."""
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "shoal.cli", "up"],
+                cwd=ROOT, env=self.environment, stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+        return self._process
+
+    def text(self) -> str:
+        """What it showed on its terminal."""
+        return self.output.read_text() if self.output.exists() else ""
+
+    def answers(self) -> bool:
+        """Whether its page answers now. Raises RuntimeError when it has ended."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"shoal up ended: {self.text()}")
+        try:
+            return requests.get(f"{self.address}/healthz", timeout=5).ok
+        except requests.RequestException:
+            return False
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The `shoal up` process. Raises RuntimeError when it was not started."""
+        if self._process is None:
+            raise RuntimeError("not started")
+        return self._process
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal when it runs, wait for its end, return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(60)
+
+    # its processes
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that belongs to it, wherever in the tree: they all know its state folder."""
+        found = []
+        for one in psutil.process_iter():
+            try:
+                if str(self.state_dir) in " ".join([*one.cmdline(), *one.environ().values()]):
+                    found.append(one)
+            except psutil.Error:
+                continue  # it ended meanwhile, or is somebody else's
+        return [one for one in found if one.pid != os.getpid() and one.status() != psutil.STATUS_ZOMBIE]
+
+    def part(self, words: str) -> psutil.Process:
+        """The child of `shoal up` whose command line contains `words`."""
+        children = psutil.Process(self.process.pid).children()
+        return next(one for one in children if words in " ".join(one.cmdline()))
+
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes on its instances."""
+        return [one for one in self.processes() if one.cmdline()[1:] == ["-m", "app_tier"]]
+
+    # its cloud
+
+    @property
+    def settings(self) -> Settings:
+        """Its settings."""
+        return load(self.environment)
+
+    def client(self, service: str) -> Any:
+        """A botocore client of its embedded cloud."""
+        cloud = read_env_file(self.state_dir / "env")
+        name = f"AWS_ENDPOINT_URL_{service.upper()}"
+        return botocore.session.Session().create_client(
+            service,
+            region_name=cloud["AWS_DEFAULT_REGION"],
+            endpoint_url=cloud.get(name, cloud["AWS_ENDPOINT_URL"]),
+            aws_access_key_id=cloud["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=cloud["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def keys(self, bucket: str) -> set[str]:
+        """All keys in a bucket."""
+        pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return {one["Key"] for page in pages for one in page.get("Contents", ())}
+
+    def waiting(self, queue: str) -> int:
+        """Messages of any kind in a queue."""
+        sqs = self.client("sqs")
+        url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+        counts: Mapping[str, str] = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        names = ("", "NotVisible", "Delayed")
+        return sum(int(counts[f"ApproximateNumberOfMessages{name}"]) for name in names)
+
+    def machines(self, ec2: Any = None) -> list[dict[str, Any]]:
+        """Every instance that is not terminated."""
+        answer = (ec2 or self.client("ec2")).describe_instances()
+        machines = [one for reservation in answer["Reservations"] for one in reservation["Instances"]]
+        return [one for one in machines if one["State"]["Name"] != "terminated"]
+
+    def wait_until_empty(self, seconds: float = 60.0) -> None:
+        """Wait until no instance is left."""
+        wait_for(lambda: not self.machines(), seconds, f"instances are left: {self.text()[-3000:]}")
+
+
+class PoolWatch:
+    """Counts the instances all the time, so that not even an instant above the cap goes unseen."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.most = 0
+
+    def __enter__(self) -> PoolWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        ec2 = self._system.client("ec2")
+        while not self._stop.wait(0.1):
+            self.most = max(self.most, len(self._system.machines(ec2)))

@@ -1,0 +1,255 @@
+"""The whole system under kill -9, signals and restarts: nothing is lost, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from benchmarks import photos
+from benchmarks.system import ROOT, System, wait_for
+from shoal.settings import load
+
+COUNT = 100
+ANSWER_SECONDS = 180.0
+GONE_SECONDS = 20.0
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    # Few workers, so that the work lasts; a short visibility timeout and sweep, so that the test does not.
+    system = System(tmp_path / "state", MAX_INSTANCES=3, VISIBILITY_SECONDS=6, SWEEP_SECONDS=3)
+    yield system
+    system.stop(signal.SIGKILL)
+    wait_for(lambda: not system.processes(), GONE_SECONDS, "processes are left")
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[bytes]:
+    found = photos.fetch(load().cache_dir)
+    return [found[number % len(found)].read_bytes() for number in range(COUNT)]
+
+
+def put_like_the_page(system: System, batch: str, first: int, some: list[bytes]) -> None:
+    """Send a group of photos and, like the page's script, send it again when the server went away."""
+    url = f"{system.address}/batches/{batch}/photos?first={first}"
+    files = [("inputFile", (f"{first + n}.jpg", one)) for n, one in enumerate(some)]
+
+    def sent() -> bool:
+        try:
+            return requests.post(url, files=files, timeout=30).ok
+        except requests.RequestException:
+            return False
+
+    wait_for(sent, ANSWER_SECONDS, "a group of photos could not be sent")
+
+
+def submit(system: System, pictures: list[bytes], meanwhile: Callable[[], None]) -> str:
+    """Upload the photos while `meanwhile` runs in another thread, once something has been labelled."""
+    batch = str(requests.post(f"{system.address}/batches", timeout=30).json()["batch"])
+
+    def strike() -> None:
+        wait_for(lambda: system.keys(system.settings.out_bucket), ANSWER_SECONDS, "nothing was labelled")
+        meanwhile()
+
+    with ThreadPoolExecutor(5) as threads:
+        struck = threads.submit(strike)
+        list(threads.map(lambda n: put_like_the_page(system, batch, n, pictures[n : n + 4]), range(0, COUNT, 4)))
+        struck.result()
+    return batch
+
+
+def assert_one_result_each(system: System, batch: str) -> None:
+    settings = system.settings
+
+    def answered() -> bool:
+        try:
+            found = requests.get(f"{system.address}/batches/{batch}.json", timeout=30).json()["photos"]
+        except requests.RequestException:
+            return False
+        return [one["state"] for one in found] == ["done"] * COUNT
+
+    wait_for(answered, ANSWER_SECONDS, f"not every photo was labelled: {system.text()[-3000:]}")
+    inputs, outputs = system.keys(settings.in_bucket), system.keys(settings.out_bucket)
+    assert len(inputs) == COUNT
+    assert inputs == outputs
+    wait_for(lambda: system.waiting(settings.req_queue) == 0, 60, "the request queue did not empty")
+    assert system.waiting(settings.dead_queue) == 0
+    system.wait_until_empty()
+
+
+@pytest.mark.timeout(600)
+def test_kill_9_of_a_busy_worker(system: System, pictures: list[bytes]) -> None:
+    system.start()
+    killed: list[int] = []
+
+    def kill() -> None:
+        worker = system.workers()[0]
+        worker.kill()
+        killed.append(worker.pid)
+
+    assert_one_result_each(system, submit(system, pictures, kill))
+    assert killed
+
+
+@pytest.mark.timeout(600)
+def test_kill_9_of_the_controller(system: System, pictures: list[bytes]) -> None:
+    system.start()
+    assert_one_result_each(system, submit(system, pictures, lambda: system.part("controller.py").kill()))
+    assert "controller ended (status -9); starting it again" in system.text()
+
+
+@pytest.mark.timeout(600)
+def test_kill_9_of_the_web_process(system: System, pictures: list[bytes]) -> None:
+    system.start()
+    assert_one_result_each(system, submit(system, pictures, lambda: system.part("web_tier").kill()))
+    assert "web ended (status -9); starting it again" in system.text()
+
+
+@pytest.mark.timeout(600)
+def test_kill_9_of_the_web_process_while_clients_wait(system: System, pictures: list[bytes]) -> None:
+    """What was accepted of clients that lost their connection is labelled all the same."""
+    system.start()
+
+    def ask(number: int) -> None:
+        files = {"inputFile": (f"{number}.jpg", pictures[number])}
+        try:
+            requests.post(system.address, files=files, timeout=120)
+        except requests.RequestException:
+            return
+
+    settings = system.settings
+    with ThreadPoolExecutor(20) as clients:
+        asked = [clients.submit(ask, number) for number in range(20)]
+        wait_for(lambda: len(system.keys(settings.in_bucket)) >= 10, 60, "photos did not arrive")
+        system.part("web_tier").kill()
+        for one in asked:
+            one.result()
+    wait_for(
+        lambda: system.keys(settings.out_bucket) == system.keys(settings.in_bucket),
+        ANSWER_SECONDS,
+        f"accepted photos were lost: {system.text()[-3000:]}",
+    )
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_any_end_leaves_no_process_and_no_lock(system: System, pictures: list[bytes], how: signal.Signals) -> None:
+    system.start()
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(requests.post, system.address, files={"inputFile": ("a.jpg", pictures[0])}, timeout=60)
+        wait_for(system.workers, 60, "no worker came")
+        status = system.stop(how)
+        wait_for(lambda: not system.processes(), GONE_SECONDS, f"left: {system.processes()}")
+    assert status == (-9 if how is signal.SIGKILL else 0)
+    system.start()
+    assert system.stop() == 0
+
+
+@pytest.mark.timeout(300)
+def test_a_closed_terminal_ends_everything(system: System) -> None:
+    system.state_dir.mkdir(parents=True)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.execve(sys.executable, [sys.executable, "-m", "shoal.cli", "up"], system.environment)
+    shown = threading.Event()
+
+    def read() -> None:
+        text = b""
+        while b"Shoal is ready" not in text:
+            text += os.read(terminal, 4096)
+        shown.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    assert shown.wait(90)
+    os.close(terminal)
+    assert os.waitpid(pid, 0)
+    wait_for(lambda: not system.processes(), GONE_SECONDS, "processes are left")
+    system.spawn()  # so that the fixture has something to stop
+
+
+@pytest.mark.timeout(300)
+def test_the_end_of_the_embedded_cloud_is_the_end_with_a_clear_line(system: System) -> None:
+    system.start()
+    system.part("local_cloud").kill()
+    assert system.process.wait(60) != 0
+    assert "the embedded cloud ended (status -9)" in system.text()
+    wait_for(lambda: not system.processes(), GONE_SECONDS, "processes are left")
+
+
+def failing_start(system: System, **changes: str) -> str:
+    """The one line that a start which cannot work says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "shoal.cli", "up"],
+        cwd=ROOT, env=system.environment | changes, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    [line] = done.stderr.strip().splitlines()
+    assert line.startswith("shoal: ")
+    return line
+
+
+def test_a_port_in_use_is_one_clear_line(system: System) -> None:
+    with socket.create_server(("127.0.0.1", system.port)):
+        line = failing_start(system)
+    assert f"127.0.0.1:{system.port}" in line
+    assert "SHOAL_PORT" in line
+    system.spawn()
+
+
+@pytest.mark.timeout(300)
+def test_a_second_start_in_the_same_folder_is_one_clear_line(system: System) -> None:
+    system.start()
+    assert "already runs" in failing_start(system, SHOAL_PORT="1")
+
+
+def test_a_wrong_setting_is_one_clear_line(system: System) -> None:
+    assert "SHOAL_MAX_INSTANCES" in failing_start(system, SHOAL_MAX_INSTANCES="many")
+    assert "nonesuch" in failing_start(system, SHOAL_MODEL="nonesuch")
+    system.spawn()
+
+
+@pytest.mark.timeout(300)
+def test_two_systems_side_by_side(system: System, tmp_path: Path, pictures: list[bytes]) -> None:
+    other = System(tmp_path / "other", PREFIX="other", MAX_INSTANCES=1)
+    system.start()
+    other.start()
+    try:
+        for one in (system, other):
+            answer = requests.post(one.address, files={"inputFile": ("a.jpg", pictures[0])}, timeout=120)
+            assert answer.text.startswith("a:")
+        assert len(other.keys("other-in-bucket")) == len(system.keys("shoal-in-bucket")) == 1
+    finally:
+        assert other.stop() == 0
+
+
+@pytest.mark.timeout(300)
+def test_a_second_controller_is_turned_away(system: System) -> None:
+    system.start()
+    done = subprocess.run(
+        [sys.executable, "controller.py"],
+        cwd=ROOT, env=system.environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "another controller runs" in done.stderr
+
+
+@pytest.mark.timeout(300)
+def test_a_second_worker_finds_the_first_and_leaves(system: System, pictures: list[bytes]) -> None:
+    system.start()
+    requests.post(system.address, files={"inputFile": ("a.jpg", pictures[0])}, timeout=60)
+    [worker] = system.workers()
+    done = subprocess.run([ROOT / "ami" / "start-worker"], env=worker.environ(), timeout=30, check=False)
+    assert done.returncode == 0
+    assert [one.pid for one in system.workers()] == [worker.pid]

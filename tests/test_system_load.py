@@ -1,0 +1,129 @@
+"""The main job under load, on the whole system: 100 clients at once, 60 photos, 5,000 photos in one submission."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import psutil
+import pytest
+import requests
+from PIL import Image
+
+from benchmarks import photos
+from benchmarks.system import PoolWatch, System, wait_for
+from inference.process import Recogniser
+from inference.process import load as load_recogniser
+from shoal.settings import load
+
+ROUNDS = 5
+CLIENTS = 100
+MANY = 5_000
+MAX_GROWTH_BYTES = 50_000_000
+ANSWER_SECONDS = 900.0
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    system = System(tmp_path_factory.mktemp("load") / "state")
+    system.start()
+    yield system
+    assert system.stop() == 0
+    assert system.processes() == []
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Path]:
+    """A hundred real photos."""
+    found = photos.fetch(load().cache_dir)
+    return [found[number % len(found)] for number in range(CLIENTS)]
+
+
+@pytest.fixture(scope="module")
+def recogniser() -> Recogniser:
+    settings = load()
+    return load_recogniser(
+        settings.model, settings.engine, settings.cache_dir, None, settings.max_pixels, settings.max_file_bytes
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(pictures: list[Path], recogniser: Recogniser) -> list[str]:
+    """The label that the model gives for each of them, here in this process."""
+    return [recogniser.infer([recogniser.decode(one.read_bytes())])[0][0].name for one in pictures]
+
+
+def ask(system: System, picture: Path, name: str, together: Barrier) -> requests.Response:
+    """One client: a photo in, its label out."""
+    with picture.open("rb") as file:
+        together.wait()
+        return requests.post(system.address, files={"inputFile": (name, file)}, timeout=300)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("round_number", range(ROUNDS))
+def test_100_clients_at_once(round_number: int, system: System, pictures: list[Path], expected: list[str]) -> None:
+    settings = system.settings
+    before = len(system.keys(settings.in_bucket))
+    together = Barrier(CLIENTS)
+    assert system.machines() == []
+    with PoolWatch(system) as watch:
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            names = [f"test_{number}.JPG" for number in range(CLIENTS)]
+            answers = list(clients.map(lambda n: ask(system, pictures[n], names[n], together), range(CLIENTS)))
+        wait_for(lambda: not system.machines(), 60, "the pool did not go back to zero")
+    assert [answer.status_code for answer in answers] == [200] * CLIENTS
+    assert [answer.text.strip() for answer in answers] == [f"test_{n}:{expected[n]}" for n in range(CLIENTS)]
+    assert watch.most == settings.max_instances == 15
+    inputs, outputs = system.keys(settings.in_bucket), system.keys(settings.out_bucket)
+    assert inputs == outputs
+    assert len(inputs) == before + CLIENTS
+    assert [system.waiting(queue) for queue in (settings.req_queue, settings.resp_queue, settings.dead_queue)] == [
+        0
+    ] * 3
+
+
+def upload(system: System, payloads: list[bytes], group: int = 8) -> str:
+    """What the page's script does: groups of photos, four at a time."""
+    batch = requests.post(f"{system.address}/batches", timeout=30).json()["batch"]
+
+    def send(first: int) -> None:
+        some = payloads[first : first + group]
+        files = [("inputFile", (f"photo-{first + n}.jpg", one)) for n, one in enumerate(some)]
+        url = f"{system.address}/batches/{batch}/photos?first={first}"
+        answer = requests.post(url, files=files, timeout=120)
+        assert answer.ok, answer.text
+        assert {one["status"] for one in answer.json()} == {"accepted"}
+
+    with ThreadPoolExecutor(4) as senders:
+        list(senders.map(send, range(0, len(payloads), group)))
+    return str(batch)
+
+
+def one_of_many(number: int) -> bytes:
+    """A small photo of its own."""
+    file = io.BytesIO()
+    Image.new("RGB", (160, 120), ((number * 7) % 256, (number * 13) % 256, number // 256)).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.mark.timeout(1200)
+def test_60_photos_and_then_5000_in_one_submission(system: System, pictures: list[Path]) -> None:
+    web = psutil.Process(system.part("web_tier").pid)
+    settings = system.settings
+    sizes = {60: [one.read_bytes() for one in pictures[:60]], MANY: [one_of_many(number) for number in range(MANY)]}
+    before = web.memory_info().rss
+    for count, payloads in sizes.items():
+        batch = upload(system, payloads)
+        listing = f"{system.address}/batches/{batch}.json"
+        wait_for(lambda: system.waiting(settings.req_queue) == 0, ANSWER_SECONDS, "the queue did not empty")
+        found = requests.get(listing, timeout=120).json()["photos"]
+        assert [one["state"] for one in found] == ["done"] * count
+        assert [one["index"] for one in found] == list(range(count))
+        assert {key for key in system.keys(settings.out_bucket) if key.startswith(batch)} == {
+            key for key in system.keys(settings.in_bucket) if key.startswith(batch)
+        }
+    assert web.memory_info().rss - before < MAX_GROWTH_BYTES
