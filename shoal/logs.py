@@ -16,3 +16,5 @@ def configure(level: str) -> None:
     )
     for name in ("shoal", "inference", "app_tier", "controller", "web_tier", "__main__"):
         logging.getLogger(name).setLevel(level.upper())
+    # A tick that takes longer than its interval skips one: that is what we asked for, not a warning.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)

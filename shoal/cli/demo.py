@@ -87,7 +87,7 @@ def _demonstrate(address: str, photos: list[Path], ledger: Path) -> None:
         if time.monotonic() - began > ANSWER_SECONDS:
             raise ShoalError(f"only {len(shown)} of {len(photos)} photos were answered within {ANSWER_SECONDS:.0f} s")
         for photo in requests.get(f"{address}/batches/{batch}.json", timeout=30).json()["photos"]:
-            if photo["status"] in ("done", "failed") and photo["index"] not in shown:
+            if photo["state"] in ("done", "failed") and photo["index"] not in shown:
                 shown[photo["index"]] = {**photo, "after": time.monotonic() - began}
                 console.print(f"  {_line(photo)}", markup=False)
         sentences.show(began)
@@ -108,7 +108,7 @@ def _submit(address: str, photos: list[Path]) -> str:
 
 
 def _line(photo: dict[str, Any]) -> str:
-    if photo["status"] == "failed":
+    if photo["state"] == "failed":
         return f"{photo['name']}: failed: {photo['error']}"
     best = photo["labels"][0]
     return f"{photo['name']}, {best['name']}, {best['probability']:.1%}"
@@ -150,7 +150,7 @@ def _show_fall(sentences: _Sentences, began: float) -> None:
 def _show_table(photos: list[dict[str, Any]], seconds: float, most: int) -> None:
     table = Table("name", "label", "confidence", "after", title="What the workers saw")
     for photo in photos:
-        best = (photo["labels"] or [{"name": f"failed: {photo['error']}", "probability": 0.0}])[0]
+        best = photo.get("labels", [{"name": f"failed: {photo.get('error')}", "probability": 0.0}])[0]
         table.add_row(photo["name"], best["name"], f"{best['probability']:.1%}", f"{photo['after']:.1f} s")
     console.print(table)
     console.print(
