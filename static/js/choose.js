@@ -1,0 +1,89 @@
+// The ways in which photos get on the page: chosen, dropped, pasted, from a folder, from the examples.
+
+const LOOKS_LIKE_A_PHOTO = /\.(jpe?g|png|gif|webp|bmp|tiff?|heic|heif|avif|jfif)$/i;
+
+// take(files, leftOut): leftOut is the number of files in a folder that are no photos.
+export function installChoosers(page, take) {
+  const input = page.querySelector("#files");
+  input.addEventListener("change", () => {
+    take([...input.files], 0);
+    input.value = ""; // so that the same photos can be chosen again
+  });
+  page.querySelector("#folder").addEventListener("click", () => chooseFolder(take));
+  page.querySelectorAll(".example").forEach((button) => {
+    button.addEventListener("click", () => addExample(button, take));
+  });
+  addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length) take(files, 0);
+  });
+  installDrop(page.querySelector("#veil"), take);
+}
+
+function chooseFolder(take) {
+  const input = Object.assign(document.createElement("input"), { type: "file", webkitdirectory: true, multiple: true });
+  input.addEventListener("change", () => takePhotos([...input.files], take));
+  input.click();
+}
+
+function takePhotos(files, take) {
+  const photos = files.filter((file) => file.type.startsWith("image/") || LOOKS_LIKE_A_PHOTO.test(file.name));
+  take(photos, files.length - photos.length);
+}
+
+async function addExample(button, take) {
+  try {
+    const reply = await fetch(button.dataset.src);
+    if (!reply.ok) return;
+    const blob = await reply.blob();
+    take([new File([blob], button.dataset.name, { type: blob.type })], 0);
+  } catch {
+    // the server is away: nothing was added, and the button can be pressed again
+  }
+}
+
+function installDrop(veil, take) {
+  let depth = 0;
+  const show = (now) => { veil.hidden = !now; };
+  const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  addEventListener("dragenter", (event) => {
+    if (!hasFiles(event)) return;
+    depth += 1;
+    show(true);
+  });
+  addEventListener("dragleave", (event) => {
+    if (!hasFiles(event)) return;
+    depth = Math.max(0, depth - 1);
+    show(depth > 0);
+  });
+  addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
+  addEventListener("drop", async (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    depth = 0;
+    show(false);
+    const plain = [...event.dataTransfer.files];
+    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+    if (!entries.some((entry) => entry.isDirectory)) {
+      take(plain, 0);
+      return;
+    }
+    const files = [];
+    for (const entry of entries) await walk(entry, files);
+    takePhotos(files, take);
+  });
+}
+
+async function walk(entry, files) {
+  if (entry.isFile) {
+    const file = await new Promise((done) => entry.file(done, () => done(null)));
+    if (file) files.push(file);
+    return;
+  }
+  const reader = entry.createReader();
+  for (;;) { // a reader gives a hundred entries a call
+    const some = await new Promise((done) => reader.readEntries(done, () => done([])));
+    if (!some.length) return;
+    for (const one of some) await walk(one, files);
+  }
+}

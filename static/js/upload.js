@@ -1,0 +1,149 @@
+// Sends photos in small groups, a few at a time, and goes on trying while the server is away.
+//
+// Each photo has its index in the batch: the same group sent twice writes the same objects, so a retry does no harm.
+
+const GROUP_PHOTOS = 8;
+const GROUP_BYTES = 4 * 1024 * 1024;
+const LANES = 3;
+const FIRST_PAUSE = 500;
+const LONGEST_PAUSE = 8000;
+
+export class Uploader {
+  // tell: {state(item, state, error), progress(), connection(good)}
+  constructor(tell) {
+    this.tell = tell;
+    this.batch = "";
+    this.waiting = [];
+    this.lanes = 0;
+    this.total = 0;
+    this.settled = 0;
+    this.flying = new Map();
+    this.pauses = new Map();
+  }
+
+  get busy() { return this.lanes > 0 || this.waiting.length > 0; }
+  get sentShare() {
+    let sent = this.settled;
+    for (const loaded of this.flying.values()) sent += loaded;
+    return this.total ? Math.min(1, sent / this.total) : 1;
+  }
+
+  // Makes the batch; goes on trying until there is one.
+  async open() {
+    for (let pause = FIRST_PAUSE; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
+      try {
+        const reply = await fetch("/batches", { method: "POST", headers: { Accept: "application/json" } });
+        if (reply.ok) {
+          this.tell.connection(true);
+          this.batch = (await reply.json()).batch;
+          return this.batch;
+        }
+      } catch {
+        // the server is away
+      }
+      this.tell.connection(false);
+      await rest(pause);
+    }
+  }
+
+  add(items) {
+    for (const item of items) this.total += item.file.size;
+    this.waiting.push(...items);
+    while (this.lanes < LANES && this.lanes < this.waiting.length) this.#lane();
+  }
+
+  async #lane() {
+    this.lanes += 1;
+    while (this.waiting.length) await this.#send(this.#group());
+    this.lanes -= 1;
+    this.tell.progress();
+  }
+
+  #group() {
+    const group = [this.waiting.shift()];
+    let size = group[0].file.size;
+    while (this.waiting.length && group.length < GROUP_PHOTOS) {
+      const next = this.waiting[0];
+      // The server counts on from the first index of a group.
+      if (size + next.file.size > GROUP_BYTES || next.index !== group[group.length - 1].index + 1) break;
+      size += next.file.size;
+      group.push(this.waiting.shift());
+    }
+    return group;
+  }
+
+  async #send(group) {
+    for (const item of group) this.tell.state(item, "uploading");
+    for (let pause = FIRST_PAUSE; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
+      const { status, reply } = await this.#post(group);
+      if (status === 200 && Array.isArray(reply)) {
+        this.tell.connection(true);
+        this.#settle(group);
+        for (const taken of reply) {
+          const item = group[taken.index - group[0].index];
+          if (item) this.tell.state(item, taken.status === "failed" ? "failed" : "queued", taken.error);
+        }
+        return;
+      }
+      if (status >= 400 && status < 500 && status !== 408 && status !== 429) {
+        this.#refuse(group, reply?.error || `refused by the server (${status})`);
+        return;
+      }
+      if (status === 0 && await this.#unreadable(group)) return;
+      this.tell.connection(false);
+      await rest(pause * (0.8 + 0.4 * Math.random()));
+    }
+  }
+
+  // A photo that was moved or changed since it was chosen cannot be sent: give it up, send the others.
+  async #unreadable(group) {
+    const gone = [];
+    for (const item of group) {
+      try {
+        await item.file.slice(0, 1).arrayBuffer();
+      } catch {
+        gone.push(item);
+      }
+    }
+    if (!gone.length) return false;
+    this.#refuse(gone, "the file cannot be read any more: choose it again");
+    this.waiting.unshift(...group.filter((item) => !gone.includes(item)));
+    return true;
+  }
+
+  #refuse(items, error) {
+    this.#settle(items);
+    for (const item of items) this.tell.state(item, "failed", error);
+  }
+
+  #settle(items) {
+    for (const item of items) this.settled += item.file.size;
+    this.tell.progress();
+  }
+
+  #post(group) {
+    const form = new FormData();
+    for (const item of group) form.append("inputFile", item.file, item.file.name);
+    const size = group.reduce((sum, item) => sum + item.file.size, 0);
+    return new Promise((done) => {
+      const call = new XMLHttpRequest(); // fetch does not tell how much of a body was sent
+      call.open("POST", `/batches/${this.batch}/photos?first=${group[0].index}`);
+      call.setRequestHeader("Accept", "application/json");
+      call.responseType = "json";
+      call.timeout = 120000 + size / 10;
+      call.upload.onprogress = (sent) => {
+        this.flying.set(call, Math.min(sent.loaded, size));
+        this.tell.progress();
+      };
+      call.onloadend = () => {
+        this.flying.delete(call);
+        done({ status: call.status, reply: call.response });
+      };
+      call.send(form);
+    });
+  }
+}
+
+function rest(milliseconds) {
+  return new Promise((done) => { setTimeout(done, milliseconds); });
+}

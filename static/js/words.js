@@ -1,0 +1,22 @@
+// Numbers and durations for a person; web_tier/pages.py says the same in the same words.
+
+export const plural = (count, word) => (count === 1 ? word : `${word}s`);
+
+export const photos = (count) => `${count.toLocaleString("en")} ${plural(count, "photo")}`;
+
+export function bytes(size) {
+  if (size < 1024) return `${size} bytes`;
+  if (size < 1024 * 1024) return `${Math.round(size / 1024)} KB`;
+  const mega = size / 1024 / 1024;
+  return mega < 1024 ? `${mega.toFixed(mega < 10 ? 1 : 0)} MB` : `${(mega / 1024).toFixed(1)} GB`;
+}
+
+export function duration(seconds) {
+  if (seconds < 1) return "less than a second";
+  return seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
+}
+
+export function percent(share) {
+  if (share < 0.001) return "<0.1 %";
+  return `${(share * 100).toFixed(share >= 0.0995 ? 0 : 1)} %`;
+}

@@ -1,0 +1,339 @@
+"""A batch on its page, as JSON and as events: lost messages, restarts, retries, clients that go."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import requests
+
+from shoal.errors import Retryable
+from shoal.memory import SystemClock, memory_cloud
+from shoal.messages import Result
+from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
+from web_tier import compat, events
+from web_tier.app import create_app
+from web_tier.collector import Collector
+from web_tier.gauge import pool_state
+from web_tier.hub import Hub
+from web_tier.pages import duration
+from web_tier.services import EXTENSION, Services
+
+PAGE = {"Accept": "text/html"}
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with running_site() as running:
+        yield running
+
+
+@pytest.fixture
+def idle() -> Iterator[Site]:
+    """A web tier whose worker labels only when the test says so."""
+    with running_site(work=False) as running:
+        yield running
+
+
+def submit(site: Site, *names: str, payload: bytes | None = None) -> str:
+    """Send photos as the page does; returns the batch's address."""
+    batch = requests.post(site.url + "/batches", timeout=10).json()["url"]
+    files = [("inputFile", (name, payload or jpeg())) for name in names]
+    assert requests.post(f"{site.url}{batch}/photos?first=0", files=files, timeout=30).ok
+    return f"{site.url}{batch}"
+
+
+def shown(address: str) -> dict[str, Any]:
+    found: dict[str, Any] = requests.get(address + ".json", timeout=10).json()
+    return found
+
+
+def finished(address: str) -> bool:
+    return not shown(address)["queued"]
+
+
+@contextmanager
+def stream(address: str, query: str = "") -> Iterator[Iterator[tuple[str, Any]]]:
+    """The events of a batch, as pairs of name and data."""
+    with requests.get(f"{address}/events{query}", stream=True, timeout=30) as reply:
+        assert reply.headers["Content-Type"].startswith("text/event-stream")
+        yield _events(reply.iter_lines(chunk_size=1, decode_unicode=True))
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
+    name = ""
+    for line in lines:
+        if line.startswith("event: "):
+            name = line[7:]
+        elif line.startswith("data: "):
+            yield name, json.loads(line[6:])
+
+
+def until(told: Iterator[tuple[str, Any]], wanted: str) -> Any:
+    """The data of the next event called `wanted`."""
+    return next(data for name, data in told if name == wanted)
+
+
+def test_the_page_shows_each_photo_with_its_label(site: Site) -> None:
+    address = submit(site, "test_0.JPG", "b.jpg")
+    wait_until(lambda: finished(address))
+    page = requests.get(address, headers=PAGE, timeout=10).text
+    assert "test_0.JPG" in page
+    assert "hair_spray" in page
+    assert "<h1" in page
+    assert "Done: 2 photos" in page
+    assert 'http-equiv="refresh"' not in page
+
+
+def test_the_page_refreshes_itself_without_script_while_something_is_open(idle: Site) -> None:
+    address = submit(idle, "test_0.JPG")
+    page = requests.get(address, headers=PAGE, timeout=10).text
+    assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in page
+    assert "Waiting for a worker: none is running yet" in page
+    idle.cloud.pool.launch(["a", "b", "c"], "t")
+    wait_until(lambda: "Labelling: 0 of 1, 3 workers" in requests.get(address, headers=PAGE, timeout=10).text)
+
+
+def test_an_empty_batch_that_was_given_out_is_known(idle: Site) -> None:
+    batch = requests.post(idle.url + "/batches", timeout=10).json()
+    assert shown(idle.url + batch["url"])["total"] == 0
+    assert "Waiting for photos" in requests.get(idle.url + batch["url"], headers=PAGE, timeout=10).text
+
+
+def test_a_restart_shows_the_same_batch_and_finishes_it() -> None:
+    cloud = memory_cloud(SystemClock())
+    with running_site(cloud, work=False) as first:
+        address = submit(first, "test_0.JPG", "b.jpg", "c.jpg")
+        first.worker.step(1)
+        before = shown(address)
+        path = address.removeprefix(first.url)
+    with running_site(cloud, work=False) as second:
+        assert shown(second.url + path) == before
+        while second.worker.step():
+            pass
+        assert shown(second.url + path)["done"] == 3
+
+
+def test_a_lost_response_message_costs_a_request_some_seconds_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compat, "LOOK_SECONDS", 0.3)
+    with running_site() as site:
+        site.worker.respond = False
+        reply = requests.post(site.url, files={"inputFile": ("test_0.JPG", jpeg())}, timeout=20)
+        assert reply.text == "test_0:hair_spray"
+
+
+def test_a_lost_response_message_costs_a_page_some_seconds_and_nothing_else(
+    idle: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "LIST_SECONDS", 0.3)
+    idle.worker.respond = False
+    address = submit(idle, "test_0.JPG")
+    with stream(address) as told:
+        assert until(told, "snapshot")["queued"] == 1
+        idle.worker.step()
+        (photo,) = until(told, "results")
+        assert photo["labels"][0]["name"] == "hair_spray"
+        assert until(told, "done")["total"] == 1
+
+
+def test_a_request_that_takes_too_long_names_its_batch() -> None:
+    with running_site(work=False, answer_seconds=1.0) as site:
+        reply = requests.post(site.url, files={"inputFile": ("test_0.JPG", jpeg())}, timeout=20)
+        assert reply.status_code == 504
+        address = reply.text.split()[-1]
+        site.worker.step()
+        assert shown(address)["done"] == 1
+
+
+def test_events_tell_snapshot_photos_results_pool_and_done_and_then_end(idle: Site) -> None:
+    address = submit(idle, "test_0.JPG", "fail.jpg")
+    idle.cloud.pool.launch(["a", "b", "c"], "t")
+    instances = idle.cloud.pool.describe()
+    idle.cloud.pool.drain([instances[0].id])
+    with stream(address) as told:
+        assert [photo["state"] for photo in until(told, "snapshot")["photos"]] == ["queued", "queued"]
+        assert until(told, "pool") == {"visible": 2, "in_flight": 0, "pending": 0, "running": 2, "draining": 1}
+        idle.worker.step()
+        results: list[Any] = []
+        while len(results) < 2:
+            results += until(told, "results")
+        assert {photo["name"]: photo["state"] for photo in results} == {"test_0.JPG": "done", "fail.jpg": "failed"}
+        done = until(told, "done")
+        assert (done["total"], done["failed"]) == (2, 1)
+        assert [name for name, _ in told if name != "pool"] == []
+
+
+def test_events_leave_at_once_and_not_when_the_stream_ends(idle: Site) -> None:
+    address = submit(idle, "a.jpg", "b.jpg")
+    with stream(address) as told:
+        until(told, "snapshot")
+        for _ in range(2):  # the second is not sent before the first was read
+            idle.worker.step(1)
+            assert len(until(told, "results")) == 1
+
+
+def test_a_page_that_still_uploads_is_told_of_new_photos_after_done(idle: Site) -> None:
+    address = submit(idle, "test_0.JPG")
+    idle.worker.step()
+    with stream(address, "?uploading=1") as told:
+        assert until(told, "done")["total"] == 1
+        files = {"inputFile": ("late.jpg", jpeg())}
+        requests.post(f"{address}/photos?first=1", files=files, timeout=10)
+        assert until(told, "photos")[0]["name"] == "late.jpg"
+        idle.worker.step()
+        assert until(told, "done")["total"] == 2
+
+
+def test_a_long_batch_comes_in_parts(idle: Site) -> None:
+    batch = requests.post(idle.url + "/batches", timeout=10).json()["batch"]
+    for number in range(1_100):
+        key = f"{batch}/{number:05d}/p.jpg"
+        idle.cloud.outputs.put(key, Result.failed(key, "no").to_json().encode(), "application/json")
+    with stream(f"{idle.url}/batches/{batch}") as told:
+        sizes = [
+            len(data["photos"] if name == "snapshot" else data) for name, data in told if name in ("snapshot", "photos")
+        ]
+    assert sizes == [500, 500, 100]
+
+
+def test_a_viewer_that_disappears_frees_its_thread() -> None:
+    with running_site(work=False, web_threads=4) as site:
+        address = submit(site, "a.jpg")
+        for _ in range(6):  # more than there are threads, and than streams at once
+            wait_until(lambda: _look_and_leave(address))
+        assert requests.get(site.url + "/healthz", timeout=10).ok
+
+
+def _look_and_leave(address: str) -> bool:
+    with requests.get(address + "/events", stream=True, timeout=10) as reply:
+        return reply.ok and next(reply.iter_lines(chunk_size=1)).startswith(b"retry")
+
+
+def test_too_many_viewers_are_told_to_come_back(idle: Site) -> None:
+    with running_site(idle.cloud, work=False, web_threads=4) as site:
+        address = submit(site, "a.jpg")
+        with stream(address) as one, stream(address) as two:
+            until(one, "snapshot")
+            until(two, "snapshot")
+            reply = requests.get(address + "/events", timeout=10)
+            assert reply.status_code == 503
+            assert "Retry-After" in reply.headers
+
+
+def test_retry_sends_what_failed_again_and_nothing_else(idle: Site) -> None:
+    address = submit(idle, "test_0.JPG", "fail.jpg")
+    files = {"inputFile": ("broken.jpg", b"no photo")}
+    requests.post(f"{address}/photos?first=2", files=files, timeout=10)
+    idle.worker.step()
+    wait_until(lambda: shown(address)["failed"] == 2)
+    page = requests.get(address, headers=PAGE, timeout=10).text
+    assert 'id="retry"' in page
+    assert "Try failed photos again" in page
+    idle.worker.fail_names = False
+    reply = requests.post(address + "/retry", headers=PAGE, timeout=10, allow_redirects=False)
+    assert (reply.status_code, reply.headers["Location"]) == (303, address.removeprefix(idle.url))
+    states = {photo["name"]: photo["state"] for photo in shown(address)["photos"]}
+    assert states == {"test_0.JPG": "done", "fail.jpg": "queued", "broken.jpg": "failed"}
+    assert idle.worker.step() == 1
+    assert {photo["name"]: photo["state"] for photo in shown(address)["photos"]}["fail.jpg"] == "done"
+    assert requests.post(address + "/retry", timeout=10).json() == {"retried": 0}
+
+
+def test_thumbnails_are_small_jpegs_that_may_be_kept(idle: Site) -> None:
+    address = submit(idle, "a.jpg", payload=jpeg(size=(2_000, 1_000)))
+    reply = requests.get(address + "/photos/0/thumbnail", timeout=10)
+    assert reply.headers["Content-Type"] == "image/jpeg"
+    assert "immutable" in reply.headers["Cache-Control"]
+    assert len(reply.content) < 20_000
+    missing = requests.get(address + "/photos/5/thumbnail", timeout=10)
+    assert (missing.status_code, missing.headers["Content-Type"]) == (404, "image/svg+xml")
+    assert requests.get(f"{idle.url}/batches/nonsense/photos/0/thumbnail", timeout=10).status_code == 404
+
+
+def test_strange_objects_in_the_buckets_do_not_break_the_page(idle: Site) -> None:
+    address = submit(idle, "a.jpg")
+    batch = address.rpartition("/")[2]
+    idle.cloud.inputs.put(f"{batch}/notes.txt", b"hello", "text/plain")
+    idle.cloud.outputs.put(f"{batch}/00000/a.jpg", b"not json", "application/json")
+    (photo,) = shown(address)["photos"]
+    assert (photo["state"], photo["error"]) == ("failed", "the stored result cannot be read")
+
+
+def test_a_cloud_that_is_away_is_a_503_and_the_stream_ends(idle: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = submit(idle, "a.jpg")
+
+    def away(*_: object) -> Iterator[Any]:
+        raise Retryable("the store is away")
+
+    monkeypatch.setattr(idle.cloud.inputs, "list", away)
+    reply = requests.get(address, headers=PAGE, timeout=10)
+    assert reply.status_code == 503
+    assert "does not answer" in reply.text
+    assert requests.get(idle.url + "/readyz", timeout=10).status_code == 503
+    monkeypatch.setattr(idle.cloud.pool, "describe", away)
+    assert requests.get(idle.url + "/healthz", timeout=10).ok
+
+
+def test_the_collector_drops_what_it_cannot_read_and_goes_on() -> None:
+    cloud = memory_cloud(SystemClock())
+    hub = Hub()
+    collector = Collector(cloud.responses, hub)
+    good = Result.failed("1m7yv8wnwyewm4djehxe/00000/a.jpg", "no")
+    cloud.responses.send(["nonsense", '{"v": 99}', Result.failed("no key of ours", "x").to_json(), good.to_json()])
+    assert collector.collect(0) == 4
+    assert hub.recall(good.key) == good
+    assert cloud.responses.depth().total == 0
+
+
+def test_the_collector_survives_a_queue_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = memory_cloud(SystemClock())
+    hub = Hub()
+    collector = Collector(cloud.responses, hub)
+    real, failures = cloud.responses.receive, iter([Retryable("away"), ValueError("a bug")])
+
+    def receive(max_messages: int, wait_seconds: float) -> Any:
+        for failure in failures:
+            raise failure
+        return real(max_messages, wait_seconds)
+
+    monkeypatch.setattr(cloud.responses, "receive", receive)
+    monkeypatch.setattr("web_tier.collector.FIRST_PAUSE_SECONDS", 0.01)
+    collector.start()
+    result = Result.failed("1m7yv8wnwyewm4djehxe/00000/a.jpg", "no")
+    cloud.responses.send([result.to_json()])
+    wait_until(lambda: hub.recall(result.key))
+    collector.stop()
+
+
+def test_the_hub_remembers_no_more_than_it_may() -> None:
+    hub = Hub(remembered=3)
+    hub.publish(Result.failed(f"b/{number}/n", "x") for number in range(5))
+    assert [hub.recall(f"b/{number}/n") is not None for number in range(5)] == [False, False, True, True, True]
+
+
+def test_a_listener_hears_its_own_batch_only_and_is_woken_by_it() -> None:
+    hub = Hub()
+    with hub.listen("one") as one, hub.listen("two") as two:
+        threading.Timer(0.05, hub.publish, [[Result.failed("one/0/n", "x")]]).start()
+        assert [result.key for result in one.take(10).results] == ["one/0/n"]
+        assert not two.take(0)
+
+
+def test_nobody_reads_the_pool_while_nobody_looks() -> None:
+    cloud = memory_cloud(SystemClock())
+    services: Services = create_app(settings(), cloud, SystemClock()).extensions[EXTENSION]
+    assert not services.hub.wait_for_watcher(0.05)
+    with services.hub.listen("b", pool=True):
+        assert services.hub.wait_for_watcher(0.05)
+    assert pool_state(cloud).visible == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "less than a second"), (1.4, "1 s"), (89.4, "89 s"), (90.5, "2 min"), (600, "10 min")]
+)
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -1,0 +1,297 @@
+"""The page in a real browser: phone and desktop, light and dark, with and without JavaScript."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from shoal.memory import SystemClock, memory_cloud
+from tests.web_fixtures import Site, jpeg, running_site, wait_until
+from tests.web_screenshots import DESKTOP, chromium
+
+expect.set_options(timeout=20_000)
+
+PHONE: ViewportSize = {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with running_site() as running:
+        yield running
+
+
+@pytest.fixture
+def idle() -> Iterator[Site]:
+    with running_site(work=False) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    yield from _page(browser, viewport=DESKTOP, permissions=["clipboard-read", "clipboard-write"])
+
+
+@pytest.fixture
+def phone(browser: Browser) -> Iterator[Page]:
+    yield from _page(browser, viewport=PHONE, is_mobile=True, has_touch=True, color_scheme="dark")
+
+
+@pytest.fixture
+def plain(browser: Browser) -> Iterator[Page]:
+    """A browser without JavaScript."""
+    yield from _page(browser, viewport=DESKTOP, java_script_enabled=False)
+
+
+def _page(browser: Browser, **options: Any) -> Iterator[Page]:
+    context = browser.new_context(**options)
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if "Security Policy" in message.text else None)
+    yield page
+    context.close()
+    assert problems == []
+
+
+def photos(*names: str) -> list[Any]:
+    return [{"name": name, "mimeType": "image/jpeg", "buffer": jpeg()} for name in names]
+
+
+def label(page: Page, site: Site, *names: str) -> None:
+    page.goto(site.url)
+    page.set_input_files("#files", photos(*names))
+    page.click("#go")
+
+
+def no_sideways_scrolling(page: Page) -> None:
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_choosing_shows_number_and_size_and_uploading_shows_labels(page: Page, site: Site) -> None:
+    page.goto(site.url)
+    page.set_input_files("#files", photos("test_0.JPG", "b.jpg"))
+    expect(page.locator("#chosen")).to_have_text(re.compile(r"^2 photos, \d+ (KB|bytes)$"))
+    page.click("#clear")
+    expect(page.locator(".photo")).to_have_count(0)
+    page.set_input_files("#files", photos("test_0.JPG", "b.jpg"))
+    page.click("#go")
+    expect(page.locator("#status")).to_have_text(re.compile("^Done: 2 photos in "))
+    expect(page.locator(".photo >> nth=0 >> .line")).to_have_text("test_0.JPG, hair_spray")
+    assert "/batches/" in page.url
+    page.click(".photo >> nth=0 >> summary")
+    expect(page.locator(".photo >> nth=0 >> .others li")).to_have_count(4)
+    expect(page.locator("#said")).to_have_text(re.compile("^Done"))
+
+
+def test_a_reload_shows_the_same(page: Page, site: Site) -> None:
+    label(page, site, "test_0.JPG", "fail.jpg")
+    expect(page.locator("#status")).to_have_text(re.compile("2 photos .*, 1 of them failed"))
+    page.reload()
+    expect(page.locator("#status")).to_have_text(re.compile("2 photos .*, 1 of them failed"))
+    expect(page.locator(".photo.done .line")).to_have_text("test_0.JPG, hair_spray")
+    expect(page.locator(".photo.failed .state")).to_have_text("the picture is cut off")
+    site.worker.fail_names = False
+    page.click("text=Try failed photos again")
+    expect(page.locator("#status")).to_have_text(re.compile("^Done: 2 photos in [^,]*$"))
+
+
+def test_copy_as_text_gives_a_line_a_photo(page: Page, site: Site) -> None:
+    label(page, site, "test_0.JPG", "fail.jpg")
+    expect(page.locator("#status")).to_have_text(re.compile("^Done"))
+    page.click("#copy")
+    expect(page.locator("#copy")).to_have_text("Copied")
+    words = page.evaluate("() => navigator.clipboard.readText()")
+    assert words == "test_0.JPG, hair_spray\nfail.jpg, failed: the picture is cut off\n"
+
+
+def test_the_line_says_what_goes_on(page: Page, idle: Site) -> None:
+    label(page, idle, "test_0.JPG", "b.jpg")
+    expect(page.locator("#status")).to_have_text("Waiting for a worker: none is running yet")
+    idle.cloud.pool.launch(["a", "b", "c"], "t")
+    expect(page.locator("#status")).to_have_text("Labelling: 0 of 2, 3 workers")
+    idle.worker.step(1)
+    expect(page.locator("#status")).to_have_text("Labelling: 1 of 2, 3 workers")
+    page.reload()
+    expect(page.locator("#status")).to_have_text("Labelling: 1 of 2, 3 workers")
+    idle.worker.step(1)
+    expect(page.locator("#status")).to_have_text(re.compile("^Done: 2 photos"))
+
+
+def test_names_are_text_and_never_markup(page: Page, site: Site) -> None:
+    name = "<img src=x onerror=alert(1)>.jpg"
+    label(page, site, name)
+    expect(page.locator("#status")).to_have_text(re.compile("^Done"))
+    expect(page.locator(".photo .name")).to_have_text(name)
+    page.reload()
+    expect(page.locator(".photo .name")).to_have_text(name)
+    expect(page.locator(".photo img")).to_have_count(1)
+
+
+def test_files_can_be_dropped_and_pasted(page: Page, site: Site) -> None:
+    page.goto(site.url)
+    for kind, carrier in (("drop", "dataTransfer"), ("paste", "clipboardData")):
+        page.evaluate(
+            """([kind, carrier]) => {
+                const data = new DataTransfer();
+                data.items.add(new File(["x"], `${kind}.jpg`, { type: "image/jpeg" }));
+                const event = new Event(kind, { bubbles: true, cancelable: true });
+                Object.defineProperty(event, carrier, { value: data });
+                document.body.dispatchEvent(event);
+            }""",
+            [kind, carrier],
+        )
+    expect(page.locator(".photo .name")).to_have_text(["drop.jpg", "paste.jpg"])
+
+
+def test_the_example_photos_can_be_added(page: Page, site: Site, tmp_path: Path) -> None:
+    page.goto(site.url)
+    offered = page.locator(".example")
+    for number in range(min(2, offered.count())):
+        offered.nth(number).click()
+        expect(page.locator(".photo")).to_have_count(number + 1)
+
+
+def test_a_file_that_is_too_large_is_told_before_it_is_sent(page: Page) -> None:
+    with running_site(max_file_bytes=2_000) as site:
+        page.goto(site.url)
+        large = {"name": "b.jpg", "mimeType": "image/jpeg", "buffer": b"x" * 9_000}
+        page.set_input_files("#files", [*photos("test_0.JPG"), large])
+        expect(page.locator(".photo.failed .state")).to_have_text("the file has 9 KB; at most 2 KB are taken")
+        page.click("#go")
+        expect(page.locator("#status")).to_have_text(re.compile("^Done: 2 photos .*1 of them failed"))
+
+
+def test_everything_can_be_done_with_the_keyboard(page: Page, site: Site) -> None:
+    page.goto(site.url)
+    focused = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        focused.append(page.evaluate("() => document.activeElement.id || document.activeElement.className"))
+    assert focused == ["skip", "brand", "files", "folder"]
+    page.set_input_files("#files", photos("test_0.JPG"))
+    page.focus("#go")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text(re.compile("^Done"))
+    page.focus(".photo summary")
+    page.keyboard.press("Enter")
+    expect(page.locator(".photo .others")).to_be_visible()
+
+
+def test_a_phone_in_the_dark_sees_all_and_scrolls_down_only(phone: Page, site: Site) -> None:
+    phone.goto(site.url)
+    no_sideways_scrolling(phone)
+    assert phone.evaluate("() => getComputedStyle(document.documentElement).backgroundColor") == "rgb(11, 19, 23)"
+    phone.set_input_files("#files", photos("test_0.JPG", "w" * 120 + ".jpg", "fail " + "long " * 30 + ".jpg"))
+    no_sideways_scrolling(phone)
+    phone.tap("#go")
+    expect(phone.locator("#status")).to_have_text(re.compile("^Done"))
+    no_sideways_scrolling(phone)
+    phone.goto(site.url + "/batches/nonsense")
+    no_sideways_scrolling(phone)
+
+
+def test_without_script_the_form_works_and_the_page_fills_by_itself(plain: Page, idle: Site) -> None:
+    plain.goto(idle.url)
+    plain.click("text=Upload and label")
+    expect(plain.locator("[role=alert]")).to_have_text("No photo was chosen. Choose one or more photos first.")
+    plain.set_input_files("#files", photos("test_0.JPG", "b.jpg"))
+    plain.click("text=Upload and label")
+    expect(plain.locator(".photo.queued")).to_have_count(2)
+    expect(plain.locator("#copy")).to_be_hidden()
+    while idle.worker.step():
+        pass
+    expect(plain.locator("#status")).to_have_text(re.compile("^Done: 2 photos"), timeout=15_000)
+    expect(plain.locator(".photo >> nth=0 >> .line")).to_have_text("test_0.JPG, hair_spray")
+
+
+def test_five_thousand_photos_do_not_freeze_the_page(page: Page, idle: Site) -> None:
+    page.goto(idle.url)
+    longest = page.evaluate(
+        """async () => {
+            let longest = 0;
+            let before = performance.now();
+            const tick = setInterval(() => {
+                const now = performance.now();
+                longest = Math.max(longest, now - before);
+                before = now;
+            }, 10);
+            const data = new DataTransfer();
+            for (let n = 0; n < 5000; n += 1) data.items.add(new File(["x"], `${n}.jpg`, { type: "image/jpeg" }));
+            before = performance.now();
+            const input = document.getElementById("files");
+            input.files = data.files;
+            input.dispatchEvent(new Event("change"));
+            while (document.querySelectorAll(".photo").length < 5000) await new Promise((done) => setTimeout(done, 20));
+            clearInterval(tick);
+            return longest;
+        }"""
+    )
+    print(f"5,000 photos: the page was busy for {longest:.0f} ms at most")
+    assert longest < 3_000  # on a machine that is busy with other tests too
+    expect(page.locator("#chosen")).to_have_text(re.compile("^5,000 photos"))
+
+
+def test_a_page_without_a_server_says_so_and_goes_on_by_itself(page: Page, site: Site) -> None:
+    page.goto(site.url)
+    page.set_input_files("#files", photos("test_0.JPG"))
+    page.context.set_offline(True)
+    page.click("#go")
+    expect(page.locator("#status")).to_have_text("Connection lost, trying again")
+    page.context.set_offline(False)
+    expect(page.locator("#status")).to_have_text(re.compile("^Done: 1 photo"), timeout=15_000)
+
+
+def test_an_open_page_goes_on_after_a_restart(page: Page) -> None:
+    cloud = memory_cloud(SystemClock())
+    with running_site(cloud, work=False) as first:
+        port = first.port
+        label(page, first, *(f"{number}.jpg" for number in range(60)))
+        expect(page.locator("#status")).to_have_text(re.compile("^Waiting"))
+    expect(page.locator("#status")).to_have_text("Connection lost, trying again")
+    with running_site(cloud, port=port):
+        expect(page.locator("#status")).to_have_text(re.compile("^Done: 60 photos"), timeout=20_000)
+        expect(page.locator(".photo.done")).to_have_count(60)
+
+
+def test_nothing_is_lost_when_the_web_process_is_killed_in_mid_upload(page: Page, tmp_path: Path) -> None:
+    store = tmp_path / "cloud"
+    process, url = _start(store, 0)
+    try:
+        page.goto(url)
+        page.set_input_files("#files", photos(*(f"{number}.jpg" for number in range(120))))
+        page.click("#go")
+        wait_until(lambda: len(list((store / "inputs").glob("*"))) >= 16)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(10)
+        expect(page.locator("#status")).to_have_text("Connection lost, trying again")
+        process, _ = _start(store, int(url.rpartition(":")[2]))
+        expect(page.locator("#status")).to_have_text(re.compile("^(Waiting|Labelling)"), timeout=30_000)
+        expect(page.locator(".photo.queued")).to_have_count(120)
+        assert len(list((store / "inputs").glob("*"))) == 120
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def _start(store: Path, port: int) -> tuple[subprocess.Popen[str], str]:
+    command = [sys.executable, "-W", "error", str(Path(__file__).with_name("web_process.py")), str(store), str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    process.stdout.close()
+    return process, url

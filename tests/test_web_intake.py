@@ -1,0 +1,293 @@
+"""What comes in: forms of every kind, odd names, bad images, and what is stored and queued of them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+import pytest
+import requests
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as some
+
+from shoal.errors import Retryable
+from shoal.memory import ManualClock, memory_cloud
+from shoal.messages import Job, Result
+from tests.web_fixtures import Site, jpeg, running_site, settings
+from web_tier.app import create_app
+from web_tier.multipart import read_parts
+from web_tier.problems import Problem
+from web_tier.services import EXTENSION, Services
+
+BATCH = "1m7yv8wnwyewm4djehxe"
+FORM = "multipart/form-data; boundary=xyz"
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with running_site() as running:
+        yield running
+
+
+@pytest.fixture
+def idle() -> Services:
+    """The services of an app that nobody serves."""
+    services: Services = create_app(settings(), memory_cloud(ManualClock()), ManualClock()).extensions[EXTENSION]
+    return services
+
+
+def part(name: str, payload: bytes, field: str = "inputFile") -> bytes:
+    """One file of a form, its name as a browser writes it."""
+    quoted = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    head = f'--xyz\r\nContent-Disposition: form-data; name="{field}"; filename="{quoted}"\r\n\r\n'
+    return head.encode() + payload + b"\r\n"
+
+
+def send(site: Site, body: bytes, accept: str = "*/*") -> requests.Response:
+    headers = {"Content-Type": FORM, "Accept": accept}
+    return requests.post(site.url, data=body, headers=headers, timeout=30, allow_redirects=False)
+
+
+def test_the_reply_is_the_name_without_extension_and_the_label(site: Site) -> None:
+    for field in ("inputFile", "myfile"):
+        reply = requests.post(site.url, files={field: ("test_0.JPG", jpeg())}, timeout=30)
+        assert (reply.status_code, reply.text) == (200, "test_0:hair_spray")
+        assert reply.headers["Content-Type"].startswith("text/plain")
+
+
+def test_one_object_an_image_in_each_bucket(site: Site) -> None:
+    reply = requests.post(site.url, files={"inputFile": ("test_0.JPG", jpeg())}, timeout=30)
+    batch = reply.headers["Content-Location"].rpartition("/")[2]
+    key = f"{batch}/00000/test_0.JPG"
+    assert [one.key for one in site.cloud.inputs.list(batch)] == [key]
+    assert [one.key for one in site.cloud.outputs.list(batch)] == [key]
+    assert site.cloud.inputs.get(key) == jpeg()
+    assert Result.from_json(site.cloud.outputs.get(key)).label == "hair_spray"
+
+
+def test_several_photos_are_answered_line_by_line_in_their_order(site: Site) -> None:
+    files = [("inputFile", (f"test_0{letter}.JPG", jpeg())) for letter in "cabd"]
+    reply = requests.post(site.url, files=files, timeout=30)
+    assert reply.text == "".join(f"test_0{letter}:hair_spray\n" for letter in "cabd")
+
+
+def test_a_bad_image_alone_is_a_422_that_says_why(site: Site) -> None:
+    reply = requests.post(site.url, files={"inputFile": ("bad.jpg", b"not a photo")}, timeout=30)
+    assert reply.status_code == 422
+    assert reply.text.startswith("bad.jpg: this is not an image")
+
+
+def test_a_photo_that_the_worker_refuses_is_a_422_too(site: Site) -> None:
+    reply = requests.post(site.url, files={"inputFile": ("fail.jpg", jpeg())}, timeout=30)
+    assert (reply.status_code, reply.text) == (422, "fail.jpg: the picture is cut off")
+
+
+def test_a_bad_image_does_not_stop_the_others(site: Site) -> None:
+    files = [("inputFile", ("bad.jpg", b"")), ("inputFile", ("test_0.JPG", jpeg()))]
+    reply = requests.post(site.url, files=files, timeout=30)
+    assert reply.status_code == 200
+    first, second = reply.text.splitlines()
+    assert first == "bad.jpg: the file is empty"
+    assert second == "test_0:hair_spray"
+    found = requests.get(f"{site.url}{reply.headers['Content-Location']}.json", timeout=10).json()
+    assert (found["total"], found["done"], found["failed"], found["queued"]) == (2, 1, 1, 0)
+
+
+def test_a_file_that_is_too_large_is_read_to_its_end_and_not_kept() -> None:
+    with running_site(max_file_bytes=50_000) as site:
+        body = part("big.jpg", b"x" * 3_000_000) + part("test_0.JPG", jpeg()) + b"--xyz--\r\n"
+        reply = send(site, body)
+        assert reply.text.splitlines() == [
+            "big.jpg: the file has 2.9 MB; at most 49 KB are taken",
+            "test_0:hair_spray",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"--xyz--\r\n", "no photo in this request"),
+        (part("a.jpg", b"x", "photo") + b"--xyz--\r\n", "It has: photo."),
+        (b'--xyz\r\nContent-Disposition: form-data; name="inputFile"\r\n\r\nhi\r\n--xyz--\r\n', "no photo in this"),
+        (part("", b"") + b"--xyz--\r\n", "No photo was chosen"),
+        (b"", "cut off or malformed"),
+        (b"nonsense", "cut off or malformed"),
+        (part("a.jpg", b"x"), "cut off or malformed"),
+        (b"--xyz\r\nContent-Type: image/jpeg\r\n\r\nx\r\n--xyz--\r\n", "cut off or malformed"),
+        (b"--xyz\r\n" + b"X: y\r\n" * 100_000 + b"\r\nx\r\n--xyz--\r\n", "cut off or malformed"),
+        (
+            b'--xyz\r\nContent-Disposition: form-data; name="inputFile"; filename="\xff"\r\n\r\nx\r\n--xyz--',
+            "malformed",
+        ),
+    ],
+)
+def test_a_form_without_photos_is_a_clear_400(site: Site, body: bytes, words: str) -> None:
+    reply = send(site, body)
+    assert reply.status_code == 400
+    assert words in reply.text
+    page = send(site, body, accept="text/html")
+    assert page.status_code == 400
+    assert 'role="alert"' in page.text
+    assert words in page.text
+
+
+def test_a_body_that_is_no_form_at_all_says_what_to_send(site: Site) -> None:
+    for content_type in ("application/json", "multipart/form-data", ""):
+        reply = requests.post(site.url, data=b"{}", headers={"Content-Type": content_type}, timeout=10)
+        assert reply.status_code == 400
+        assert "inputFile" in reply.text
+
+
+def test_a_plain_form_leads_to_the_page_of_its_batch(site: Site) -> None:
+    reply = send(site, part("test_0.JPG", jpeg()) + b"--xyz--\r\n", accept="text/html,*/*;q=0.8")
+    assert reply.status_code == 303
+    assert reply.headers["Location"].startswith("/batches/")
+
+
+NAMES = [
+    "../../etc/passwd",
+    "C:\\\\photos\\\\test_0.JPG",  # as curl writes a backslash
+    "🐟 fish.jpg",
+    'a "quoted" name.jpg',
+    "x" * 300 + ".jpg",
+    "<script>alert(1)</script>.jpg",
+    "same.jpg",
+    "same.jpg",
+    "..",
+    "   ",
+    "line\nbreak.jpg",
+    "semi;colon=.jpg",
+    "über straße.jpg",
+    "no_extension",
+    "%2e%2e%2f.jpg",
+    "{{ 7*7 }}.jpg",
+]
+
+
+def test_every_file_name_is_taken_shown_and_never_believed(site: Site) -> None:
+    body = b"".join(part(name, jpeg()) for name in NAMES) + b"--xyz--\r\n"
+    reply = send(site, body)
+    assert reply.status_code == 200
+    assert len(reply.text.splitlines()) == len(NAMES)
+    address = site.url + reply.headers["Content-Location"]
+    photos = requests.get(address + ".json", timeout=10).json()["photos"]
+    assert len(photos) == len(NAMES)
+    names = [photo["name"] for photo in photos]
+    assert names[:4] == ["passwd", "test_0.JPG", "🐟 fish.jpg", 'a "quoted" name.jpg']
+    assert names[6:8] == ["same.jpg", "same.jpg"]
+    assert all("/" not in name and len(name.encode()) <= 255 for name in names)
+    page = requests.get(address, headers={"Accept": "text/html"}, timeout=10).text
+    assert "<script>alert" not in page
+    assert "script&gt;.jpg" in page or "&lt;script&gt;" in page
+    assert "{{ 7*7 }}.jpg" in page
+    for index in range(len(NAMES)):
+        assert requests.get(f"{address}/photos/{index}/thumbnail", timeout=10).headers["Content-Type"] == "image/jpeg"
+
+
+def test_the_pages_groups_land_at_their_index_and_may_be_sent_twice(site: Site) -> None:
+    batch = requests.post(site.url + "/batches", timeout=10).json()
+    address = f"{site.url}{batch['url']}/photos?first=7"
+    files = [("inputFile", ("a.jpg", jpeg())), ("inputFile", ("b.jpg", b"bad"))]
+    first = requests.post(address, files=files, timeout=10).json()
+    assert first == requests.post(address, files=files, timeout=10).json()
+    assert [(one["index"], one["name"], one["status"]) for one in first] == [
+        (7, "a.jpg", "accepted"),
+        (8, "b.jpg", "failed"),
+    ]
+    assert first[0]["error"] == ""
+    assert "not an image" in first[1]["error"]
+    assert [one.key for one in site.cloud.inputs.list(batch["batch"])] == [f"{batch['batch']}/00007/a.jpg"]
+
+
+@pytest.mark.parametrize("first", ["-1", "x", "100000", "1e3", "٣", ""])
+def test_a_wrong_index_is_a_400(site: Site, first: str) -> None:
+    files = {"inputFile": ("a.jpg", jpeg())}
+    reply = requests.post(f"{site.url}/batches/{BATCH}/photos", params={"first": first}, files=files, timeout=10)
+    assert reply.status_code == 400
+
+
+def test_photos_for_a_batch_that_cannot_be_are_a_404(site: Site) -> None:
+    reply = requests.post(f"{site.url}/batches/nonsense/photos", files={"inputFile": ("a", jpeg())}, timeout=10)
+    assert reply.status_code == 404
+
+
+def test_messages_go_ten_a_call_and_the_rest_at_the_end(idle: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    real = idle.cloud.requests.send
+
+    def count(bodies: Sequence[str]) -> None:
+        calls.append(len(bodies))
+        real(bodies)
+
+    monkeypatch.setattr(idle.cloud.requests, "send", count)
+    body = b"".join(part(f"{number}.jpg", jpeg()) for number in range(23)) + b"--xyz--\r\n"
+    taken = idle.intake.take(io.BytesIO(body), FORM, BATCH)
+    assert sorted(calls) == [3, 10, 10]
+    assert [one.job.index for one in taken] == list(range(23))
+    keys = {json.loads(one.body)["key"] for _ in range(3) for one in idle.cloud.requests.receive(10, 0)}
+    assert keys == {one.key for one in idle.cloud.inputs.list("")}
+
+
+def test_a_store_that_fails_is_retryable_and_what_is_stored_is_queued(
+    idle: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = idle.cloud.inputs.put
+
+    def put(key: str, body: bytes, content_type: str) -> None:
+        if "00003" in key:
+            raise Retryable("throttled")
+        real(key, body, content_type)
+
+    monkeypatch.setattr(idle.cloud.inputs, "put", put)
+    body = b"".join(part(f"{number}.jpg", jpeg()) for number in range(9)) + b"--xyz--\r\n"
+    with pytest.raises(Retryable):
+        idle.intake.take(io.BytesIO(body), FORM, BATCH)
+    stored = len(list(idle.cloud.inputs.list("")))
+    assert stored >= 3
+    assert idle.cloud.requests.depth().visible == stored
+
+
+def test_intake_takes_nothing_new_once_the_server_stops(idle: Services) -> None:
+    idle.hub.stop()
+    with pytest.raises(Problem) as stopped:
+        idle.intake.take(io.BytesIO(part("a.jpg", jpeg()) + b"--xyz--\r\n"), FORM, BATCH)
+    assert stopped.value.status == 503
+
+
+@hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(some.data())
+def test_any_body_is_read_or_refused_and_never_breaks(data: some.DataObject) -> None:
+    good = part("a.jpg", b"payload\r\n--xy", "inputFile") + part("b", b"", "myfile") + b"--xyz--\r\n"
+    noise = data.draw(
+        some.binary(max_size=60) | some.sampled_from([b"\r\n--xyz", b"--xyz--", b"\r\n\r\n", b"\r", b":"])
+    )
+    at = data.draw(some.integers(0, len(good)))
+    cut = data.draw(some.integers(0, 30))
+    body = good[:at] + noise + good[at + cut :]
+    with suppress(Problem):  # a clear 400; anything else breaks the test
+        for one in read_parts(io.BytesIO(body), FORM, 1_000):
+            assert one.body is not None
+            assert len(one.body.read()) == one.size
+            one.close()
+
+
+@hypothesis_settings(deadline=None)
+@given(some.lists(some.binary(max_size=3_000), min_size=1, max_size=6))
+def test_what_is_sent_is_what_is_read(photos: list[bytes]) -> None:
+    request = requests.Request("POST", "http://x", files=[("inputFile", ("n", body)) for body in photos]).prepare()
+    assert isinstance(request.body, bytes)
+    found = []
+    for one in read_parts(io.BytesIO(request.body), request.headers["Content-Type"], 2_000):
+        found.append(one.body.read() if one.body else one.size)
+        one.close()
+    assert found == [body if len(body) <= 2_000 else len(body) for body in photos]
+
+
+def test_request_messages_name_the_queue_to_reply_to(idle: Services) -> None:
+    idle.intake.take(io.BytesIO(part("x" * 400 + "é.jpg", jpeg()) + b"--xyz--\r\n"), FORM, BATCH)
+    (message,) = idle.cloud.requests.receive(10, 0)
+    assert len(message.body.encode()) <= 1024
+    assert Job.from_json(message.body).reply_to == "test-resp-queue"

@@ -1,0 +1,260 @@
+"""The web process on real sockets: headers, errors, many at once, large forms, and how it stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from shoal.errors import SettingsError
+from shoal.memory import SystemClock, memory_cloud
+from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
+from web_tier.app import create_app
+from web_tier.server import WebServer
+
+ROOT = Path(__file__).resolve().parent.parent
+CHILD = ROOT / "tests" / "web_process.py"
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with running_site() as running:
+        yield running
+
+
+@contextmanager
+def child(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The web tier in a process of its own, on a cloud in memory."""
+    command = [sys.executable, "-W", "error", str(CHILD), *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+
+
+def many(count: int, payload: bytes, boundary: bytes = b"xyz") -> Iterator[bytes]:
+    """A form with `count` photos, as a stream."""
+    for number in range(count):
+        name = b"test_%d.JPG" % number
+        yield b'--%s\r\nContent-Disposition: form-data; name="inputFile"; filename="%s"\r\n\r\n' % (boundary, name)
+        yield payload + b"\r\n"
+    yield b"--%s--\r\n" % boundary
+
+
+def head(body: bytes) -> bytes:
+    """The head of a raw `POST /` with a form."""
+    lines = ("POST / HTTP/1.1", "Host: x", "Content-Type: multipart/form-data; boundary=xyz")
+    return "\r\n".join((*lines, f"Content-Length: {len(body)}", "", "")).encode()
+
+
+def test_every_answer_has_the_security_headers(site: Site) -> None:
+    for path in ("/", "/nothing", "/static/shoal.css", "/healthz"):
+        reply = requests.get(site.url + path, timeout=10)
+        assert "script-src 'self'" in reply.headers["Content-Security-Policy"]
+        assert "unsafe" not in reply.headers["Content-Security-Policy"]
+        assert reply.headers["X-Content-Type-Options"] == "nosniff"
+        assert reply.headers["Referrer-Policy"] == "no-referrer"
+        assert "Server" not in reply.headers
+
+
+def test_the_page_has_no_inline_script_and_nothing_from_elsewhere(site: Site) -> None:
+    page = requests.get(site.url, timeout=10).text
+    assert "<script>" not in page
+    assert " onclick" not in page
+    assert " style=" not in page
+    assert "https://" not in page
+
+
+def test_the_page_and_all_it_loads_is_small() -> None:
+    parts = [path for folder in ("templates", "static") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in parts if "examples" not in path.parts) < 100_000
+
+
+def test_static_files_are_cached_for_good_only_under_their_digest(site: Site) -> None:
+    page = requests.get(site.url, timeout=10).text
+    address = page.split('rel="stylesheet" href="')[1].split('"')[0]
+    assert "immutable" in requests.get(site.url + address, timeout=10).headers["Cache-Control"]
+    assert requests.get(site.url + "/static/shoal.css", timeout=10).headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "words"),
+    [
+        ("text/html", "text/html; charset=utf-8", "<h1>Not found</h1>"),
+        ("application/json", "application/json", '"error"'),
+        ("*/*", "text/plain; charset=utf-8", "unknown or has expired"),
+    ],
+)
+def test_an_unknown_batch_is_told_in_the_form_asked_for(site: Site, accept: str, content_type: str, words: str) -> None:
+    for batch in ("1" * 20, "<script>", "../x"):
+        reply = requests.get(f"{site.url}/batches/{batch}", headers={"Accept": accept}, timeout=10)
+        assert reply.status_code == 404
+        assert reply.headers["Content-Type"] == content_type
+        assert "<script>" not in reply.text
+    reply = requests.get(f"{site.url}/batches/{'1' * 20}", headers={"Accept": accept}, timeout=10)
+    assert words in reply.text
+
+
+def test_a_wrong_method_says_which_are_right(site: Site) -> None:
+    reply = requests.delete(site.url, timeout=10)
+    assert reply.status_code == 405
+    assert "POST" in reply.headers["Allow"]
+
+
+def test_health_and_readiness(site: Site) -> None:
+    assert requests.get(site.url + "/healthz", timeout=10).json() == {"status": "ok"}
+    assert requests.get(site.url + "/readyz", timeout=10).json()["status"] == "ok"
+
+
+def test_a_hundred_requests_at_once_are_all_answered(site: Site) -> None:
+    photo = jpeg()
+
+    def one(number: int) -> str:
+        files = {"inputFile": (f"test_{number}.JPG", photo)}
+        return requests.post(site.url, files=files, timeout=30).text
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(100) as clients:
+        answers = list(clients.map(one, range(100)))
+    print(f"100 requests at once took {time.monotonic() - started:.2f} s")
+    assert [answer.split(":")[0] for answer in answers] == [f"test_{number}" for number in range(100)]
+    assert len(list(site.cloud.inputs.list(""))) == len(list(site.cloud.outputs.list(""))) == 100
+
+
+def test_more_waiting_clients_than_threads_are_served_one_after_another() -> None:
+    with running_site(web_threads=4) as site, ThreadPoolExecutor(20) as clients:
+        files = {"inputFile": ("test_0.JPG", jpeg())}
+        calls = [clients.submit(requests.post, site.url, files=files, timeout=30) for _ in range(20)]
+        assert {call.result().text for call in calls} == {"test_0:hair_spray"}
+
+
+def test_five_thousand_photos_in_one_form_keep_memory_flat() -> None:
+    with child("--work") as (process, url):
+        watched = psutil.Process(process.pid)
+        requests.post(url, files={"inputFile": ("test_0.JPG", jpeg())}, timeout=30)
+        before = watched.memory_info().rss
+        most = [before, watched.num_fds()]
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.02):
+                most[0] = max(most[0], watched.memory_info().rss)
+                most[1] = max(most[1], watched.num_fds())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        headers = {"Accept": "text/html", "Content-Type": "multipart/form-data; boundary=xyz"}
+        started = time.monotonic()
+        reply = requests.post(url, data=many(5_000, jpeg()), headers=headers, timeout=60, allow_redirects=False)
+        took = time.monotonic() - started
+        over.set()
+        watcher.join()
+        assert reply.status_code == 303
+        grown = (most[0] - before) / 1e6
+        print(f"5,000 photos: {took:.1f} s, memory grew {grown:.1f} MB, at most {most[1]} file descriptors")
+        assert grown < 50
+        assert most[1] < 120
+        found = {"queued": 5_000}
+
+        def finished() -> bool:
+            found.update(requests.get(f"{url}{reply.headers['Location']}.json", timeout=30).json())
+            return not found["queued"]
+
+        wait_until(finished, 60)
+        assert found["total"] == found["done"] == 5_000
+
+
+def test_a_slow_client_holds_nobody_up(site: Site) -> None:
+    body = b"".join(many(1, jpeg()))
+    with closing(socket.create_connection(("127.0.0.1", site.port), 10)) as slow:
+        slow.sendall(head(body) + body[:50])
+        files = {"inputFile": ("test_0.JPG", jpeg())}
+        assert requests.post(site.url, files=files, timeout=10).text == "test_0:hair_spray"
+        for start in range(50, len(body), 40):
+            slow.sendall(body[start : start + 40])
+        slow.settimeout(10)
+        answer = b""
+        while b"test_0:hair_spray" not in answer:
+            some = slow.recv(4096)
+            assert some, answer
+            answer += some
+
+
+def test_a_client_that_leaves_frees_its_thread() -> None:
+    with running_site(work=False, web_threads=4) as site:
+        body = b"".join(many(1, jpeg()))
+        clients = [socket.create_connection(("127.0.0.1", site.port), 10) for _ in range(4)]
+        for client in clients:
+            client.sendall(head(body) + body)
+        wait_until(lambda: site.cloud.requests.depth().visible == 4)
+        for client in clients:
+            client.close()
+        assert requests.get(site.url + "/healthz", timeout=10).ok
+
+
+def test_a_port_in_use_is_one_clear_line() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        environment = {
+            **os.environ,
+            "SHOAL_PORT": str(port),
+            "SHOAL_HOST": "127.0.0.1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        environment |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        command = [sys.executable, "-W", "error", "-m", "web_tier"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == f"port {port} is in use: stop what uses it or set SHOAL_PORT\n"
+
+
+def test_an_unknown_venue_names_those_there_are() -> None:
+    with pytest.raises(SettingsError, match="pool"):
+        create_app(settings(venue="moon"), memory_cloud(SystemClock()), SystemClock())
+
+
+def test_sigterm_ends_streams_and_waiting_requests_and_the_process() -> None:
+    with child() as (process, url), ThreadPoolExecutor(1) as clients:
+        waiting = clients.submit(requests.post, url, files={"inputFile": ("test_0.JPG", jpeg())}, timeout=30)
+        batch = requests.post(url + "/batches", timeout=10).json()["batch"]
+        with requests.get(f"{url}/batches/{batch}/events?uploading=1", stream=True, timeout=30) as stream:
+            lines = stream.iter_lines(decode_unicode=True)
+            assert next(lines).startswith("retry:")
+            started = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            rest = list(lines)
+        assert "event: stopping" in rest
+        reply = waiting.result(10)
+        assert reply.status_code == 503
+        assert "The photos are safe: see http" in reply.text
+        assert process.wait(10) == 0
+        assert time.monotonic() - started < 4  # two seconds on a machine that has nothing else to do
+
+
+def test_the_same_port_serves_again_at_once_after_a_stop() -> None:
+    with running_site() as first:
+        port = first.port
+    with running_site(port=port) as second:
+        assert requests.get(second.url + "/healthz", timeout=10).ok
+
+
+def test_a_host_that_is_not_ours_is_named() -> None:
+    app = create_app(settings(), memory_cloud(SystemClock()), SystemClock())
+    with pytest.raises(SettingsError, match="SHOAL_HOST"):
+        WebServer(app, "192.0.2.1", 0, 4)

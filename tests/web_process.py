@@ -1,0 +1,78 @@
+"""The web tier as a process of its own for the tests.
+
+`web_process.py [--work] [folder port]`: a cloud in memory and, with --work, a fake worker in it; with a folder, the two
+buckets are kept there, so that they outlive a kill.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from shoal.errors import NotFound  # noqa: E402
+from shoal.lifecycle import StopSignal  # noqa: E402
+from shoal.memory import SystemClock, memory_cloud  # noqa: E402
+from shoal.ports import StoredObject  # noqa: E402
+from tests.web_fixtures import FakeWorker, settings  # noqa: E402
+from web_tier.app import create_app  # noqa: E402
+from web_tier.server import WebServer  # noqa: E402
+
+PUT_SECONDS = 0.02  # about what a real store takes, so that there is a middle of the upload to be killed in
+
+
+class FolderStore:
+    """An ObjectStore in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._slow = threading.Event()
+
+    def put(self, key: str, body: bytes, content_type: str) -> None:
+        self._slow.wait(PUT_SECONDS)
+        (self._folder / quote(key, safe="")).write_bytes(body)
+
+    def get(self, key: str) -> bytes:
+        try:
+            return (self._folder / quote(key, safe="")).read_bytes()
+        except FileNotFoundError:
+            raise NotFound(key) from None
+
+    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+        found = sorted((unquote(path.name), path.stat()) for path in self._folder.iterdir())
+        ours = ((key, stat) for key, stat in found if key.startswith(prefix) and key > after)
+        return (StoredObject(key, stat.st_size, stat.st_mtime) for key, stat in ours)
+
+    def delete(self, key: str) -> None:
+        (self._folder / quote(key, safe="")).unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Serve until stopped; the first line on stdout is the address."""
+    logging.basicConfig(level="WARNING")
+    cloud = memory_cloud(SystemClock())
+    words = [word for word in sys.argv[1:] if word != "--work"]
+    port = 0
+    if words:
+        folder, port = Path(words[0]), int(words[1])
+        cloud = replace(cloud, inputs=FolderStore(folder / "inputs"), outputs=FolderStore(folder / "outputs"))
+    with StopSignal() as stop:
+        server = WebServer(create_app(settings(), cloud, SystemClock()), "127.0.0.1", port, 64)
+        server.start()
+        if "--work" in sys.argv:
+            FakeWorker(cloud).start()
+        print(f"http://127.0.0.1:{server.port}", flush=True)
+        stop.wait()
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()

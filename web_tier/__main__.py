@@ -1,0 +1,48 @@
+"""`python -m web_tier`: the web tier of one Shoal, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from shoal import settings as shoal_settings
+from shoal.aws import connect
+from shoal.errors import ShoalError
+from shoal.lifecycle import StopSignal
+from shoal.memory import SystemClock
+from web_tier.app import create_app
+from web_tier.server import WebServer
+
+log = logging.getLogger("web_tier")
+
+WRONG_SETTINGS = 2
+
+
+def main() -> int:
+    """Serve until stopped. Returns the exit status: 0, or 2 when a setting is wrong or the port is in use."""
+    with StopSignal() as stop:
+        try:
+            settings = shoal_settings.load_with_env_file()
+            _log_to_stderr(settings.log_level)
+            app = create_app(settings, connect(settings), SystemClock())
+            server = WebServer(app, settings.host, settings.port, settings.web_threads)
+        except ShoalError as error:
+            print(error, file=sys.stderr)  # noqa: T201 - the one line that this person needs
+            return WRONG_SETTINGS
+        server.start()
+        log.info("serving http://%s:%d", settings.host, server.port)
+        stop.wait()
+        log.info("stopping: %s", stop.reason)
+        server.stop()
+        log.info("stopped")
+    return 0
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("waitress").setLevel(logging.ERROR)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""What the page's script, and programs, ask for: new batches, photos in small groups, batches as JSON, thumbnails."""
+
+from __future__ import annotations
+
+import threading
+
+from flask import Blueprint, Response, jsonify, make_response, request
+
+from inference import images
+from shoal.errors import BadImage, NotFound
+from shoal.messages import is_batch, new_batch
+from web_tier.intake import MOST_INDEX, Taken
+from web_tier.problems import Problem, unknown_batch
+from web_tier.services import services
+
+blueprint = Blueprint("api", __name__)
+
+THUMBNAIL_PIXELS = 240
+THUMBNAIL_CACHE = "private, max-age=31536000, immutable"
+
+NO_THUMBNAIL = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96" role="img" aria-label="No preview">
+<rect width="96" height="96" fill="#8883"/>
+<path d="M26 66l14-18 10 12 7-8 13 14z" fill="#8889"/><circle cx="62" cy="36" r="6" fill="#8889"/></svg>"""
+
+
+@blueprint.post("/batches")
+def new() -> tuple[Response, int]:
+    """A batch to send photos to."""
+    batch = new_batch(services().clock.now())
+    services().batches.give_out(batch)
+    return jsonify(batch=batch, url=f"/batches/{batch}"), 201
+
+
+@blueprint.post("/batches/<batch>/photos")
+def add_photos(batch: str) -> Response:
+    """Some photos of a batch, the first at index `first`. Sending the same again does no harm."""
+    if not is_batch(batch):
+        raise unknown_batch()
+    first = request.args.get("first", "0")
+    if not (first.isascii() and first.isdigit() and int(first) <= MOST_INDEX):
+        raise Problem(400, f"first={first[:20]!r} is not the index of a photo: expected 0 to {MOST_INDEX}.")
+    taken = services().intake.take(request.stream, request.headers.get("Content-Type", ""), batch, int(first))
+    return jsonify([_taken(one) for one in taken])
+
+
+def _taken(one: Taken) -> dict[str, object]:
+    status = "failed" if one.error else "accepted"
+    return {"index": one.job.index, "name": one.job.name, "status": status, "error": one.error}
+
+
+@blueprint.get("/batches/<batch>.json")
+def batch_json(batch: str) -> Response:
+    """A batch, read from the buckets."""
+    return jsonify(services().batches.read(batch).to_dict())
+
+
+@blueprint.get("/batches/<batch>/photos/<int:index>/thumbnail")
+def thumbnail(batch: str, index: int) -> Response:
+    """A small picture of a photo; a grey one with status 404 where there is none."""
+    job = services().batches.job(batch, index)
+    try:
+        if job is None:
+            return _no_thumbnail()
+        payload = services().cloud.inputs.get(job.key)
+        picture = _shrink(payload, services().thumbnails)
+    except (BadImage, NotFound):
+        return _no_thumbnail()
+    return make_response(picture, 200, {"Content-Type": "image/jpeg", "Cache-Control": THUMBNAIL_CACHE})
+
+
+def _shrink(payload: bytes, gate: threading.BoundedSemaphore) -> bytes:
+    with gate:  # a photo of 50 megapixels takes 150 MB to decode
+        return images.thumbnail(payload, THUMBNAIL_PIXELS, services().settings.max_pixels)
+
+
+def _no_thumbnail() -> Response:
+    return make_response(NO_THUMBNAIL, 404, {"Content-Type": "image/svg+xml", "Cache-Control": "no-store"})

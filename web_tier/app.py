@@ -1,0 +1,78 @@
+"""The Flask application: routes, security headers and static files."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from flask import Flask, Response, request, url_for
+
+from shoal.ports import Clock, Cloud
+from shoal.settings import Settings
+from web_tier import api, events, health, pages, problems
+from web_tier.examples import find_examples
+from web_tier.services import EXTENSION, build
+
+ROOT = Path(__file__).resolve().parent.parent
+STATIC = ROOT / "static"
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data:",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",  # a batch's address is all that protects it
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
+    """The web tier as a WSGI application. `app.extensions["shoal"]` is its Services; start and stop them around it.
+
+    Raises SettingsError for an unknown venue.
+    """
+    app = Flask("web_tier", root_path=str(ROOT), static_folder=str(STATIC), template_folder=str(ROOT / "templates"))
+    app.extensions[EXTENSION] = build(settings, cloud, clock)
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals["asset"] = _asset
+    app.jinja_env.globals["examples"] = find_examples(STATIC / "examples")
+    for part in (pages, api, events, health):
+        app.register_blueprint(part.blueprint)
+    problems.install(app)
+    app.after_request(_finish)
+    return app
+
+
+def _asset(name: str) -> str:
+    """The address of a static file; it changes with the content, so that it may be cached for good."""
+    return url_for("static", filename=name, v=_digest(name))
+
+
+@cache
+def _digest(name: str) -> str:
+    return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+
+
+def _finish(response: Response) -> Response:
+    response.headers.update(HEADERS)
+    if request.endpoint == "static" and response.status_code in (200, 304):
+        lasting = "v" in request.args
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if lasting else "no-cache"
+    else:
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response

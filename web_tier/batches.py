@@ -1,0 +1,192 @@
+"""A batch as the buckets show it. They are the truth: after a restart the same page comes up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from shoal.errors import MalformedMessage, NotFound, Retryable
+from shoal.messages import Job, Result, is_batch
+from shoal.ports import Cloud, ObjectStore, StoredObject
+from web_tier.hub import Hub
+from web_tier.problems import unknown_batch
+
+SHOWN_LABELS = 5
+KNOWN_BATCHES = 10_000  # ids that were given out and may still be empty
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo of a batch. stored: whether its bytes are in the input bucket. result: None while it is open."""
+
+    job: Job
+    stored: bool
+    result: Result | None
+
+    @property
+    def state(self) -> str:
+        """queued, done or failed."""
+        return self.result.status if self.result else "queued"
+
+    @property
+    def can_retry(self) -> bool:
+        """Whether it failed and may be labelled again."""
+        return self.stored and self.state == "failed"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types, for the page and for programs."""
+        found: dict[str, Any] = {"index": self.job.index, "name": self.job.name, "state": self.state}
+        if self.result and self.result.status == "done":
+            labels = self.result.labels[:SHOWN_LABELS]
+            found["labels"] = [{"name": one.name, "probability": round(one.probability, 4)} for one in labels]
+        elif self.result:
+            found["error"] = self.result.error
+            found["can_retry"] = self.can_retry
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All photos of a submission in their order. seconds: from the first photo stored to the last change."""
+
+    id: str
+    photos: tuple[Photo, ...]
+    seconds: float
+
+    @property
+    def total(self) -> int:
+        """How many photos there are."""
+        return len(self.photos)
+
+    def count(self, state: str) -> int:
+        """How many photos are in a state."""
+        return sum(photo.state == state for photo in self.photos)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every photo is answered."""
+        return bool(self.photos) and not self.count("queued")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types, for programs."""
+        return {
+            "batch": self.id,
+            "url": f"/batches/{self.id}",
+            "total": self.total,
+            "done": self.count("done"),
+            "failed": self.count("failed"),
+            "queued": self.count("queued"),
+            "seconds": round(self.seconds, 1),
+            "photos": [photo.to_dict() for photo in self.photos],
+        }
+
+
+class Batches:
+    """Reads batches from the buckets."""
+
+    def __init__(self, cloud: Cloud, hub: Hub, readers: ThreadPoolExecutor) -> None:
+        self._cloud = cloud
+        self._hub = hub
+        self._readers = readers
+        self._given_out: dict[str, None] = {}
+
+    def give_out(self, batch: str) -> None:
+        """Note that `batch` was promised to a client and may be looked at while it is still empty."""
+        self._given_out[batch] = None
+        while len(self._given_out) > KNOWN_BATCHES:
+            self._given_out.pop(next(iter(self._given_out)), None)
+
+    def check(self, batch: str) -> None:
+        """Raise Problem (404) when nothing is known of `batch`. May raise Retryable."""
+        if not is_batch(batch):
+            raise unknown_batch()
+        if batch in self._given_out:
+            return
+        stores = (self._cloud.inputs, self._cloud.outputs)
+        if all(next(iter(store.list(f"{batch}/")), None) is None for store in stores):
+            raise unknown_batch()
+
+    def read(self, batch: str) -> Batch:
+        """The batch as it is now. Raises Problem (404) when nothing is known of it; may raise Retryable."""
+        if not is_batch(batch):
+            raise unknown_batch()
+        stored = {one.key: one for one in self._cloud.inputs.list(f"{batch}/")}
+        answered = {one.key: one for one in self._cloud.outputs.list(f"{batch}/")}
+        if not stored and not answered and batch not in self._given_out:
+            raise unknown_batch()
+        results = {result.key: result for result in self._results(answered)}
+        jobs = _jobs(stored.keys() | answered.keys())
+        photos = tuple(Photo(job, job.key in stored, results.get(job.key)) for job in jobs)
+        return Batch(batch, photos, _seconds([*stored.values(), *answered.values()]))
+
+    def answers(self, batch: str, known: Iterable[str]) -> list[Result]:
+        """The results in the output bucket whose keys are not among `known`. May raise Retryable."""
+        skip = frozenset(known)
+        return self._results(one.key for one in self._cloud.outputs.list(f"{batch}/") if one.key not in skip)
+
+    def jobs(self, batch: str) -> list[Job]:
+        """The photos in the input bucket. May raise Retryable."""
+        return _jobs(one.key for one in self._cloud.inputs.list(f"{batch}/"))
+
+    def job(self, batch: str, index: int) -> Job | None:
+        """The stored photo at `index`, or None. May raise Retryable."""
+        if not is_batch(batch):
+            return None
+        return next(iter(_jobs(one.key for one in self._cloud.inputs.list(f"{batch}/{index:05d}/"))), None)
+
+    def reopen(self, photo: Photo) -> None:
+        """Drop the failed result of a photo that is about to be labelled again. May raise Retryable."""
+        self._cloud.outputs.delete(photo.job.key)
+        self._hub.forget(photo.job.key)
+
+    def _results(self, keys: Iterable[str]) -> list[Result]:
+        found: list[Result] = []
+        unread: list[str] = []
+        for key in keys:
+            result = self._hub.recall(key)
+            # A failed one may have been labelled again, and this process may not have heard of it.
+            if result is None or result.status == "failed":
+                unread.append(key)
+            else:
+                found.append(result)
+        try:
+            fetched = self._readers.map(self._fetch, unread)
+        except RuntimeError:
+            raise Retryable("the web tier is stopping") from None
+        return found + [result for result in fetched if result is not None]
+
+    def _fetch(self, key: str) -> Result | None:
+        result = fetch_result(self._cloud.outputs, key)
+        if result is not None:
+            self._hub.remember(result)
+        return result
+
+
+def fetch_result(outputs: ObjectStore, key: str) -> Result | None:
+    """The result stored at `key`; None when there is none, a failed one when it cannot be read. May raise Retryable."""
+    try:
+        result = Result.from_json(outputs.get(key))
+    except NotFound:
+        return None
+    except MalformedMessage:
+        return Result.failed(key, "the stored result cannot be read")
+    return result if result.key == key else Result.failed(key, "the stored result is of another photo")
+
+
+def _jobs(keys: Iterable[str]) -> list[Job]:
+    found = []
+    for key in keys:
+        try:
+            found.append(Job.from_key(key, ""))
+        except MalformedMessage:
+            continue  # an object that somebody else put there
+    return sorted(found, key=lambda job: (job.index, job.name))
+
+
+def _seconds(objects: list[StoredObject]) -> float:
+    if not objects:
+        return 0.0
+    times = [one.modified_at for one in objects]
+    return max(times) - min(times)

@@ -1,0 +1,68 @@
+"""One thread that takes response messages off the queue and hands their results to the hub."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from shoal.errors import MalformedMessage
+from shoal.messages import Job, Result
+from shoal.ports import JobQueue, Received
+from web_tier.hub import Hub
+
+log = logging.getLogger(__name__)
+
+RECEIVE_MESSAGES = 10
+RECEIVE_SECONDS = 10.0
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 10.0
+
+
+class Collector:
+    """Long-polls the response queue until stopped. A lost response message does no harm: the bucket has the result."""
+
+    def __init__(self, responses: JobQueue, hub: Hub) -> None:
+        self._responses = responses
+        self._hub = hub
+        self._stop = threading.Event()
+        # A daemon: a long poll cannot be called back, and what it holds becomes visible again by itself.
+        self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
+
+    def start(self) -> None:
+        """Begin to collect."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end; it does after its current long poll."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while not self._stop.is_set():
+            try:
+                self.collect(RECEIVE_SECONDS)
+                pause = FIRST_PAUSE_SECONDS
+            except Exception as error:
+                # Whatever it was, the pages live from this thread: say so, wait, go on.
+                if not self._stop.is_set():
+                    log.warning("cannot read the response queue, trying again in %g s: %s", pause, error)
+                self._stop.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def collect(self, wait_seconds: float) -> int:
+        """One long poll: hand over and delete what came. Returns the number of messages. May raise Retryable."""
+        received = self._responses.receive(RECEIVE_MESSAGES, wait_seconds)
+        if received:
+            self._hub.publish([result for message in received if (result := _read(message)) is not None])
+            self._responses.delete([message.receipt for message in received])
+        return len(received)
+
+
+def _read(message: Received) -> Result | None:
+    try:
+        result = Result.from_json(message.body)
+        Job.from_key(result.key, "")
+    except MalformedMessage as error:
+        log.warning("dropped a response message: %s", error)
+        return None
+    return result

@@ -1,0 +1,79 @@
+"""One thread that reads the backlog and the pool about once a second, only while somebody looks."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+
+from shoal.errors import ShoalError
+from shoal.ports import Cloud, Instance
+from web_tier.hub import Hub, PoolState
+
+log = logging.getLogger(__name__)
+
+READ_SECONDS = 1.0
+
+
+class Gauge:
+    """Reads the pool for everybody, so that a thousand open pages cost the cloud as much as one."""
+
+    def __init__(self, cloud: Cloud, hub: Hub) -> None:
+        self._cloud = cloud
+        self._hub = hub
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="gauge", daemon=True)
+        self._reading = threading.Lock()
+        self._last: PoolState | None = None
+        self._read_at = float("-inf")
+        self._complained = False
+
+    def start(self) -> None:
+        """Begin to read whenever a page watches."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        self._stop.set()
+
+    def read(self) -> PoolState | None:
+        """The state now, at most a second old; None when the cloud does not answer."""
+        with self._reading:
+            if time.monotonic() - self._read_at >= READ_SECONDS * 0.9:
+                self._last = self._look()
+                self._read_at = time.monotonic()
+            return self._last
+
+    def _look(self) -> PoolState | None:
+        try:
+            state = pool_state(self._cloud)
+        except ShoalError as error:
+            if not self._complained:
+                log.warning("cannot read the pool: %s", error)
+            self._complained = True
+            return None
+        self._complained = False
+        return state
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if not self._hub.wait_for_watcher(5.0):
+                continue
+            state = self.read()
+            if state is not None:
+                self._hub.publish_pool(state)
+            self._stop.wait(READ_SECONDS)
+
+
+def pool_state(cloud: Cloud) -> PoolState:
+    """One reading of the request queue and the instances. May raise Retryable."""
+    depth = cloud.requests.depth()
+    count = Counter(_phase(one) for one in cloud.pool.describe())
+    return PoolState(
+        depth.visible + depth.delayed, depth.in_flight, count["pending"], count["running"], count["draining"]
+    )
+
+
+def _phase(one: Instance) -> str:
+    return "draining" if one.drain_since is not None and one.state in ("pending", "running") else one.state

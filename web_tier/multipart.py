@@ -1,0 +1,111 @@
+"""A multipart form read as a stream: one file at a time, small ones in memory, large ones on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from tempfile import SpooledTemporaryFile
+from typing import IO, BinaryIO, cast
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import NEED_DATA, Data, Epilogue, Event, Field, File, MultipartDecoder
+
+from web_tier.problems import Problem
+
+CHUNK_BYTES = 64 * 1024
+IN_MEMORY_BYTES = 256 * 1024
+LONGEST_HEADER_BYTES = 256 * 1024  # of one part, and of what stands before the first and after the last
+
+
+class Part:
+    """One field of a form.
+
+    field:     name of the form field.
+    file_name: as the client sent it, or None for a field that is not a file.
+    size:      bytes that the client sent.
+    body:      the bytes, at the start; None when they were more than was to be kept.
+    """
+
+    def __init__(self, field: str, file_name: str | None, keep_bytes: int) -> None:
+        self.field = field
+        self.file_name = file_name
+        self.size = 0
+        self._keep_bytes = keep_bytes
+        spool = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - `close` closes it
+        self.body: BinaryIO | None = cast(BinaryIO, spool)
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes; drop everything once there are too many."""
+        self.size += len(data)
+        if self.size > self._keep_bytes:
+            self.close()
+        elif self.body is not None:
+            self.body.write(data)
+
+    def finish(self) -> None:
+        """Turn from writing to reading."""
+        if self.body is not None:
+            self.body.seek(0)
+
+    def close(self) -> None:
+        """Free the memory and the file."""
+        if self.body is not None:
+            self.body.close()
+            self.body = None
+
+
+def read_parts(stream: IO[bytes], content_type: str, keep_bytes: int) -> Iterator[Part]:
+    """The fields of the form in `stream`, each as soon as it is complete. Whoever takes one closes it.
+
+    keep_bytes: a longer part is read to its end but not kept.
+    Raises Problem (400) when the body is not a well-formed form.
+    """
+    kind, options = parse_options_header(content_type)
+    boundary = options.get("boundary", "")
+    if kind != "multipart/form-data" or not boundary:
+        raise Problem(400, "Send the photos as multipart/form-data, in the field inputFile.")
+    part: Part | None = None
+    try:
+        for event in _events(stream, boundary.encode(errors="replace")):
+            if isinstance(event, Field | File):
+                file_name = event.filename if isinstance(event, File) else None
+                part = Part(event.name or "", file_name, keep_bytes)
+            elif isinstance(event, Data) and part is not None:
+                part.write(event.data)
+                if not event.more_data:
+                    part.finish()
+                    complete, part = part, None
+                    yield complete
+    finally:
+        if part is not None:
+            part.close()
+
+
+def _events(stream: IO[bytes], boundary: bytes) -> Iterator[Event]:
+    decoder = MultipartDecoder(boundary, max_form_memory_size=LONGEST_HEADER_BYTES)
+    ended = False
+    while not ended:
+        chunk = stream.read(CHUNK_BYTES)
+        try:
+            decoder.receive_data(chunk or None)
+            ended = yield from _decoded(decoder)
+        except (ValueError, RequestEntityTooLarge):
+            drain(stream)
+            raise Problem(400, "The form is cut off or malformed: it is not valid multipart/form-data.") from None
+
+
+def _decoded(decoder: MultipartDecoder) -> Generator[Event, None, bool]:
+    """The events that the bytes so far give; returns whether the form is at its end."""
+    while (event := decoder.next_event()) is not NEED_DATA:
+        if isinstance(event, Epilogue):
+            return True
+        yield event
+    return False
+
+
+def drain(stream: IO[bytes]) -> None:
+    """Read what is left of a body, so that the client reads our answer and does not see a broken connection."""
+    with suppress(OSError):
+        while stream.read(CHUNK_BYTES):
+            pass

@@ -1,0 +1,94 @@
+"""What a client is told when a request cannot be served: a page, JSON or a line of text, as it asked for."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, jsonify, make_response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from shoal.errors import Retryable, ShoalError
+
+log = logging.getLogger(__name__)
+
+PLAIN = "text/plain; charset=utf-8"
+RETRY_AFTER_SECONDS = 2
+
+_TITLES = {
+    400: "That did not work",
+    404: "Not found",
+    405: "That is not possible here",
+    413: "Too large",
+    500: "Something broke on our side",
+    503: "One moment, please",
+    504: "Not finished yet",
+}
+
+
+class Problem(ShoalError):
+    """A request that cannot be served, with the HTTP status that says so."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def unknown_batch() -> Problem:
+    """There is nothing of this batch in the buckets."""
+    return Problem(404, "This batch is unknown or has expired.")
+
+
+def wants_page() -> bool:
+    """Whether the client is a browser that navigates."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
+def install(app: Flask) -> None:
+    """Make every error of `app` a clear answer."""
+    app.register_error_handler(Problem, _on_problem)
+    app.register_error_handler(ShoalError, _on_shoal_error)
+    app.register_error_handler(HTTPException, _on_http_error)
+    app.register_error_handler(Exception, _on_surprise)
+
+
+def answer(status: int, message: str) -> Response:
+    """The reply that tells `message` in the form that the client accepts."""
+    accept = request.headers.get("Accept", "")
+    if "text/html" in accept:
+        title = _TITLES.get(status, "That did not work")
+        response = make_response(render_template("problem.html", title=title, message=message, status=status), status)
+    elif "application/json" in accept:
+        response = make_response(jsonify(error=message), status)
+    else:
+        response = make_response(f"{message}\n", status, {"Content-Type": PLAIN})
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _on_problem(problem: Problem) -> Response:
+    log.info("%s %s: %d %s", request.method, request.path, problem.status, problem)
+    return answer(problem.status, str(problem))
+
+
+def _on_shoal_error(error: ShoalError) -> Response:
+    log.warning("%s %s: %s", request.method, request.path, error)
+    if isinstance(error, Retryable):
+        return answer(503, "The service behind this page does not answer at the moment. Please try again shortly.")
+    return answer(500, "The service behind this page is not set up right. The log of the web tier says more.")
+
+
+def _on_http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    message = "There is no such page here." if status == 404 else (error.description or error.name)
+    response = answer(status, message)
+    for name, value in error.get_headers(request.environ):
+        if name not in ("Content-Type", "Content-Length"):
+            response.headers[name] = value
+    return response
+
+
+def _on_surprise(_error: Exception) -> Response:
+    log.exception("%s %s failed", request.method, request.path)
+    return answer(500, "Something broke on our side. The log of the web tier says what.")

@@ -1,0 +1,105 @@
+"""The HTTP server: waitress, set up for streams and large uploads, with a stop that takes two seconds at most."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+from waitress import wasyncore
+from waitress.server import create_server
+
+from shoal.errors import SettingsError
+from web_tier.services import EXTENSION, Services
+
+log = logging.getLogger(__name__)
+
+LARGEST_BODY_BYTES = 64 * 1024**3  # waitress keeps a body on disk, so the disk is the limit that counts
+STOP_SECONDS = 1.5
+FLUSH_SECONDS = 0.3
+BACKLOG = 1024  # connections that wait to be accepted
+
+# Waitress writes each piece of a response to the socket at once (HTTPChannel.write_soon with send_bytes at its default
+# of 1), so a server-sent event needs nothing more than a generator that yields it.
+ADJUSTMENTS: dict[str, Any] = {
+    "backlog": BACKLOG,
+    "ident": None,
+    "connection_limit": 1_900,  # its default of 100 is less than the clients that we promise to serve at once
+    "asyncore_use_poll": True,  # select() ends at file descriptor 1023
+    "channel_request_lookahead": 1,  # go on reading during a request: that is how a client that left is noticed
+    "max_request_body_size": LARGEST_BODY_BYTES,
+    "recv_bytes": 128 * 1024,
+    "log_socket_errors": False,
+    "channel_timeout": 120,
+}
+
+
+class WebServer:
+    """Serves one app from a thread of its own. `start`, then `stop`, once each."""
+
+    def __init__(self, app: Flask, host: str, port: int, threads: int) -> None:
+        """Bind the port. Raises SettingsError when that cannot be done."""
+        self._services: Services = app.extensions[EXTENSION]
+        self._map: dict[int, Any] = {}
+        listening = _listen(host, port)
+        self._server = create_server(app, map=self._map, sockets=[listening], threads=threads, **ADJUSTMENTS)
+        self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._server.effective_port)
+
+    def start(self) -> None:
+        """Serve."""
+        self._services.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no new work, end open streams and waiting requests, and close. Takes two seconds at most."""
+        self._in_loop(lambda: wasyncore.dispatcher.close(self._server))
+        self._services.stop()
+        self._server.task_dispatcher.shutdown(timeout=STOP_SECONDS)
+        deadline = time.monotonic() + FLUSH_SECONDS
+        while time.monotonic() < deadline and self._unsent():
+            self._thread.join(0.02)
+        # The loop ends when its map is empty. Only then is the rest closed, the trigger that woke it included.
+        left: list[Any] = []
+
+        def end() -> None:
+            left.extend(self._map.values())
+            self._map.clear()
+
+        self._in_loop(end)
+        self._thread.join(FLUSH_SECONDS)
+        for one in left:
+            one.close()
+
+    def _unsent(self) -> bool:
+        return any(channel.total_outbufs_len for channel in list(self._server.active_channels.values()))
+
+    def _in_loop(self, action: Callable[[], None]) -> None:
+        # The sockets belong to the loop's thread; its trigger is the one way in.
+        self._server.trigger.pull_trigger(action)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # Ours and not waitress', which leaves threads and files behind when it cannot bind.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(_why(error, host, port)) from error
+
+
+def _why(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use: stop what uses it or set SHOAL_PORT"
+    if error.errno == errno.EACCES:
+        return f"port {port} may not be used by this user: set SHOAL_PORT to 1024 or more"
+    return f"cannot listen on SHOAL_HOST={host!r}, SHOAL_PORT={port}: {error.strerror or error}"

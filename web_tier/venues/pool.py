@@ -1,0 +1,62 @@
+"""The venue that is a pool of worker instances: photos in the input bucket, request messages in the queue."""
+
+from __future__ import annotations
+
+import mimetypes
+import threading
+from collections.abc import Sequence
+
+from shoal.messages import Job
+from shoal.ports import Cloud, JobQueue, ObjectStore
+from web_tier.venue import Submission, Venue
+
+SEND_BATCH = 10  # what SQS takes in one call
+
+
+def make(cloud: Cloud) -> Venue:
+    """The venue of this file."""
+    return PoolVenue(cloud.inputs, cloud.requests)
+
+
+class PoolVenue:
+    """Puts photos and request messages where the pool's workers find them."""
+
+    def __init__(self, inputs: ObjectStore, requests: JobQueue) -> None:
+        self._inputs = inputs
+        self._requests = requests
+
+    def open(self) -> Submission:
+        """Begin a submission."""
+        return PoolSubmission(self._inputs, self._requests)
+
+    def again(self, jobs: Sequence[Job]) -> None:
+        """Send the request messages of stored photos once more. May raise Retryable."""
+        self._requests.send([job.to_json() for job in jobs])
+
+
+class PoolSubmission:
+    """One request's photos: each is stored at once, the messages go ten a call."""
+
+    def __init__(self, inputs: ObjectStore, requests: JobQueue) -> None:
+        self._inputs = inputs
+        self._requests = requests
+        self._held: list[str] = []
+        self._lock = threading.Lock()
+
+    def submit(self, job: Job, payload: bytes) -> None:
+        """Store one photo, then queue its message. May raise Retryable."""
+        content_type = mimetypes.guess_type(job.name)[0] or "application/octet-stream"
+        self._inputs.put(job.key, payload, content_type)
+        with self._lock:
+            self._held.append(job.to_json())
+            if len(self._held) < SEND_BATCH:
+                return
+            full, self._held = self._held, []
+        self._requests.send(full)
+
+    def flush(self) -> None:
+        """Send the messages that are held back. May raise Retryable."""
+        with self._lock:
+            rest, self._held = self._held, []
+        if rest:
+            self._requests.send(rest)
