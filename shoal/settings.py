@@ -104,7 +104,11 @@ class Settings:
             "max_file_bytes",
             "max_pixels",
         )
-        return {variable(name): str(getattr(self, name)) for name in names}
+        values = {variable(name): str(getattr(self, name)) for name in names}
+        if self.model_weights is not None:
+            # The image must hold the same file at the same place; an embedded cloud's instances share our disk.
+            values[variable("model_weights")] = str(self.model_weights.absolute())
+        return values
 
 
 def variable(field_name: str) -> str:

@@ -90,3 +90,11 @@ def test_plugins_are_found_by_name_or_by_module() -> None:
         plugins.load("nonesuch", "controller.policies", "policy")
     with pytest.raises(SettingsError, match="cannot be loaded"):
         plugins.load("os:nonesuch", "controller.policies", "policy")
+
+
+def test_a_worker_is_told_what_it_must_know(tmp_path: Path) -> None:
+    weights = tmp_path / "w.h5"
+    weights.touch()
+    told = settings.load({"SHOAL_PREFIX": "p", "SHOAL_MODEL_WEIGHTS": str(weights)}).for_worker()
+    assert (told["SHOAL_PREFIX"], told["SHOAL_MODEL"], told["SHOAL_MODEL_WEIGHTS"]) == ("p", "resnet50", str(weights))
+    assert "SHOAL_MODEL_WEIGHTS" not in settings.load({}).for_worker()
