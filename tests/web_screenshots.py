@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 DOCS = ROOT / "docs" / "images"
 KEPT = {"page", "upload-desktop", "during-desktop-dark", "done-phone-dark", "failed-phone"}
 LARGEST_BYTES = 300_000
-CHROMIUM = "/usr/bin/chromium"
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
     "--headless",
     "--no-sandbox",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+from shoal import logs
 from shoal import settings as shoal_settings
 from shoal.aws import connect
 from shoal.errors import ShoalError
@@ -23,7 +24,9 @@ def main() -> int:
     with StopSignal() as stop:
         try:
             settings = shoal_settings.load_with_env_file()
-            _log_to_stderr(settings.log_level)
+            logs.configure(settings.log_level)
+            # What a client does wrong on its connection is no fault of ours.
+            logging.getLogger("waitress").setLevel(logging.ERROR)
             app = create_app(settings, connect(settings), SystemClock())
             server = WebServer(app, settings.host, settings.port, settings.web_threads)
         except ShoalError as error:
@@ -36,12 +39,6 @@ def main() -> int:
         server.stop()
         log.info("stopped")
     return 0
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("waitress").setLevel(logging.ERROR)
-    logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,46 @@
+"""The main job as a person does it: a real browser, real photos, real labels, workers that come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from benchmarks import photos
+from benchmarks.system import System, wait_for
+from shoal.settings import load
+from tests.web_screenshots import chromium
+
+ANSWER_MILLISECONDS = 120_000
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    system = System(tmp_path / "state")
+    system.start()
+    yield system
+    assert system.stop() == 0
+
+
+@pytest.mark.timeout(300)
+def test_ten_real_photos_get_ten_right_labels(system: System) -> None:
+    known = dict(list(photos.labelled(load().cache_dir).items())[:10])
+    assert len(known) == 10
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(system.address)
+        page.locator("input[type=file]").first.set_input_files(list(known))
+        page.get_by_role("button", name="Label all 10").click()
+        expect(page.get_by_role("heading", name="Done: 10 photos")).to_be_visible(timeout=ANSWER_MILLISECONDS)
+        text = page.locator("main").inner_text()
+        assert "/batches/" in page.url
+        page.reload()
+        again = page.locator("main").inner_text()
+    for path, right in known.items():
+        assert any(f"{path.name}, {label}" in text for label in right), f"{path.name}: expected {right} in {text}"
+        assert any(f"{path.name}, {label}" in again for label in right)
+    assert ": launch " in system.text()
+    wait_for(lambda: not system.machines(), 60, "the pool did not go back to zero")
+    assert ": drain " in system.text()
