@@ -117,8 +117,10 @@ def _from_npm(source: NpmPackage, folder: Path) -> Fetched:
     if shutil.which("npm") is None:
         raise Permanent("npm is not installed")
     package = f"{source.name}@{source.version}"
-    command = ["npm", "pack", package, "--ignore-scripts", "--silent", "--pack-destination", str(folder)]
-    command += ["--fetch-retries=1", f"--fetch-timeout={STALL_SECONDS * 1000:.0f}", "--fetch-retry-maxtimeout=5000"]
+    command = ["npm", "pack", package, "--ignore-scripts", "--loglevel=error", "--pack-destination", str(folder)]
+    command += ["--fetch-retries=1", f"--fetch-timeout={STALL_SECONDS * 1000:.0f}"]
+    # Both: npm refuses to start when its own shortest pause is longer than our longest.
+    command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
     _run(command, folder, f"npm pack {package}")
     path = _only(folder, "*.tgz", package, source.integrity.replace("-", ":", 1))
     return Fetched(path, str(source), source.integrity, source.licence, source.folder)

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import shutil
 import socket
 import tarfile
 import threading
@@ -198,5 +197,12 @@ def test_a_tarball_cut_short_is_refused(tmp_path: Path) -> None:
         tfjs.read(whole, "package/M")
 
 
-def test_npm_is_there_for_the_tests() -> None:
-    assert shutil.which("npm")
+def test_the_real_package_comes_with_no_settings_and_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a new machine: npm once refused to start, and only a warm cache hid it."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "fetched").mkdir()
+
+    fetched = sources.fetch(NPM, tmp_path / "fetched", print)
+
+    assert fetched.checksum == NPM.integrity
+    assert fetched.path.stat().st_size == NPM.size

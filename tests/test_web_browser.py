@@ -110,6 +110,19 @@ def test_a_reload_shows_the_same(page: Page, site: Site) -> None:
     expect(page.locator("#status")).to_have_text(re.compile("^Done: 2 photos in [^,]*$"))
 
 
+def test_a_model_that_stands_in_is_never_passed_off_as_the_one_asked_for(page: Page, plain: Page) -> None:
+    with running_site(model="another_model") as site:  # the fake worker labels with resnet50
+        label(page, site, "test_0.JPG")
+        notice = "Labelled by resnet50, which stands in for another_model"
+        expect(page.locator("#stand-in")).to_contain_text(notice)
+        plain.goto(page.url)
+        expect(plain.locator("#stand-in")).to_contain_text(notice)
+    with running_site() as site:
+        label(page, site, "test_0.JPG")
+        expect(page.locator("#status")).to_have_text(re.compile("^Done"))
+        expect(page.locator("#stand-in")).to_be_hidden()
+
+
 def test_copy_as_text_gives_a_line_a_photo(page: Page, site: Site) -> None:
     label(page, site, "test_0.JPG", "fail.jpg")
     expect(page.locator("#status")).to_have_text(re.compile("^Done"))

@@ -51,6 +51,7 @@ def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["asset"] = _asset
     app.jinja_env.globals["examples"] = find_examples(STATIC / "examples")
+    app.jinja_env.globals["model"] = settings.model
     for part in (pages, api, events, health):
         app.register_blueprint(part.blueprint)
     problems.install(app)

@@ -39,6 +39,7 @@ class Photo:
         """As JSON types, for the page and for programs."""
         found: dict[str, Any] = {"index": self.job.index, "name": self.job.name, "state": self.state}
         if self.result and self.result.status == "done":
+            found["model"] = self.result.model
             labels = self.result.labels[:SHOWN_LABELS]
             found["labels"] = [{"name": one.name, "probability": round(one.probability, 4)} for one in labels]
         elif self.result:
@@ -63,6 +64,11 @@ class Batch:
     def count(self, state: str) -> int:
         """How many photos are in a state."""
         return sum(photo.state == state for photo in self.photos)
+
+    def stand_in(self, model: str) -> str:
+        """The model that labelled in place of `model`, which could not be had; empty when none did."""
+        others = {photo.result.model for photo in self.photos if photo.state == "done" and photo.result} - {model, ""}
+        return min(others, default="")
 
     @property
     def finished(self) -> bool:

@@ -75,7 +75,9 @@ def _check_port(host: str, port: int) -> None:
 def prepare_model(chosen: settings.Settings) -> None:
     """Get, verify and convert the model unless that is done. In a process of its own: TensorFlow is heavy."""
     with contextlib.suppress(NotFound):
-        store.find(chosen.model, chosen.engine, chosen.cache_dir, chosen.model_weights)
+        found = store.find(chosen.model, chosen.engine, chosen.cache_dir, chosen.model_weights)
+        if found.notice:
+            console.print(f"[bold yellow]Notice:[/] {found.notice}")
         return
     console.print(f"[bold]Preparing the model[/bold] {chosen.model} (first start only)")
     done = subprocess.run([sys.executable, "-m", "shoal.cli", "models", "prepare"], cwd=ROOT, check=False)

@@ -105,6 +105,7 @@ function watch(batch, uploading) {
       for (const { index, ...rest } of known) {
         // The server's list says "queued" of a photo that was answered meanwhile only when it is tried again.
         list.set(index, rest);
+        if (rest.model && rest.model !== at("stand-in").dataset.model) tellStandIn(rest.model);
       }
     },
     pool(state) { pool = state; refresh(); },
@@ -115,6 +116,12 @@ function watch(batch, uploading) {
     },
     connection(good) { streamLost = !good; refresh(); },
   });
+}
+
+// Another model than the one asked for is never passed off as it.
+function tellStandIn(model) {
+  at("stand-in").querySelector("b").textContent = model;
+  at("stand-in").hidden = false;
 }
 
 let waiting = false;
