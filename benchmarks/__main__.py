@@ -25,7 +25,7 @@ from inference.process import Recogniser
 from inference.process import load as load_recogniser
 from shoal.settings import load
 
-PHOTOS = 300
+PHOTOS = 200
 BATCH = 8  # the worker's
 ROUNDS = 5  # the median counts
 FIRST_LABEL_ROUNDS = 5

@@ -94,7 +94,11 @@ def _demonstrate(address: str, photos: list[Path], ledger: Path) -> None:
         time.sleep(0.1)
     answered = time.monotonic() - began
     _show_fall(sentences, began)
-    _show_table([shown[index] for index in sorted(shown)], answered, sentences.most)
+    _show_table([shown[index] for index in sorted(shown)])
+    console.print(
+        f"{len(photos)} photos in {answered:.1f} s; the pool went from {sentences.at_first} workers "
+        f"to {sentences.most} and is empty now."
+    )
 
 
 def _submit(address: str, photos: list[Path]) -> str:
@@ -120,39 +124,40 @@ class _Sentences:
     def __init__(self, ledger: Path) -> None:
         self._ledger = ledger
         self._since = time.time()
-        self.most = 0
+        before = [entry for entry in self._entries() if entry["at"] < self._since]
+        self.at_first = len(before[-1]["instances"]) if before else 0
+        self.machines = self.most = self.at_first
 
-    def show(self, began: float) -> int:
-        """Print the new ones; returns how many machines the latest saw."""
-        machines = -1
-        for line in self._ledger.read_text().splitlines() if self._ledger.exists() else ():
-            entry = json.loads(line)
+    def _entries(self) -> list[dict[str, Any]]:
+        lines = self._ledger.read_text().splitlines() if self._ledger.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def show(self, began: float) -> None:
+        """Print the new ones."""
+        for entry in self._entries():
             if entry["at"] < self._since:
                 continue
-            machines = len(entry["instances"])
-            self.most = max(self.most, machines)
+            self.machines = len(entry["instances"])
+            self.most = max(self.most, self.machines)
             if entry["at"] > self._since:
                 console.print(f"  [cyan]{time.monotonic() - began:5.1f} s  controller:[/] ", end="")
-                console.print(entry["sentence"], markup=False)
+                console.print(entry["sentence"], markup=False, soft_wrap=True)
             self._since = entry["at"] + 1e-6
-        return machines
 
 
 def _show_fall(sentences: _Sentences, began: float) -> None:
-    console.print("\nAll answered; waiting for the pool to empty (it stays for a moment in case more comes).")
+    console.print("\nAll answered; the pool stays for a moment in case more comes, then empties.")
     deadline = time.monotonic() + ANSWER_SECONDS
-    while sentences.show(began) != 0:
+    while sentences.machines:
         if time.monotonic() > deadline:
             raise ShoalError("the pool did not become empty; see .shoal/ledger.jsonl for the reason")
         time.sleep(0.2)
+        sentences.show(began)
 
 
-def _show_table(photos: list[dict[str, Any]], seconds: float, most: int) -> None:
+def _show_table(photos: list[dict[str, Any]]) -> None:
     table = Table("name", "label", "confidence", "after", title="What the workers saw")
     for photo in photos:
         best = photo.get("labels", [{"name": f"failed: {photo.get('error')}", "probability": 0.0}])[0]
         table.add_row(photo["name"], best["name"], f"{best['probability']:.1%}", f"{photo['after']:.1f} s")
     console.print(table)
-    console.print(
-        f"{len(photos)} photos in {seconds:.1f} s from an empty pool; it grew to {most} workers and is empty again."
-    )
