@@ -23,14 +23,14 @@ ROOT = Path(__file__).parent.parent
 START_SECONDS = 90.0
 
 
-def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
+def wait_for(condition: Callable[[], object], seconds: float, what: str, every_seconds: float = 0.05) -> None:
     """Wait until `condition` holds. Raises TimeoutError that says `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {seconds:.0f} s in vain: {what}")
-        pause.wait(0.05)
+        pause.wait(every_seconds)
 
 
 def free_port() -> int:

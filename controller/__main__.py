@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -21,8 +18,8 @@ from controller.reconciler import Reconciler
 from controller.sweeper import Sweeper
 from shoal import logs, plugins, settings
 from shoal.aws import connect, region
-from shoal.errors import Retryable, SettingsError, ShoalError
-from shoal.lifecycle import StopSignal
+from shoal.errors import Retryable, ShoalError
+from shoal.lifecycle import StopSignal, only_one
 from shoal.memory import SystemClock
 from shoal.ports import Cloud
 
@@ -34,8 +31,8 @@ def main() -> None:
     try:
         chosen = settings.load_with_env_file()
         logs.configure(chosen.log_level)
-        chosen.state_dir.mkdir(parents=True, exist_ok=True)
-        with _only_one(chosen.state_dir / "controller.lock"), StopSignal() as stop:
+        otherwise = f"another controller runs in {chosen.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PREFIX"
+        with only_one(chosen.state_dir / "controller.lock", otherwise), StopSignal() as stop:
             _run(chosen, stop)
     except ShoalError as error:
         sys.exit(f"controller: {error}")
@@ -90,19 +87,6 @@ def _unless_unreachable(act: Callable[[], None]) -> Callable[[], None]:
             log.warning("the sweep is put off: %s", error)
 
     return try_it
-
-
-@contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """Hold the lock while the daemon runs. The kernel releases it at any end of the process."""
-    with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(
-                f"another controller runs in {lock.parent}: stop it first, or set SHOAL_STATE_DIR and SHOAL_PREFIX"
-            ) from None
-        yield
 
 
 if __name__ == "__main__":

@@ -1,13 +1,34 @@
-"""How a long-running process is told to stop: the first signal drains, the second ends at once."""
+"""How a long-running process begins and ends: one of a kind, stopped by a signal; the second signal ends it at once."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
+from shoal.errors import Permanent
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@contextmanager
+def only_one(lock: Path, otherwise: str) -> Iterator[None]:
+    """Hold the lock file for the length of the block. Raises Permanent(otherwise) when another process holds it.
+
+    The kernel lets go of it at any end of the process, so none is ever left behind.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Permanent(otherwise) from None
+        yield
 
 
 class StopSignal:

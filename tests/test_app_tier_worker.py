@@ -15,6 +15,7 @@ import pytest
 from app_tier.drain import DrainWatch
 from app_tier.heartbeat import Heartbeat
 from app_tier.worker import HELD_MESSAGES, Worker
+from benchmarks.system import wait_for as patiently
 from shoal.errors import BadImage, NotFound, Retryable
 from shoal.lifecycle import StopSignal
 from shoal.memory import ManualClock, MemoryQueue, SystemClock, memory_cloud
@@ -53,12 +54,8 @@ class Recogniser:
         return [(Label(name, "n0", 1.0),) for name in names]
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        pause.wait(0.005)
+def wait_for(condition: Callable[[], object]) -> None:
+    patiently(condition, DEADLINE_SECONDS, "the condition did not come true")
 
 
 def put(cloud: Cloud, *payloads: bytes, reply_to: str = "replies", model: str = "") -> list[Job]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from benchmarks.system import wait_for as patiently
 from shoal.aws import connect, prepare, region
 from shoal.aws.ec2 import Ec2Pool
 from shoal.errors import NotFound, Permanent, Retryable
@@ -49,12 +50,8 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     return Kind(connect(settings, lambda: "#!/bin/sh\nexec sleep 600\n"), real=True)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        pause.wait(0.02)
+def wait_for(condition: Callable[[], object]) -> None:
+    patiently(condition, DEADLINE_SECONDS, "the condition did not come true")
 
 
 # JobQueue

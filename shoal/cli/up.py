@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import socket
@@ -12,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -22,7 +21,7 @@ from inference import store
 from shoal import settings
 from shoal.cli._processes import Child, pump, wait_until
 from shoal.errors import NotFound, SettingsError, ShoalError
-from shoal.lifecycle import StopSignal
+from shoal.lifecycle import StopSignal, only_one
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 60.0
@@ -38,27 +37,14 @@ console = Console(highlight=False)
 def command() -> None:
     """Start the system on this machine and serve until Ctrl-C."""
     chosen = settings.load()
-    with _only_one(chosen.state_dir), StopSignal() as stop:
+    otherwise = f"Shoal already runs in {chosen.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PORT"
+    with only_one(chosen.state_dir / "up.lock", otherwise), StopSignal() as stop:
         _check_port(chosen.host, chosen.port)
         prepare_model(chosen)
         if not stop.stopping:
             with contextlib.closing(System(chosen)) as system:
                 system.start(stop)
                 system.supervise(stop)
-
-
-@contextlib.contextmanager
-def _only_one(state_dir: Path) -> Iterator[None]:
-    """Hold the state folder while the system runs. The kernel lets go of it at any end of this process."""
-    state_dir.mkdir(parents=True, exist_ok=True)
-    with (state_dir / "up.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(
-                f"Shoal already runs in {state_dir}: stop it (Ctrl-C there), or set SHOAL_STATE_DIR and SHOAL_PORT"
-            ) from None
-        yield
 
 
 def _check_port(host: str, port: int) -> None:

@@ -1,0 +1,61 @@
+"""The command line as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.system import ROOT, System, wait_for
+
+EXAMPLES = ROOT / "static" / "examples"
+
+
+def shoal(system: System, *arguments: str, seconds: float = 200.0) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "shoal.cli", *arguments],
+        cwd=ROOT, env=system.environment, capture_output=True, text=True, timeout=seconds, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_labels_shows_the_pool_and_leaves_nothing(tmp_path: Path) -> None:
+    system = System(tmp_path / "state")
+    done = shoal(system, "demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name, label in json.loads((EXAMPLES / "labels.json").read_text()).items():
+        assert f"{name}, {label}, " in done.stdout
+    assert "launch " in done.stdout
+    assert "drain " in done.stdout
+    assert "the pool went from 0 workers to 8 and is empty now" in done.stdout
+    wait_for(lambda: not system.processes(), 20, "processes are left")
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
+    system = System(tmp_path / "state")
+    system.start()
+    try:
+        done = shoal(system, "demo", str(EXAMPLES / "cat.jpg"))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "using it" in done.stdout
+        assert "cat.jpg, Egyptian_cat, " in done.stdout
+        assert system.answers()
+        prepared = shoal(system, "prepare")
+        assert "shoal-req-queue" in prepared.stdout
+    finally:
+        assert system.stop() == 0
+
+
+def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
+    done = shoal(System(tmp_path / "state", MAX_INSTANCES="many"), "demo")
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("shoal: SHOAL_MAX_INSTANCES='many'")
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    text = shoal(System(tmp_path / "state"), "--help").stdout
+    assert all(f"\n  {name} " in text for name in ("demo", "models", "prepare", "up"))
