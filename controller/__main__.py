@@ -18,7 +18,7 @@ from controller.reconciler import Reconciler
 from controller.sweeper import Sweeper
 from shoal import logs, plugins, settings
 from shoal.aws import connect, region
-from shoal.errors import Retryable, ShoalError
+from shoal.errors import ShoalError
 from shoal.lifecycle import StopSignal, only_one
 from shoal.memory import SystemClock
 from shoal.ports import Cloud
@@ -54,7 +54,7 @@ def _run(chosen: settings.Settings, stop: StopSignal) -> None:
     reconciler.resume()
     scheduler = BackgroundScheduler(job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None})
     _every(scheduler, chosen.tick_seconds, reconciler.tick)
-    _every(scheduler, chosen.sweep_seconds, _unless_unreachable(sweeper.sweep))
+    _every(scheduler, chosen.sweep_seconds, _put_off_when_it_fails(sweeper.sweep))
     scheduler.start()
     stop.wait()
     log.info("stopping (%s); the pool stays as it is", stop.reason)
@@ -79,11 +79,11 @@ def _every(scheduler: BackgroundScheduler, seconds: float, act: Callable[[], Any
     scheduler.add_job(act, "interval", seconds=seconds, next_run_time=datetime.now().astimezone())
 
 
-def _unless_unreachable(act: Callable[[], None]) -> Callable[[], None]:
+def _put_off_when_it_fails(act: Callable[[], None]) -> Callable[[], None]:
     def try_it() -> None:
         try:
             act()
-        except Retryable as error:
+        except ShoalError as error:
             log.warning("the sweep is put off: %s", error)
 
     return try_it

@@ -43,9 +43,10 @@ class Reconciler:
     def resume(self) -> None:
         """Ask again for the launches that a controller before this one had begun; call it once, before the ticks.
 
-        They carry the same client tokens, so what was launched is not launched twice.
+        They carry the same client tokens, so what was launched is not launched twice. Those of long ago are forgotten:
+        nobody knows whether they are needed still, and the ticks will see what is.
         """
-        for intent in self._intents.all():
+        for intent in self._intents.open((), self._clock.now()):
             log.info("asking again for %d instances that the last controller had asked for", len(intent.names))
             self._launch(intent)
 

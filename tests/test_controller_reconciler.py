@@ -133,6 +133,14 @@ def test_killed_between_launch_and_answer(world: World) -> None:
     assert len(world.pool.describe()) == 5
 
 
+def test_a_launch_of_long_ago_is_not_asked_for_again(world: World) -> None:
+    world.intents.add(Intent("token", tuple("abcde"), world.clock.now()))
+    world.clock.wait(LAUNCH + 1)
+    world.start()
+    world.tick(3)
+    assert world.pool.describe() == []
+
+
 def test_a_restart_does_not_shrink_the_pool_on_its_first_zero(world: World) -> None:
     send(world.queue, 3)
     world.tick()
