@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import botocore.session
+import boto3.session
 import psutil
 import requests
 
@@ -123,10 +123,10 @@ class System:
         return load(self.environment)
 
     def client(self, service: str) -> Any:
-        """A botocore client of its embedded cloud."""
+        """A boto3 client of its embedded cloud."""
         cloud = read_env_file(self.state_dir / "env")
         name = f"AWS_ENDPOINT_URL_{service.upper()}"
-        return botocore.session.Session().create_client(
+        return boto3.session.Session().client(
             service,
             region_name=cloud["AWS_DEFAULT_REGION"],
             endpoint_url=cloud.get(name, cloud["AWS_ENDPOINT_URL"]),

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import boto3.session
 import botocore.exceptions
-import botocore.session
 from botocore.config import Config
 
 from shoal.errors import CapacityUnavailable, NotFound, Permanent, Retryable, ShoalError
@@ -20,8 +20,6 @@ CONFIG = Config(
     max_pool_connections=64,
     retries={"mode": "standard", "max_attempts": 4},
     tcp_keepalive=True,
-    # A path instead of a host name for the bucket: works against any endpoint, AWS included.
-    s3={"addressing_style": "auto"},
 )
 
 _NOT_FOUND = {
@@ -59,18 +57,18 @@ _RETRYABLE = {
 }
 
 _session_lock = threading.Lock()
-_session: botocore.session.Session | None = None
+_session: boto3.session.Session | None = None
 
 
 def client(service: str) -> Any:
     """A client of one AWS service, from boto3's own environment variables. Clients may be shared by threads."""
     global _session
-    # Making clients is not thread-safe in botocore, and a session reads its data files once: share one.
+    # Making clients is not thread-safe, and a session reads its data files once: share one.
     with _session_lock:
         if _session is None:
-            _session = botocore.session.Session()
+            _session = boto3.session.Session()
         with our_errors(f"AWS client for {service}"):
-            return _session.create_client(service, config=CONFIG)
+            return _session.client(service, config=CONFIG)
 
 
 @contextmanager
