@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import asdict, dataclass, field
+from sys import intern
 from typing import Any, Literal
 
 from shoal.errors import MalformedMessage
@@ -174,12 +175,17 @@ class Result:
         if status not in ("done", "failed"):
             raise MalformedMessage(f"result has status {status!r}; expected done or failed")
         try:
-            labels = tuple(Label(**label) for label in fields.get("labels", ()))
-            seconds = {str(stage): float(spent) for stage, spent in fields.get("seconds", {}).items()}
+            labels = tuple(_label(**label) for label in fields.get("labels", ()))
+            seconds = {intern(str(stage)): float(spent) for stage, spent in fields.get("seconds", {}).items()}
         except (TypeError, ValueError, AttributeError) as error:
             raise MalformedMessage(f"result has malformed labels or seconds: {error}") from error
-        texts = {name: str(fields.get(name, "")) for name in ("error", "model", "engine", "worker")}
+        texts = {name: intern(str(fields.get(name, ""))) for name in ("error", "model", "engine", "worker")}
         return cls(_text(fields, "key"), status, labels, seconds=seconds, **texts)
+
+
+def _label(name: str, wordnet_id: str, probability: float) -> Label:
+    # A thousand names come again and again: kept once, thousands of results need half the memory.
+    return Label(intern(str(name)), intern(str(wordnet_id)), probability)
 
 
 def _fields(body: str | bytes) -> dict[str, Any]:

@@ -20,7 +20,7 @@ COMPOSITION_ROOTS = {f"{tier}/__main__.py" for tier in TIERS} | {"app_tier/lambd
 
 PURE = ["controller/policy.py", "controller/plan.py", "shoal/messages.py"]
 PURE_MAY_IMPORT = {
-    "__future__", "collections", "dataclasses", "itertools", "json", "math", "secrets", "typing",
+    "__future__", "collections", "dataclasses", "itertools", "json", "math", "secrets", "sys", "typing",
     "controller.policy", "controller.plan", "shoal.errors", "shoal.ports", "shoal.messages",
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -96,7 +96,7 @@ class Stream:
         return not self._waits_for_more or time.monotonic() - self._changed_at > IDLE_SECONDS
 
     def _snapshot(self, found: Batch) -> Iterator[str]:
-        self._photos = {photo.job.key: photo for photo in found.photos}
+        self._photos = {photo.job.key: _told(photo) for photo in found.photos}
         shown = [photo.to_dict() for photo in found.photos]
         first, rest = shown[:PHOTOS_AN_EVENT], shown[PHOTOS_AN_EVENT:]
         yield event("snapshot", {"total": found.total, "queued": found.count("queued"), "photos": first})
@@ -149,7 +149,7 @@ class Stream:
         for result in results:
             known = self._photos.get(result.key)
             photo = Photo(Job.from_key(result.key, ""), known is not None and known.stored, result)
-            self._photos[result.key] = photo
+            self._photos[result.key] = _told(photo)
             shown.append(photo.to_dict())
         if shown:
             self._changed()
@@ -170,6 +170,13 @@ class Stream:
             seconds = self._batches.read(self._batch).seconds
         failed = sum(photo.state == "failed" for photo in self._photos.values())
         yield event("done", {"total": len(self._photos), "failed": failed, "seconds": round(seconds, 1)})
+
+
+def _told(photo: Photo) -> Photo:
+    """What a stream must know of a photo that it has told of: not its labels, of which a long batch has many."""
+    if photo.result is None:
+        return photo
+    return replace(photo, result=Result(photo.result.key, photo.result.status))
 
 
 def event(name: str, data: Any) -> str:

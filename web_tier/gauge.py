@@ -57,6 +57,7 @@ class Gauge:
         return state
 
     def _run(self) -> None:
+        self._look()  # once at the start: reading EC2's large model takes a moment, which no visitor shall wait for
         while not self._stop.is_set():
             if not self._hub.wait_for_watcher(5.0):
                 continue
