@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from shoal.errors import CapacityUnavailable, NotFound, Permanent
@@ -154,7 +154,7 @@ class MemoryStore:
 class MemoryPool:
     """An InstancePool that records what was asked of it and can be told to have no more capacity.
 
-    capacity: how many instances this cloud has to give. on_change is called after every change.
+    capacity: how many instances this cloud has to give.
     """
 
     def __init__(self, clock: SystemClock | ManualClock, boot_seconds: float = 0.0, capacity: int = 10_000) -> None:
@@ -164,7 +164,6 @@ class MemoryPool:
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self.capacity = capacity
-        self.on_change: Callable[[], None] = lambda: None
 
     def describe(self) -> list[Instance]:
         with self._lock:
@@ -185,7 +184,6 @@ class MemoryPool:
             now = self._clock.now()
             new = [Instance(f"i-{next(self._ids):08x}", name, "pending", now, launch=token) for name in names[:room]]
             self._instances.update((one.id, one) for one in new)
-        self.on_change()
         return new
 
     def drain(self, ids: Sequence[str]) -> None:
@@ -193,13 +191,11 @@ class MemoryPool:
             for one in ids:
                 if one in self._instances:
                     self._instances[one] = replace(self._instances[one], drain_since=self._clock.now())
-        self.on_change()
 
     def terminate(self, ids: Sequence[str]) -> None:
         with self._lock:
             for one in ids:
                 self._instances.pop(one, None)
-        self.on_change()
 
 
 def memory_cloud(clock: SystemClock | ManualClock, visibility_seconds: float = 30.0, max_deliveries: int = 5) -> Cloud:

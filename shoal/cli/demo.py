@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shoal import settings
-from shoal.cli.up import ROOT, prepare_model
+from shoal.cli.up import ROOT, answers, prepare_model
 from shoal.errors import Permanent, ShoalError
 
 EXAMPLES = ROOT / "static" / "examples"
@@ -42,7 +42,7 @@ def command(photos: tuple[Path, ...]) -> None:
 
 @contextlib.contextmanager
 def _system(chosen: settings.Settings, address: str) -> Iterator[None]:
-    if _answers(address):
+    if answers(address):
         console.print(f"Shoal is up at {address}; using it.")
         yield
         return
@@ -62,17 +62,10 @@ def _system(chosen: settings.Settings, address: str) -> Iterator[None]:
 
 
 def _wait_for_answer(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    while not _answers(address):
+    while not answers(address):
         if process.poll() is not None:
             raise ShoalError(f"Shoal did not start: {(log.read_text().strip().splitlines() or [str(log)])[-1]}")
         time.sleep(0.1)
-
-
-def _answers(address: str) -> bool:
-    try:
-        return requests.get(f"{address}/healthz", timeout=2).ok
-    except requests.RequestException:
-        return False
 
 
 def _demonstrate(address: str, photos: list[Path], ledger: Path) -> None:

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +70,15 @@ def prepare_model(chosen: settings.Settings) -> None:
         raise ShoalError("the model could not be prepared (see above)")
 
 
+def answers(address: str) -> bool:
+    """Whether a web tier answers at `address`, for instance http://127.0.0.1:8000."""
+    try:
+        with urllib.request.urlopen(f"{address}/healthz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 class System:
     """The embedded cloud, the controller and the web tier as processes."""
 
@@ -122,7 +130,7 @@ class System:
     def _start_tiers(self) -> None:
         self._spawn("controller", str(ROOT / "controller.py"))
         web = self._spawn("web", "-m", "web_tier")
-        self._wait_for(web, self._answers)
+        self._wait_for(web, lambda: answers(self.address))
 
     def _spawn(self, name: str, *arguments: str) -> Child:
         child = Child(name, [sys.executable, *arguments], self._state / "logs" / f"{name}.log", self._environment)
@@ -133,13 +141,6 @@ class System:
     def _wait_for(self, child: Child, ready: Callable[[], bool]) -> None:
         if not wait_until(ready, self._children, START_SECONDS, self._show):
             raise ShoalError(f"the {child.name} did not start: {self._words_of(child)}")
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.address}/healthz", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
 
     def _show(self, child: Child, line: str) -> None:
         self._last_words[child.name] = line
