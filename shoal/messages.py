@@ -24,6 +24,7 @@ _BATCH_RANDOM_DIGITS = 11  # 55 random bits: a batch link cannot be guessed
 BATCH_DIGITS = _BATCH_TIME_DIGITS + _BATCH_RANDOM_DIGITS
 
 Status = Literal["done", "failed"]
+Box = tuple[int, int, int, int]
 
 
 def _base32(value: int, digits: int) -> str:
@@ -130,14 +131,36 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
+class Detection:
+    """One thing found in a picture.
+
+    name, class_id: what it is, and its number in the model's list of classes.
+    score:          in [0, 1].
+    box:            left, top, right, bottom in pixels of the upright picture.
+    relative_box:   the same as parts of its width and height, in [0, 1].
+    labels:         what is said of the thing itself (a face's emotions), best first; often empty.
+    """
+
+    name: str
+    class_id: int
+    score: float
+    box: Box
+    relative_box: tuple[float, float, float, float]
+    labels: tuple[Label, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What became of a job.
 
-    key:     the job's object key.
-    status:  "done" (labels, best first) or "failed" (error says why, in words for the person who sent the image).
+    key:        the job's object key.
+    status:     "done" (labels or detections, best first) or "failed" (error says why, in words for the person who
+                sent the image).
     model, engine: what labelled it.
-    worker:  name of the instance that did.
-    seconds: stage -> seconds spent there (queue, fetch, decode, infer ...).
+    worker:     name of the instance that did.
+    seconds:    stage -> seconds spent there (queue, fetch, decode, infer ...).
+    detections: of a model that finds things in a picture; it gives no labels.
+    warnings:   why the answer may be worth little (a tiny or blurred photo), in words for people.
     """
 
     key: str
@@ -148,6 +171,8 @@ class Result:
     engine: str = ""
     worker: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    detections: tuple[Detection, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def failed(cls, key: str, error: str, worker: str = "") -> Result:
@@ -156,12 +181,17 @@ class Result:
 
     @property
     def label(self) -> str:
-        """The best label's name; empty when the job failed."""
-        return self.labels[0].name if self.labels else ""
+        """The best label's name, or the surest detection's; empty when the job failed or nothing was found."""
+        named = self.labels or self.detections
+        return named[0].name if named else ""
 
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON types, for a page or an API."""
-        return {"v": VERSION, **asdict(self), "labels": [asdict(label) for label in self.labels]}
+        fields = asdict(self)
+        for name in ("detections", "warnings"):
+            if not fields[name]:
+                del fields[name]
+        return {"v": VERSION, **fields}
 
     def to_json(self) -> str:
         """The stored object and the body of the response message."""
@@ -176,16 +206,28 @@ class Result:
             raise MalformedMessage(f"result has status {status!r}; expected done or failed")
         try:
             labels = tuple(_label(**label) for label in fields.get("labels", ()))
+            detections = tuple(_detection(**found) for found in fields.get("detections", ()))
             seconds = {intern(str(stage)): float(spent) for stage, spent in fields.get("seconds", {}).items()}
+            warnings = tuple(intern(str(warning)) for warning in fields.get("warnings", ()))
         except (TypeError, ValueError, AttributeError) as error:
-            raise MalformedMessage(f"result has malformed labels or seconds: {error}") from error
+            raise MalformedMessage(f"result has malformed labels, detections, seconds or warnings: {error}") from error
         texts = {name: intern(str(fields.get(name, ""))) for name in ("error", "model", "engine", "worker")}
-        return cls(_text(fields, "key"), status, labels, seconds=seconds, **texts)
+        key = _text(fields, "key")
+        return cls(key, status, labels, seconds=seconds, detections=detections, warnings=warnings, **texts)
 
 
 def _label(name: str, wordnet_id: str, probability: float) -> Label:
     # A thousand names come again and again: kept once, thousands of results need half the memory.
     return Label(intern(str(name)), intern(str(wordnet_id)), probability)
+
+
+def _detection(
+    name: str, class_id: int, score: float, box: list[int], relative_box: list[float], labels: list[dict[str, Any]]
+) -> Detection:
+    left, top, right, bottom = box
+    x0, y0, x1, y1 = relative_box
+    inner = tuple(_label(**label) for label in labels)
+    return Detection(intern(str(name)), class_id, score, (left, top, right, bottom), (x0, y0, x1, y1), inner)
 
 
 def _fields(body: str | bytes) -> dict[str, Any]:

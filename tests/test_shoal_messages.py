@@ -115,6 +115,8 @@ def test_noise_is_refused_as_a_result(body: str | bytes) -> None:
         '{"v":1,"key":"k","status":"done","labels":[{"x":1}]}',
         '{"v":1,"key":"k","status":"done","seconds":{"a":"b"}}',
         '{"v":1,"key":"k","status":"done","seconds":[1]}',
+        '{"v":1,"key":"k","status":"done","detections":[{"name":"cat"}]}',
+        '{"v":1,"key":"k","status":"done","warnings":3}',
     ],
 )
 def test_a_malformed_result_is_refused(body: str) -> None:
