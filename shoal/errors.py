@@ -31,3 +31,7 @@ class BadImage(Permanent):
 
 class CapacityUnavailable(Retryable):
     """The cloud has no machine of this kind to give at the moment, or our quota there is used up."""
+
+
+class LeaseLost(Permanent):
+    """Another holder has the lease by now: what this one still wants to do must not be done."""

@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,11 @@ from types import FrameType
 from shoal.errors import Permanent
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def steady() -> float:
+    """Seconds by a clock that nobody sets and that, unlike `time.monotonic`, goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @contextmanager
@@ -28,6 +34,9 @@ def only_one(lock: Path, otherwise: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Permanent(otherwise) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")  # for whoever wants to stop us
+        file.flush()
         yield
 
 

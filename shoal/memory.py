@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from shoal.errors import CapacityUnavailable, NotFound, Permanent
+from shoal.lease import LeaseRecord, RecordLease
 from shoal.messages import MAX_REQUEST_BYTES
-from shoal.ports import Cloud, Depth, Instance, Received, StoredObject
+from shoal.ports import Beat, Cloud, Depth, Instance, Received, StoredObject
 
 
 class SystemClock:
@@ -43,6 +45,14 @@ class _Message:
     visible_at: float
     deliveries: int = 0
     receipt: str = ""
+    received_at: float = 0.0
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes, as SQS counts them: an attribute's name, type ("String") and text."""
+        texts = [self.body, *(f"{name}String{text}" for name, text in self.attributes.items())]
+        return sum(len(text.encode()) for text in texts)
 
 
 class MemoryQueue:
@@ -68,13 +78,17 @@ class MemoryQueue:
         self._receipts = itertools.count(1)
         self._changed = threading.Condition()
 
-    def send(self, bodies: Sequence[str]) -> None:
-        for body in bodies:
-            if len(body.encode()) > self._max_bytes:
-                raise Permanent(f"message of {len(body.encode())} bytes is longer than the queue's {self._max_bytes}")
+    def send(self, bodies: Sequence[str], attributes: Sequence[Mapping[str, str]] = ()) -> None:
         now = self._clock.now()
+        sent = [
+            _Message(body, now, now, attributes=own)
+            for body, own in zip(bodies, attributes or [{}] * len(bodies), strict=True)
+        ]
+        for message in sent:
+            if message.size > self._max_bytes:
+                raise Permanent(f"message of {message.size} bytes is longer than the queue's {self._max_bytes}")
         with self._changed:
-            self._messages += [_Message(body, now, now) for body in bodies]
+            self._messages += sent
             self._changed.notify_all()
 
     def receive(self, max_messages: int, wait_seconds: float) -> list[Received]:
@@ -95,7 +109,11 @@ class MemoryQueue:
             message.visible_at = now + self._visibility_seconds
             message.deliveries += 1
             message.receipt = f"r{next(self._receipts)}"
-        return [Received(one.body, one.receipt, one.deliveries, one.sent_at) for one in taken]
+            message.received_at = message.received_at or now
+        return [
+            Received(one.body, one.receipt, one.deliveries, one.sent_at, one.received_at, one.attributes)
+            for one in taken
+        ]
 
     def _bury_worn_out(self, now: float) -> None:
         if self._dead_letters is None or self._max_deliveries is None:
@@ -135,6 +153,10 @@ class MemoryStore:
         with self._lock:
             self._objects[key] = (bytes(body), self._clock.now())
 
+    def put_new(self, key: str, body: bytes, content_type: str) -> bool:  # noqa: ARG002 - the port's signature
+        with self._lock:
+            return self._objects.setdefault(key, written := (bytes(body), self._clock.now())) is written
+
     def get(self, key: str) -> bytes:
         with self._lock:
             if key not in self._objects:
@@ -173,6 +195,9 @@ class MemoryPool:
         booted = self._clock.now() - one.launched_at >= self._boot_seconds
         return replace(one, state="running") if booted and one.state == "pending" else one
 
+    def token(self, count: int) -> str:  # noqa: ARG002 - the port's signature
+        return uuid.uuid4().hex
+
     def launch(self, names: Sequence[str], token: str) -> list[Instance]:
         with self._lock:
             again = [one for one in self._instances.values() if one.launch == token]
@@ -198,9 +223,57 @@ class MemoryPool:
                 self._instances.pop(one, None)
 
 
+class MemoryRegister:
+    """A Register."""
+
+    def __init__(self) -> None:
+        self._beats: dict[str, Beat] = {}
+        self._lock = threading.Lock()
+
+    def beat(self, worker: str, beat: Beat) -> None:
+        with self._lock:
+            self._beats[worker] = beat
+
+    def workers(self) -> dict[str, Beat]:
+        with self._lock:
+            return dict(self._beats)
+
+    def forget(self, workers: Sequence[str]) -> None:
+        with self._lock:
+            for one in workers:
+                self._beats.pop(one, None)
+
+
+class MemoryLeaseRecord:
+    """Where controllers in one process keep the record of their lease; each makes a `RecordLease` of its own on it."""
+
+    def __init__(self) -> None:
+        self._record: LeaseRecord | None = None
+        self._lock = threading.Lock()
+
+    def read(self) -> LeaseRecord | None:
+        with self._lock:
+            return self._record
+
+    def swap(self, old: LeaseRecord | None, new: LeaseRecord) -> bool:
+        with self._lock:
+            if self._record != old:
+                return False
+            self._record = new
+        return True
+
+
+def memory_lease(clock: SystemClock | ManualClock, place: MemoryLeaseRecord | None = None) -> RecordLease:
+    """A Lease on `place`, or on a record of its own."""
+    return RecordLease(place or MemoryLeaseRecord(), clock.now, clock.now)
+
+
 def memory_cloud(clock: SystemClock | ManualClock, visibility_seconds: float = 30.0, max_deliveries: int = 5) -> Cloud:
     """A whole cloud in memory, set up like the real one."""
     dead_letters = MemoryQueue(clock, visibility_seconds)
     requests = MemoryQueue(clock, visibility_seconds, MAX_REQUEST_BYTES, max_deliveries, dead_letters)
     responses = MemoryQueue(clock, visibility_seconds)
-    return Cloud(MemoryStore(clock), MemoryStore(clock), requests, responses, dead_letters, MemoryPool(clock))
+    terminations = MemoryQueue(clock, visibility_seconds)
+    pool, register, lease = MemoryPool(clock), MemoryRegister(), memory_lease(clock)
+    stores = MemoryStore(clock), MemoryStore(clock)
+    return Cloud(*stores, requests, responses, dead_letters, pool, register, lease, terminations)

@@ -16,8 +16,11 @@ from shoal.errors import MalformedMessage
 
 VERSION = 1
 MAX_REQUEST_BYTES = 1024  # the request queue's own MaximumMessageSize
+MAX_MODEL_NAME = 64
+UPLOAD = "upload"  # the request message's attribute that tells how many seconds its photo took on its way in
 MAX_NAME_BYTES = 255  # longest file name on the common file systems; keeps a request message under its limit
 
+_MODEL_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
 _BATCH_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number, no look-alikes
 _BATCH_TIME_DIGITS = 9  # milliseconds since 1970 in base 32 until the year 3084
 _BATCH_RANDOM_DIGITS = 11  # 55 random bits: a batch link cannot be guessed
@@ -44,6 +47,11 @@ def batch_floor(now: float) -> str:
 def is_batch(text: str) -> bool:
     """Whether `text` has the form of a batch id."""
     return len(text) == BATCH_DIGITS and all(letter in _BATCH_ALPHABET for letter in text)
+
+
+def is_model_name(text: str) -> bool:
+    """Whether `text` may be the name of a model: up to 64 letters, digits, hyphens, dots and underscores."""
+    return len(text) <= MAX_MODEL_NAME and bool(text) and text.isascii() and not set(text) - _MODEL_LETTERS
 
 
 def safe_name(name: str) -> str:
@@ -81,7 +89,8 @@ class Job:
     index:    its place in the batch, from 0.
     name:     the client's file name after `safe_name`.
     reply_to: name of the queue that the response message goes to.
-    model:    name of the model that shall label it; empty for the worker's default.
+    model:    name of the model that shall label it; empty for the worker's default. It is part of the key, so that a
+              photo whose message was lost is labelled by the same model when its object is found.
     """
 
     batch: str
@@ -93,30 +102,30 @@ class Job:
     @property
     def key(self) -> str:
         """The key of its object in the input bucket, and of its result in the output bucket."""
-        return f"{self.batch}/{self.index:05d}/{self.name}"
+        chosen = f"@{self.model}" if self.model else ""
+        return f"{self.batch}/{self.index:05d}{chosen}/{self.name}"
 
     def to_json(self) -> str:
         """The body of the request message, at most 1,024 bytes of UTF-8."""
         body = {"v": VERSION, "key": self.key, "reply_to": self.reply_to}
-        if self.model:
-            body["model"] = self.model
         return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, body: str) -> Job:
         """Read a request message. Raises MalformedMessage."""
         fields = _fields(body)
-        return cls.from_key(_text(fields, "key"), _text(fields, "reply_to"), str(fields.get("model", "")))
+        return cls.from_key(_text(fields, "key"), _text(fields, "reply_to"))
 
     @classmethod
-    def from_key(cls, key: str, reply_to: str, model: str = "") -> Job:
+    def from_key(cls, key: str, reply_to: str) -> Job:
         """The job that an object key belongs to. Raises MalformedMessage when the key is not one of ours."""
         batch, _, rest = key.partition("/")
-        index, _, name = rest.partition("/")
+        place, _, name = rest.partition("/")
+        index, _, model = place.partition("@")
         if not is_batch(batch) or not index.isascii() or not index.isdigit() or not name:
             raise MalformedMessage(f"{key!r} is not the key of a job: expected <batch>/<index>/<file name>")
         job = cls(batch, int(index), name, reply_to, model)
-        if job.key != key:
+        if job.key != key or (model and not is_model_name(model)):
             raise MalformedMessage(f"{key!r} is not the key of a job: {job.key!r} was expected")
         return job
 
@@ -158,9 +167,11 @@ class Result:
                 sent the image).
     model, engine: what labelled it.
     worker:     name of the instance that did.
-    seconds:    stage -> seconds spent there (queue, fetch, decode, infer ...).
+    seconds:    stage -> seconds spent there: upload, queue, fetch, decode, wait, infer, and in the response message
+                store and publish, which a stored object cannot know of itself. docs/worker.md has each one's meaning.
     detections: of a model that finds things in a picture; it gives no labels.
     warnings:   why the answer may be worth little (a tiny or blurred photo), in words for people.
+    cached:     the worker remembered the answer to the same bytes; nothing was inferred.
     """
 
     key: str
@@ -173,6 +184,7 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
     detections: tuple[Detection, ...] = ()
     warnings: tuple[str, ...] = ()
+    cached: bool = False
 
     @classmethod
     def failed(cls, key: str, error: str, worker: str = "") -> Result:
@@ -188,7 +200,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """The result as JSON types, for a page or an API."""
         fields = asdict(self)
-        for name in ("detections", "warnings"):
+        for name in ("detections", "warnings", "cached"):
             if not fields[name]:
                 del fields[name]
         return {"v": VERSION, **fields}
@@ -213,7 +225,10 @@ class Result:
             raise MalformedMessage(f"result has malformed labels, detections, seconds or warnings: {error}") from error
         texts = {name: intern(str(fields.get(name, ""))) for name in ("error", "model", "engine", "worker")}
         key = _text(fields, "key")
-        return cls(key, status, labels, seconds=seconds, detections=detections, warnings=warnings, **texts)
+        cached = fields.get("cached") is True
+        return cls(
+            key, status, labels, seconds=seconds, detections=detections, warnings=warnings, cached=cached, **texts
+        )
 
 
 def _label(name: str, wordnet_id: str, probability: float) -> Label:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
     """A message as one delivery of it: its body, the receipt handle of this delivery, how often it was delivered,
-    and when it was sent (seconds since 1970, the queue's clock)."""
+    when it was sent and when it was first received (seconds since 1970, both by the queue's clock), and the attributes
+    that it was sent with."""
 
     body: str
     receipt: str
     deliveries: int
     sent_at: float
+    received_at: float
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,49 @@ class Instance:
     launch: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a worker tells of itself. It carries no time of day: the clock of a worker is not to be trusted, so the
+    reader notes by its own clock when `count` last changed.
+
+    count:         grows with each beat.
+    finished:      messages finished since the process began.
+    held:          messages it works on now.
+    busy_seconds:  time since it began in which it held a message.
+    ready_seconds: from the start of the process until it could work.
+    model:         the model that it serves.
+    leaving:       whether it was told to leave and only finishes what it holds.
+    """
+
+    count: int
+    finished: int = 0
+    held: int = 0
+    busy_seconds: float = 0.0
+    ready_seconds: float = 0.0
+    model: str = ""
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The lease, held.
+
+    token:  the fencing token: larger at each change of holder, the same when the holder renews.
+    notes:  what the last holder wrote down with `Lease.note`, "" when nobody did.
+    seized: taken from a holder that fell silent: it may be dead, or only paused and about to go on.
+    """
+
+    token: int
+    notes: str = ""
+    seized: bool = False
+
+
 class JobQueue(Protocol):
     """At-least-once delivery. Every method may raise Retryable; a missing queue is NotFound."""
 
-    def send(self, bodies: Sequence[str]) -> None:
-        """Send messages, ten a call underneath. Raises when any of them was not taken."""
+    def send(self, bodies: Sequence[str], attributes: Sequence[Mapping[str, str]] = ()) -> None:
+        """Send messages, ten a call underneath, each with the attributes in its place, if any are given: names to
+        texts, which count towards a message's size. Raises when any of them was not taken."""
 
     def receive(self, max_messages: int, wait_seconds: float) -> list[Received]:
         """Up to ten messages, waiting up to `wait_seconds` for the first."""
@@ -84,6 +125,9 @@ class ObjectStore(Protocol):
     def put(self, key: str, body: bytes, content_type: str) -> None:
         """Write or overwrite one object."""
 
+    def put_new(self, key: str, body: bytes, content_type: str) -> bool:
+        """Write one object unless there is one already; returns whether it was written. One of many callers wins."""
+
     def get(self, key: str) -> bytes:
         """Read one object. Raises NotFound."""
 
@@ -100,6 +144,10 @@ class InstancePool(Protocol):
     def describe(self) -> list[Instance]:
         """Every instance that is not terminated. It may lag behind a launch."""
 
+    def token(self, count: int) -> str:
+        """A new client token for the launch of up to `count` instances. It fixes what `launch` will ask for, so that
+        whoever repeats the launch repeats it exactly. Raises CapacityUnavailable when nothing is to be had just now."""
+
     def launch(self, names: Sequence[str], token: str) -> list[Instance]:
         """Start up to len(names) instances in one call; fewer when the cloud has no more. The same token twice
         starts nothing twice. Raises CapacityUnavailable when not one could be had."""
@@ -109,6 +157,39 @@ class InstancePool(Protocol):
 
     def terminate(self, ids: Sequence[str]) -> None:
         """End instances from outside, at once."""
+
+
+class Register(Protocol):
+    """Who works: one entry a worker, by its instance's id. Every method may raise Retryable."""
+
+    def beat(self, worker: str, beat: Beat) -> None:
+        """Enter the worker, or overwrite its entry."""
+
+    def workers(self) -> dict[str, Beat]:
+        """The last beat of every worker, those that died without a word included, until they are forgotten."""
+
+    def forget(self, workers: Sequence[str]) -> None:
+        """Strike workers off; no error for one that is not there."""
+
+
+class Lease(Protocol):
+    """Which of several controllers acts: at most one holds the lease. Every method may raise Retryable.
+
+    No two machines' clocks are compared. A taker notes by its own steady clock since when the holder did not renew;
+    only when that lasts as long as the lease may it take over. A holder that counts its `seconds` from *before* it
+    renewed therefore always stops before another begins, unless it is paused between looking and acting: that is what
+    the token and the notes are for.
+    """
+
+    def take(self, holder: str, seconds: float) -> Grant | None:
+        """Take the lease when it is free or its holder did not renew for `seconds`, or renew it; None when another
+        holds it."""
+
+    def note(self, token: int, notes: str) -> None:
+        """Replace the notes that the next holder will find. Raises LeaseLost when `token` is no longer the newest."""
+
+    def release(self, holder: str) -> None:
+        """Give the lease back, notes kept; no error when `holder` does not hold it."""
 
 
 class Clock(Protocol):
@@ -131,3 +212,6 @@ class Cloud:
     responses: JobQueue
     dead_letters: JobQueue
     pool: InstancePool
+    register: Register
+    lease: Lease
+    terminations: JobQueue

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from shoal.errors import MalformedMessage
 from shoal.messages import (
+    MAX_MODEL_NAME,
     MAX_NAME_BYTES,
     MAX_REQUEST_BYTES,
+    Detection,
     Job,
     Label,
     Result,
@@ -22,7 +24,12 @@ from shoal.messages import (
 any_text = st.text(max_size=400)
 batches = st.floats(0, 4e9).map(new_batch)
 jobs = st.builds(
-    Job, batches, st.integers(0, 99_999), any_text.map(safe_name), st.just("a" * 63 + "-resp-queue"), st.just("m" * 40)
+    Job,
+    batches,
+    st.integers(0, 99_999),
+    any_text.map(safe_name),
+    st.just("a" * 63 + "-resp-queue"),
+    st.sampled_from(["", "m" * MAX_MODEL_NAME, "resnet-1.5_b"]),
 )
 labels = st.builds(Label, any_text, any_text, st.floats(0, 1))
 
@@ -32,10 +39,28 @@ def test_a_job_survives_the_wire_and_fits_the_request_queue(job: Job) -> None:
     body = job.to_json()
     assert len(body.encode()) <= MAX_REQUEST_BYTES
     assert Job.from_json(body) == job
-    assert Job.from_key(job.key, job.reply_to, job.model) == job
+    assert Job.from_key(job.key, job.reply_to) == job
 
 
-@given(st.builds(Result, st.just("k"), st.sampled_from(["done", "failed"]), st.lists(labels).map(tuple), any_text))
+boxes = st.tuples(*[st.integers(0, 9_999)] * 4)
+shares = st.tuples(*[st.floats(0, 1)] * 4)
+detections = st.builds(
+    Detection, any_text, st.integers(0, 90), st.floats(0, 1), boxes, shares, st.lists(labels).map(tuple)
+)
+
+
+@given(
+    st.builds(
+        Result,
+        st.just("k"),
+        st.sampled_from(["done", "failed"]),
+        st.lists(labels).map(tuple),
+        any_text,
+        detections=st.lists(detections).map(tuple),
+        warnings=st.lists(any_text).map(tuple),
+        cached=st.booleans(),
+    )
+)
 def test_a_result_survives_the_wire(result: Result) -> None:
     assert Result.from_json(result.to_json()) == result
 
@@ -94,6 +119,9 @@ def test_batches_sort_by_time(one: float, other: float) -> None:
         '{"v":1,"key":7,"reply_to":"q"}',
         f'{{"v":1,"key":"{new_batch(0)}/0/a","reply_to":"q"}}',
         f'{{"v":1,"key":"{new_batch(0)}/00000/../a","reply_to":""}}',
+        f'{{"v":1,"key":"{new_batch(0)}/00000@/a","reply_to":"q"}}',
+        f'{{"v":1,"key":"{new_batch(0)}/00000@os:system/a","reply_to":"q"}}',
+        f'{{"v":1,"key":"{new_batch(0)}/00000@{"m" * 65}/a","reply_to":"q"}}',
     ],
 )
 def test_a_malformed_job_is_refused(body: str) -> None:

@@ -6,17 +6,19 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
 
 from benchmarks.system import wait_for as patiently
 from shoal.aws import connect, prepare, region
-from shoal.aws.ec2 import Ec2Pool
-from shoal.errors import NotFound, Permanent, Retryable
-from shoal.memory import SystemClock, memory_cloud
+from shoal.aws.clients import client
+from shoal.aws.iam import create_role
+from shoal.errors import LeaseLost, NotFound, Permanent, Retryable
+from shoal.memory import MemoryLeaseRecord, SystemClock, memory_cloud, memory_lease
 from shoal.messages import MAX_REQUEST_BYTES
-from shoal.ports import Cloud, Received
+from shoal.ports import Beat, Cloud, Grant, InstancePool, Lease, Received
 from shoal.settings import load
 
 VISIBILITY_SECONDS = 3
@@ -29,6 +31,7 @@ class Kind:
 
     cloud: Cloud
     real: bool
+    prefix: str = ""
 
 
 @pytest.fixture(params=["memory", "embedded"])
@@ -47,7 +50,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     )
     prepare(settings)
     prepare(settings)  # a second time is harmless
-    return Kind(connect(settings, lambda: "#!/bin/sh\nexec sleep 600\n"), real=True)
+    return Kind(connect(settings, lambda: "#!/bin/sh\nexec sleep 600\n"), True, settings.prefix)
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -72,6 +75,20 @@ def test_sent_messages_are_received_once_and_deleted_for_good(kind: Kind) -> Non
     queue.delete([one.receipt for one in received])
     assert queue.depth().total == 0
     assert queue.receive(10, 0) == []
+
+
+def test_attributes_travel_with_their_message_and_count_towards_its_size(kind: Kind) -> None:
+    queue = kind.cloud.requests
+    own = [{"upload": "0.25", "traceparent": f"00-{number:032x}-{number:016x}-01"} for number in range(1, 13)]
+    queue.send([str(number) for number in range(1, 13)], own)
+    queue.send(["bare"])
+    found: dict[str, dict[str, str]] = {}
+    while len(found) < 13:
+        found |= {one.body: dict(one.attributes) for one in queue.receive(10, 1)}
+    assert found == {str(number): one for number, one in enumerate(own, 1)} | {"bare": {}}
+    if not kind.real:  # ministack counts the body alone
+        with pytest.raises(Permanent):
+            queue.send(["x" * (MAX_REQUEST_BYTES - 10)], [{"upload": "0.25"}])
 
 
 def test_a_message_that_is_not_deleted_comes_back_then_dies(kind: Kind) -> None:
@@ -145,6 +162,15 @@ def test_objects_are_written_read_listed_and_removed(kind: Kind) -> None:
         store.get("a/1")
 
 
+def test_of_many_who_write_a_new_object_one_wins(kind: Kind) -> None:
+    store = kind.cloud.inputs
+    with ThreadPoolExecutor(8) as callers:
+        won = list(callers.map(lambda number: store.put_new("only", str(number).encode(), "text/plain"), range(8)))
+    assert sum(won) == 1
+    assert store.get("only") == str(won.index(True)).encode()
+    assert not store.put_new("only", b"late", "text/plain")
+
+
 def test_a_listing_has_no_end_at_a_thousand(kind: Kind) -> None:
     store = kind.cloud.outputs
     for number in range(1005):
@@ -155,9 +181,23 @@ def test_a_listing_has_no_end_at_a_thousand(kind: Kind) -> None:
 # InstancePool
 
 
-def test_instances_are_launched_marked_and_ended(kind: Kind) -> None:
-    pool = kind.cloud.pool
-    token = uuid.uuid4().hex
+@pytest.fixture(params=["memory", "ec2", "autoscaling"])
+def pool(request: pytest.FixtureRequest) -> InstancePool:
+    if request.param == "memory":
+        return memory_cloud(SystemClock()).pool
+    request.getfixturevalue("embedded_cloud")
+    environment = {
+        "SHOAL_PREFIX": f"t{uuid.uuid4().hex[:12]}",
+        "SHOAL_AMI": "empty",
+        "SHOAL_INSTANCE_TYPE": "t3.micro,t3.small",
+        "SHOAL_ACTUATOR": request.param,
+    }
+    create_role(client("iam"), load(environment).role, environment["SHOAL_PREFIX"])
+    return connect(load(environment), lambda: "#!/bin/sh\nexec sleep 600\n").pool
+
+
+def test_instances_are_launched_marked_and_ended(pool: InstancePool) -> None:
+    token = pool.token(3)
     names = ["app-tier-instance-1", "app-tier-instance-2", "app-tier-instance-3"]
     launched = pool.launch(names, token)
     assert [one.id for one in pool.launch(names, token)] == [one.id for one in launched]
@@ -177,13 +217,158 @@ def test_instances_are_launched_marked_and_ended(kind: Kind) -> None:
     pool.drain([])
 
 
-def test_one_that_is_gone_does_not_keep_the_others(kind: Kind) -> None:
-    pool = kind.cloud.pool
-    [one] = pool.launch(["app-tier-instance-1"], uuid.uuid4().hex)
+def test_each_launch_adds_to_the_pool(pool: InstancePool) -> None:
+    pool.launch(["app-tier-instance-1"], pool.token(1))
+    wait_for(lambda: len(pool.describe()) == 1)
+    pool.launch(["app-tier-instance-2"], pool.token(1))
+    wait_for(lambda: len(pool.describe()) == 2)
+    one, other = pool.describe()
+    assert one.launch != other.launch
+    pool.terminate([one.id])
+    wait_for(lambda: [left.id for left in pool.describe()] == [other.id])
+    pool.launch(["app-tier-instance-3"], pool.token(1))
+    wait_for(lambda: len(pool.describe()) == 2)
+    pool.terminate([left.id for left in pool.describe()])
+    wait_for(lambda: pool.describe() == [])
+
+
+def test_one_that_is_gone_does_not_keep_the_others(pool: InstancePool) -> None:
+    pool.launch(["app-tier-instance-1"], pool.token(1))
+    wait_for(pool.describe)
+    [one] = pool.describe()
     pool.drain(["i-0123456789abcdef0", one.id])
     assert [found.drain_since is not None for found in pool.describe()] == [True]
     pool.terminate(["i-0123456789abcdef0", one.id])
     wait_for(lambda: pool.describe() == [])
+
+
+# Register
+
+
+def test_a_worker_is_known_by_its_last_beat_until_it_is_forgotten(kind: Kind) -> None:
+    register = kind.cloud.register
+    assert register.workers() == {}
+    register.beat("i-1", Beat(1))
+    register.beat("i-2", Beat(7, 1, 0, 0.25, 1.5, "resnet50", leaving=True))
+    register.beat("i-1", Beat(2, 5, 3, 1.125, 0.5, "resnet50"))
+    assert register.workers() == {
+        "i-1": Beat(2, 5, 3, 1.125, 0.5, "resnet50"),
+        "i-2": Beat(7, 1, 0, 0.25, 1.5, "resnet50", leaving=True),
+    }
+    register.forget(["i-1", "i-3"])
+    assert set(register.workers()) == {"i-2"}
+
+
+def test_the_lease_is_not_a_worker(kind: Kind) -> None:
+    kind.cloud.lease.take("a", 10)
+    assert kind.cloud.register.workers() == {}
+
+
+# Lease
+
+LEASE_SECONDS = 0.5
+
+
+@pytest.fixture
+def leases(kind: Kind) -> tuple[Lease, Lease]:
+    """The same lease as two controllers see it."""
+    if kind.real:
+        return kind.cloud.lease, connect(load({"SHOAL_PREFIX": kind.prefix})).lease
+    clock, place = SystemClock(), MemoryLeaseRecord()
+    return memory_lease(clock, place), memory_lease(clock, place)
+
+
+def test_one_holds_the_lease_and_the_next_gets_a_larger_token(leases: tuple[Lease, Lease]) -> None:
+    ours, theirs = leases
+    first = ours.take("a", 60)
+    assert first is not None
+    assert theirs.take("b", 60) is None
+    assert ours.take("a", 60) == first
+    ours.release("a")
+    theirs.release("nobody")
+    second = theirs.take("b", 60)
+    assert second is not None
+    assert second.token > first.token
+    assert not second.seized
+    assert ours.take("a", 60) is None
+
+
+def test_a_lease_that_is_renewed_is_never_taken_and_a_silent_one_is(leases: tuple[Lease, Lease]) -> None:
+    ours, theirs = leases
+    first = ours.take("a", LEASE_SECONDS)
+    assert first is not None
+    until = time.monotonic() + 3 * LEASE_SECONDS
+    while time.monotonic() < until:
+        assert ours.take("a", LEASE_SECONDS) is not None
+        assert theirs.take("b", LEASE_SECONDS) is None
+    began = time.monotonic()
+    while (second := theirs.take("b", LEASE_SECONDS)) is None:
+        assert time.monotonic() - began < DEADLINE_SECONDS
+    assert time.monotonic() - began >= LEASE_SECONDS * 0.8
+    assert second.seized
+    assert second.token > first.token
+    assert ours.take("a", LEASE_SECONDS) is None
+
+
+def test_notes_reach_the_next_holder_and_an_old_token_writes_no_more(leases: tuple[Lease, Lease]) -> None:
+    ours, theirs = leases
+    first = ours.take("a", LEASE_SECONDS)
+    assert first == Grant(first.token if first else 0, "")
+    assert first is not None
+    ours.note(first.token, "launching 🐟")
+    assert ours.take("a", LEASE_SECONDS) == Grant(first.token, "launching 🐟")
+    ours.release("a")
+    with pytest.raises(LeaseLost):
+        ours.note(first.token, "too late")
+    second = theirs.take("b", LEASE_SECONDS)
+    assert second is not None
+    assert second.notes == "launching 🐟"
+    with pytest.raises(LeaseLost):
+        ours.note(first.token, "far too late")
+    assert theirs.take("b", LEASE_SECONDS) == second
+
+
+def test_only_one_of_many_takes_a_free_lease(kind: Kind) -> None:
+    def take(number: int) -> Grant | None:
+        return kind.cloud.lease.take(f"holder-{number}", 60)
+
+    with ThreadPoolExecutor(8) as threads:
+        grants = list(threads.map(take, range(8)))
+    assert sum(grant is not None for grant in grants) == 1
+
+
+@pytest.mark.usefixtures("embedded_cloud")
+def test_tokens_grow_on_although_the_table_was_lost() -> None:
+    settings = load({"SHOAL_PREFIX": f"t{uuid.uuid4().hex[:12]}"})
+    prepare(settings)
+    old, standby = connect(settings).lease, connect(settings).lease
+    first = old.take("a", LEASE_SECONDS)
+    assert standby.take("b", LEASE_SECONDS) is None
+    client("dynamodb").delete_table(TableName=settings.pool_table)
+    with pytest.raises(Retryable):
+        connect(settings).register.beat("i-1", Beat(1))
+    assert standby.take("b", LEASE_SECONDS) is None  # the old one may not know yet that it is held no more
+    again = old.take("a", LEASE_SECONDS)  # makes the table again
+    assert again is not None
+    assert first is not None
+    assert again.token > first.token
+    client("dynamodb").delete_table(TableName=settings.pool_table)
+    fresh = connect(settings).lease.take("c", LEASE_SECONDS)  # knows nothing of what was
+    assert fresh is not None
+    assert fresh.token > again.token
+    connect(settings).register.beat("i-1", Beat(1))
+
+
+def test_a_queue_tells_when_a_message_was_first_received(kind: Kind) -> None:
+    queue = kind.cloud.terminations
+    queue.send(["leave"])
+    began = time.monotonic()
+    wait_for(lambda: time.monotonic() - began > 1.0)
+    [message] = queue.receive(10, 1)
+    assert 0.9 < message.received_at - message.sent_at < 5
+    queue.extend([message.receipt], 0)
+    [again] = queue.receive(10, 5)
+    assert again.received_at == message.received_at
 
 
 # AWS' own errors in our words
@@ -197,7 +382,7 @@ def test_a_missing_queue_bucket_or_image_is_named() -> None:
     with pytest.raises(NotFound, match="nothing-here-in-bucket"):
         cloud.inputs.get("x")
     with pytest.raises(NotFound, match=r"nothing-here-worker.*SHOAL_AMI"):
-        cloud.pool.launch(["n"], "token")
+        cloud.pool.launch(["n"], cloud.pool.token(1))
 
 
 @pytest.mark.usefixtures("embedded_cloud")
@@ -228,5 +413,8 @@ def test_no_region_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
         region()
 
 
+@pytest.mark.usefixtures("embedded_cloud")
 def test_only_the_controller_launches() -> None:
-    assert Ec2Pool(lambda: None, "p", "ami-1", "t3.micro", lambda: "").image_id() == "ami-1"
+    pool = connect(load({"SHOAL_AMI": "empty"})).pool
+    with pytest.raises(Permanent, match="only the controller"):
+        pool.launch(["n"], pool.token(1))

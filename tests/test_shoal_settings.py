@@ -51,6 +51,8 @@ def test_the_cache_follows_xdg() -> None:
         ("SHOAL_PREFIX", "a_b"),
         ("SHOAL_PREFIX", "x" * 60),
         ("SHOAL_LOG_LEVEL", "loud"),
+        ("SHOAL_OTLP_ENDPOINT", "localhost:4318"),
+        ("SHOAL_ANSWER_CACHE", "-1"),
         ("SHOAL_MODEL_WEIGHTS", "/no/such/file"),
     ],
 )
@@ -67,6 +69,14 @@ def test_any_environment_gives_settings_or_a_clear_error(environment: dict[str, 
     except SettingsError as error:
         message = str(error)
     assert "SHOAL_" in message
+
+
+def test_the_collector_of_traces_may_be_named_in_opentelemetrys_own_way() -> None:
+    standard = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    assert settings.load({}).otlp_endpoint == ""
+    assert settings.load(standard).otlp_endpoint == "http://collector:4318"
+    assert settings.load({**standard, "SHOAL_OTLP_ENDPOINT": "http://own:1"}).otlp_endpoint == "http://own:1"
+    assert settings.load(standard).for_worker()["SHOAL_OTLP_ENDPOINT"] == "http://collector:4318"
 
 
 def test_the_env_file_of_an_embedded_cloud_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

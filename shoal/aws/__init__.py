@@ -1,6 +1,6 @@
 """The ports on AWS: the only package that imports boto3."""
 
 from shoal.aws.clients import region
-from shoal.aws.connect import connect, prepare
+from shoal.aws.connect import connect, prepare, put_metrics
 
-__all__ = ["connect", "prepare", "region"]
+__all__ = ["connect", "prepare", "put_metrics", "region"]

@@ -9,7 +9,9 @@ from typing import Any
 
 import boto3.session
 import botocore.exceptions
+import urllib3.exceptions
 from botocore.config import Config
+from botocore.credentials import ReadOnlyCredentials as Credentials
 
 from shoal.errors import CapacityUnavailable, NotFound, Permanent, Retryable, ShoalError
 
@@ -32,6 +34,10 @@ _NOT_FOUND = {
     "AWS.SimpleQueueService.NonExistentQueue",
     "InvalidInstanceID.NotFound",
     "InvalidAMIID.NotFound",
+    "ResourceNotFoundException",
+    "InvalidLaunchTemplateName.NotFoundException",
+    "InvalidLaunchTemplateId.NotFound",
+    "InvalidLaunchTemplateId.VersionNotFound",
 }
 _CAPACITY = {
     "InsufficientInstanceCapacity",
@@ -40,9 +46,13 @@ _CAPACITY = {
     "MaxSpotInstanceCountExceeded",
     "InsufficientFreeAddressesInSubnet",
     "SpotMaxPriceTooLow",
+    "Unsupported",  # this type is not to be had in this zone
 }
 _RETRYABLE = {
     "RequestLimitExceeded",
+    "ProvisionedThroughputExceededException",
+    "ResourceContention",
+    "ScalingActivityInProgress",
     "Throttling",
     "ThrottlingException",
     "RequestThrottled",
@@ -71,6 +81,14 @@ def client(service: str) -> Any:
             return _session.client(service, config=CONFIG)
 
 
+def credentials() -> Credentials:
+    """Who the clients are, to sign a request with. Raises botocore's NoCredentialsError."""
+    found = _session.get_credentials() if _session else None
+    if found is None:
+        raise botocore.exceptions.NoCredentialsError
+    return found.get_frozen_credentials()  # renewed when they are about to expire
+
+
 @contextmanager
 def our_errors(what: str) -> Iterator[None]:
     """Turn botocore's errors into ours; `what` names the call for the person who reads the message."""
@@ -78,7 +96,11 @@ def our_errors(what: str) -> Iterator[None]:
         yield
     except botocore.exceptions.ClientError as error:
         raise _translated(what, error) from error
-    except (botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError) as error:
+    except (
+        botocore.exceptions.ConnectionError,
+        botocore.exceptions.HTTPClientError,
+        urllib3.exceptions.HTTPError,
+    ) as error:
         raise Retryable(f"{what}: {error}") from error
     except botocore.exceptions.NoCredentialsError as error:
         raise Permanent(f"{what}: no AWS credentials: run `aws configure` or give the instance a role") from error

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from shoal.aws.clients import client
+from shoal.aws.autoscaling import AutoScalingPool, Group
+from shoal.aws.clients import client, our_errors
+from shoal.aws.cloudwatch import PutMetrics
+from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
 from shoal.aws.ec2 import Ec2Pool
 from shoal.aws.iam import create_role
+from shoal.aws.offers import Offers
 from shoal.aws.s3 import S3Store, create_bucket
 from shoal.aws.sqs import SqsQueue, create_queue
+from shoal.aws.template import LaunchTemplate
 from shoal.errors import Permanent
+from shoal.lease import RecordLease
+from shoal.lifecycle import steady
 from shoal.messages import MAX_REQUEST_BYTES
 from shoal.ports import Cloud, InstancePool
 from shoal.settings import Settings
@@ -26,6 +34,7 @@ def connect(settings: Settings, boot_file: Callable[[], str] = _no_boot_file) ->
     boot_file: returns the user data of a new instance; only the controller has one.
     """
     s3, sqs = client("s3"), client("sqs")
+    place = DynamoLeasePlace(lambda: client("dynamodb"), settings.pool_table)
     return Cloud(
         inputs=S3Store(s3, settings.in_bucket),
         outputs=S3Store(s3, settings.out_bucket),
@@ -33,24 +42,39 @@ def connect(settings: Settings, boot_file: Callable[[], str] = _no_boot_file) ->
         responses=SqsQueue(sqs, settings.resp_queue),
         dead_letters=SqsQueue(sqs, settings.dead_queue),
         pool=connect_pool(settings, boot_file),
+        register=DynamoRegister(lambda: client("dynamodb"), settings.pool_table),
+        lease=RecordLease(place, steady, time.time),
+        terminations=SqsQueue(sqs, settings.term_queue),
     )
+
+
+def put_metrics(pool: str, units: Mapping[str, str]) -> PutMetrics:
+    """Where numbers go to CloudWatch; `units` of those that are not counts."""
+    return PutMetrics(lambda: client("cloudwatch"), pool, units)
 
 
 def connect_pool(settings: Settings, boot_file: Callable[[], str] = _no_boot_file) -> InstancePool:
     """The pool of worker instances alone."""
-    return Ec2Pool(
-        lambda: client("ec2"),
-        settings.prefix,
-        settings.image,
-        settings.instance_type,
-        boot_file,
-        _launch_options(settings),
-    )
+
+    def ec2() -> Any:
+        return client("ec2")
+
+    def zones() -> list[str]:
+        with our_errors("availability zones"):
+            return [one["ZoneName"] for one in ec2().describe_availability_zones()["AvailabilityZones"]]
+
+    template = LaunchTemplate(ec2, settings.launch_template, settings.image, boot_file, _launch_options(settings))
+    types, places, share = settings.instance_types, settings.places, settings.spot_share
+    machines = Ec2Pool(ec2, settings.prefix, template, Offers(types, places, share, settings.capacity_seconds, steady))
+    if settings.actuator == "ec2":
+        return machines
+    group = Group(settings.scaling_group, settings.prefix, types, places, share, settings.max_instances)
+    return AutoScalingPool(lambda: client("autoscaling"), group, machines, template, zones)
 
 
 def _launch_options(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "SubnetId": settings.subnet,
+        "InstanceType": settings.instance_types[0],
         "SecurityGroupIds": [settings.security_group] if settings.security_group else [],
         "KeyName": settings.key_name,
         "IamInstanceProfile": {"Name": settings.role},
@@ -59,7 +83,7 @@ def _launch_options(settings: Settings) -> dict[str, Any]:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the two buckets, the three queues and the workers' role where they are missing. Safe to call again."""
+    """Make the two buckets, the four queues, the table and the workers' role where they are missing. Safe to repeat."""
     s3, sqs = client("s3"), client("sqs")
     create_bucket(s3, settings.in_bucket)
     create_bucket(s3, settings.out_bucket)
@@ -73,4 +97,6 @@ def prepare(settings: Settings) -> None:
         max_deliveries=settings.max_deliveries,
     )
     create_queue(sqs, settings.resp_queue, settings.visibility_seconds)
+    create_queue(sqs, settings.term_queue, settings.visibility_seconds)
+    create_table(client("dynamodb"), settings.pool_table)
     create_role(client("iam"), settings.role, settings.prefix)

@@ -1,15 +1,20 @@
-"""InstancePool on Amazon EC2: RunInstances, marks in tags, TerminateInstances."""
+"""InstancePool on Amazon EC2: RunInstances from a launch template, marks in tags, TerminateInstances."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from shoal.aws.clients import our_errors
-from shoal.errors import NotFound
+from shoal.aws.clients import error_code, our_errors
+from shoal.aws.offers import Ask, Offers
+from shoal.aws.template import LaunchTemplate
+from shoal.errors import CapacityUnavailable, NotFound, Permanent, Retryable, ShoalError
 from shoal.ports import Instance
+
+log = logging.getLogger(__name__)
 
 POOL_TAG = "shoal:pool"  # whose instance it is: the prefix
 LAUNCH_TAG = "shoal:launch"  # the token of the launch that made it
@@ -17,30 +22,22 @@ DRAIN_TAG = "shoal:drain"  # when it was asked to leave (ISO 8601); a worker rea
 ALIVE = ("pending", "running", "shutting-down", "stopping", "stopped")
 
 
-class Ec2Pool:
-    """The instances that carry our pool tag.
+QUOTA = {"InstanceLimitExceeded", "VcpuLimitExceeded"}  # the account's limit: it is gone when an instance is
+SPOT_QUOTA = "MaxSpotInstanceCountExceeded"
 
-    ec2:       makes the client, at the first use: reading EC2's large model costs a worker, which needs none, 0.2 s.
-    boot_file: called at each launch, returns the user data.
-    options:   further arguments of RunInstances (subnet, security group, key, role).
+
+class Ec2Pool:
+    """The instances that carry our pool tag, launched one offer a call.
+
+    ec2: makes the client, at the first use.
     """
 
-    def __init__(
-        self,
-        ec2: Callable[[], Any],
-        pool: str,
-        image: str,
-        instance_type: str,
-        boot_file: Callable[[], str],
-        options: dict[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, ec2: Callable[[], Any], pool: str, template: LaunchTemplate, offers: Offers) -> None:
         self._make_client = ec2
         self._pool = pool
-        self._image = image
-        self._instance_type = instance_type
-        self._boot_file = boot_file
-        self._options = options or {}
-        self._image_id = ""
+        self._template = template
+        self._offers = offers
+        self._total = self._spot = 0  # as the last listing showed them
 
     @cached_property
     def _ec2(self) -> Any:
@@ -52,41 +49,75 @@ class Ec2Pool:
             {"Name": "instance-state-name", "Values": list(ALIVE)},
         ]
         with our_errors("describe instances"):
-            pages = self._ec2.get_paginator("describe_instances").paginate(Filters=filters)
-            return [
-                _instance(raw)
-                for page in pages
-                for reservation in page["Reservations"]
-                for raw in reservation["Instances"]
-            ]
+            pages = self._ec2.get_paginator("describe_instances").paginate(
+                Filters=filters, PaginationConfig={"PageSize": 1000}
+            )
+            found = [raw for page in pages for reservation in page["Reservations"] for raw in reservation["Instances"]]
+        self._total, self._spot = len(found), sum(raw.get("InstanceLifecycle") == "spot" for raw in found)
+        return [_instance(raw) for raw in found]
+
+    def token(self, count: int) -> str:
+        return self._offers.choose(count, self._total, self._spot).token()
 
     def launch(self, names: Sequence[str], token: str) -> list[Instance]:
-        tags = [{"Key": POOL_TAG, "Value": self._pool}, {"Key": LAUNCH_TAG, "Value": token}]
-        if len(names) == 1:
-            tags.append({"Key": "Name", "Value": names[0]})
-        with our_errors(f"launch {len(names)} instances"):
-            answer = self._ec2.run_instances(
-                ImageId=self.image_id(),
-                InstanceType=self._instance_type,
-                MinCount=1,
-                MaxCount=len(names),
-                ClientToken=token,
-                UserData=self._boot_file(),
-                InstanceInitiatedShutdownBehavior="terminate",
-                MetadataOptions={"HttpTokens": "required", "InstanceMetadataTags": "enabled"},
-                TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
-                **self._options,
-            )
+        ask = Ask.of(token) or self._offers.choose(len(names), self._total, self._spot)
+        names = names[: ask.count]
+        try:
+            with our_errors(f"launch {len(names)} of {ask.offer}"):
+                answer = self._ec2.run_instances(**self._request(ask, names, token))
+        except CapacityUnavailable as error:
+            if error_code(error) not in QUOTA:
+                self._offers.missing(ask.offer, whole_market=error_code(error) == SPOT_QUOTA)
+            raise
+        except NotFound:
+            self._template.forget()
+            raise
+        except Permanent as error:
+            if error_code(error) == "IdempotentParameterMismatch":
+                return self._launched_before(token, error)
+            raise
         launched = [_instance(raw) for raw in answer["Instances"]]
-        if len(names) > 1:
-            self._name(launched, names)
+        taken = {one.name for one in launched}
+        self.name([one for one in launched if not one.name], [name for name in names if name not in taken])
         return launched
 
-    def _name(self, launched: Sequence[Instance], names: Sequence[str]) -> None:
+    def _request(self, ask: Ask, names: Sequence[str], token: str) -> dict[str, Any]:
+        tags = [{"Key": POOL_TAG, "Value": self._pool}, {"Key": LAUNCH_TAG, "Value": token}]
+        if ask.count == 1:
+            tags.append({"Key": "Name", "Value": names[0]})
+        request: dict[str, Any] = {
+            "LaunchTemplate": {"LaunchTemplateName": self._template.name, "Version": self._template.version()},
+            "InstanceType": ask.offer.instance_type,
+            "MinCount": 1,
+            "MaxCount": ask.count,
+            "ClientToken": token,
+            "TagSpecifications": [{"ResourceType": "instance", "Tags": tags}],
+        }
+        if ask.offer.place.startswith("subnet-"):
+            request["SubnetId"] = ask.offer.place
+        elif ask.offer.place:
+            request["Placement"] = {"AvailabilityZone": ask.offer.place}
+        if ask.offer.spot:
+            request["InstanceMarketOptions"] = {"MarketType": "spot"}
+        return request
+
+    def _launched_before(self, token: str, error: Permanent) -> list[Instance]:
+        """The token's instances. Another controller, with other settings, launched with it: so they exist or did."""
+        found = [one for one in self.describe() if one.launch == token]
+        if not found:
+            # Not shown yet, or gone already: it counts until it shows up or its time is over.
+            raise Retryable(f"launched before, and not shown yet: {error}") from error
+        return found
+
+    def name(self, launched: Sequence[Instance], names: Sequence[str]) -> None:
+        """Give instances their names; one that cannot be named works all the same."""
         # The tags of a RunInstances call are the same for all it starts, so names of their own come after.
         for one, name in zip(launched, names, strict=False):
-            with our_errors(f"name instance {one.id}"):
-                self._ec2.create_tags(Resources=[one.id], Tags=[{"Key": "Name", "Value": name}])
+            try:
+                with our_errors(f"name instance {one.id}"):
+                    self._ec2.create_tags(Resources=[one.id], Tags=[{"Key": "Name", "Value": name}])
+            except ShoalError as error:
+                log.warning("an instance stays without its name: %s", error)
 
     def drain(self, ids: Sequence[str]) -> None:
         mark = {"Key": DRAIN_TAG, "Value": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -105,19 +136,6 @@ class Ec2Pool:
             # One that is gone makes EC2 refuse the whole call: then one by one, and the gone one is no error.
             for one in ids if len(ids) > 1 else ():
                 self._act_on_each([one], what, act)
-
-    def image_id(self) -> str:
-        """The AMI that instances start from, looked up by name once when it is not an id. Raises NotFound."""
-        if self._image.startswith("ami-"):
-            return self._image
-        if not self._image_id:
-            with our_errors(f"image {self._image}"):
-                answer = self._ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [self._image]}])
-            newest = max(answer["Images"], key=lambda image: image.get("CreationDate", ""), default=None)
-            if newest is None:
-                raise NotFound(f"there is no machine image {self._image!r}: bake one (ami/README.md) or set SHOAL_AMI")
-            self._image_id = newest["ImageId"]
-        return self._image_id
 
 
 def _instance(raw: dict[str, Any]) -> Instance:

@@ -10,6 +10,7 @@ from shoal.aws.clients import our_errors
 from shoal.errors import NotFound
 
 POLICY = Path(__file__).parent.parent.parent / "ami" / "worker-policy.json"
+POLICY_NAME = "shoal-worker"
 TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
@@ -17,18 +18,31 @@ TRUST = {
 
 
 def create_role(iam: Any, name: str, prefix: str) -> None:
-    """Make the role and the instance profile of that name, unless the profile exists: then it is the operator's."""
+    """Make the role and the instance profile of that name, or bring ours up to date; another's is left as it is."""
+    policy = {
+        "RoleName": name,
+        "PolicyName": POLICY_NAME,
+        "PolicyDocument": POLICY.read_text().replace("@PREFIX@", prefix),
+    }
     try:
         with our_errors(f"instance profile {name}"):
             iam.get_instance_profile(InstanceProfileName=name)
-            return
     except NotFound:
-        pass
+        _create(iam, name, prefix, policy)
+        return
+    try:
+        with our_errors(f"role policy of {name}"):
+            iam.get_role_policy(RoleName=name, PolicyName=POLICY_NAME)
+            iam.put_role_policy(**policy)
+    except NotFound:
+        return  # the operator's own, which SHOAL_INSTANCE_PROFILE names
+
+
+def _create(iam: Any, name: str, prefix: str, policy: dict[str, str]) -> None:
     with our_errors(f"create role {name}"):
         iam.create_role(
             RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST), Description=f"Workers of the Shoal {prefix}"
         )
-        policy = POLICY.read_text().replace("@PREFIX@", prefix)
-        iam.put_role_policy(RoleName=name, PolicyName="shoal-worker", PolicyDocument=policy)
+        iam.put_role_policy(**policy)
         iam.create_instance_profile(InstanceProfileName=name)
         iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)

@@ -12,6 +12,10 @@ from shoal.errors import NotFound, Retryable
 DEFAULT_ENDPOINT = "http://169.254.169.254"
 TOKEN_SECONDS = 21_600
 TIMEOUT_SECONDS = 2.0
+NOTICES = {
+    "spot/instance-action": "spot interruption",
+    "events/recommendations/rebalance": "rebalance recommendation",
+}
 
 
 def instance_metadata() -> InstanceMetadata | None:
@@ -46,6 +50,15 @@ class InstanceMetadata:
             return self.get(f"tags/instance/{quote(key, safe=':')}")
         except NotFound:
             return None
+
+    def notice(self) -> str | None:
+        """What EC2 announces to this instance: that a spot instance will be taken away, or soon may be; else None."""
+        for path, words in NOTICES.items():
+            try:
+                return f"{words}: {self.get(path)}"
+            except NotFound:
+                continue
+        return None
 
     def _call(self, method: str, path: str, headers: dict[str, str]) -> str:
         request = urllib.request.Request(self._endpoint + path, method=method, headers=headers)

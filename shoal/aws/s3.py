@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
 
-from shoal.aws.clients import error_code, our_errors
-from shoal.errors import NotFound, Permanent
+import urllib3
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ClientError
+from botocore.httpsession import get_cert_path
+
+from shoal.aws.clients import credentials, error_code, our_errors
+from shoal.errors import NotFound, Permanent, ShoalError
 from shoal.ports import StoredObject
+
+CONNECTIONS = 64
 
 
 class S3Store:
@@ -15,15 +25,26 @@ class S3Store:
 
     def __init__(self, s3: Any, bucket: str) -> None:
         self._s3 = s3
+        self._http = _connections()
         self.bucket = bucket
 
     def put(self, key: str, body: bytes, content_type: str) -> None:
         with our_errors(f"write {key} to {self.bucket}"):
-            self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
+            self._call("PUT", key, body, content_type)
+
+    def put_new(self, key: str, body: bytes, content_type: str) -> bool:
+        try:
+            with our_errors(f"write {key} to {self.bucket}"):
+                self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")
+        except ShoalError as error:
+            if error_code(error) in {"PreconditionFailed", "ConditionalRequestConflict", "412"}:
+                return False
+            raise
+        return True
 
     def get(self, key: str) -> bytes:
         with our_errors(f"read {key} from {self.bucket}"):
-            return bytes(self._s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+            return self._call("GET", key)
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
         paginator = self._s3.get_paginator("list_objects_v2")
@@ -39,6 +60,39 @@ class S3Store:
     def delete(self, key: str) -> None:
         with our_errors(f"remove {key} from {self.bucket}"):
             self._s3.delete_object(Bucket=self.bucket, Key=key)
+
+    def _call(self, verb: str, key: str, body: bytes | None = None, content_type: str = "") -> bytes:
+        """One call, signed and sent by the same libraries as boto3's own, for half of its processor time
+        (docs/performance.md). Raises what boto3 would."""
+        url = f"{self._s3.meta.endpoint_url}/{self.bucket}/{quote(key, safe='/~')}"
+        request = AWSRequest(verb, url, data=body, headers={"Content-Type": content_type} if content_type else {})
+        S3SigV4Auth(credentials(), "s3", self._s3.meta.region_name).add_auth(request)
+        headers = dict(request.headers.items())
+        answer = self._http.request(verb, url, body=body, headers=headers, redirect=False)
+        if answer.status >= 300:
+            raise _refused(answer.status, answer.data, f"{verb} {key}")
+        return answer.data
+
+
+def _connections() -> urllib3.PoolManager:
+    return urllib3.PoolManager(
+        maxsize=CONNECTIONS,
+        timeout=urllib3.Timeout(connect=5, read=30),
+        # Both calls may be repeated: what is written a second time is the same.
+        retries=urllib3.Retry(
+            3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None, raise_on_status=False
+        ),
+        ca_certs=get_cert_path(True),
+    )
+
+
+def _refused(status: int, body: bytes, call: str) -> ClientError:
+    try:
+        fields = {one.tag: one.text or "" for one in ElementTree.fromstring(body)}
+    except ElementTree.ParseError:
+        fields = {}
+    error = {"Code": fields.get("Code", str(status)), "Message": fields.get("Message", "")}
+    return ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}, call)
 
 
 def create_bucket(s3: Any, bucket: str) -> None:

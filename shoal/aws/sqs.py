@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from shoal.aws.clients import error_code, our_errors
 from shoal.errors import Permanent, Retryable
 from shoal.ports import Depth, Received
+
+T = TypeVar("T")
 
 BATCH = 10  # SQS' own limit for send, receive, delete and change of visibility
 RETENTION_SECONDS = 14 * 24 * 3600  # the longest that SQS offers: a backlog must never expire silently
@@ -31,9 +33,10 @@ class SqsQueue:
         with our_errors(f"queue {self.name}"):
             return str(self._sqs.get_queue_url(QueueName=self.name)["QueueUrl"])
 
-    def send(self, bodies: Sequence[str]) -> None:
-        for part in _tens(bodies):
-            entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(part)]
+    def send(self, bodies: Sequence[str], attributes: Sequence[Mapping[str, str]] = ()) -> None:
+        each = zip(bodies, attributes or [{}] * len(bodies), strict=True)
+        for part in _tens([_entry(body, own) for body, own in each]):
+            entries = [{"Id": str(number), **entry} for number, entry in enumerate(part)]
             with our_errors(f"send to {self.name}"):
                 answer = self._sqs.send_message_batch(QueueUrl=self.url, Entries=entries)
             self._raise_if_refused("send to", answer)
@@ -44,7 +47,12 @@ class SqsQueue:
                 QueueUrl=self.url,
                 MaxNumberOfMessages=min(max_messages, BATCH),
                 WaitTimeSeconds=min(math.ceil(wait_seconds), 20),
-                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+                MessageSystemAttributeNames=[
+                    "ApproximateReceiveCount",
+                    "SentTimestamp",
+                    "ApproximateFirstReceiveTimestamp",
+                ],
+                MessageAttributeNames=["All"],
             )
         return [_received(message) for message in answer.get("Messages", ())]
 
@@ -96,10 +104,19 @@ def _received(message: dict[str, Any]) -> Received:
         message["ReceiptHandle"],
         int(attributes.get("ApproximateReceiveCount", 1)),
         int(attributes.get("SentTimestamp", 0)) / 1000,
+        int(attributes.get("ApproximateFirstReceiveTimestamp", 0)) / 1000,
+        {name: one.get("StringValue", "") for name, one in message.get("MessageAttributes", {}).items()},
     )
 
 
-def _tens(items: Sequence[str]) -> Iterator[Sequence[str]]:
+def _entry(body: str, attributes: Mapping[str, str]) -> dict[str, Any]:
+    if not attributes:
+        return {"MessageBody": body}
+    typed = {name: {"DataType": "String", "StringValue": text} for name, text in attributes.items()}
+    return {"MessageBody": body, "MessageAttributes": typed}
+
+
+def _tens(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 

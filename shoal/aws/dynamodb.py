@@ -1,0 +1,162 @@
+"""The register of the workers and the controllers' lease in one Amazon DynamoDB table.
+
+The key `id` is a worker's instance id, or LEASE_KEY. One partition key only, so that beats spread over partitions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from shoal.aws.clients import error_code, our_errors
+from shoal.errors import NotFound, Permanent, Retryable
+from shoal.lease import LeaseRecord
+from shoal.ports import Beat
+
+KEY = "id"
+LEASE_KEY = "lease"
+EXPIRES = "expires"  # DynamoDB's own time to live: seconds since 1970
+FORGOTTEN_SECONDS = 24 * 3600  # a day without a beat: the table cleans itself when no controller does
+
+
+class DynamoRegister:
+    """A Register. dynamodb: makes the client, at the first use, so that who needs none pays for none."""
+
+    def __init__(self, dynamodb: Callable[[], Any], table: str) -> None:
+        self._make_client = dynamodb
+        self._table = table
+
+    @cached_property
+    def _dynamodb(self) -> Any:
+        return self._make_client()
+
+    def beat(self, worker: str, beat: Beat) -> None:
+        item = {
+            KEY: {"S": worker},
+            EXPIRES: _number(int(time.time()) + FORGOTTEN_SECONDS),
+            "count": _number(beat.count),
+            "finished": _number(beat.finished),
+            "held": _number(beat.held),
+            "busy_seconds": _number(round(beat.busy_seconds, 3)),
+            "ready_seconds": _number(round(beat.ready_seconds, 3)),
+            "model": {"S": beat.model},
+            "leaving": {"BOOL": beat.leaving},
+        }
+        with _lost_is_retryable(), our_errors(f"enter {worker} in register {self._table}"):
+            self._dynamodb.put_item(TableName=self._table, Item=item)
+
+    def workers(self) -> dict[str, Beat]:
+        with _lost_is_retryable(), our_errors(f"read register {self._table}"):
+            pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
+            items = [item for page in pages for item in page["Items"]]
+        return {item[KEY]["S"]: _beat(item) for item in items if item[KEY]["S"] != LEASE_KEY}
+
+    def forget(self, workers: Sequence[str]) -> None:
+        for one in workers:
+            with _lost_is_retryable(), our_errors(f"strike {one} off the register"):
+                self._dynamodb.delete_item(TableName=self._table, Key={KEY: {"S": one}})
+
+
+class DynamoLeasePlace:
+    """A LeasePlace: the item LEASE_KEY, changed by conditional writes. A table that was lost is made again."""
+
+    def __init__(self, dynamodb: Callable[[], Any], table: str) -> None:
+        self._make_client = dynamodb
+        self._table = table
+
+    @cached_property
+    def _dynamodb(self) -> Any:
+        return self._make_client()
+
+    def read(self) -> LeaseRecord | None:
+        try:
+            with our_errors(f"read lease in {self._table}"):
+                answer = self._dynamodb.get_item(
+                    TableName=self._table, Key={KEY: {"S": LEASE_KEY}}, ConsistentRead=True
+                )
+        except NotFound:
+            create_table(self._dynamodb, self._table)
+            return None
+        item = answer.get("Item")
+        if item is None:
+            return None
+        return LeaseRecord(int(item["token"]["N"]), item["holder"]["S"], int(item["count"]["N"]), item["notes"]["S"])
+
+    def swap(self, old: LeaseRecord | None, new: LeaseRecord) -> bool:
+        item = {
+            KEY: {"S": LEASE_KEY},
+            "token": _number(new.token),
+            "holder": {"S": new.holder},
+            "count": _number(new.count),
+            "notes": {"S": new.notes},
+        }
+        condition: dict[str, Any] = {"ConditionExpression": f"attribute_not_exists({KEY})"}
+        if old is not None:
+            condition = {
+                "ConditionExpression": "#token = :token AND #count = :count",
+                "ExpressionAttributeNames": {"#token": "token", "#count": "count"},
+                "ExpressionAttributeValues": {":token": _number(old.token), ":count": _number(old.count)},
+            }
+        try:
+            with our_errors(f"change lease in {self._table}"):
+                self._dynamodb.put_item(TableName=self._table, Item=item, **condition)
+        except NotFound:
+            return False  # the table was lost, and `old` with it
+        except Permanent as error:
+            if error_code(error) != "ConditionalCheckFailedException":
+                raise
+            # Unless it was our own write whose answer was lost, so that botocore sent it again.
+            return self.read() == new
+        return True
+
+
+def create_table(dynamodb: Any, name: str) -> None:
+    """Make the table where it is missing, and wait until it can be used."""
+    try:
+        with our_errors(f"create table {name}"):
+            dynamodb.create_table(
+                TableName=name,
+                KeySchema=[{"AttributeName": KEY, "KeyType": "HASH"}],
+                AttributeDefinitions=[{"AttributeName": KEY, "AttributeType": "S"}],
+                BillingMode="PAY_PER_REQUEST",
+            )
+            dynamodb.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    except Permanent as error:
+        if error_code(error) != "ResourceInUseException":
+            raise
+    with our_errors(f"time to live of table {name}"):
+        kept = dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+        if kept.get("TimeToLiveStatus", "DISABLED") == "DISABLED":
+            setting = {"Enabled": True, "AttributeName": EXPIRES}
+            dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=setting)
+
+
+@contextmanager
+def _lost_is_retryable() -> Iterator[None]:
+    """A table that is not there is made again by the controller, with its next look at the lease."""
+    try:
+        yield
+    except NotFound as error:
+        raise Retryable(str(error)) from error
+
+
+def _number(value: float) -> dict[str, str]:
+    return {"N": str(value)}
+
+
+def _beat(item: dict[str, Any]) -> Beat:
+    def number(name: str) -> float:
+        return float(item[name]["N"])
+
+    return Beat(
+        int(number("count")),
+        int(number("finished")),
+        int(number("held")),
+        number("busy_seconds"),
+        number("ready_seconds"),
+        item["model"]["S"],
+        item["leaving"]["BOOL"],
+    )

@@ -1,0 +1,98 @@
+"""The EC2 launch template that a Shoal's instances start from, kept at what the settings say."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from shoal.aws.clients import error_code, our_errors
+from shoal.errors import NotFound, Permanent
+
+
+class LaunchTemplate:
+    """A template by its name. Each change of settings makes a new version; the old ones stay.
+
+    ec2:       makes the client, at the first use: reading EC2's large model costs a worker, which needs none, 0.2 s.
+    boot_file: returns the user data.
+    options:   further data of the template (security groups, key, instance profile).
+    """
+
+    def __init__(
+        self,
+        ec2: Callable[[], Any],
+        name: str,
+        image: str,
+        boot_file: Callable[[], str],
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self._make_client = ec2
+        self.name = name
+        self._image = image
+        self._boot_file = boot_file
+        self._options = options or {}
+        self._version = ""
+
+    @cached_property
+    def _ec2(self) -> Any:
+        return self._make_client()
+
+    def version(self) -> str:
+        """The version that holds our data, made where it is missing. Raises NotFound when there is no such image."""
+        if not self._version:
+            self._version = self._find_or_make()
+        return self._version
+
+    def forget(self) -> None:
+        """Look again at the next use: the template is gone."""
+        self._version = ""
+
+    def _find_or_make(self) -> str:
+        data = {
+            "ImageId": self.image_id(),
+            "UserData": base64.b64encode(self._boot_file().encode()).decode(),
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "MetadataOptions": {"HttpTokens": "required", "InstanceMetadataTags": "enabled"},
+            **self._options,
+        }
+        # EC2 gives the data back in words of its own, so versions are known by the digest in their description.
+        digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:32]
+        made = {"LaunchTemplateName": self.name, "VersionDescription": digest, "LaunchTemplateData": data}
+        try:
+            with our_errors(f"launch template {self.name}"):
+                pages = self._ec2.get_paginator("describe_launch_template_versions").paginate(
+                    LaunchTemplateName=self.name
+                )
+                versions = [one for page in pages for one in page["LaunchTemplateVersions"]]
+            known = [str(one["VersionNumber"]) for one in versions if one.get("VersionDescription") == digest]
+            if known:
+                return known[-1]
+            with our_errors(f"new version of launch template {self.name}"):
+                answer = self._ec2.create_launch_template_version(**made)
+            return str(answer["LaunchTemplateVersion"]["VersionNumber"])
+        except NotFound:
+            return self._make(made)
+
+    def _make(self, made: dict[str, Any]) -> str:
+        try:
+            with our_errors(f"create launch template {self.name}"):
+                answer = self._ec2.create_launch_template(**made)
+        except Permanent as error:
+            if error_code(error) != "InvalidLaunchTemplateName.AlreadyExistsException":
+                raise
+            return self._find_or_make()  # another controller was first
+        return str(answer["LaunchTemplate"]["LatestVersionNumber"])
+
+    def image_id(self) -> str:
+        """The AMI that instances start from, looked up by name when it is not an id. Raises NotFound."""
+        if self._image.startswith("ami-"):
+            return self._image
+        with our_errors(f"image {self._image}"):
+            answer = self._ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [self._image]}])
+        newest = max(answer["Images"], key=lambda image: image.get("CreationDate", ""), default=None)
+        if newest is None:
+            raise NotFound(f"there is no machine image {self._image!r}: bake one (ami/README.md) or set SHOAL_AMI")
+        return str(newest["ImageId"])

@@ -1,0 +1,88 @@
+"""OpenTelemetry spans of each photo's way, set up once per process like its log; off unless an endpoint is set.
+
+While it is off nothing of OpenTelemetry is imported, and every function returns at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+Stages = Mapping[str, tuple[float, float]]
+"""Name -> when it began and ended, both `time.perf_counter()` of this process."""
+
+EXPORT_SECONDS = 2  # repetitions included: a collector that is gone shall not keep a program from ending
+
+_spans: _Spans | None = None
+
+
+def configure(endpoint: str, service: str) -> None:
+    """Send spans to an OTLP collector, `endpoint` being its base address (http://host:4318); none when it is empty."""
+    global _spans
+    if endpoint:
+        _spans = _Spans(endpoint, service)
+
+
+def begin(stages: Stages) -> dict[str, str]:
+    """Start a photo's trace with the stages so far; the message attributes that carry it on. None when it is off."""
+    return _spans.begin(stages) if _spans else {}
+
+
+def add(attributes: Mapping[str, str], name: str, stages: Stages) -> None:
+    """Add a span around the stages, one span each, to the trace that a message's attributes carry."""
+    if _spans and stages:
+        _spans.add(attributes, name, stages)
+
+
+def close() -> None:
+    """Send what was not sent yet; off from here on."""
+    global _spans
+    if _spans:
+        _spans.close()
+    _spans = None
+
+
+class _Spans:
+    def __init__(self, endpoint: str, service: str) -> None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        # No atexit handler: `close` sends the rest, and a process that is killed has nobody to wait for.
+        self._provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)
+        exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("shoal")
+        self._propagator = TraceContextTextMapPropagator()
+
+    def begin(self, stages: Stages) -> dict[str, str]:
+        carrier: dict[str, str] = {}
+        self._propagator.inject(carrier, self._span("photo", None, stages))
+        return carrier
+
+    def add(self, attributes: Mapping[str, str], name: str, stages: Stages) -> None:
+        self._span(name, self._propagator.extract(dict(attributes)), stages)
+
+    def _span(self, name: str, parent: Any, stages: Stages) -> Any:
+        """The context of a new span that lasts as long as the stages, with a child for each."""
+        from opentelemetry import trace
+
+        # The clock of the stages has no date: what it is now tells how far it is from the one that has.
+        offset = time.time_ns() - time.perf_counter_ns()
+        moments = {stage: (_ns(began) + offset, _ns(ended) + offset) for stage, (began, ended) in stages.items()}
+        whole = self._tracer.start_span(name, parent, start_time=min(began for began, _ in moments.values()))
+        context = trace.set_span_in_context(whole)
+        for stage, (began, ended) in moments.items():
+            self._tracer.start_span(stage, context, start_time=began).end(ended)
+        whole.end(max(ended for _, ended in moments.values()))
+        return context
+
+    def close(self) -> None:
+        self._provider.shutdown()
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * 1e9)

@@ -1,0 +1,339 @@
+"""What the EC2 actuators do beyond the ports' contract: templates, repeated tokens, capacity, markets, groups."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import botocore.exceptions
+import pytest
+import requests
+
+from benchmarks.system import wait_for
+from shoal.aws import connect
+from shoal.aws.autoscaling import AutoScalingPool
+from shoal.aws.clients import client
+from shoal.aws.ec2 import Ec2Pool
+from shoal.aws.iam import create_role
+from shoal.aws.metadata import InstanceMetadata
+from shoal.aws.offers import Ask, Offer, Offers
+from shoal.errors import CapacityUnavailable, Permanent, Retryable, SettingsError
+from shoal.ports import InstancePool
+from shoal.settings import load
+
+SLEEP = "#!/bin/sh\nexec sleep 600\n"
+DEADLINE_SECONDS = 20.0
+
+
+class Pools:
+    """Pools of one prefix on the embedded cloud, as several controllers would have them."""
+
+    def __init__(self) -> None:
+        self.prefix = f"t{uuid.uuid4().hex[:12]}"
+        create_role(client("iam"), f"{self.prefix}-worker", self.prefix)
+
+    def make(self, boot_file: str = SLEEP, **settings: str) -> InstancePool:
+        environment = {"PREFIX": self.prefix, "AMI": "empty", "INSTANCE_TYPE": "t3.micro", **settings}
+        return connect(load({f"SHOAL_{name}": value for name, value in environment.items()}), lambda: boot_file).pool
+
+    def raw(self) -> list[dict[str, Any]]:
+        filters = [{"Name": "tag:shoal:pool", "Values": [self.prefix]}]
+        answer = client("ec2").describe_instances(Filters=filters)
+        return [one for reservation in answer["Reservations"] for one in reservation["Instances"]]
+
+
+@pytest.fixture
+def pools(embedded_cloud: None) -> Pools:
+    return Pools()
+
+
+def versions(pools: Pools) -> int:
+    answer = client("ec2").describe_launch_template_versions(LaunchTemplateName=f"{pools.prefix}-worker")
+    return len(answer["LaunchTemplateVersions"])
+
+
+def test_a_template_gets_a_version_for_each_change_and_no_more(pools: Pools) -> None:
+    for number in range(2):
+        pool = pools.make()
+        pool.launch(["a"], pool.token(1))
+        assert versions(pools) == 1, number
+    changed = pools.make(boot_file=SLEEP + "# other settings\n")
+    changed.launch(["a"], changed.token(1))
+    assert versions(pools) == 2
+    back = pools.make()
+    back.launch(["a"], back.token(1))
+    assert versions(pools) == 2
+    changed.terminate([one.id for one in changed.describe()])
+
+
+def test_what_is_launched_has_the_templates_data(pools: Pools) -> None:
+    pool = pools.make()
+    [one] = pool.launch(["a"], pool.token(1))
+    [raw] = pools.raw()
+    assert raw["InstanceType"] == "t3.micro"
+    assert raw["IamInstanceProfile"]["Arn"].endswith(f"{pools.prefix}-worker")
+    behaviour = client("ec2").describe_instance_attribute(
+        InstanceId=one.id, Attribute="instanceInitiatedShutdownBehavior"
+    )
+    assert behaviour["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
+    pool.terminate([one.id])
+
+
+def test_a_template_that_was_deleted_is_made_again(pools: Pools) -> None:
+    pool = pools.make()
+    pool.launch(["a"], pool.token(1))
+    client("ec2").delete_launch_template(LaunchTemplateName=f"{pools.prefix}-worker")
+
+    def launched() -> bool:
+        try:
+            return bool(pool.launch(["b"], pool.token(1)))
+        except Permanent:
+            return False
+
+    wait_for(launched, DEADLINE_SECONDS, "no launch after the template was deleted")
+    pool.terminate([one.id for one in pool.describe()])
+
+
+def test_another_controller_with_other_settings_repeats_a_launch(pools: Pools) -> None:
+    """Pitfall: two controllers. The parameters differ, so EC2 refuses the repeated token: what it launched counts."""
+    ours, theirs = pools.make(), pools.make(boot_file=SLEEP + "# other settings\n")
+    token = ours.token(2)
+    first = ours.launch(["a", "b"], token)
+    assert {one.id for one in theirs.launch(["a", "b"], token)} == {one.id for one in first}
+    assert len(ours.describe()) == 2
+    ours.terminate([one.id for one in first])
+    wait_for(lambda: not ours.describe(), DEADLINE_SECONDS, "they are still there")
+    with pytest.raises(Retryable, match="launched before"):
+        theirs.launch(["a", "b"], token)
+    assert theirs.describe() == []
+
+
+def test_spot_and_on_demand_are_mixed(pools: Pools) -> None:
+    pool = pools.make(SPOT_SHARE="0.5")
+    names = ["a", "b", "c", "d"]
+    while names:
+        launched = pool.launch(names, pool.token(len(names)))
+        names = names[len(launched) :]
+        pool.describe()
+    markets = [one.get("InstanceLifecycle", "on demand") for one in pools.raw()]
+    assert sorted(markets) == ["on demand", "on demand", "spot", "spot"]
+    assert sorted(one.name for one in pool.describe()) == ["a", "b", "c", "d"]
+    pool.terminate([one.id for one in pool.describe()])
+
+
+def test_notices_of_ec2_are_read_from_the_metadata(pools: Pools) -> None:
+    pool = pools.make(boot_file=f"#!/bin/sh\necho at $AWS_EC2_METADATA_SERVICE_ENDPOINT.\n{SLEEP}", SPOT_SHARE="1")
+    [one] = pool.launch(["a"], pool.token(1))
+
+    def endpoint() -> str:
+        output = client("ec2").get_console_output(InstanceId=one.id).get("Output", "")
+        return str(output.partition("at ")[2].partition(".\n")[0])
+
+    wait_for(endpoint, DEADLINE_SECONDS, "the instance did not boot")
+    metadata = InstanceMetadata(endpoint())
+    assert metadata.notice() is None
+    control = f"{os.environ['AWS_ENDPOINT_URL']}/_local_cloud/instances/{one.id}"
+    assert requests.post(f"{control}/rebalance", timeout=5).ok
+    assert str(metadata.notice()).startswith('rebalance recommendation: {"noticeTime"')
+    assert requests.post(f"{control}/interruption?notice_seconds=100", timeout=5).ok
+    assert str(metadata.notice()).startswith('spot interruption: {"action": "terminate"')
+    pool.terminate([one.id])
+
+
+def test_our_role_is_brought_up_to_date_and_the_operators_is_left_alone(embedded_cloud: None) -> None:
+    iam, ours, theirs = client("iam"), f"t{uuid.uuid4().hex[:12]}", f"t{uuid.uuid4().hex[:12]}"
+    create_role(iam, ours, "fish")
+    statement = '{"Effect": "Deny", "Action": "sqs:*", "Resource": "*"}'
+    old = f'{{"Version": "2012-10-17", "Statement": [{statement}]}}'
+    iam.put_role_policy(RoleName=ours, PolicyName="shoal-worker", PolicyDocument=old)
+    create_role(iam, ours, "fish")
+    policy = iam.get_role_policy(RoleName=ours, PolicyName="shoal-worker")["PolicyDocument"]
+    [table] = [one for one in policy["Statement"] if "dynamodb:PutItem" in one["Action"]]
+    assert table["Resource"].endswith("table/fish-pool")
+    assert set(table["Action"]) == {"dynamodb:PutItem", "dynamodb:DeleteItem"}
+    assert table["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["i-*"]}}
+    iam.create_role(RoleName=theirs, AssumeRolePolicyDocument="{}")
+    iam.create_instance_profile(InstanceProfileName=theirs)
+    create_role(iam, theirs, "fish")
+    assert iam.list_role_policies(RoleName=theirs)["PolicyNames"] == []
+
+
+# What EC2 may answer, and an emulator does not
+
+
+class Ec2:
+    """Answers RunInstances as it is told to."""
+
+    def __init__(self, answer: Callable[[dict[str, Any]], str]) -> None:
+        self._answer = answer
+        self.asked: list[dict[str, Any]] = []
+        self.unnamed = False
+
+    def run_instances(self, **request: Any) -> dict[str, Any]:
+        self.asked.append(request)
+        if code := self._answer(request):
+            raise refusal(code, "RunInstances")
+        return {"Instances": []}
+
+
+def refusal(code: str, operation: str) -> botocore.exceptions.ClientError:
+    return botocore.exceptions.ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
+
+
+class Template:
+    name = "shoal-worker"
+
+    def version(self) -> str:
+        return "1"
+
+
+def scripted(answer: Callable[[dict[str, Any]], str], spot_share: float = 0.0) -> tuple[Ec2Pool, Ec2]:
+    ec2 = Ec2(answer)
+    offers = Offers(["t3.micro", "t3.small"], ["us-east-1a", "subnet-1"], spot_share, 180, lambda: 0.0)
+    return Ec2Pool(lambda: ec2, "p", Template(), offers), ec2  # type: ignore[arg-type]
+
+
+def launch_until_refused(pool: Ec2Pool) -> None:
+    while True:
+        token = pool.token(1)
+        try:
+            pool.launch(["a"], token)
+        except CapacityUnavailable:
+            continue
+
+
+def test_each_type_and_zone_is_tried_once_then_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, ec2 = scripted(lambda _: "InsufficientInstanceCapacity", spot_share=1.0)
+    with pytest.raises(CapacityUnavailable, match="EC2 had no"):
+        launch_until_refused(pool)
+    tried = [
+        (
+            one["InstanceType"],
+            one.get("SubnetId") or one["Placement"]["AvailabilityZone"],
+            "InstanceMarketOptions" in one,
+        )
+        for one in ec2.asked
+    ]
+    assert len(tried) == len(set(tried)) == 8
+    assert [spot for _, _, spot in tried] == [True] * 4 + [False] * 4
+
+
+def test_the_spot_quota_rules_out_spot_at_once() -> None:
+    pool, ec2 = scripted(
+        lambda one: "MaxSpotInstanceCountExceeded" if "InstanceMarketOptions" in one else "Unsupported", spot_share=1.0
+    )
+    with pytest.raises(CapacityUnavailable, match="EC2 had no"):
+        launch_until_refused(pool)
+    assert ["InstanceMarketOptions" in one for one in ec2.asked] == [True] + [False] * 4
+
+
+@pytest.mark.parametrize("code", ["VcpuLimitExceeded", "InstanceLimitExceeded"])
+def test_the_accounts_limit_says_nothing_of_a_type_or_zone(code: str) -> None:
+    pool, ec2 = scripted(lambda _: code)
+    for _ in range(10):
+        with pytest.raises(CapacityUnavailable, match=code):
+            pool.launch(["a"], pool.token(1))
+    assert len(ec2.asked) == 10
+
+
+def test_throttling_is_retried_by_botocore_with_a_token_bucket_and_jitter() -> None:
+    """Pitfall: API throttling. "standard" backs off with full jitter under a retry quota; one launch is one call."""
+    assert client_config("ec2").retries["mode"] in ("standard", "adaptive")
+    assert client_config("ec2").retries["total_max_attempts"] >= 4
+    pool, ec2 = scripted(lambda _: "")
+    pool.launch([str(number) for number in range(15)], pool.token(15))
+    assert [one["MaxCount"] for one in ec2.asked] == [15]
+
+
+def client_config(service: str) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setattr("shoal.aws.clients._session", None)
+        return client(service).meta.config
+
+
+def test_an_instance_that_cannot_be_named_is_launched_all_the_same(
+    pools: Pools, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pools.make()
+    assert isinstance(pool, Ec2Pool)
+
+    def throttled(**_: object) -> None:
+        raise refusal("RequestLimitExceeded", "CreateTags")
+
+    monkeypatch.setattr(pool._ec2, "create_tags", throttled)
+    with caplog.at_level(logging.WARNING):
+        assert len(pool.launch(["a", "b"], pool.token(2))) == 2
+    assert "without its name" in caplog.text
+    pool.terminate([one.id for one in pool.describe()])
+
+
+# The group
+
+
+def group_of(pools: Pools) -> dict[str, Any]:
+    answer = client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[f"{pools.prefix}-workers"])
+    [group] = answer["AutoScalingGroups"]
+    return dict(group)
+
+
+def test_the_group_may_not_end_or_replace_anybody_by_itself(pools: Pools) -> None:
+    """Pitfall: the group terminates a random instance. Without protection a lower desired capacity ends a worker."""
+    pool = pools.make(ACTUATOR="autoscaling")
+    pool.launch(["a", "b"], pool.token(2))
+    wait_for(lambda: len(pool.describe()) == 2, DEADLINE_SECONDS, "they did not come")
+    group = group_of(pools)
+    assert all(one["ProtectedFromScaleIn"] for one in group["Instances"])
+    assert [one["ProcessName"] for one in group["SuspendedProcesses"]] == ["AZRebalance"]
+    one, other = pool.describe()
+    pool.drain([one.id])
+    assert group_of(pools)["DesiredCapacity"] == 1  # nobody comes for the one that leaves
+    assert {left.id for left in pool.describe()} == {one.id, other.id}
+    pool.terminate([one.id, other.id])
+    wait_for(lambda: not pool.describe(), DEADLINE_SECONDS, "they are still there")
+    assert group_of(pools)["DesiredCapacity"] == 0
+
+
+def test_the_groups_maximum_is_a_second_gate(pools: Pools) -> None:
+    pool = pools.make(ACTUATOR="autoscaling", MAX_INSTANCES="3")
+    assert len(pool.launch(["a", "b"], pool.token(2))) == 2
+    assert len(pool.launch(["c", "d"], pool.token(2))) == 1
+    with pytest.raises(CapacityUnavailable, match="maximum of 3"):
+        pool.launch(["d"], pool.token(1))
+    wait_for(lambda: len(pool.describe()) == 3, DEADLINE_SECONDS, "they did not come")
+    raised = pools.make(ACTUATOR="autoscaling", MAX_INSTANCES="4")
+    assert len(raised.launch(["d"], raised.token(1))) == 1
+    wait_for(lambda: len(pool.describe()) == 4, DEADLINE_SECONDS, "it did not come")
+    pool.terminate([one.id for one in pool.describe()])
+
+
+def test_a_late_repeat_of_a_launch_raises_nothing(pools: Pools) -> None:
+    ours, theirs = pools.make(ACTUATOR="autoscaling"), pools.make(ACTUATOR="autoscaling")
+    assert isinstance(ours, AutoScalingPool)
+    token = ours.token(2)
+    ours.launch(["a", "b"], token)
+    theirs.launch(["a", "b"], token)
+    ours.launch(["a", "b"], token)
+    wait_for(lambda: len(ours.describe()) == 2, DEADLINE_SECONDS, "they did not come")
+    assert group_of(pools)["DesiredCapacity"] == 2
+    ours.terminate([one.id for one in ours.describe()])
+
+
+def test_workers_of_a_group_are_not_asked_by_the_queue() -> None:
+    with pytest.raises(SettingsError, match="SHOAL_DRAIN_BY"):
+        load({"SHOAL_DRAIN_BY": "queue", "SHOAL_ACTUATOR": "autoscaling"})
+    with pytest.raises(SettingsError, match="expected ec2 or autoscaling"):
+        load({"SHOAL_ACTUATOR": "kubernetes"})
+
+
+def test_a_token_asks_for_the_same_again_in_any_process(pools: Pools) -> None:
+    here, there = pools.make(SUBNET="us-east-1a"), pools.make(SUBNET="us-east-1b")
+    token = here.token(1)
+    assert Ask.of(token) == Ask(Offer("t3.micro", "us-east-1a", spot=False), 1)
+    [one] = there.launch(["a"], token)
+    assert [raw["Placement"]["AvailabilityZone"] for raw in pools.raw()] == ["us-east-1a"]
+    assert [again.id for again in here.launch(["a"], token)] == [one.id]
+    here.terminate([one.id])
