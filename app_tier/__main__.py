@@ -1,7 +1,7 @@
 """`python -m app_tier`: the worker process of an instance.
 
-Leaves with 0 after it was told to (SIGTERM, drain mark) and has finished what it held; the boot files then end the
-instance. Anything else is a fault, and cron starts it again.
+Leaves with 0 after it was told to (SIGTERM, drain mark, terminate message, notice of EC2) and has finished what it
+held; the boot files then end the instance. Anything else is a fault, and cron starts it again.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-from app_tier.drain import DrainWatch
+from app_tier.drain import DrainWatch, patiently
+from app_tier.register import Registration, seconds_alive
+from app_tier.terminate import TerminateWatch
 from app_tier.worker import Worker
 from inference import process
-from shoal import logs, settings
+from shoal import logs, settings, traces
 from shoal.errors import ShoalError
 from shoal.lifecycle import StopSignal
 from shoal.ports import Cloud
@@ -36,24 +38,32 @@ def main() -> int:
 def _run(stop: StopSignal) -> int:
     chosen = settings.load()
     logs.configure(chosen.log_level)
+    traces.configure(chosen.otlp_endpoint, "shoal-worker")
     # Importing boto3 and loading the model take about as long: do both at once.
     with ThreadPoolExecutor(1) as aside:
         connecting = aside.submit(_connect, chosen)
         recogniser = process.load(
-            chosen.model,
+            chosen.served_models,
             chosen.engine,
             chosen.cache_dir,
             chosen.model_weights,
             max_pixels=chosen.max_pixels,
             max_bytes=chosen.max_file_bytes,
+            precision=chosen.precision,
         )
         cloud = connecting.result()
     with ExitStack() as around:
-        name = _watch_instance(stop, around)
+        name, identifier = _watch_instance(stop, around)
         replies = {chosen.resp_queue: cloud.responses}
-        worker = Worker(cloud, recogniser, replies, name, stop, chosen.visibility_seconds)
-        log.info("%s ready: %s on %s", name, recogniser.model, recogniser.engine)
+        worker = Worker(cloud, recogniser, replies, name, stop, chosen.visibility_seconds, chosen.answer_cache)
+        log.info("%s ready: %s on %s", name, ", ".join(recogniser.models), recogniser.engine)
+        models = ", ".join(recogniser.models)
+        register = Registration(cloud.register, identifier, worker, models, seconds_alive(), chosen.beat_seconds, stop)
+        around.enter_context(register)
+        if chosen.drain_by == "queue":
+            around.enter_context(TerminateWatch(cloud.terminations, worker, stop, chosen.terminate_seconds))
         finished = worker.run()
+    traces.close()
     log.info("%s leaves (%s): %d messages finished", name, stop.reason, finished)
     return 0
 
@@ -64,16 +74,18 @@ def _connect(chosen: settings.Settings) -> Cloud:
     return connect(chosen)
 
 
-def _watch_instance(stop: StopSignal, around: ExitStack) -> str:
-    """Watch for the drain mark where there is an instance to ask; returns the worker's name."""
+def _watch_instance(stop: StopSignal, around: ExitStack) -> tuple[str, str]:
+    """Watch for the drain mark where there is an instance to ask; returns the worker's name, and its id."""
     from shoal.aws.ec2 import DRAIN_TAG
     from shoal.aws.metadata import instance_metadata
 
     metadata = instance_metadata()
     if metadata is None:
-        return f"worker-{os.getpid()}"
-    around.enter_context(DrainWatch(lambda: metadata.tag(DRAIN_TAG), stop))
-    return metadata.tag("Name") or metadata.get("instance-id")
+        return (f"worker-{os.getpid()}",) * 2
+    identifier = patiently(lambda: metadata.get("instance-id"), stop)
+    name = patiently(lambda: metadata.tag("Name"), stop) or identifier
+    around.enter_context(DrainWatch(lambda: metadata.tag(DRAIN_TAG), stop, metadata.notice))
+    return name, identifier
 
 
 if __name__ == "__main__":

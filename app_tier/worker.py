@@ -1,36 +1,42 @@
 """A worker: receive -> fetch -> decode -> infer -> store -> publish -> delete, as a pipeline.
 
-One thread receives, a few fetch and decode ahead of need, the calling thread runs the engine on small batches, a few
-store and publish behind it. A message is deleted only after its result is stored and its response is sent, so a
-worker may be killed at any line: what it held is delivered again and gives the same object.
+One thread receives, a few fetch and decode ahead of need, the calling thread runs the engine on small batches, the
+publisher's threads store and publish behind it. A message is deleted only after its result is stored and its response
+is sent, so a worker may be killed at any line: what it held is delivered again and gives the same object.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-
+from app_tier.answers import Answers
 from app_tier.heartbeat import Heartbeat
+from app_tier.held import Finished, Held
+from app_tier.publisher import Publisher
+from app_tier.ready import Image, Ready
+from app_tier.room import Room, pixels_in
+from app_tier.window import Window
+from inference.answer import Answer, Decoded
+from shoal import traces
 from shoal.errors import BadImage, MalformedMessage, NotFound, ShoalError
 from shoal.lifecycle import StopSignal
-from shoal.messages import Job, Label, Result
+from shoal.messages import UPLOAD, Result
 from shoal.ports import Cloud, JobQueue, Received
 
 log = logging.getLogger(__name__)
 
 HELD_MESSAGES = 32  # enough to keep the engine busy while others are fetched; the rest is left to other workers
+RECEIVE_MESSAGES = 10  # what SQS gives in one call
 BATCH_IMAGES = 8
 FETCH_THREADS = 4
-PUBLISH_THREADS = 4
+PIXELS_AT_ONCE = 32_000_000  # unpacked, 128 MB at 4 bytes each
 POLL_SECONDS = 2.0  # a drain must wait for the poll that is under way, or its messages would hide until they time out
+PLACE_SECONDS = 0.2  # how often a worker that is full looks whether it shall stop
 RETRY_SECONDS = 2
 RECEIVE_PAUSE_SECONDS = 1.0
 
@@ -38,41 +44,28 @@ RECEIVE_PAUSE_SECONDS = 1.0
 class Recogniser(Protocol):
     """The part of `inference.process.Recogniser` that a worker needs."""
 
-    model: str
+    models: tuple[str, ...]
     engine: str
 
     def serves(self, model: str) -> bool:
-        """Whether a job that asks for `model` is for this one."""
+        """Whether a job that asks for `model` can be done here."""
 
-    def decode(self, payload: bytes) -> np.ndarray:
-        """Bytes to a uint8 tensor (side, side, 3). Raises BadImage. Called by many threads."""
+    def resolve(self, model: str) -> str:
+        """The name of what labels when `model` is asked for."""
 
-    def infer(self, tensors: Sequence[np.ndarray]) -> list[tuple[Label, ...]]:
-        """Tensors to labels, best first. Called by one thread."""
+    def decode(self, model: str, payload: bytes) -> Decoded:
+        """Bytes to the model's input. Raises BadImage. Called by many threads."""
 
-
-@dataclass
-class Held:
-    """A message that this worker is working on."""
-
-    job: Job
-    message: Received
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class Finished:
-    """A held message and what became of it."""
-
-    held: Held
-    result: Result
+    def infer(self, model: str, decoded: Sequence[Decoded]) -> list[Answer]:
+        """Inputs to answers. Called by one thread."""
 
 
 class Worker:
     """Works until it is told to stop, then finishes what it holds.
 
-    replies: the queues that a request message may name in `reply_to`; any other is refused.
-    name:    the instance's name, told in each result.
+    replies:  the queues that a request message may name in `reply_to`; any other is refused.
+    name:     the instance's name, told in each result.
+    remember: how many answers to keep for identical bytes.
     """
 
     def __init__(
@@ -83,6 +76,7 @@ class Worker:
         name: str,
         stop: StopSignal,
         visibility_seconds: int,
+        remember: int = 0,
     ) -> None:
         self._cloud = cloud
         self._recogniser = recogniser
@@ -90,44 +84,61 @@ class Worker:
         self._name = name
         self._stop = stop
         self._heartbeat = Heartbeat(cloud.requests, visibility_seconds)
-        self._slots = threading.Semaphore(HELD_MESSAGES)
-        self._ready: queue.SimpleQueue[tuple[Held, np.ndarray] | None] = queue.SimpleQueue()
+        self._window = Window(HELD_MESSAGES)
+        self._room = Room(PIXELS_AT_ONCE)
+        self._answers = Answers(remember)
+        self._ready = Ready()
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "fetch")
-        self._publishers = ThreadPoolExecutor(PUBLISH_THREADS, "publish")
+        self._publisher = Publisher(cloud, replies, self._done, self._give_back)
         self._deaf = False
         self.finished = 0
+
+    @property
+    def held(self) -> int:
+        """Messages that it works on."""
+        return self._window.held
+
+    @property
+    def busy_seconds(self) -> float:
+        """Time since it was made in which it held a message."""
+        return self._window.busy_seconds
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when it holds no message, `time.monotonic()`; None while it holds one."""
+        return self._window.idle_since
 
     def run(self) -> int:
         """Work until the stop; returns how many messages were finished."""
         receiver = threading.Thread(target=self._receive_until_stop, name="receive")
-        with self._heartbeat:
+        with self._heartbeat, self._publisher:
             receiver.start()
             try:
-                self._infer_until_drained()
+                while batch := self._ready.take(BATCH_IMAGES):
+                    self._infer(batch)
             finally:
                 self._stop.stop("engine ended")
                 receiver.join()
                 self._fetchers.shutdown()
-                self._publishers.shutdown()
         return self.finished
 
     # receive
 
     def _receive_until_stop(self) -> None:
-        fetches: list[Future[None]] = []
+        fetches: dict[Future[None], Held] = {}
         while not self._stop.stopping:
-            fetches = [one for one in fetches if not one.done()]
-            fetches += [self._fetchers.submit(self._fetch_and_decode, held) for held in self._receive()]
-        for fetch in fetches:
-            fetch.result()
-        self._ready.put(None)
+            fetches = {fetch: held for fetch, held in fetches.items() if not fetch.done()}
+            fetches |= {self._fetchers.submit(self._prepare, held): held for held in self._receive()}
+        self._give_up([held for fetch, held in fetches.items() if fetch.cancel()])
+        self._fetchers.shutdown()
+        self._ready.close()
 
     def _receive(self) -> list[Held]:
-        slots = self._take_slots()
+        places = self._window.take(RECEIVE_MESSAGES, PLACE_SECONDS)
         messages: list[Received] = []
-        if slots and not self._stop.stopping:
+        if places and not self._stop.stopping:
             try:
-                messages = self._cloud.requests.receive(slots, POLL_SECONDS)
+                messages = self._cloud.requests.receive(places, POLL_SECONDS)
                 self._deaf = False
             except ShoalError as error:
                 if not self._deaf:
@@ -135,146 +146,127 @@ class Worker:
                 self._deaf = True
                 self._stop.wait(RECEIVE_PAUSE_SECONDS)
         held = [one for message in messages if (one := self._accept(message))]
-        for _ in range(slots - len(held)):
-            self._slots.release()
+        self._window.settle(places, len(held))
         return held
-
-    def _take_slots(self) -> int:
-        """Wait for a free slot, then take as many as there are, up to one receive call's ten."""
-        if not self._slots.acquire(timeout=0.2):
-            return 0
-        taken = 1
-        while taken < 10 and self._slots.acquire(blocking=False):
-            taken += 1
-        return taken
 
     def _accept(self, message: Received) -> Held | None:
         try:
-            job = Job.from_json(message.body)
-            if job.reply_to not in self._replies:
-                raise MalformedMessage(f"reply_to names {job.reply_to!r}, which is not a response queue of this Shoal")
+            held = Held.open(message)
+            if held.job.reply_to not in self._replies:
+                raise MalformedMessage(
+                    f"reply_to names {held.job.reply_to!r}, which is not a response queue of this Shoal"
+                )
         except MalformedMessage as error:
             # Not deleted: after some deliveries SQS moves it to the dead-letter queue, where a person can look at it.
             log.error("request message left for the dead-letter queue: %s", error)
             return None
         self._heartbeat.hold(message.receipt)
-        return Held(job, message, {"queue": max(0.0, time.time() - message.sent_at)})
+        return held
 
     # fetch and decode
 
-    def _fetch_and_decode(self, held: Held) -> None:
+    def _prepare(self, held: Held) -> None:
         try:
-            if not self._recogniser.serves(held.job.model):
-                raise BadImage(f"this Shoal does not serve the model {held.job.model!r}")
-            started = time.perf_counter()
-            payload = self._cloud.inputs.get(held.job.key)
-            fetched = time.perf_counter()
-            tensor = self._recogniser.decode(payload)
-            held.seconds["fetch"] = fetched - started
-            held.seconds["decode"] = time.perf_counter() - fetched
+            image = self._fetch_and_decode(held)
         except BadImage as error:
-            self._publish_later([self._failed(held, str(error))])
+            self._publish_failed(held, str(error))
         except NotFound:
-            self._publish_later([self._failed(held, "the photo is no longer in the input bucket")])
+            self._publish_failed(held, "the photo is no longer in the input bucket")
         except ShoalError as error:
-            self._give_back(held, error)
+            self._give_back([held], error)
         except Exception as error:
             log.exception("fetch of %s broke", held.job.key)
-            self._give_back(held, error)
+            self._give_back([held], error)
         else:
-            self._ready.put((held, tensor))
+            if image is not None:
+                self._ready.put(image)
+
+    def _fetch_and_decode(self, held: Held) -> Image | None:
+        """The image for the engine; None when the same bytes were answered before."""
+        if not self._recogniser.serves(held.job.model):
+            raise BadImage(f"this Shoal does not serve the model {held.job.model!r}")
+        model = self._recogniser.resolve(held.job.model)
+        began = time.perf_counter()
+        payload = self._cloud.inputs.get(held.job.key)
+        began = held.note("fetch", began)
+        digest = self._answers.name(model, payload)
+        if answer := self._answers.find(digest):
+            self._publish_answer(held, model, answer, cached=True)
+            return None
+        with self._room.taken(pixels_in(payload)):
+            decoded = self._recogniser.decode(held.job.model, payload)
+        return Image(held, model, decoded, digest, held.note("decode", began))
 
     # infer
 
-    def _infer_until_drained(self) -> None:
-        drained = False
-        while not drained:
-            batch, drained = self._next_batch()
-            if batch:
-                self._infer(batch)
-
-    def _next_batch(self) -> tuple[list[tuple[Held, np.ndarray]], bool]:
-        """Wait for one image, then take those that are ready already: no delay when idle, full batches under load."""
-        one = self._ready.get()
-        batch = []
-        while one is not None:
-            batch.append(one)
-            if len(batch) == BATCH_IMAGES:
-                return batch, False
-            try:
-                one = self._ready.get_nowait()
-            except queue.Empty:
-                return batch, False
-        return batch, True
-
-    def _infer(self, batch: list[tuple[Held, np.ndarray]]) -> None:
-        started = time.perf_counter()
+    def _infer(self, batch: Sequence[Image]) -> None:
+        began = time.perf_counter()
         try:
-            answers = self._recogniser.infer([tensor for _, tensor in batch])
+            answers = self._recogniser.infer(batch[0].model, [one.decoded for one in batch])
         except Exception as error:
-            if len(batch) > 1:
-                # One of them may be the culprit: the others shall not suffer for it.
-                for one in batch:
-                    self._infer([one])
-                return
-            log.exception("inference of %s broke", batch[0][0].job.key)
-            self._give_back(batch[0][0], error)
+            self._infer_each(batch, error)
             return
-        spent = (time.perf_counter() - started) / len(batch)
-        self._publish_later([self._done(held, labels, spent) for (held, _), labels in zip(batch, answers, strict=True)])
+        for one, answer in zip(batch, answers, strict=True):
+            one.held.stages["wait"] = (one.since, began)
+            one.held.note("infer", began)
+            self._answers.keep(one.digest, answer)
+            self._publish_answer(one.held, one.model, answer)
 
-    def _done(self, held: Held, labels: tuple[Label, ...], spent: float) -> Finished:
-        seconds = {stage: round(value, 4) for stage, value in (held.seconds | {"infer": spent}).items()}
-        recogniser = self._recogniser
-        return Finished(
-            held, Result(held.job.key, "done", labels, "", recogniser.model, recogniser.engine, self._name, seconds)
+    def _infer_each(self, batch: Sequence[Image], error: Exception) -> None:
+        if len(batch) > 1:
+            # One of them may be the culprit: the others shall not suffer for it.
+            for one in batch:
+                self._infer([one])
+            return
+        log.error("inference of %s broke", batch[0].held.job.key, exc_info=error)
+        self._give_back([batch[0].held], error)
+
+    # what becomes of a message
+
+    def _publish_answer(self, held: Held, model: str, answer: Answer, cached: bool = False) -> None:
+        outcome = Result(
+            held.job.key,
+            "done",
+            answer.labels,
+            model=model,
+            engine=self._recogniser.engine,
+            worker=self._name,
+            detections=answer.detections,
+            warnings=answer.warnings,
+            cached=cached,
         )
+        self._publisher.publish(Finished(held, outcome))
 
-    def _failed(self, held: Held, error: str) -> Finished:
-        return Finished(held, Result.failed(held.job.key, error, self._name))
+    def _publish_failed(self, held: Held, error: str) -> None:
+        self._publisher.publish(Finished(held, Result.failed(held.job.key, error, self._name)))
 
-    # store, publish, delete: in this order
-
-    def _publish_later(self, finished: list[Finished]) -> None:
-        self._publishers.submit(self._publish, finished)
-
-    def _publish(self, finished: list[Finished]) -> None:
-        stored = [one for one in finished if self._store(one)]
-        by_queue: dict[str, list[Finished]] = {}
-        for one in stored:
-            by_queue.setdefault(one.held.job.reply_to, []).append(one)
-        for reply_to, some in by_queue.items():
-            self._respond_and_delete(self._replies[reply_to], some)
-
-    def _store(self, one: Finished) -> bool:
-        try:
-            self._cloud.outputs.put(one.result.key, one.result.to_json().encode(), "application/json")
-        except Exception as error:
-            self._give_back(one.held, error)
-            return False
-        return True
-
-    def _respond_and_delete(self, replies: JobQueue, some: list[Finished]) -> None:
-        try:
-            replies.send([one.result.to_json() for one in some])
-            self._cloud.requests.delete([one.held.message.receipt for one in some])
-        except Exception as error:
-            for one in some:
-                self._give_back(one.held, error)
-            return
-        for one in some:
-            self._let_go(one.held)
-        self.finished += len(some)
-
-    def _give_back(self, held: Held, error: Exception) -> None:
-        """Let the message be delivered again shortly; after some deliveries it becomes a dead letter."""
-        log.warning("%s goes back to the queue (delivery %d): %s", held.job.key, held.message.deliveries, error)
+    def _done(self, held: Sequence[Held]) -> None:
         self._let_go(held)
-        try:
-            self._cloud.requests.extend([held.message.receipt], RETRY_SECONDS)
-        except ShoalError as reason:
-            log.warning("%s comes back after its visibility timeout: %s", held.job.key, reason)
+        self.finished += len(held)
+        for one in held:
+            # The upload's own span was sent by who measured it.
+            stages = {stage: moments for stage, moments in one.stages.items() if stage != UPLOAD}
+            traces.add(one.message.attributes, "label", stages)
 
-    def _let_go(self, held: Held) -> None:
-        self._heartbeat.release(held.message.receipt)
-        self._slots.release()
+    def _give_back(self, held: Sequence[Held], error: Exception) -> None:
+        """Let messages be delivered again shortly; after some deliveries they become dead letters."""
+        for one in held:
+            log.warning("%s goes back to the queue (delivery %d): %s", one.job.key, one.message.deliveries, error)
+        self._let_go(held)
+        self._show(held, RETRY_SECONDS)
+
+    def _give_up(self, held: Sequence[Held]) -> None:
+        """Let others have at once what was not begun."""
+        self._let_go(held)
+        self._show(held, 0)
+
+    def _let_go(self, held: Sequence[Held]) -> None:
+        for one in held:
+            self._heartbeat.release(one.message.receipt)
+        self._window.let_go(len(held))
+
+    def _show(self, held: Sequence[Held], seconds: int) -> None:
+        try:
+            self._cloud.requests.extend([one.message.receipt for one in held], seconds)
+        except ShoalError as reason:
+            log.warning("%d messages come back after their visibility timeout: %s", len(held), reason)

@@ -6,90 +6,21 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import pytest
 
 from app_tier.drain import DrainWatch
 from app_tier.heartbeat import Heartbeat
-from app_tier.worker import HELD_MESSAGES, Worker
-from benchmarks.system import wait_for as patiently
-from shoal.errors import BadImage, NotFound, Retryable
+from app_tier.worker import HELD_MESSAGES
+from shoal.errors import NotFound, Retryable
 from shoal.lifecycle import StopSignal
 from shoal.memory import ManualClock, MemoryQueue, SystemClock, memory_cloud
-from shoal.messages import Job, Label, Result, new_batch
-from shoal.ports import Cloud, JobQueue
+from shoal.messages import Job
+from shoal.ports import Cloud
+from tests.app_tier_fixtures import DEADLINE_SECONDS, Recogniser, put, result, short_polls, wait_for, working
 
-DEADLINE_SECONDS = 20.0
-
-
-class Recogniser:
-    """Names a photo after its bytes. b"bad" is no image; b"poison" breaks the engine."""
-
-    model, engine = "resnet50", "test"
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def serves(self, model: str) -> bool:
-        return model in ("", self.model)
-
-    def decode(self, payload: bytes) -> np.ndarray:
-        if payload == b"bad":
-            raise BadImage("this is not an image")
-        if payload == b"broken":
-            raise RuntimeError("decoder broke")
-        return np.frombuffer(payload.ljust(16), np.uint8)
-
-    def infer(self, tensors: Sequence[np.ndarray]) -> list[tuple[Label, ...]]:
-        assert self.gate.wait(DEADLINE_SECONDS)
-        names = [tensor.tobytes().decode().strip() for tensor in tensors]
-        if "poison" in names:
-            raise RuntimeError("engine broke")
-        self.batches.append(len(names))
-        return [(Label(name, "n0", 1.0),) for name in names]
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    patiently(condition, DEADLINE_SECONDS, "the condition did not come true")
-
-
-def put(cloud: Cloud, *payloads: bytes, reply_to: str = "replies", model: str = "") -> list[Job]:
-    batch = new_batch(time.time())
-    jobs = [Job(batch, index, f"{index}.jpg", reply_to, model) for index in range(len(payloads))]
-    for job, payload in zip(jobs, payloads, strict=True):
-        cloud.inputs.put(job.key, payload, "image/jpeg")
-    cloud.requests.send([job.to_json() for job in jobs])
-    return jobs
-
-
-def result(cloud: Cloud, job: Job) -> Result:
-    return Result.from_json(cloud.outputs.get(job.key))
-
-
-@contextmanager
-def working(cloud: Cloud, recogniser: Recogniser, visibility_seconds: int = 30) -> Iterator[Worker]:
-    stop = StopSignal()
-    replies: dict[str, JobQueue] = {"replies": cloud.responses}
-    worker = Worker(cloud, recogniser, replies, "app-tier-instance-1", stop, visibility_seconds)
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield worker
-    finally:
-        stop.stop("test ends")
-        recogniser.gate.set()
-        thread.join(DEADLINE_SECONDS)
-        assert not thread.is_alive()
-
-
-@pytest.fixture(autouse=True)
-def _short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app_tier.worker.POLL_SECONDS", 0.05)
+pytestmark = pytest.mark.usefixtures(short_polls.__name__)
 
 
 @pytest.fixture
@@ -107,7 +38,7 @@ def test_each_photo_gets_one_result_one_response_and_its_message_is_deleted(clou
     assert cloud.responses.depth().total == 100
     told = result(cloud, jobs[0])
     assert (told.status, told.worker, told.model, told.engine) == ("done", "app-tier-instance-1", "resnet50", "test")
-    assert set(told.seconds) == {"queue", "fetch", "decode", "infer"}
+    assert set(told.seconds) == {"queue", "fetch", "decode", "wait", "infer"}
 
 
 def test_result_then_response_then_delete(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,11 +80,11 @@ def test_batches_fill_under_load_and_nothing_waits_when_idle(cloud: Cloud) -> No
         wait_for(lambda: worker.finished == 1)
         recogniser.gate.clear()
         put(cloud, *[b"many"] * 40)
-        wait_for(lambda: worker._ready.qsize() >= 16)
+        wait_for(lambda: len(worker._ready) >= 16)
         recogniser.gate.set()
         wait_for(lambda: worker.finished == 41)
-    assert recogniser.batches[0] == 1
-    assert max(recogniser.batches) == 8
+    assert recogniser.batches[0] == ("resnet50", 1)
+    assert max(recogniser.batches) == ("resnet50", 8)
 
 
 def test_no_more_is_held_than_the_window(cloud: Cloud) -> None:

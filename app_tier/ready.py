@@ -1,0 +1,62 @@
+"""Decoded images that wait for the engine."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from app_tier.held import Held
+from inference.answer import Decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A held message's image as the input of the model that it is for; `digest` names its bytes and that model."""
+
+    held: Held
+    model: str
+    decoded: Decoded
+    digest: bytes
+    since: float
+
+
+class Ready:
+    """First come, first served, but a batch is of one model. Many threads put, one takes."""
+
+    def __init__(self) -> None:
+        self._images: list[Image] = []
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def put(self, image: Image) -> None:
+        """Add one to the end."""
+        with self._changed:
+            self._images.append(image)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def take(self, most: int) -> list[Image]:
+        """Wait for one image, then take it and those there are for the same model: no delay when idle, full batches
+        under load. Empty when nothing more will come.
+
+        How many is a power of two: engines prepare themselves anew for each size that they meet, for a tenth of a
+        second, so there shall be few sizes.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._images or self._closed)
+            if not self._images:
+                return []
+            model = self._images[0].model
+            batch = [one for one in self._images if one.model == model][:most]
+            batch = batch[: 1 << (len(batch).bit_length() - 1)]
+            taken = {id(one) for one in batch}
+            self._images = [one for one in self._images if id(one) not in taken]
+            return batch

@@ -1,0 +1,87 @@
+"""A worker tells the register that it lives: at once, again and again, while it drains, until it leaves."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app_tier.register import Registration
+from benchmarks.system import wait_for
+from shoal.errors import Retryable
+from shoal.lifecycle import StopSignal
+from shoal.memory import MemoryRegister
+from shoal.ports import Beat
+
+ROOT = Path(__file__).parent.parent
+DEADLINE_SECONDS = 10.0
+
+
+@dataclass
+class Work:
+    finished: int = 0
+    held: int = 0
+    busy_seconds: float = 0.0
+
+
+def registered(register: MemoryRegister, work: Work, stop: StopSignal, every: float = 0.01) -> Registration:
+    return Registration(register, "i-1", work, "resnet50", 1.5, every, stop)
+
+
+def test_beats_follow_the_work_and_go_on_while_it_drains() -> None:
+    register, work, stop = MemoryRegister(), Work(), StopSignal()
+    with registered(register, work, stop):
+        wait_for(register.workers, DEADLINE_SECONDS, "no first beat")
+        work.finished, work.held, work.busy_seconds = 7, 3, 2.5
+        wait_for(lambda: register.workers()["i-1"].finished == 7, DEADLINE_SECONDS, "no later beat")
+        beat = register.workers()["i-1"]
+        assert beat == Beat(beat.count, 7, 3, 2.5, 1.5, "resnet50", leaving=False)
+        stop.stop("drain mark")
+        wait_for(lambda: register.workers()["i-1"].leaving, DEADLINE_SECONDS, "it does not tell that it leaves")
+        drained = register.workers()["i-1"].count
+        wait_for(lambda: register.workers()["i-1"].count > drained + 2, DEADLINE_SECONDS, "no beats while it drains")
+    assert register.workers() == {}
+
+
+def test_the_first_beat_does_not_wait() -> None:
+    register = MemoryRegister()
+    with registered(register, Work(), StopSignal(), every=3600):
+        wait_for(register.workers, DEADLINE_SECONDS, "no first beat")
+
+
+class Unreachable(MemoryRegister):
+    down = True
+
+    def beat(self, worker: str, beat: Beat) -> None:
+        if self.down:
+            raise Retryable("no route")
+        super().beat(worker, beat)
+
+    def forget(self, workers: Sequence[str]) -> None:
+        raise Retryable("no route")
+
+
+def test_a_register_that_cannot_be_reached_does_not_end_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+    register, work = Unreachable(), Work()
+    with caplog.at_level(logging.WARNING):
+        with registered(register, work, StopSignal()) as registration:
+            wait_for(lambda: caplog.text, DEADLINE_SECONDS, "nothing was said")
+            for _ in range(5):
+                registration.beat()
+            register.down = False
+            wait_for(register.workers, DEADLINE_SECONDS, "it did not go on")
+        assert caplog.text.count("cannot tell the register") == 1
+        assert "the controller will" in caplog.text
+
+
+def test_the_start_of_the_process_counts_from_before_python() -> None:
+    script = "import time; time.sleep(0.5); from app_tier.register import seconds_alive; print(seconds_alive())"
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 0.5 <= float(done.stdout) <= time.monotonic() - began + 0.02  # the kernel counts in hundredths
