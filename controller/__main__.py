@@ -1,78 +1,200 @@
-"""`python controller.py`: the daemon that keeps the pool at the size of its work. APScheduler drives its ticks."""
+"""`python controller.py`: the daemon that keeps the pool at the size of its work. APScheduler drives its ticks.
+
+`python controller.py --dry-run` looks on beside it, or instead of it: it decides and explains, and does nothing.
+"""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import logging
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from controller import boot_file
+from controller.budget import Spent
+from controller.estimates import Spread
+from controller.experience import Experience
 from controller.intents import Intents
+from controller.lease import Hold, holder_id
 from controller.ledger import Ledger
-from controller.policy import Limits, Policy
+from controller.metrics import UNITS, CloudWatch, EmbeddedMetrics, Metrics
 from controller.reconciler import Reconciler
+from controller.rules import Rules
 from controller.sweeper import Sweeper
-from shoal import logs, plugins, settings
-from shoal.aws import connect, region
-from shoal.errors import ShoalError
-from shoal.lifecycle import StopSignal, only_one
+from controller.terminations import AskByQueue
+from shoal import ledger as ledgers
+from shoal import logs, settings
+from shoal.aws import connect, put_metrics, region
+from shoal.errors import Permanent, ShoalError
+from shoal.lifecycle import StopSignal, only_one, steady
 from shoal.memory import SystemClock
 from shoal.ports import Cloud
 
 log = logging.getLogger("controller")
 
 
+LIVE_SECONDS = 0.2  # how often the main thread looks whether a reload was asked for
+
+
 def main() -> None:
-    """Run the daemon until a signal. The pool is left as it is."""
+    """Run the daemon until a signal. The pool is left as it is. SIGHUP reads the settings file again."""
+    parser = argparse.ArgumentParser("controller.py", description="Keeps the pool at the size of its work.")
+    parser.add_argument("--dry-run", action="store_true", help="look, decide, write the ledger, do nothing")
+    dry_run = parser.parse_args().dry_run
     try:
-        chosen = settings.load_with_env_file()
+        chosen = settings.load_with_own_file()
         logs.configure(chosen.log_level)
         otherwise = f"another controller runs in {chosen.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PREFIX"
-        with only_one(chosen.state_dir / "controller.lock", otherwise), StopSignal() as stop:
-            _run(chosen, stop)
+        alone = contextlib.nullcontext() if dry_run else only_one(chosen.state_dir / "controller.lock", otherwise)
+        with alone, StopSignal() as stop:
+            Controller(chosen, dry_run).run(stop)
     except ShoalError as error:
         sys.exit(f"controller: {error}")
 
 
-def _run(chosen: settings.Settings, stop: StopSignal) -> None:
-    worker_environment = chosen.for_worker() | {"AWS_DEFAULT_REGION": region()}
-    cloud = connect(chosen, lambda: boot_file.render(worker_environment))
-    clock = SystemClock()
-    reconciler = _reconciler(chosen, cloud, clock)
-    sweeper = Sweeper(cloud, clock, chosen.resp_queue, chosen.sweep_seconds, chosen.sweep_days)
-    log.info(
-        "watching %s: policy %s, %d to %d instances",
-        chosen.req_queue,
-        chosen.policy,
-        chosen.min_instances,
-        chosen.max_instances,
-    )
-    reconciler.resume()
-    scheduler = BackgroundScheduler(job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None})
-    _every(scheduler, chosen.tick_seconds, reconciler.tick)
-    _every(scheduler, chosen.sweep_seconds, _put_off_when_it_fails(sweeper.sweep))
-    scheduler.start()
-    stop.wait()
-    log.info("stopping (%s); the pool stays as it is", stop.reason)
-    scheduler.shutdown()
+class Controller:
+    """The parts of the daemon, put together from the settings. Raises SettingsError."""
+
+    def __init__(self, chosen: settings.Settings, dry_run: bool) -> None:
+        self._chosen = chosen
+        self._dry_run = dry_run
+        rules = Rules.of(chosen)
+        clock = SystemClock()
+        marking = connect(chosen, self._boot_file)
+        cloud = _asking(chosen, marking, clock)
+        self._hold = Hold(cloud.lease, holder_id(chosen.state_dir / "controller.id"), chosen.lease_seconds, steady)
+        ledger = Ledger(chosen.state_dir / ledgers.NAME)
+        self._reconciler = Reconciler(
+            cloud,
+            rules,
+            ledger,
+            self._hold,
+            Intents(self._hold, chosen.launch_seconds),
+            clock,
+            steady,
+            *_known(chosen, ledger.last() or {}),
+            dry_run,
+            marking.pool,
+        )
+        self._sweeper = Sweeper(cloud, clock, chosen.resp_queue, chosen.sweep_seconds, chosen.sweep_days)
+        self._metrics = Metrics()
+        self._cloudwatch = _cloudwatch(chosen, clock)
+
+    def _boot_file(self) -> str:
+        return boot_file.render(self._chosen.for_worker() | {"AWS_DEFAULT_REGION": region()})
+
+    def run(self, stop: StopSignal) -> None:
+        """Tick until the stop."""
+        chosen = self._chosen
+        log.info("%swatching %s: %s", "dry run, " if self._dry_run else "", chosen.req_queue, _words(chosen))
+        scheduler = BackgroundScheduler(job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None})
+        _every(scheduler, chosen.tick_seconds, self._tick)
+        if not self._dry_run:
+            _every(scheduler, chosen.sweep_seconds, _put_off_when_it_fails(self._sweep))
+        with _served(self._metrics, chosen.metrics_port):
+            scheduler.start()
+            self._reload_until(stop)
+            log.info("stopping (%s); the pool stays as it is", stop.reason)
+            scheduler.shutdown()
+        self._hold.release()
+
+    def _tick(self) -> None:
+        began = steady()
+        entry = self._reconciler.tick()
+        seconds = steady() - began
+        self._metrics.ticked(entry, seconds, self._hold.held())
+        if self._cloudwatch is not None:
+            self._cloudwatch.ticked(entry, seconds)
+
+    def _sweep(self) -> None:
+        if self._hold.held():
+            self._sweeper.sweep()
+
+    def _reload_until(self, stop: StopSignal) -> None:
+        wanted = threading.Event()
+        signal.signal(signal.SIGHUP, lambda *_: wanted.set())  # a daemon's reload; `stop` puts its own back at the end
+        while not stop.wait(LIVE_SECONDS):
+            if wanted.is_set():
+                wanted.clear()
+                self._reload()
+
+    def _reload(self) -> None:
+        """Take over what may change while running. Settings that are wrong are refused whole, the old ones stay."""
+        try:
+            fresh = settings.load_with_own_file()
+            rules = Rules.of(fresh)
+        except ShoalError as error:
+            log.error("the new settings are refused, the old ones stay: %s", error)
+            return
+        kept = [name for name in FIXED if getattr(fresh, name) != getattr(self._chosen, name)]
+        if kept:
+            log.warning("changed only at a restart: %s", ", ".join(map(settings.variable, kept)))
+        self._chosen = replace(fresh, **{name: getattr(self._chosen, name) for name in FIXED})
+        self._reconciler.use(rules)
+        log.info("settings read again: %s", _words(self._chosen))
 
 
-def _reconciler(chosen: settings.Settings, cloud: Cloud, clock: SystemClock) -> Reconciler:
-    policy: Policy = plugins.load(chosen.policy, "controller.policies", "policy")
-    return Reconciler(
-        cloud.requests,
-        cloud.pool,
-        policy,
-        Limits(chosen.min_instances, chosen.max_instances, chosen.quiet_seconds),
-        Ledger(chosen.state_dir / "ledger.jsonl"),
-        Intents(chosen.state_dir / "intents.json", chosen.launch_seconds),
-        clock,
-        chosen.drain_seconds,
+def _asking(chosen: settings.Settings, cloud: Cloud, clock: SystemClock) -> Cloud:
+    """The cloud, with the way in which the settings want workers to be asked to leave."""
+    if chosen.drain_by == "tag":
+        return cloud
+    # A message works until it is out of date, and shows by the next beat.
+    settled_seconds = chosen.terminate_seconds + chosen.beat_seconds
+    pool = AskByQueue(cloud.pool, cloud.terminations, cloud.register, settled_seconds, clock.now, steady)
+    return replace(cloud, pool=pool)
+
+
+def _cloudwatch(chosen: settings.Settings, clock: SystemClock) -> CloudWatch | None:
+    if chosen.cloudwatch == "off":
+        return None
+    publish = EmbeddedMetrics(chosen.state_dir / "metrics.jsonl", chosen.prefix, clock.now)
+    return CloudWatch(publish if chosen.cloudwatch == "file" else put_metrics(chosen.prefix, UNITS), steady)
+
+
+@contextlib.contextmanager
+def _served(metrics: Metrics, port: int) -> Iterator[None]:
+    if not port:
+        yield
+        return
+    try:
+        stop = metrics.serve(port)
+    except OSError as error:
+        raise Permanent(f"SHOAL_METRICS_PORT={port}: {error.strerror}") from error
+    log.info("metrics at http://127.0.0.1:%d/metrics", port)
+    try:
+        yield
+    finally:
+        stop()
+
+
+# What connects the parts with each other and with the cloud; all else is taken over at a reload.
+FIXED = (
+    "prefix", "state_dir", "log_level", "env_file", "tick_seconds", "lease_seconds", "launch_seconds", "sweep_seconds",
+    "sweep_days", "visibility_seconds", "max_deliveries", "ami", "instance_type", "instance_profile", "subnet",
+    "security_group", "key_name", "drain_by", "terminate_seconds", "actuator", "spot_share", "capacity_seconds",
+    "metrics_port", "cloudwatch",
+)  # fmt: skip
+
+
+def _words(chosen: settings.Settings) -> str:
+    return f"policy {chosen.policy}, {chosen.min_instances} to {chosen.max_instances} instances"
+
+
+def _known(chosen: settings.Settings, last: dict[str, Any]) -> tuple[Experience, Spent | None]:
+    """What the ledger's last entry says was measured, a better guess than the settings', and was spent."""
+    experience = Experience(
+        service=Spread.guess(last.get("service_seconds") or chosen.expected_service_seconds),
+        boot=Spread.guess(last.get("boot_seconds") or chosen.expected_boot_seconds),
     )
+    return experience, Spent(**last["spent"]) if last.get("spent") else None
 
 
 def _every(scheduler: BackgroundScheduler, seconds: float, act: Callable[[], Any]) -> None:

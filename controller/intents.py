@@ -1,17 +1,28 @@
-"""Launches that were asked for and may not show up in a listing yet, kept on disk.
+"""Launches that were asked for and do not show up in a listing yet, kept where the next controller finds them.
 
-A listing lags behind a launch; without this memory the next tick, or the controller's next life, would launch again.
+A listing lags behind a launch; without this memory the next tick, or the next controller, would launch again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
+from typing import Protocol
 
 from controller.policy import Intent
-from shoal.ports import Instance
+from shoal.errors import ShoalError
+from shoal.ports import Grant, Instance
+
+log = logging.getLogger(__name__)
+
+
+class Notebook(Protocol):
+    """Where the intents are written down: `controller.lease.Hold`."""
+
+    def note(self, notes: str) -> None:
+        """Keep these notes for the next holder of the lease. Raises LeaseLost when another holds it by now."""
 
 
 class Intents:
@@ -20,26 +31,40 @@ class Intents:
     launch_seconds: how long a launched instance may take to show up.
     """
 
-    def __init__(self, path: Path, launch_seconds: float) -> None:
-        self._path = path
+    def __init__(self, notebook: Notebook, launch_seconds: float) -> None:
+        self._notebook = notebook
         self._launch_seconds = launch_seconds
-        self._intents: dict[str, Intent] = {one.token: one for one in _read(path)}
+        self._intents: dict[str, Intent] = {}
+        self._written = True
+
+    def load(self, grant: Grant, now: float) -> None:
+        """Go on from the notes of the controller that held the lease before.
+
+        One that fell silent may only be paused, just before one of its launches: all of them are taken as asked for
+        now, by our clock, whatever its own said. Without any notes (their place was lost) what we know ourselves stays.
+        """
+        if not grant.notes:
+            self._written = not self._intents
+            return
+        found = [Intent(raw["token"], tuple(raw["names"]), raw["at"]) for raw in json.loads(grant.notes)]
+        self._intents = {one.token: replace(one, at=now) if grant.seized else one for one in found}
 
     def add(self, intent: Intent) -> None:
-        """Remember a launch that is about to be asked for."""
+        """Remember a launch that is about to be asked for. When this raises (LeaseLost, Retryable) it must not be."""
+        self._notebook.note(_text([*self._intents.values(), intent]))
         self._intents[intent.token] = intent
-        self._write()
+        self._written = True
 
     def granted(self, token: str, count: int) -> None:
         """The cloud launched `count` instances, which may be fewer than were asked for."""
         intent = self._intents[token]
         self._intents[token] = replace(intent, names=intent.names[:count])
-        self._write()
+        self._write_later()
 
     def forget(self, token: str) -> None:
         """The launch was refused."""
         if self._intents.pop(token, None):
-            self._write()
+            self._write_later()
 
     def all(self) -> tuple[Intent, ...]:
         """Every remembered launch."""
@@ -58,17 +83,20 @@ class Intents:
         still_open = {one.token: self._intents[one.token] for one in missing if one.names}
         if still_open.keys() != self._intents.keys():
             self._intents = still_open
-            self._write()
+            self._written = False
+        if not self._written:
+            self._write_later()
         return tuple(one for one in missing if one.names)
 
-    def _write(self) -> None:
-        # Renamed into place: a controller killed at any line leaves the old file or the new one.
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(json.dumps([asdict(one) for one in self._intents.values()]))
-        fresh.replace(self._path)
+    def _write_later(self) -> None:
+        """Bring the notes up to date, or try again at the next tick: notes that say too much only make us wait."""
+        self._written = False
+        try:
+            self._notebook.note(_text(self._intents.values()))
+            self._written = True
+        except ShoalError as error:
+            log.debug("the notes are brought up to date later: %s", error)
 
 
-def _read(path: Path) -> list[Intent]:
-    if not path.exists():
-        return []
-    return [Intent(raw["token"], tuple(raw["names"]), raw["at"]) for raw in json.loads(path.read_text())]
+def _text(intents: Iterable[Intent]) -> str:
+    return json.dumps([asdict(one) for one in intents])

@@ -3,72 +3,132 @@
 from __future__ import annotations
 
 import logging
-import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+from controller.budget import Allowance, Spent, allowance
+from controller.experience import Experience
 from controller.intents import Intents
+from controller.lease import Hold
 from controller.ledger import Entry, Ledger
-from controller.plan import Act, Drain, Launch, Terminate, plan
-from controller.policy import Decision, Intent, Limits, Need, Observation, Policy, clamp, recent, stabilise
-from shoal.errors import CapacityUnavailable, Permanent, Retryable, ShoalError
-from shoal.ports import Clock, InstancePool, JobQueue
+from controller.plan import Act, Drain, Launch, Refusal, plan
+from controller.policy import Intent, Observation, decide, recent
+from controller.rules import Rules
+from shoal.errors import CapacityUnavailable, LeaseLost, Permanent, Retryable, ShoalError
+from shoal.ports import Beat, Clock, Cloud, Depth, Grant, Instance, InstancePool
 
 log = logging.getLogger(__name__)
 
+CLOCK_SET_SECONDS = 5.0  # a time of day that moves by so much against a steady clock was set
+NO_LEASE = "the lease ran out before it, another controller may act by now"
+
 
 class Reconciler:
-    """Brings the pool to what the policy asks for, one tick at a time. One thread."""
+    """Brings the pool to what the policy asks for, one tick at a time. One thread.
+
+    steady:  seconds by a clock that nobody sets, to notice when the time of day was set.
+    dry_run: look, decide and write down; take no lease, act on nothing.
+    marks:   the pool that asks by marks, when that of the cloud asks by messages.
+    """
 
     def __init__(
         self,
-        queue: JobQueue,
-        pool: InstancePool,
-        policy: Policy,
-        limits: Limits,
+        cloud: Cloud,
+        rules: Rules,
         ledger: Ledger,
+        hold: Hold,
         intents: Intents,
         clock: Clock,
-        drain_seconds: float,
+        steady: Callable[[], float],
+        experience: Experience | None = None,
+        spent: Spent | None = None,
+        dry_run: bool = False,
+        marks: InstancePool | None = None,
     ) -> None:
-        self._queue = queue
-        self._pool = pool
-        self._policy = policy
-        self._limits = limits
+        self._cloud = cloud
+        self._rules = rules
         self._ledger = ledger
+        self._hold = hold
         self._intents = intents
         self._clock = clock
-        self._drain_seconds = drain_seconds
-        self._needs: tuple[Need, ...] = ()
+        self._steady = steady
+        self._experience = experience or Experience()
+        self._spent = spent or Spent(clock.now())
+        self._dry_run = dry_run
+        self._marks = marks or cloud.pool
+        self._offset = clock.now() - steady()
         self._blind = False
+        self._deaf = False
 
-    def resume(self) -> None:
-        """Ask again for the launches that a controller before this one had begun; call it once, before the ticks.
-
-        They carry the same client tokens, so what was launched is not launched twice. Those of long ago are forgotten:
-        nobody knows whether they are needed still, and the ticks will see what is.
-        """
-        for intent in self._intents.open((), self._clock.now()):
-            log.info("asking again for %d instances that the last controller had asked for", len(intent.names))
-            self._launch(intent)
+    def use(self, rules: Rules) -> None:
+        """Go on by other rules, from the next tick on."""
+        self._rules = rules
 
     def tick(self) -> Entry | None:
-        """Do one round. Returns what goes into the ledger, or None when the cloud could not be read: then nothing is
-        decided, because an unreadable queue is not an empty queue."""
-        observation = self._observe()
+        """Do one round. Returns what goes into the ledger. None while another controller holds the lease, and when the
+        cloud could not be read: then nothing is decided, because an unreadable queue is not an empty queue."""
+        if not self._may_act():
+            return None
+        rules = self._rules
+        observation = self._observe(rules)
         if observation is None:
             return None
-        decision = self._decide(observation)
-        acts = tuple(plan(decision, observation, self._limits, self._drain_seconds))
-        refusals = [refusal for act in acts if (refusal := self._act(act))]
-        entry = Entry(observation, decision, acts, "; ".join(refusals))
+        decision, need = decide(rules.policy, observation, self._experience.needs, rules.terms)
+        needs = recent((*self._experience.needs, need), observation.now, rules.terms.limits)
+        self._experience = replace(self._experience, needs=needs)
+        planned = plan(decision, observation, rules.terms.limits, rules.patience, self._allowance(observation, rules))
+        done, refused = [], list(planned.refused)
+        for act in planned.acts:
+            effect, refusal = (act, None) if self._dry_run else self._act(act)
+            done += [effect] if effect else []
+            refused += [refusal] if refusal else []
+        spent = self._spent if rules.budget else None
+        entry = Entry(observation, decision, tuple(done), tuple(refused), spent, self._hold.token, self._dry_run)
         if sentence := self._ledger.record(entry):
             log.info("%s", sentence)
         return entry
 
-    def _observe(self) -> Observation | None:
+    # the lease
+
+    def _may_act(self) -> bool:
+        if self._dry_run:
+            return True
+        grant = self._hold.attend()
+        if grant is not None:
+            self._resume(grant)
+        return self._hold.held()
+
+    def _resume(self, grant: Grant) -> None:
+        """Ask again for the launches that the controller before this one had begun.
+
+        They carry the same client tokens, so what was launched is not launched twice, and a controller that was only
+        paused before its launch finds its token used. Those of long ago that nobody can be about to make are forgotten.
+        """
+        now = self._clock.now()
+        self._intents.load(grant, now)
+        for intent in self._intents.open((), now):
+            log.info("asking again for %d instances that the last controller had asked for", len(intent.names))
+            self._launch(intent)
+
+    # observe
+
+    def _observe(self, rules: Rules) -> Observation | None:
+        seen = self._look()
+        if seen is None:
+            return None
+        depth, instances, beats = seen
+        now = self._clock.now()
+        self._start_afresh_when_the_clock_was_set(now)
+        self._experience = self._experience.look(
+            now, depth, instances, beats, rules.patience, rules.terms.target_seconds
+        )
+        return self._experience.observation(now, depth, instances, self._intents.open(instances, now))
+
+    def _look(self) -> tuple[Depth, tuple[Instance, ...], Mapping[str, Beat] | None] | None:
         try:
-            # The queue first: a worker that takes a message between the two calls is then seen as well.
-            depth = self._queue.depth()
-            instances = tuple(self._pool.describe())
+            # The queue first: a worker that takes a message between the calls is then seen as well.
+            depth = self._cloud.requests.depth()
+            instances = tuple(self._cloud.pool.describe())
         except ShoalError as error:
             if not self._blind:
                 log.warning("cannot see the queue or the pool; holding everything as it is: %s", error)
@@ -77,39 +137,88 @@ class Reconciler:
         if self._blind:
             log.info("the queue and the pool can be seen again")
         self._blind = False
-        now = self._clock.now()
-        return Observation(now, depth, instances, self._intents.open(instances, now))
+        return depth, instances, self._listen(instances)
 
-    def _decide(self, observation: Observation) -> Decision:
-        wanted = self._policy(observation)
-        needs = (*self._needs, Need(observation.now, wanted.desired))
-        self._needs = recent(needs, observation.now, self._limits.quiet_seconds)
-        return clamp(stabilise(wanted, self._needs, observation, self._limits), self._limits)
-
-    def _act(self, act: Act) -> str:
-        """Carry out one act; returns why the cloud refused, or "" when it did not."""
+    def _listen(self, instances: tuple[Instance, ...]) -> Mapping[str, Beat] | None:
+        """The workers' beats; None when the register cannot be read. Those of machines that are gone are struck off:
+        should one of them be alive all the same, its next beat enters it again."""
         try:
-            match act:
-                case Launch(names):
-                    intent = Intent(uuid.uuid4().hex, names, self._clock.now())
-                    self._intents.add(intent)
-                    return self._launch(intent)
-                case Drain(ids):
-                    self._pool.drain(ids)
-                case Terminate(ids):
-                    self._pool.terminate(ids)
+            beats = self._cloud.register.workers()
+            gone = sorted(beats.keys() - {one.id for one in instances})
+            if gone and not self._dry_run:
+                self._cloud.register.forget(gone)
         except ShoalError as error:
-            return str(error)
-        return ""
+            if not self._deaf:
+                log.warning("cannot hear the workers; none of them counts as lost meanwhile: %s", error)
+            self._deaf = True
+            return None
+        self._deaf = False
+        return beats
 
-    def _launch(self, intent: Intent) -> str:
+    def _start_afresh_when_the_clock_was_set(self, now: float) -> None:
+        """Durations that a set clock would falsify (silence, quiet time) begin again, as at a start."""
+        offset = now - self._steady()
+        if abs(offset - self._offset) > CLOCK_SET_SECONDS:
+            log.warning("the clock was set by %+.0f s: watching afresh", offset - self._offset)
+            self._experience = Experience(service=self._experience.service, boot=self._experience.boot)
+        self._offset = offset
+
+    def _allowance(self, observation: Observation, rules: Rules) -> Allowance | None:
+        if rules.budget is None:
+            return None
+        self._spent = self._spent.until(observation.now, observation.machines, rules.budget)
+        return allowance(rules.budget, self._spent)
+
+    # act
+
+    def _act(self, act: Act) -> tuple[Act | None, Refusal | None]:
+        """Carry out one act. Returns what of it took effect, and what was refused."""
+        if isinstance(act, Launch):
+            return self._launch_anew(act)
         try:
-            launched = self._pool.launch(intent.names, intent.token)
+            self._check_lease()
+            if isinstance(act, Drain):
+                # A lost one reads no message, and whoever read it instead would leave: it gets a mark of its own.
+                (self._marks if act.why else self._cloud.pool).drain(act.ids)
+            else:
+                self._cloud.pool.terminate(act.ids)
+        except ShoalError as error:
+            return None, Refusal(len(act.ids), str(error))
+        return act, None
+
+    def _check_lease(self) -> None:
+        if not self._hold.held():
+            raise LeaseLost(NO_LEASE)
+
+    def _launch_anew(self, act: Launch) -> tuple[Act | None, Refusal | None]:
+        """Launch call by call: a cloud may take spot and on demand, or what one zone has, in calls of their own."""
+        launched: tuple[str, ...] = ()
+        refusal = None
+        while len(launched) < len(act.names) and refusal is None:
+            names, refusal = self._launch_some(act.names[len(launched) :])
+            launched += names
+        return Launch(launched) if launched else None, refusal
+
+    def _launch_some(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], Refusal | None]:
+        """One call, its intent written down first. Returns the names launched, one at least unless it was refused."""
+        try:
+            self._check_lease()
+            intent = Intent(self._cloud.pool.token(len(names)), names, self._clock.now())
+            self._intents.add(intent)
+        except ShoalError as error:
+            return (), Refusal(len(names), str(error))
+        return self._launch(intent)
+
+    def _launch(self, intent: Intent) -> tuple[tuple[str, ...], Refusal | None]:
+        asked = len(intent.names)
+        try:
+            self._check_lease()
+            launched = self._cloud.pool.launch(intent.names, intent.token)
         except (CapacityUnavailable, Permanent) as error:
             self._intents.forget(intent.token)
-            return str(error)
+            return (), Refusal(asked, str(error))
         except Retryable as error:
             # Nobody knows whether it went through: it counts until it shows up or its time is over.
-            return str(error)
+            return (), Refusal(asked, f"unclear until it shows up: {error}")
         self._intents.granted(intent.token, len(launched))
-        return ""
+        return intent.names[: len(launched)], None if launched else Refusal(asked, "the cloud gave none")

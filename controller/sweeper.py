@@ -6,15 +6,19 @@ This is how nothing is lost when a queue is, or when a process dies between writ
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from shoal.errors import MalformedMessage
 from shoal.messages import Job, Result, batch_floor
-from shoal.ports import Clock, Cloud, Received
+from shoal.ports import Clock, Cloud, Received, StoredObject
 
 log = logging.getLogger(__name__)
 
 DAY_SECONDS = 24 * 3600.0
 SEND_AT_ONCE = 100
+# A slow worker holds some dozens, and one that died held as many: others are rightly answered long before those.
+OVERTAKEN_AFTER = 4
 GIVEN_UP = "labelling was tried several times and no worker finished it; try again, or try another photo"
 
 
@@ -32,6 +36,7 @@ class Sweeper:
         self._reply_to = reply_to
         self._after_seconds = after_seconds
         self._days = days
+        self._again = Again(after_seconds)
 
     def sweep(self) -> None:
         """One look. Raises Retryable when the cloud cannot be read; the next look does what this one left."""
@@ -64,28 +69,60 @@ class Sweeper:
         return True
 
     def queue_forgotten(self) -> int:
-        """Queue again what has no result while the queue is empty; returns how many.
+        """Queue again what has neither a result nor a message; returns how many.
 
-        Only an empty queue proves that a photo has no message. The counts may lag, hence two readings and an age;
-        should they lie all the same, a photo is labelled twice with the same result.
+        Nobody can look for a message in a queue, but two things tell that there is none: the queue is empty (the counts
+        may lag, hence two readings and an age), or much later photos have been answered already. Should that be wrong,
+        a photo is labelled twice with the same result.
         """
-        if self._cloud.requests.depth().total:
-            return 0
-        forgotten = self._without_result()
-        if not forgotten or self._cloud.requests.depth().total:
-            return 0
-        bodies = [Job.from_key(key, self._reply_to).to_json() for key in forgotten]
+        empty = not self._cloud.requests.depth().total
+        after = batch_floor(self._clock.now() - self._days * DAY_SECONDS)
+        answered = {one.key for one in self._cloud.outputs.list("", after)}
+        photos = [one for one in self._cloud.inputs.list("", after) if _is_job(one.key)]
+        now = self._clock.now()
+        if empty and not self._cloud.requests.depth().total:
+            lost = older_than(now - self._after_seconds, photos, answered)
+        else:
+            lost = overtaken(photos, answered, OVERTAKEN_AFTER * self._after_seconds)
+        due = self._again.due(lost, answered, now)
+        self._send(due)
+        return len(due)
+
+    def _send(self, keys: Sequence[str]) -> None:
+        bodies = [Job.from_key(key, self._reply_to).to_json() for key in keys]
         for start in range(0, len(bodies), SEND_AT_ONCE):
             self._cloud.requests.send(bodies[start : start + SEND_AT_ONCE])
-        return len(bodies)
 
-    def _without_result(self) -> list[str]:
-        now = self._clock.now()
-        after = batch_floor(now - self._days * DAY_SECONDS)
-        answered = {one.key for one in self._cloud.outputs.list("", after)}
-        old = now - self._after_seconds
-        waiting = (one.key for one in self._cloud.inputs.list("", after) if one.modified_at < old)
-        return [key for key in waiting if key not in answered and _is_job(key)]
+
+class Again:
+    """Which photos were queued again, so that a second time takes twice as long, and a third four times.
+
+    A photo may be slow for a reason of its own, or wait at the end of a long queue since it was queued again.
+    """
+
+    def __init__(self, after_seconds: float) -> None:
+        self._after_seconds = after_seconds
+        self._known: dict[str, tuple[float, float]] = {}
+
+    def due(self, lost: Sequence[str], answered: AbstractSet[str], now: float) -> list[str]:
+        """Those of `lost` that may be queued again now (seconds since 1970)."""
+        found = [key for key in lost if key not in self._known or now >= self._known[key][0]]
+        self._known = {key: known for key, known in self._known.items() if key not in answered}
+        for key in found:
+            pause = 2 * self._known[key][1] if key in self._known else self._after_seconds
+            self._known[key] = (now + pause, pause)
+        return found
+
+
+def older_than(limit: float, photos: Sequence[StoredObject], answered: AbstractSet[str]) -> list[str]:
+    """The keys without a result that came before `limit` (seconds since 1970)."""
+    return [one.key for one in photos if one.key not in answered and one.modified_at < limit]
+
+
+def overtaken(photos: Sequence[StoredObject], answered: AbstractSet[str], by_seconds: float) -> list[str]:
+    """The keys without a result although a photo that came more than `by_seconds` later has one."""
+    newest = max((one.modified_at for one in photos if one.key in answered), default=0.0)
+    return older_than(newest - by_seconds, photos, answered)
 
 
 def _is_job(key: str) -> bool:

@@ -2,63 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benchmarks.fleet import World
 from controller import ledger as ledgers
 from controller.boot_file import render
-from controller.intents import Intents
-from controller.ledger import Ledger
-from controller.plan import Drain, Launch
-from controller.policies.per_message import policy
-from controller.policy import Intent, Limits
-from controller.reconciler import Reconciler
+from controller.budget import Budget, Spent
+from controller.ledger import Entry, Ledger
+from controller.plan import Drain, Launch, Refusal, Terminate
+from controller.policies import deadline
+from controller.policy import Decision, Intent, Limits, Observation
+from controller.sightings import LOOK_AGAIN_SECONDS
 from controller.sweeper import GIVEN_UP, Sweeper
-from shoal.errors import Permanent, Retryable
-from shoal.memory import ManualClock, MemoryPool, MemoryQueue, memory_cloud
+from shoal.errors import LeaseLost, Permanent, Retryable
+from shoal.ledger import read
+from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, Result, new_batch
-from shoal.ports import Depth, Instance
+from shoal.ports import Beat, Depth, Instance, InstancePool
 
 QUIET = 10.0
-LAUNCH = 30.0
-
-
-class World:
-    """A cloud in memory and a controller that can be killed and started again."""
-
-    def __init__(self, folder: Path, boot_seconds: float = 0.0) -> None:
-        self.folder = folder
-        self.clock = ManualClock()
-        self.queue = MemoryQueue(self.clock)
-        self.pool = MemoryPool(self.clock, boot_seconds)
-        self.limits = Limits(0, 15, QUIET)
-        self.start()
-
-    def start(self) -> None:
-        self.intents = Intents(self.folder / "intents.json", LAUNCH)
-        self.controller = Reconciler(
-            self.queue,
-            self.pool,
-            policy,
-            self.limits,
-            Ledger(self.folder / "ledger.jsonl"),
-            self.intents,
-            self.clock,
-            60.0,
-        )
-        self.controller.resume()
-
-    def tick(self, times: int = 1, seconds: float = 1.0) -> ledgers.Entry | None:
-        entry = None
-        for _ in range(times):
-            entry = self.controller.tick()
-            self.clock.wait(seconds)
-        return entry
-
-    def sentences(self) -> list[str]:
-        return [entry["sentence"] for entry in ledgers.read(self.folder / "ledger.jsonl")]
 
 
 @pytest.fixture
@@ -66,105 +34,105 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def send(queue: MemoryQueue, count: int) -> None:
-    queue.send(["x"] * count)
-
-
-def finish(world: World, count: int) -> None:
-    done = 0
-    while done < count:
-        taken = world.queue.receive(min(10, count - done), 0)
-        world.queue.delete([one.receipt for one in taken])
-        done += len(taken)
+def sentences(world: World) -> list[str]:
+    return [entry["sentence"] for entry in read(world.ledger_path)]
 
 
 def test_the_pool_goes_from_0_to_15_to_0(world: World) -> None:
     world.tick()
-    assert world.pool.describe() == []
-    send(world.queue, 100)
-    world.tick()
-    assert [one.name for one in world.pool.describe()] == [f"app-tier-instance-{n}" for n in range(1, 16)]
-    world.tick(5)
-    assert len(world.pool.describe()) == 15
-    finish(world, 100)
-    world.tick(int(QUIET))
-    assert not [one for one in world.pool.describe() if one.drain_since]
-    world.tick(2)
-    assert len([one for one in world.pool.describe() if one.drain_since]) == 15
-    assert "drain 15" in world.sentences()[-1]
+    assert world.machines == []
+    world.send(100)
+    world.tick(work=False)
+    assert [one.name for one in world.machines] == [f"app-tier-instance-{n}" for n in range(1, 16)]
+    world.tick(5, work=False)
+    assert len(world.machines) == 15
+    world.tick(7)
+    assert world.queue.depth().total == 0
+    world.tick(int(QUIET) - 1)
+    assert world.leaving == []
+    world.tick(3)
+    assert world.machines == []
+    assert sum(len(act["ids"]) for one in read(world.ledger_path) for act in one["done"] if act["act"] == "drain") == 15
+    assert world.fleet.killed_busy == []
 
 
-def test_a_launch_that_does_not_show_up_yet_is_not_repeated(world: World) -> None:
-    send(world.queue, 5)
-    shown = world.pool.describe
-    world.pool.describe = list  # type: ignore[method-assign]
-    world.tick(5)
-    world.pool.describe = shown  # type: ignore[method-assign]
-    assert len(world.pool.describe()) == 5
+def test_a_launch_that_does_not_show_up_yet_is_not_repeated(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.send(5)
+    with monkeypatch.context() as blind:
+        blind.setattr(world.pool, "describe", list)
+        world.tick(5, work=False)
+    assert len(world.machines) == 5
     world.tick()
     assert world.intents.all() == ()
 
 
-def test_a_launch_that_never_shows_up_is_made_again(world: World) -> None:
-    send(world.queue, 5)
-    launch = world.pool.launch
-    world.pool.launch = lambda names, token: [Instance(name, name, "pending", 0) for name in names]  # type: ignore[method-assign]
-    world.tick(2)
-    world.pool.launch = launch  # type: ignore[method-assign]
-    world.tick(int(LAUNCH))
-    assert len(world.pool.describe()) == 5
+def test_a_launch_that_never_shows_up_is_made_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.send(5)
+    with monkeypatch.context() as vain:
+        vain.setattr(world.pool, "launch", lambda names, token: [Instance(name, name, "pending", 0) for name in names])
+        world.tick(2)
+    world.tick(int(world.launch_seconds), work=False)
+    assert len(world.machines) == 5
 
 
 def test_killed_between_intent_and_launch(world: World) -> None:
-    send(world.queue, 5)
+    world.tick()
+    world.send(5)
     world.intents.add(Intent("token", tuple("abcde"), world.clock.now()))
     world.start()
-    world.tick(3)
-    assert len(world.pool.describe()) == 5
-    assert {one.launch for one in world.pool.describe()} == {"token"}
+    world.tick(3, work=False)
+    assert len(world.machines) == 5
+    assert {one.launch for one in world.machines} == {"token"}
 
 
 def test_killed_between_launch_and_answer(world: World) -> None:
-    send(world.queue, 5)
+    world.tick()
+    world.send(5)
     world.intents.add(Intent("token", tuple("abcde"), world.clock.now()))
     world.pool.launch(tuple("abcde"), "token")
     world.start()
-    world.tick(3)
-    assert len(world.pool.describe()) == 5
+    world.tick(3, work=False)
+    assert len(world.machines) == 5
 
 
 def test_a_launch_of_long_ago_is_not_asked_for_again(world: World) -> None:
+    world.tick()
     world.intents.add(Intent("token", tuple("abcde"), world.clock.now()))
-    world.clock.wait(LAUNCH + 1)
+    world.clock.wait(world.launch_seconds + 1)
     world.start()
     world.tick(3)
-    assert world.pool.describe() == []
+    assert world.machines == []
 
 
 def test_a_restart_does_not_shrink_the_pool_on_its_first_zero(world: World) -> None:
-    send(world.queue, 3)
-    world.tick()
-    finish(world, 3)
+    world.send(3)
+    world.tick(2)
+    assert world.queue.depth().total == 0
     world.start()
     world.tick(int(QUIET))
-    assert not [one for one in world.pool.describe() if one.drain_since]
-    world.tick(2)
-    assert len([one for one in world.pool.describe() if one.drain_since]) == 3
+    assert world.leaving == []
+    assert len(world.machines) == 3
+    world.tick(3)
+    assert world.machines == []
 
 
-def test_an_unreadable_queue_is_not_an_empty_queue(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    send(world.queue, 3)
+def fail(error: Exception) -> object:
+    def raises(*_: object) -> None:
+        raise error
+
+    return raises
+
+
+def test_an_unreadable_queue_is_not_an_empty_queue(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send(3)
     world.tick()
-
-    def unreadable() -> Depth:
-        raise Retryable("no route")
-
-    readable = world.queue.depth
-    world.queue.depth = unreadable  # type: ignore[method-assign]
     with caplog.at_level(logging.INFO):
-        world.tick(60)
-        assert len(world.pool.describe()) == 3
-        world.queue.depth = readable  # type: ignore[method-assign]
+        with monkeypatch.context() as away:
+            away.setattr(world.queue, "depth", fail(Retryable("no route")))
+            assert world.tick(60) is None
+        assert len(world.machines) == 3
         world.tick()
     assert [record.message for record in caplog.records if "cannot see" in record.message] == [
         "cannot see the queue or the pool; holding everything as it is: no route"
@@ -172,85 +140,324 @@ def test_an_unreadable_queue_is_not_an_empty_queue(world: World, caplog: pytest.
     assert "can be seen again" in caplog.text
 
 
+def test_an_unreadable_register_makes_nobody_lost(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.use(terms=replace(world.rules.terms, limits=Limits(3, 15, QUIET)))
+    world.tick(2)
+    with monkeypatch.context() as away:
+        away.setattr(world.register, "workers", fail(Retryable("no route")))
+        world.tick(200)
+    assert caplog.text.count("cannot hear the workers") == 1
+    world.tick(100)
+    assert [one.id for one in world.machines] == ["i-00000001", "i-00000002", "i-00000003"]
+    assert world.leaving == []
+
+
+def test_workers_of_machines_that_are_gone_are_struck_off(world: World) -> None:
+    world.register.beat("i-gone", Beat(7))
+    world.start(dry_run=True)
+    world.tick()
+    assert world.register.workers().keys() == {"i-gone"}
+    world.start()
+    world.send(1)
+    world.tick()
+    assert world.register.workers().keys() == {"i-00000001"}
+
+
 def test_missing_capacity_is_told_and_tried_again(world: World) -> None:
     world.pool.capacity = 0
-    send(world.queue, 3)
+    world.send(3)
     entry = world.tick()
     assert entry is not None
-    assert "no more than 0 instances" in entry.refused
+    [refusal] = entry.refused
+    assert (refusal.count, "no more than 0 instances" in refusal.why) == (3, True)
     assert world.intents.all() == ()
+    world.tick(9)
+    assert len(sentences(world)) == 1  # the same refusal again and again is one line
     world.pool.capacity = 2
-    world.tick()
-    assert len(world.pool.describe()) == 2
+    entry = world.tick(work=False)
+    assert entry is not None
+    assert "launched 2, refused 1: this cloud has no more than 2 instances to give" in entry.sentence()
     world.pool.capacity = 9
-    world.tick()
-    assert len(world.pool.describe()) == 3
+    world.tick(work=False)
+    assert len(world.machines) == 3
 
 
-def test_an_unclear_launch_counts_until_its_time_is_over(world: World) -> None:
-    send(world.queue, 3)
-    launch = world.pool.launch
+def test_an_unclear_launch_counts_until_its_time_is_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.send(3)
     calls = []
 
     def times_out(names: tuple[str, ...], token: str) -> list[Instance]:
         calls.append(token)
         raise Retryable("timed out")
 
-    world.pool.launch = times_out  # type: ignore[method-assign,assignment]
-    world.tick(int(LAUNCH) - 1)
+    with monkeypatch.context() as unclear:
+        unclear.setattr(world.pool, "launch", times_out)
+        entry = world.tick()
+        assert entry is not None
+        assert entry.refused == (Refusal(3, "unclear until it shows up: timed out"),)
+        world.tick(int(world.launch_seconds) - 2)
     assert len(calls) == 1
-    world.pool.launch = launch  # type: ignore[method-assign]
-    world.tick(3)
-    assert len(world.pool.describe()) == 3
+    world.tick(3, work=False)
+    assert len(world.machines) == 3
 
 
-def test_a_refused_drain_is_told(world: World) -> None:
-    send(world.queue, 1)
-    world.tick()
-    finish(world, 1)
-
-    def refuse(ids: object) -> None:
-        raise Permanent("not allowed")
-
-    world.pool.drain = refuse  # type: ignore[method-assign]
+def test_a_refused_drain_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.send(1)
+    world.tick(2)
+    monkeypatch.setattr(world.pool, "drain", fail(Permanent("not allowed")))
     world.tick(int(QUIET) + 2)
-    assert "refused: not allowed" in world.sentences()[-1]
+    assert sentences(world)[-1].endswith("refused 1: not allowed")
+
+
+def test_nothing_is_done_without_the_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked at right before each act: without the checks in `_act` and `_launch` five are launched."""
+    world.tick()
+    world.send(5)
+    hold = world.controller._hold
+    with monkeypatch.context() as lost:
+        answers = iter([True])  # held when the tick began
+        lost.setattr(hold, "held", lambda: next(answers, False))
+        lost.setattr(hold, "attend", lambda: None)
+        entry = world.tick(work=False)
+        assert entry is not None
+        assert entry.done == ()
+        assert [one.count for one in entry.refused] == [5]
+        assert "the lease ran out" in entry.refused[0].why
+        assert world.tick() is None
+    assert world.machines == []
+    with monkeypatch.context() as lost:
+        lost.setattr(world.controller._intents, "add", fail(LeaseLost("token 1 is old")))
+        world.tick()
+        assert world.machines == []
+    world.tick(work=False)
+    assert len(world.machines) == 5
+    monkeypatch.setattr(hold, "held", lambda: False)
+    act, refusal = world.controller._act(Terminate(("i-00000001",), "x"))
+    assert (act, refusal is not None) == (None, True)
+    assert len(world.machines) == 5
+
+
+def test_a_set_clock_makes_nobody_late(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Without the fresh start, an hour's jump makes every worker silent and all quiet times over."""
+    steady = world.clock.now
+    world.use(terms=replace(world.rules.terms, limits=Limits(2, 15, QUIET)))
+    world.controller._steady = lambda: steady() - jumped[0]
+    jumped = [0.0]
+    world.tick(3)
+    jumped[0] = 3600.0
+    world.clock.wait(3600)
+    world.tick(30)
+    assert "the clock was set by +3600 s" in caplog.text
+    assert [one.id for one in world.machines] == ["i-00000001", "i-00000002"]
+    assert world.leaving == []
+    jumped[0] += 4
+    world.clock.wait(4)
+    world.tick()
+    assert caplog.text.count("the clock was set") == 1
+
+
+def test_other_rules_hold_from_the_next_tick_on(world: World) -> None:
+    world.send(100)
+    world.tick(work=False)
+    world.use(terms=replace(world.rules.terms, limits=Limits(0, 5, QUIET)))
+    world.tick(work=False)
+    assert len(world.leaving) == 10
+
+
+def test_a_dry_run_decides_and_does_nothing(world: World) -> None:
+    world.start(dry_run=True)
+    world.send(100)
+    world.tick(3)
+    assert world.machines == []
+    entries = list(read(world.ledger_path))
+    assert entries[0]["dry_run"]
+    assert entries[0]["sentence"] == "dry run: backlog 100, one each: need 100; cap 15; would have launched 15"
+    assert world.cloud.lease.take("two", 10) is not None  # it took no lease
+    assert Ledger(world.ledger_path).last() is None
+
+
+def test_the_default_policy_from_nothing_and_back(tmp_path: Path) -> None:
+    world = World(tmp_path, deadline.policy, service_seconds=0.5, boot_seconds=5.0)
+    world.send(600)
+    world.tick(1)
+    launched = len(world.machines)
+    assert 5 <= launched < 15
+    world.tick(60)
+    assert world.fleet.finished == 600
+    assert max(entry["machines"] for entry in read(world.ledger_path)) < 15
+    world.tick(30)
+    assert world.machines == []
+    assert world.fleet.killed_busy == []
+    # What it measured is what there is, and the next controller begins with it.
+    last = Ledger(world.ledger_path).last()
+    assert last is not None
+    assert last["service_seconds"] == pytest.approx(0.5, rel=0.1)
+    assert last["boot_seconds"] == pytest.approx(5, abs=1.1)
+
+
+def test_a_handful_of_photos_gets_one_worker(tmp_path: Path) -> None:
+    world = World(tmp_path, deadline.policy, service_seconds=0.2, boot_seconds=3.0)
+    world.send(8)
+    world.tick(30)
+    assert world.fleet.finished == 8
+    assert max(entry["machines"] for entry in read(world.ledger_path)) == 1
+    assert world.machines == []
+
+
+def test_the_budget_cuts_the_launch_and_says_so(tmp_path: Path) -> None:
+    # Ten an hour at one each: whatever the minute, ten machines at most until the hour's end.
+    world = World(tmp_path, budget=Budget(10, "hour", 1.0))
+    world.clock.wait(-(world.clock.now() % 3600))
+    world.start()
+    world.send(100)
+    entry = world.tick(work=False)
+    assert entry is not None
+    assert len(world.machines) == 10
+    assert entry.refused[0].count == 5
+    assert "launched 10, refused 5: budget 10 a hour: 0.00 spent, and 0 running" in entry.sentence()
+    world.tick(60, work=False)
+    assert len(world.machines) == 10
+    assert len(sentences(world)) <= 3  # the refusal's figures change, its meaning does not
+    # The next life goes on from what the ledger says was spent.
+    last = Ledger(world.ledger_path).last()
+    assert last is not None
+    assert Spent(**last["spent"]).machines == 10
 
 
 def test_an_idle_night_is_one_line(world: World) -> None:
     world.tick(1000)
-    assert len(world.sentences()) == 1
+    assert len(sentences(world)) == 1
+
+
+def test_a_lost_worker_gets_a_mark_where_others_get_messages(world: World) -> None:
+    """A message would be read by a worker that is well."""
+    asked: list[tuple[str, ...]] = []
+    world.controller._cloud = replace(world.cloud, pool=Asking(world.cloud.pool, asked))
+    world.use(terms=replace(world.rules.terms, limits=Limits(2, 15, QUIET)))
+    world.tick(2)
+    lost, well = (one.id for one in world.machines)
+    world.fleet.workers[lost].mute = True
+    world.tick(int(world.rules.patience.silent + LOOK_AGAIN_SECONDS) + 3)
+    assert asked == []
+    assert lost not in {one.id for one in world.machines}
+    assert well in {one.id for one in world.machines}
+    world.use(terms=replace(world.rules.terms, limits=Limits(0, 15, 0.0, 0.0)))
+    world.tick()
+    assert [len(ids) for ids in asked] == [2]
+
+
+class Asking:
+    """A pool that asks by messages: it only notes whom."""
+
+    def __init__(self, pool: InstancePool, asked: list[tuple[str, ...]]) -> None:
+        self.describe, self.launch, self.token, self.terminate = pool.describe, pool.launch, pool.token, pool.terminate
+        self._asked = asked
+
+    def drain(self, ids: Sequence[str]) -> None:
+        self._asked.append(tuple(ids))
+
+
+# the ledger
 
 
 def test_the_ledger_explains_in_words_and_numbers(world: World) -> None:
-    send(world.queue, 100)
-    world.tick(2)
-    first, second = ledgers.read(world.folder / "ledger.jsonl")
-    assert first["sentence"] == (
-        "backlog 100, 0 running. 100 waiting, 0 in work: need 100; cap 15 -> desired 15: launch 15"
+    world.send(100)
+    world.tick(2, work=False)
+    first, second = read(world.ledger_path)
+    assert first["sentence"] == "backlog 100, one each: need 100; cap 15; launched 15"
+    assert (first["visible"], first["desired"], first["machines"]) == (100, 15, 0)
+    assert first["done"] == [{"act": "launch", "names": [f"app-tier-instance-{n}" for n in range(1, 16)]}]
+    assert first["token"] > 0
+    assert not first["dry_run"]
+    assert second["sentence"] == "backlog 100, one each: need 100; cap 15; 15 running; desired 15, nothing to do"
+    assert second["pool"] == {"running": 15, "pending": 0, "lost": 0, "leaving": 0}
+
+
+def entry(**changes: object) -> Entry:
+    machines = (
+        Instance("i-1", "n", "running", 0.0),
+        Instance("i-2", "n", "pending", 0.0),
+        Instance("i-3", "n", "running", 0.0, drain_since=1.0),
+        Instance("i-4", "n", "stopped", 0.0),
     )
-    assert (first["visible"], first["desired"], first["acts"][0]["act"]) == (100, 15, "launch")
-    assert "15 running" in second["sentence"]
+    seen = Observation(1000.0, Depth(400, 12, 0), machines, (Intent("t", ("a", "b", "c"), 1.0),))
+    whole = Entry(seen, Decision(15, "9 s each, target 60 s: need 62; cap 15"), (Launch(tuple("abcdef")),))
+    return replace(whole, **changes)  # type: ignore[arg-type]
 
 
-def test_the_ledger_is_bounded_and_survives_a_torn_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledgers, "MAX_BYTES", 2000)
-    world = World(tmp_path)
-    for _ in range(30):
-        send(world.queue, 1)
-        world.tick()
-    path = tmp_path / "ledger.jsonl"
-    assert path.stat().st_size < 20_000
-    assert (tmp_path / "ledger.jsonl.1").exists()
+def test_the_sentence_of_the_issue() -> None:
+    assert entry(refused=(Refusal(5, "budget"),)).sentence() == (
+        "backlog 412, 9 s each, target 60 s: need 62; cap 15; 1 running, 4 pending, 2 leaving; "
+        "launched 6, refused 5: budget"
+    )
+    assert entry(
+        done=(Drain(("i-1",)), Drain(("i-2",), "silent"), Terminate(("i-3", "i-4"), "stopped"))
+    ).sentence() == (
+        "backlog 412, 9 s each, target 60 s: need 62; cap 15; 1 running, 4 pending, 2 leaving; "
+        "asked 1 to leave, asked 1 to leave (silent), terminated 2 (stopped)"
+    )
+
+
+def test_what_is_new_is_told_once() -> None:
+    quiet = entry(done=())
+    assert not quiet.same_as(None)
+    assert quiet.same_as(quiet)
+    assert not entry().same_as(quiet)
+    assert quiet.same_as(entry())
+    same_refusal = [entry(done=(), refused=(Refusal(5, f"budget 10: {hours} h"),)) for hours in (3, 2)]
+    assert same_refusal[1].same_as(same_refusal[0])
+    assert not same_refusal[0].same_as(quiet)
+    for changed in (
+        {"token": 2},
+        {"decision": Decision(14, "x")},
+        {"observation": replace(quiet.observation, depth=Depth(400, 13, 0))},
+        {"observation": replace(quiet.observation, instances=quiet.observation.instances[1:])},
+        {"refused": (Refusal(4, "budget"),)},
+    ):
+        assert not replace(quiet, **changed).same_as(quiet), changed
+
+
+def test_an_entry_in_json() -> None:
+    told = json.loads(json.dumps(entry(spent=Spent(5.0, 1.25, 3), refused=(Refusal(1, "cap"),), token=7).to_dict()))
+    assert told["spent"] == {"at": 5.0, "amount": 1.25, "machines": 3}
+    assert told["refused"] == [{"count": 1, "why": "cap"}]
+    assert (told["at"], told["in_flight"], told["delayed"], told["machines"]) == (1000.0, 12, 0, 7)
+    assert (told["reason"], told["token"]) == ("9 s each, target 60 s: need 62; cap 15", 7)
+    assert (told["service_seconds"], told["boot_seconds"], told["oldest_seconds"]) == (1.0, 30.0, 0.0)
+    assert entry().to_dict()["spent"] is None
+
+
+def test_the_ledger_is_bounded_and_survives_a_torn_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledgers, "MAX_BYTES", 4000)
+    for _ in range(40):
+        world.send(1)
+        world.tick(work=False)
+    path = world.ledger_path
+    assert path.stat().st_size < 6000
+    assert path.with_name("ledger.jsonl.1").stat().st_size < 6000
+    kept = list(read(path))
+    assert len(kept) >= 4
+    assert [one["at"] for one in kept] == sorted(one["at"] for one in kept)
     with path.open("a") as file:
         file.write('{"cut short')
-    assert ledgers.read(path)
-    assert ledgers.read(tmp_path / "none") == []
+    assert list(read(path)) == kept
+    assert Ledger(path).last() == kept[-1]
+    assert list(read(path.with_name("none"))) == []
 
 
-def test_entries_name_what_they_do() -> None:
-    assert ledgers._words(Launch(("a", "b"))) == "launch 2"
-    assert ledgers._words(Drain(("a",))) == "drain 1"
+def test_the_ledger_is_kept_across_restarts(world: World) -> None:
+    world.send(1)
+    world.tick()
+    world.start()
+    world.tick(20)
+    told = sentences(world)
+    assert "launched 1" in told[0]
+    assert any("asked 1 to leave" in one for one in told)
+
+
+# the boot file
 
 
 def test_the_boot_file_carries_the_settings_safely() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from controller.policy import Decision, Observation
+from controller.policy import Decision, Observation, Terms
 
 
-def policy(observation: Observation) -> Decision:
+def policy(observation: Observation, terms: Terms) -> Decision:  # noqa: ARG001 - a policy's signature
     """As many workers as there are messages, visible, in flight or delayed; none when there are none."""
-    depth = observation.depth
-    waiting = depth.visible + depth.delayed
-    return Decision(depth.total, f"{waiting} waiting, {depth.in_flight} in work: need {depth.total}")
+    need = observation.depth.total
+    return Decision(need, f"one each: need {need}")

@@ -1,0 +1,93 @@
+"""This controller's hold on the lease: of several controllers of one Shoal, one acts and the others stand by."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from shoal.errors import LeaseLost, ShoalError
+from shoal.ports import Grant, Lease
+
+log = logging.getLogger(__name__)
+
+RENEWALS = 3  # per lease length, so that one failed call does not give it away
+
+
+def holder_id(path: Path) -> str:
+    """The id of the controller of a state folder, made at its first start and kept there. The folder's lock sees to it
+    that two processes never use it at once."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}")
+        fresh.replace(path)
+    return path.read_text()
+
+
+class Hold:
+    """Takes and renews the lease, and knows at any moment whether it still holds. One thread.
+
+    holder:  unique among all controllers, and the same after a restart, so that a restarted one need not wait for
+             its own lease to run out. Whoever makes it must see to it that two processes never use it at once.
+    seconds: how long the lease outlasts its last renewal.
+    steady:  seconds by a clock that nobody sets and that goes on while the machine sleeps.
+    """
+
+    def __init__(self, lease: Lease, holder: str, seconds: float, steady: Callable[[], float]) -> None:
+        self._lease = lease
+        self._holder = holder
+        self._seconds = seconds
+        self._steady = steady
+        self._renewed: float | None = None
+        self._told = ""
+        self.token = 0
+
+    def held(self) -> bool:
+        """Whether this controller may act now: no other can have taken the lease yet. Look right before each act."""
+        return self._renewed is not None and self._steady() - self._renewed < self._seconds
+
+    def attend(self) -> Grant | None:
+        """Take or renew the lease when it is time to; at the start of each tick, followed by `held`.
+
+        Returns the grant when it is a new one: then the notes are to be read, and what they say comes first.
+        """
+        began = self._steady()  # before the call: the others count from its arrival at the earliest
+        if self.held() and self._renewed is not None and began - self._renewed < self._seconds / RENEWALS:
+            return None
+        try:
+            grant = self._lease.take(self._holder, self._seconds)
+        except ShoalError as error:
+            self._tell(logging.WARNING, f"cannot renew the lease, will go on trying: {error}")
+            return None
+        if grant is None:
+            self._renewed = None
+            self._tell(logging.INFO, "another controller holds the lease: standing by")
+            return None
+        anew = self._renewed is None or grant.token != self.token
+        self._renewed, self.token = began, grant.token
+        self._tell(logging.INFO, f"acting with token {grant.token}")
+        return grant if anew else None
+
+    def note(self, notes: str) -> None:
+        """Write down what the next holder must know. Raises LeaseLost, or Retryable: nobody knows whether it did."""
+        if not self.held():
+            raise LeaseLost("the lease has run out: another controller may act by now")
+        self._lease.note(self.token, notes)
+
+    def release(self) -> None:
+        """Give it back, so that another may act at once."""
+        if self._renewed is None:
+            return
+        self._renewed = None
+        try:
+            self._lease.release(self._holder)
+        except ShoalError as error:
+            log.warning("could not give the lease back, it runs out by itself: %s", error)
+
+    def _tell(self, level: int, text: str) -> None:
+        if text != self._told:
+            log.log(level, "%s", text)
+        self._told = text

@@ -1,0 +1,77 @@
+"""What the settings tell the controller to do, checked: policy, terms, patience, budget. Replaced whole at a reload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from controller import calendar
+from controller.budget import PERIODS, PRICES, Budget
+from controller.policies import step
+from controller.policy import Limits, Policy, Terms
+from controller.sightings import Patience
+from shoal import plugins
+from shoal.errors import SettingsError
+from shoal.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """budget: None when spending has no limit."""
+
+    policy: Policy
+    terms: Terms
+    patience: Patience
+    budget: Budget | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        """Raises SettingsError, which names the variable."""
+        limits = Limits(
+            settings.min_instances,
+            settings.max_instances,
+            settings.quiet_seconds,
+            settings.window_seconds,
+            settings.tolerance,
+        )
+        terms = Terms(
+            limits,
+            settings.target_seconds,
+            settings.qos,
+            settings.scale_factor,
+            _parsed("SHOAL_STEPS", settings.steps, step.parse),
+            _parsed("SHOAL_SCHEDULE", settings.schedule, lambda text: calendar.parse(text, settings.time_zone)),
+        )
+        return cls(
+            plugins.load(settings.policy, "controller.policies", "policy"),
+            terms,
+            Patience(settings.boot_seconds, settings.silent_seconds, settings.drain_seconds),
+            _budget(settings),
+        )
+
+
+def _parsed(variable: str, text: str, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{variable}={text!r}: {error}") from None
+
+
+def _budget(settings: Settings) -> Budget | None:
+    if not settings.budget_amount:
+        return None
+    period = next((one for one in PERIODS if one == settings.budget_period), None)
+    if period is None:
+        raise SettingsError(f"SHOAL_BUDGET_PERIOD={settings.budget_period!r}: expected {', '.join(PERIODS)}")
+    return Budget(settings.budget_amount, period, settings.price_per_hour or _dearest(settings.instance_types))
+
+
+def _dearest(instance_types: Sequence[str]) -> float:
+    """The price of the dearest type, on demand: the worst case."""
+    unknown = [kind for kind in instance_types if kind not in PRICES]
+    if unknown:
+        raise SettingsError(f"SHOAL_BUDGET_AMOUNT needs SHOAL_PRICE_PER_HOUR: no price is known for {unknown[0]!r}")
+    return max(PRICES[kind] for kind in instance_types)

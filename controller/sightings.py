@@ -1,0 +1,145 @@
+"""What the controller has seen of each instance, by its own clock alone: no machine's time is compared with another's.
+
+Pure: a look takes what was known and returns what is known now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from shoal.ports import Beat, Instance
+
+LOOK_AGAIN_SECONDS = 10.0  # between marking a lost instance and ending it
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long things may take, in seconds.
+
+    boot:   from a launch to the worker's first beat.
+    silent: from one beat to the next.
+    drain:  from the drain mark, or from the last message finished after it, to the end.
+    """
+
+    boot: float
+    silent: float
+    drain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One instance. Times are the controller's.
+
+    first_seen:    when a listing first showed it.
+    launched_here: whether it came while this controller looked on, so that first_seen is about its launch.
+    beat:          its worker's last beat; None when it never registered.
+    first_beat:    when a beat was first seen.
+    beat_changed:  when a new beat was last seen.
+    progressed:    when its count of finished messages last changed.
+    drain_seen:    when it was first known to be on its way out.
+    lost_since:    when it was marked as lost.
+    """
+
+    first_seen: float
+    launched_here: bool = True
+    beat: Beat | None = None
+    first_beat: float | None = None
+    beat_changed: float = 0.0
+    progressed: float = 0.0
+    drain_seen: float | None = None
+    lost_since: float | None = None
+
+
+Sightings = Mapping[str, Sighting]
+
+
+def look(
+    before: Sightings | None,
+    instances: Iterable[Instance],
+    beats: Mapping[str, Beat] | None,
+    now: float,
+    patience: Patience,
+) -> dict[str, Sighting]:
+    """What is known after one more look.
+
+    before: None at the first look of a controller's life. beats: None when the register cannot be read: the time of
+    that does not count as anybody's silence.
+    """
+    known = before or {}
+    after = {}
+    for one in instances:
+        sighting = known.get(one.id) or Sighting(now, launched_here=before is not None)
+        after[one.id] = _marked(_heard(sighting, one, beats, now), one, beats is not None, now, patience)
+    return after
+
+
+def _heard(sighting: Sighting, one: Instance, beats: Mapping[str, Beat] | None, now: float) -> Sighting:
+    if beats is None:
+        return replace(_asked(sighting, one, now), beat_changed=now)
+    beat, old = beats.get(one.id), sighting.beat
+    # Not larger, another: a worker that was started again counts from one.
+    if beat is None or (old is not None and beat.count == old.count and beat.finished == old.finished):
+        return _asked(sighting, one, now)
+    progressed = now if old is None or beat.finished != old.finished else sighting.progressed
+    first_beat = now if sighting.first_beat is None else sighting.first_beat
+    heard = replace(sighting, beat=beat, first_beat=first_beat, beat_changed=now, progressed=progressed)
+    return _asked(heard, one, now)
+
+
+def _asked(sighting: Sighting, one: Instance, now: float) -> Sighting:
+    """With the time at which it was first known to be on its way out, by the mark or by its own word."""
+    leaves = one.drain_since is not None or (sighting.beat is not None and sighting.beat.leaving)
+    if leaves == (sighting.drain_seen is not None):
+        return sighting
+    return replace(sighting, drain_seen=now if leaves else None)
+
+
+def _marked(sighting: Sighting, one: Instance, heard: bool, now: float, patience: Patience) -> Sighting:
+    lost = heard and bool(why_lost(sighting, one, now, patience))
+    if lost == (sighting.lost_since is not None):
+        return sighting
+    return replace(sighting, lost_since=now if lost else None)
+
+
+def why_lost(sighting: Sighting, one: Instance, now: float, patience: Patience) -> str:
+    """Why an instance is no capacity although it exists, in words; "" when it is, or when it is on its way out."""
+    if one.state == "stopped":
+        return "stopped"
+    if one.state not in ("pending", "running"):
+        return ""
+    if sighting.beat is None:
+        if now - sighting.first_seen > patience.boot:
+            return f"never registered within {patience.boot:g} s"
+    elif now - sighting.beat_changed > patience.silent:
+        return f"silent for more than {patience.silent:g} s"
+    return ""
+
+
+def overdue(sighting: Sighting, now: float, patience: Patience) -> bool:
+    """Whether an instance that was asked to leave had its time: it neither left nor finished anything since."""
+    return sighting.drain_seen is not None and now - max(sighting.drain_seen, sighting.progressed) > patience.drain
+
+
+def finished_since(before: Sightings, after: Sightings) -> tuple[int, float]:
+    """Messages finished between two looks, and the seconds that the workers were busy for them, all workers summed."""
+    messages, seconds = 0, 0.0
+    for name, sighting in after.items():
+        beat = sighting.beat
+        old = before[name].beat if name in before else None
+        if beat is None or beat is old:
+            continue
+        if old is None or beat.finished < old.finished:
+            old = Beat(0)
+        messages += beat.finished - old.finished
+        seconds += max(0.0, beat.busy_seconds - old.busy_seconds)
+    return messages, seconds
+
+
+def boots(before: Sightings, after: Sightings) -> list[float]:
+    """Seconds from launch to first beat of those that registered between two looks."""
+    return [
+        one.first_beat - one.first_seen
+        for name, one in after.items()
+        if one.launched_here and one.first_beat is not None and (name not in before or before[name].first_beat is None)
+    ]

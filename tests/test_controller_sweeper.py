@@ -1,0 +1,98 @@
+"""When a photo counts as forgotten although the queue is not empty: much later ones were answered already."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.sweeper import OVERTAKEN_AFTER, Again, Sweeper, older_than, overtaken
+from shoal.memory import ManualClock, memory_cloud
+from shoal.messages import Job, new_batch
+from shoal.ports import Cloud, StoredObject
+
+AFTER = 60.0
+
+photos = st.lists(st.builds(StoredObject, st.uuids().map(str), st.just(1), st.floats(0, 1000)), max_size=30)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+def accept(cloud: Cloud, clock: ManualClock, queued: bool = True) -> Job:
+    """A photo comes in; its message is lost unless it is `queued`."""
+    job = Job(new_batch(clock.now()), 0, "cat.jpg", "replies")
+    cloud.inputs.put(job.key, b"photo", "image/jpeg")
+    if queued:
+        cloud.requests.send([job.to_json()])
+    return job
+
+
+def answer(cloud: Cloud, job: Job) -> None:
+    cloud.outputs.put(job.key, b"{}", "application/json")
+
+
+def queued(cloud: Cloud) -> list[Job]:
+    """Takes everything out of the queue."""
+    found = cloud.requests.receive(10, 0)
+    cloud.requests.delete([one.receipt for one in found])
+    return [Job.from_json(one.body) for one in found]
+
+
+def test_a_photo_whose_message_a_busy_queue_lost_is_queued_again(clock: ManualClock) -> None:
+    cloud = memory_cloud(clock)
+    sweeper = Sweeper(cloud, clock, "replies", AFTER, days=4)
+    lost = accept(cloud, clock, queued=False)
+    clock.wait(OVERTAKEN_AFTER * AFTER + 1)
+    later, waits = accept(cloud, clock), accept(cloud, clock)
+    sweeper.sweep()
+    assert queued(cloud) == [later, waits]  # nothing later was answered: the lost one may only wait behind others
+
+    cloud.requests.send([waits.to_json()])
+    answer(cloud, later)
+    sweeper.sweep()
+    assert queued(cloud) == [waits, lost]
+
+
+def test_a_long_backlog_is_not_queued_twice(clock: ManualClock) -> None:
+    cloud = memory_cloud(clock)
+    sweeper = Sweeper(cloud, clock, "replies", AFTER, days=4)
+    backlog = [accept(cloud, clock) for _ in range(10)]
+    for job in backlog[:5]:
+        clock.wait(10 * AFTER)
+        answer(cloud, job)
+        sweeper.sweep()
+    assert cloud.requests.depth().total == 10
+
+
+@given(photos, st.data(), st.floats(0, 500))
+def test_only_the_unanswered_and_older_are_overtaken(found: list[StoredObject], data: st.DataObject, by: float) -> None:
+    keys = [one.key for one in found]
+    answered = set(data.draw(st.lists(st.sampled_from(keys), unique=True))) if keys else set()
+    lost = set(overtaken(found, answered, by))
+    newest = max((one.modified_at for one in found if one.key in answered), default=None)
+    assert lost == {
+        one.key for one in found if one.key not in answered and newest is not None and one.modified_at < newest - by
+    }
+    assert lost <= set(older_than(1001.0, found, answered))
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=40))
+def test_the_pauses_double(steps: list[float]) -> None:
+    again, now, pause, next_due = Again(AFTER), 0.0, AFTER, 0.0
+    for step in steps:
+        due = again.due(["a"], set(), now)
+        assert due == (["a"] if now >= next_due else [])
+        if due:
+            next_due, pause = now + pause, 2 * pause
+        now += step
+
+
+def test_an_answered_photo_is_forgotten() -> None:
+    again = Again(AFTER)
+    assert again.due(["a"], set(), 0.0) == ["a"]
+    assert again.due(["a"], set(), 1.0) == []
+    assert again.due([], {"a"}, 2.0) == []
+    assert again.due(["a"], set(), 3.0) == ["a"]  # its result was dropped, it is labelled anew
