@@ -4,24 +4,18 @@ import gc
 import os
 import select
 import signal
-import socket
 import sys
 
 from local_cloud import ACCOUNT, CloudError
 from local_cloud.arguments import Arguments, parse
+from local_cloud.hostile.dice import Hostility
+from local_cloud.hostile.journal import JOURNAL_NAME
+from local_cloud.listeners import listen, loopback
 from local_cloud.service_process import ServiceProcess
 from local_cloud.state_folder import FolderInUse, StateFolder
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 KEYS = {"AWS_ACCESS_KEY_ID": "local-cloud", "AWS_SECRET_ACCESS_KEY": "local-cloud"}
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one, and nobody can take it away again. Raises OSError."""
-    try:
-        return socket.create_server((host, port), backlog=128)
-    except OSError as error:
-        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 class StopRequest:
@@ -42,10 +36,22 @@ class StopRequest:
 
 
 def wait(stop: StopRequest, services: ServiceProcess) -> None:
-    """Return when a stop is asked for. Raises ServiceDied when ministack ends first."""
-    ready, _, _ = select.select([stop.asked, services.ended], [], [])
-    if stop.asked not in ready:
-        raise services.died()
+    """Return when a stop is asked for; start ministack again meanwhile. Raises ServiceDied when that does not help."""
+    while True:
+        ready, _, _ = select.select([stop.asked, services.ended], [], [])
+        if stop.asked in ready:
+            return
+        services.start_again()
+        print("local cloud: ministack (S3, SQS and friends) had died and is started again", file=sys.stderr, flush=True)
+
+
+def announce(hostility: Hostility, folder: StateFolder) -> None:
+    """Say that nothing here is to be trusted."""
+    print(
+        f"local cloud is HOSTILE (seed {hostility.seed}): it fails and lies on purpose. "
+        f"Every fault is in {folder.logs / JOURNAL_NAME}",
+        flush=True,
+    )
 
 
 def run(arguments: Arguments, folder: StateFolder) -> None:
@@ -55,12 +61,15 @@ def run(arguments: Arguments, folder: StateFolder) -> None:
     stop = StopRequest()
     moto_listener = listen(arguments.host, arguments.port)
     services_listener = listen(arguments.host, arguments.services_port)
-    metadata_listener = listen(arguments.host, arguments.metadata_port)
-    services = ServiceProcess(services_listener, folder, ACCOUNT, arguments.region)
-    services_listener.close()
+    # As on EC2, nobody but instances has business there.
+    metadata_listener = listen(loopback(arguments.host), arguments.metadata_port)
+    services = ServiceProcess(services_listener, folder, ACCOUNT, arguments.region, arguments.hostility)
     try:
         # Imported here: it takes a second or two, in which ministack boots.
-        from local_cloud.cloud import open_cloud
+        from local_cloud.moto_tables import tables_of
+
+        with tables_of(arguments.region):
+            from local_cloud.cloud import open_cloud
 
         cloud = open_cloud(arguments, folder, moto_listener, metadata_listener, services.url)
         try:
@@ -72,10 +81,13 @@ def run(arguments: Arguments, folder: StateFolder) -> None:
             gc.freeze()
             gc.enable()
             print(f"local cloud ready: {cloud.url} (EC2 and friends), {services.url} (S3, SQS and friends)", flush=True)
+            print(f"local cloud: {cloud.limiter.describe()}", flush=True)
+            if arguments.hostility:
+                announce(arguments.hostility, folder)
             wait(stop, services)
         finally:
             folder.remove_env()
-            cloud.host.close()
+            cloud.close()
     finally:
         services.stop()
 

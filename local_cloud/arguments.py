@@ -5,6 +5,10 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_cloud.hostile.dice import SCALE, Hostility
+
+PLAIN_WORDS = "--let-anyone-who-reaches-it-run-programs-here"
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -19,19 +23,16 @@ class Arguments:
     port: int
     services_port: int
     metadata_port: int
+    hostility: Hostility | None
 
 
-def _loopback(text: str) -> str:
+def _address(text: str) -> str:
     if text == "localhost":
         return "127.0.0.1"
     try:
-        address = ipaddress.IPv4Address(text)
+        ipaddress.IPv4Address(text)
     except ipaddress.AddressValueError:
         raise argparse.ArgumentTypeError(f"{text} is not an IPv4 address") from None
-    if not address.is_loopback:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not a loopback address: this cloud runs whatever it is sent, so it listens on this machine only"
-        )
     return text
 
 
@@ -58,7 +59,13 @@ def parse(arguments: list[str]) -> Arguments:
     """Leaves the process with status 2 and a line that says why when they are wrong."""
     parser = argparse.ArgumentParser(prog="python -m local_cloud", description="AWS on one machine.")
     parser.add_argument("--state-dir", type=Path, required=True, help="where everything is kept")
-    parser.add_argument("--host", type=_loopback, default="127.0.0.1", help="loopback address to listen on")
+    parser.add_argument("--host", type=_address, default="127.0.0.1", help="loopback address to listen on")
+    parser.add_argument(
+        PLAIN_WORDS,
+        action="store_true",
+        dest="beyond",
+        help="allow --host to be another address: nobody is asked for a key, and instances run with your rights",
+    )
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument("--image", type=_image, action="append", default=[], metavar="NAME=FOLDER", dest="images")
     parser.add_argument("--boot-seconds", type=_seconds, default=1.0, help="how long an instance is pending")
@@ -68,8 +75,44 @@ def parse(arguments: list[str]) -> Arguments:
     parser.add_argument("--port", type=int, default=0, help="EC2 and friends; 0 finds a free one")
     parser.add_argument("--services-port", type=int, default=0, help="S3, SQS and friends; 0 finds a free one")
     parser.add_argument("--metadata-port", type=int, default=0, help="instance metadata; 0 finds a free one")
+    _add_hostile(parser.add_argument_group("hostile mode, which lies and fails as the real cloud does"))
     values = vars(parser.parse_args(arguments))
     values["images"] = dict(values["images"])
+    if not values.pop("beyond") and not ipaddress.IPv4Address(values["host"]).is_loopback:
+        parser.error(
+            f"argument --host: {values['host']} is not a loopback address: this cloud runs whatever it is sent, "
+            f"so it listens on this machine only, unless you say {PLAIN_WORDS}"
+        )
     if values["cron_seconds"] <= 0:
         parser.error("--cron-seconds must be more than 0")
+    try:
+        values["hostility"] = _hostility(*(values.pop(name) for name in ("seed", "only", "rate", "scale")))
+    except ValueError as error:
+        parser.error(str(error))
     return Arguments(**values)
+
+
+def _factor(text: str) -> float:
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = -1.0
+    if not 0 <= factor <= 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a factor: expected a number from 0 to 1e9")
+    return factor
+
+
+def _add_hostile(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--hostile", type=int, metavar="SEED", dest="seed", help="switch it on; off by default")
+    group.add_argument("--hostile-only", metavar="NAME,...", dest="only", default="", help="these faults alone")
+    group.add_argument(
+        "--hostile-rate", type=_factor, metavar="FACTOR", dest="rate", default=1.0, help="faults come so much oftener"
+    )
+    group.add_argument(
+        "--hostile-scale", type=_factor, metavar="FACTOR", dest="scale", default=SCALE, help="length of a minute"
+    )
+
+
+def _hostility(seed: int | None, only: str, rate: float, scale: float) -> Hostility | None:
+    names = tuple(name.strip() for name in only.split(",") if name.strip())
+    return None if seed is None else Hostility(seed, names, rate, scale)

@@ -1,16 +1,23 @@
 """Puts the parts together: moto with its hooks, the instance host, the metadata service."""
 
 import socket
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from local_cloud import moto_server
+from local_cloud import listeners, moto_server
 from local_cloud.arguments import Arguments
+from local_cloud.control import Control
+from local_cloud.hostile.journal import JOURNAL_NAME
+from local_cloud.hostile.trouble import Trouble
 from local_cloud.images import ImageStore
-from local_cloud.instance import Surroundings
+from local_cloud.instance import Instance, Surroundings
 from local_cloud.instance_host import InstanceHost
+from local_cloud.limits import Limiter, find_groups
 from local_cloud.metadata import MetadataServer
+from local_cloud.moto_books import BooksKeeper
+from local_cloud.moto_groups import GroupKeeper
 from local_cloud.moto_hooks import Books
 from local_cloud.service_process import SERVICES
 from local_cloud.state_folder import StateFolder
@@ -20,7 +27,17 @@ from local_cloud.state_folder import StateFolder
 class Cloud:
     url: str
     endpoints: Mapping[str, str]
+    limiter: Limiter
     host: InstanceHost
+    groups: GroupKeeper
+    keeper: BooksKeeper
+
+    def close(self) -> None:
+        """End all instances and write down what became of them."""
+        self.groups.stop()
+        self.host.close()
+        self.keeper.save()
+        self.limiter.close()
 
 
 def open_cloud(
@@ -31,24 +48,28 @@ def open_cloud(
     services_url: str,
 ) -> Cloud:
     """Start answering on both sockets. Raises HookPointMoved, ImageError."""
-    url = "http://{}:{}".format(*moto_listener.getsockname())
+    url = listeners.url(moto_listener)
     endpoints = {
         "AWS_ENDPOINT_URL": url,
         **{f"AWS_ENDPOINT_URL_{service.upper()}": services_url for service in SERVICES},
         "AWS_DEFAULT_REGION": settings.region,
     }
-    books = Books(settings.region)
+    changed = threading.Event()
+    books = Books(settings.region, changed.set)
     metadata = MetadataServer(metadata_listener, books.find)
     images = ImageStore(folder.images)
     for name, image_folder in settings.images.items():
         images.add(books.register_image(name), image_folder)
+    limiter = Limiter(find_groups(folder.path))
     surroundings = Surroundings(
         state_folder=folder.path,
         endpoints=endpoints,
         metadata_url=metadata.url,
         boot_seconds=settings.boot_seconds,
         grace_seconds=settings.grace_seconds,
+        limiter=limiter,
     )
+    trouble = Trouble(settings.hostility, folder.logs / JOURNAL_NAME) if settings.hostility else None
     host = InstanceHost(
         folder.instances,
         images,
@@ -56,9 +77,21 @@ def open_cloud(
         forget=books.forget,
         cron_seconds=settings.cron_seconds,
         forget_seconds=settings.forget_seconds,
+        make=trouble.instance if trouble else Instance,
     )
-    books.connect(host)
+    if trouble:
+        trouble.interrupt = host.interrupt
+        books.capacity = trouble.capacity
+    keeper = BooksKeeper(books, host, folder, changed)
+    books.connect(host, keeper.save)
+    journal = keeper.journal(moto_server.application())
+    for line in keeper.restore(journal):
+        print(f"local cloud: {line}", file=sys.stderr)
+    keeper.start()
+    groups = GroupKeeper(settings.region)
+    groups.start()
+    control = Control(journal, host, books.find)
     threading.Thread(target=metadata.serve_forever, name="metadata", daemon=True).start()
-    moto_server.serve(moto_listener)
+    moto_server.serve(moto_listener, trouble.around(control) if trouble else control)
     host.open()
-    return Cloud(url, endpoints, host)
+    return Cloud(url, endpoints, limiter, host, groups, keeper)

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,7 +52,9 @@ class Guest:
         self.user_data = folder / "user-data"
         self.console = folder / "console.log"
         self.pid_file = folder / "init.pid"
+        self.record = folder / "record.json"
         self.cron_folder = self.root / "etc" / "cron.d"
+        self._first_boot_done = folder / "first-boot-done"
 
     @property
     def marker(self) -> str:
@@ -72,6 +75,44 @@ class Guest:
             # The image may hold a link to the system's own command there: never write through it.
             (commands / name).unlink(missing_ok=True)
             programs.write(commands / name, text.encode())
+        self._link_log()
+
+    def _link_log(self) -> None:
+        """Make the console found where cloud-init writes the output of user data."""
+        folder = self.root / "var" / "log"
+        # In an image that borrows the real machine's folders through links, that would be the machine's own log.
+        if folder.resolve().is_relative_to(self.root.resolve()):
+            folder.mkdir(parents=True, exist_ok=True)
+            log = folder / "cloud-init-output.log"
+            log.unlink(missing_ok=True)
+            log.symlink_to(self.console)
+
+    def take_first_boot(self, user_data: bytes) -> list[str]:
+        """The program that user data asks for at the first boot; nothing at later ones, as with cloud-init."""
+        if self._first_boot_done.exists():
+            return []
+        self._first_boot_done.touch()
+        if not user_data:
+            return []
+        programs.write(self.user_data, user_data)
+        if not user_data.startswith(b"#!"):
+            self.log("the user data is not run: it does not begin with #!")
+            return []
+        return [str(self.user_data)]
+
+    def boot_scripts(self) -> str:
+        """A shell command that runs what cloud-init runs at every boot, one after the other; empty for none."""
+        folder = self.root / "var" / "lib" / "cloud" / "scripts" / "per-boot"
+        if not folder.is_dir():
+            return ""
+        found = [path for path in sorted(folder.iterdir()) if path.is_file() and os.access(path, os.X_OK)]
+        return "; ".join(shlex.quote(str(path)) for path in found)
+
+    def empty(self) -> None:
+        """Remove what a terminated instance leaves: all but its console and what the books say of it."""
+        for folder in (self.root, self.temporary):
+            if folder.exists():
+                shutil.rmtree(folder)
 
     def environment(self, state_folder: Path, endpoints: Mapping[str, str], metadata_url: str) -> dict[str, str]:
         """The whole environment of its processes. It holds no keys: those come from the metadata service."""

@@ -1,6 +1,7 @@
 """Machine images: folder trees that instances are made from."""
 
 import hashlib
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -49,8 +50,20 @@ class ImageStore:
     def capture(self, identifier: str, root: Path) -> None:
         """Make an image of a copy of `root`. Raises ImageError."""
         folder = self._captured / identifier
-        copy_tree(root, folder)
+        # Under another name until it is whole: what a killed process left half done is no image.
+        draft = self._captured / f"{identifier}.draft"
+        copy_tree(root, draft)
+        draft.rename(folder)
         self.add(identifier, folder)
+
+    def remove(self, identifier: str) -> None:
+        """Forget an image; delete its folder when it was made here."""
+        with self._lock:
+            self._folders.pop(identifier, None)
+        folder = self._captured / identifier
+        folder.with_name(f"{identifier}.json").unlink(missing_ok=True)
+        if folder.is_dir():
+            shutil.rmtree(folder)
 
     def folder(self, identifier: str) -> Path | None:
         with self._lock:

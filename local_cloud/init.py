@@ -1,6 +1,10 @@
 """The first process of an instance: starts programs, reaps, and never leaves anything behind.
 
-    python -I -S init.py GRACE_SECONDS WORKING_FOLDER CRON_FOLDER PID_FILE [PROGRAM [ARGUMENT ...]]
+    python -I -S init.py GRACE_SECONDS WORKING_FOLDER PID_FILE ENDS CPUS GROUPS [PROGRAM [ARGUMENT ...]]
+
+ENDS is "with-program" when it leaves as soon as nothing is left to run, "when-told" when it stays. CPUS are the numbers
+of the processors that its programs may use, with commas, or nothing; GROUPS are the cgroup.procs files of the control
+groups that they live in, with colons.
 
 One thread, standard library only, so that it starts in some 30 ms and holds some 10 MB. Every descendant stays its
 descendant (it is a child subreaper), so it can find all of them. Standard input is a socket to the host:
@@ -10,13 +14,12 @@ descendant (it is a child subreaper), so it can find all of them. Standard input
                       (end of file)     the host has died: SIGKILL to every descendant, then leave
     to the host       shutdown          the instance asked to be shut down (SIGTERM to this process)
                       reboot            the instance asked to be started again (SIGHUP to this process)
-                      finished TEXT     the last process has ended and no cron file can start another
 
 Leaves with status 0 when it ended in order; anything else means that it was killed.
 """
 
 # Pathlib would double the time that this program takes to start.
-# ruff: noqa: PTH112, PTH119, PTH123, PTH208
+# ruff: noqa: PTH119, PTH123, PTH208
 
 import ctypes
 import os
@@ -96,13 +99,12 @@ def ask_all_to_end() -> None:
 
 
 class Init:
-    def __init__(self, grace_seconds: float, working_folder: str, cron_folder: str) -> None:
+    def __init__(self, grace_seconds: float, working_folder: str, ends_with_program: bool) -> None:
         self.grace_seconds = grace_seconds
         self.working_folder = working_folder
-        self.cron_folder = cron_folder
+        self.ends_with_program = ends_with_program
         self.program_pid = 0
         self.program_name = ""
-        self.program_end = ""
         self.deadline: float | None = None
         self.unread = b""
         # A copy that programs do not inherit, or the host would never see the end of file.
@@ -160,8 +162,7 @@ class Init:
             if pid == self.program_pid:
                 code = os.waitstatus_to_exitcode(status)
                 how = f"exited with status {code}" if code >= 0 else f"was killed by signal {-code}"
-                self.program_end = f"{self.program_name} {how}"
-                say(self.program_end)
+                say(f"{self.program_name} {how}")
 
     def kill_all(self) -> None:
         patience = time.monotonic() + KILL_PATIENCE_SECONDS
@@ -181,11 +182,6 @@ class Init:
         if self.deadline is None or deadline < self.deadline:
             self.deadline = deadline
         ask_all_to_end()
-
-    def has_cron_file(self) -> bool:
-        if not self.cron_folder or not os.path.isdir(self.cron_folder):
-            return False
-        return any(not name.startswith(".") for name in os.listdir(self.cron_folder))
 
     def read_signals(self) -> None:
         for number in os.read(self.signals, 512):
@@ -224,8 +220,7 @@ class Init:
                     say("the grace period is over: killing what is left")
                     self.kill_all()
                     return
-            elif nothing_left and self.program_pid and not self.has_cron_file():
-                self.tell(f"finished {self.program_end}")
+            elif nothing_left and self.ends_with_program:
                 return
             wait = None if self.deadline is None else max(0.0, self.deadline - time.monotonic()) * 1000 + 1
             for source, _ in poller.poll(wait):
@@ -235,11 +230,24 @@ class Init:
                     self.read_signals()
 
 
+def limit(cpus: str, groups: str) -> None:
+    """Bind this process, and so every one below it, to its processors and control groups. What fails is told."""
+    try:
+        if cpus:
+            os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
+        for path in filter(None, groups.split(":")):
+            with open(path, "w") as file:
+                file.write("0")
+    except OSError as error:
+        say(f"no limit set: {error}")
+
+
 def main(arguments: "list[str]") -> None:
-    grace_seconds, working_folder, cron_folder, pid_file, *program = arguments
+    grace_seconds, working_folder, pid_file, ends, cpus, groups, *program = arguments
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_NAME, b"instance-init")
-    init = Init(float(grace_seconds), working_folder, cron_folder)
+    limit(cpus, groups)
+    init = Init(float(grace_seconds), working_folder, ends == "with-program")
     with open(pid_file, "w") as file:
         file.write(str(os.getpid()))
     if program:

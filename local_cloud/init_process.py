@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from local_cloud import programs
+from local_cloud.limits import NO_LIMITS, Limits
 
 _INIT = Path(__file__).with_name("init.py")
 
@@ -26,11 +27,13 @@ class InitProcess:
         pid_file: Path,
         grace_seconds: float,
         program: Sequence[str] = (),
-        cron_folder: Path | None = None,
+        ends_with_program: bool = True,
+        limits: Limits = NO_LIMITS,
         pass_fds: Sequence[int] = (),
     ) -> None:
         """Start it. `grace_seconds` holds for a shutdown asked from inside; output is appended to `console`.
 
+        ends_with_program: it leaves when its last process has ended; otherwise it stays until it is told to stop.
         Raises OSError when it cannot be started.
         """
         self._control, theirs = socket.socketpair()
@@ -38,7 +41,8 @@ class InitProcess:
             self._process = programs.start(
                 [
                     *(sys.executable, "-I", "-S", str(_INIT), str(grace_seconds)),
-                    *(str(working_folder), str(cron_folder or ""), str(pid_file), *program),
+                    *(str(working_folder), str(pid_file), "with-program" if ends_with_program else "when-told"),
+                    *(",".join(map(str, limits.cpus)), ":".join(map(str, limits.groups)), *program),
                 ],
                 stdin=theirs,
                 stdout=output,

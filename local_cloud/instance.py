@@ -1,6 +1,5 @@
 """The life of one instance: pending, running, and an end."""
 
-import shutil
 import sys
 import threading
 import time
@@ -10,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from local_cloud import cron, processes, programs
+from local_cloud import cron, processes
 from local_cloud.guest import Guest
 from local_cloud.images import ImageError
 from local_cloud.init_process import InitProcess
+from local_cloud.limits import NO_LIMITS, Limiter, Limits
 
 SELF_SHUTDOWN = "Client.InstanceInitiatedShutdown"
 TRANSITION = {"terminated": "shutting-down", "stopped": "stopping"}
@@ -25,18 +25,33 @@ class Record(Protocol):
     @property
     def id(self) -> str: ...
     @property
+    def state(self) -> str: ...
+    @property
     def user_data(self) -> bytes: ...
     @property
     def memory_bytes(self) -> int: ...
     @property
+    def cpus(self) -> int: ...
+    @property
     def end_state(self) -> str:
         """What a shutdown from inside leads to: `terminated` or `stopped`."""
+
+    @property
+    def end_state_with_host(self) -> str:
+        """What the end of the host leads to."""
+
+    @property
+    def spot_end_state(self) -> str | None:
+        """What an interruption leads to; None for an instance that is no spot instance."""
 
     def set_state(self, name: str, code: str = "", message: str = "") -> None:
         """`name` as EC2 spells it; `code` and `message` are the StateReason."""
 
     def release(self) -> None:
         """Give back what a terminated instance held in the books. Called without locks held."""
+
+    def announce(self, path: str, document: Mapping[str, str]) -> None:
+        """Show a notice below latest/meta-data/ from now on."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,7 @@ class Surroundings:
     metadata_url: str
     boot_seconds: float
     grace_seconds: float
+    limiter: Limiter
 
 
 class Instance:
@@ -83,6 +99,12 @@ class Instance:
         self._ending: Ending | None = None
         self._rebooting = False
         self._complaints: set[str] = set()
+
+    def lie_down(self, terminated_seconds_ago: float | None) -> None:
+        """Be one that does not live: stopped, or terminated so long ago. Only before the first start."""
+        if terminated_seconds_ago is not None:
+            self.ended_at = time.monotonic() - terminated_seconds_ago
+            self.guest.empty()
 
     def start(self) -> None:
         """Boot: returns at once, the instance is pending. Not for one that lives already."""
@@ -157,7 +179,7 @@ class Instance:
 
     def _live(self) -> None:
         try:
-            self._wake.wait(self._surroundings.boot_seconds)
+            self._wake.wait(self._boot_seconds())
             if self._ending is None and not self.guest.root.exists():
                 self.guest.prepare(self._image)
             while self._boot():
@@ -173,48 +195,57 @@ class Instance:
     def _boot(self) -> bool:
         """Start the processes; False when the instance is to end instead."""
         guest = self.guest
-        program = self._write_user_data()
+        limits = self._limits()
         with self._lock:
             if self._ending is not None:
                 return False
             self._rebooting = False
+            program, scripts = self._programs()
             self._init = InitProcess(
-                environment=guest.environment(
-                    self._surroundings.state_folder,
-                    self._surroundings.endpoints,
-                    f"{self._surroundings.metadata_url}/{self.record.id}",
-                ),
+                environment=self._environment(),
                 console=guest.console,
                 working_folder=guest.root,
                 pid_file=guest.pid_file,
                 grace_seconds=self._surroundings.grace_seconds,
                 program=program,
-                cron_folder=guest.cron_folder,
+                ends_with_program=False,
+                limits=limits,
             )
+            if scripts:
+                self._init.run(scripts)
             self.record.set_state("running")
         self.run_due(lambda schedule: schedule.at_boot)
         return True
 
-    def _write_user_data(self) -> list[str]:
-        user_data = self.record.user_data
-        if not user_data:
-            return []
-        programs.write(self.guest.user_data, user_data)
-        if not user_data.startswith(b"#!"):
-            self.guest.log("the user data is not run: it does not begin with #!")
-            return []
-        return [str(self.guest.user_data)]
+    # What hostile mode changes.
+
+    def _boot_seconds(self) -> float:
+        return self._surroundings.boot_seconds
+
+    def _programs(self) -> tuple[list[str], str]:
+        """What runs at this boot: the program that the user data is, and a shell command of boot scripts."""
+        return self.guest.take_first_boot(self.record.user_data), self.guest.boot_scripts()
+
+    def _environment(self) -> dict[str, str]:
+        around = self._surroundings
+        return self.guest.environment(around.state_folder, around.endpoints, f"{around.metadata_url}/{self.record.id}")
+
+    def _limits(self) -> Limits:
+        try:
+            return self._surroundings.limiter.of(self.record.id, self.record.memory_bytes, self.record.cpus)
+        except OSError as error:
+            self.guest.log(f"no limit set: {error}")
+            return NO_LIMITS
 
     def _watch(self) -> None:
         """Follow the processes to their end."""
         init = self._init
         assert init is not None
         for message in init.messages():
-            word, _, text = message.partition(" ")
-            if word == "reboot":
+            if message == "reboot":
                 self._rebooting = True
-            else:
-                self._end_from_inside("its shutdown command" if word == "shutdown" else text)
+            elif message == "shutdown":
+                self._end_from_inside("its shutdown command")
         status = init.wait()
         with self._lock:
             self._init = None
@@ -222,8 +253,6 @@ class Instance:
             processes.kill_marked(self.guest.marker)
             self.guest.log("init was killed")
             self._end_from_inside("its first process was killed")
-        elif not self._rebooting:
-            self._end_from_inside("its processes have ended")
 
     def _end_from_inside(self, why: str) -> None:
         with self._lock:
@@ -238,10 +267,9 @@ class Instance:
             self._thread = None
             if ending.state == "terminated":
                 self.ended_at = time.monotonic()
+            self._surroundings.limiter.release(self.record.id)
             self.record.set_state(ending.state, ending.code, ending.message)
         if ending.state == "terminated":
             self.record.release()
-            for folder in (self.guest.root, self.guest.temporary):
-                if folder.exists():
-                    shutil.rmtree(folder)
+            self.guest.empty()
         self._on_end(self.record.id)

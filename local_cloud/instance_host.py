@@ -4,15 +4,26 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from local_cloud import processes
 from local_cloud.cron import CronClock, Schedule
 from local_cloud.images import ImageStore
-from local_cloud.instance import SELF_SHUTDOWN, Ending, Instance, Record, Surroundings
+from local_cloud.instance import Ending, Instance, Record, Surroundings
+from local_cloud.memory_watch import MemoryWatch
 
 USER_SHUTDOWN = "Client.UserInitiatedShutdown"
+# By the state that the end of the host leads to: the StateReason.
+HOST_ENDINGS = {
+    "stopped": ("Server.ScheduledStop", "Server.ScheduledStop: Stopped due to a scheduled retirement"),
+    "terminated": ("Server.InternalError", "Server.InternalError: the host of the instance has ended"),
+}
+# By the state that an interruption leads to: the action in the notice, and the StateReason.
+INTERRUPTIONS = {
+    "terminated": ("terminate", "Server.SpotInstanceTermination", "Spot instance termination"),
+    "stopped": ("stop", "Server.SpotInstanceShutdown", "Spot instance shutdown"),
+}
+SPOT_NOTICE_SECONDS = 120.0
 WATCH_SECONDS = 1.0
 IDLE_SECONDS = 30.0
 CLOSE_GRACE_SECONDS = 5.0
@@ -34,18 +45,21 @@ class InstanceHost:
         forget: Callable[[str], None],
         cron_seconds: float = 60.0,
         forget_seconds: float = 3600.0,
+        make: Callable[[Record, Path, Path, Surroundings, Callable[[str], None]], Instance] = Instance,
     ) -> None:
         """`forget` is called with the id of an instance that was terminated `forget_seconds` ago."""
         self.images = images
         self._folder = folder
         self._surroundings = surroundings
         self._forget = forget
+        self._make = make
         self._forget_seconds = forget_seconds
         self._lock = threading.Lock()
         self._instances: dict[str, Instance] = {}
         self._changed = threading.Event()
         self._closed = threading.Event()
         self._clock = CronClock(self._run_cron, cron_seconds)
+        self._memory = MemoryWatch(surroundings.limiter)
 
     def open(self) -> None:
         """Start the threads that watch memory and run cron jobs."""
@@ -57,12 +71,10 @@ class InstanceHost:
         self._closed.set()
         self._changed.set()
         self._clock.stop()
-        ending = Ending(
-            "terminated", "Server.InternalError", "Server.InternalError: the host stops", CLOSE_GRACE_SECONDS
-        )
         instances = self._all()
         for instance in instances:
-            instance.end(ending)
+            state = instance.record.end_state_with_host
+            instance.end(Ending(state, *HOST_ENDINGS[state], CLOSE_GRACE_SECONDS))
             instance.hasten(CLOSE_GRACE_SECONDS)
         deadline = time.monotonic() + CLOSE_GRACE_SECONDS + 5.0
         for instance in instances:
@@ -79,11 +91,21 @@ class InstanceHost:
             raise LookupError(f"no image {image_id}")
         folder = self._folder / record.id
         folder.mkdir()
-        instance = Instance(record, image, folder, self._surroundings, lambda _: self._changed.set())
+        self._enter(record, image, folder).start()
+        self._changed.set()
+
+    def adopt(self, record: Record, image_id: str, terminated_seconds_ago: float | None) -> None:
+        """Take over an instance of an earlier run, which has no processes: stopped, or terminated so long ago."""
+        folder = self._folder / record.id
+        image = self.images.folder(image_id)
+        # A stopped one has its root already, so the image may have gone.
+        self._enter(record, image or folder, folder).lie_down(terminated_seconds_ago)
+
+    def _enter(self, record: Record, image: Path, folder: Path) -> Instance:
+        instance = self._make(record, image, folder, self._surroundings, lambda _: self._changed.set())
         with self._lock:
             self._instances[record.id] = instance
-        instance.start()
-        self._changed.set()
+        return instance
 
     def terminate(self, identifier: str) -> None:
         self._end(identifier, "terminated")
@@ -98,6 +120,25 @@ class InstanceHost:
 
     def reboot(self, identifier: str) -> None:
         self._instance(identifier).reboot()
+
+    def interrupt(self, identifier: str, state: str, notice_seconds: float = SPOT_NOTICE_SECONDS) -> None:
+        """Give notice that it is taken away after so long, then do it. The notice shows in its metadata at once.
+
+        state: what it comes to, `terminated` or `stopped`.
+        """
+        instance = self._instance(identifier)
+        action, code, words = INTERRUPTIONS[state]
+        at = f"{datetime.now(UTC) + timedelta(seconds=notice_seconds):%Y-%m-%dT%H:%M:%SZ}"
+        instance.record.announce("spot/instance-action", {"action": action, "time": at})
+        ending = Ending(state, code, f"{code}: {words}", self._surroundings.grace_seconds)
+        timer = threading.Timer(notice_seconds, instance.end, [ending])
+        timer.daemon = True
+        timer.start()
+
+    def recommend_rebalance(self, identifier: str) -> None:
+        """Tell an instance that it is likely to be interrupted."""
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        self._instance(identifier).record.announce("events/recommendations/rebalance", {"noticeTime": now})
 
     def console(self, identifier: str) -> bytes:
         return self._instance(identifier).guest.console_tail()
@@ -130,7 +171,9 @@ class InstanceHost:
             self._changed.clear()
             running = [instance for instance in self._all() if instance.init_pid is not None]
             if running:
-                self._check_memory(running)
+                self._memory.look(running)
+                for instance in running:
+                    instance.guest.trim_console()
             self._forget_the_dead()
             if self._all_quiet():
                 self._changed.wait(IDLE_SECONDS)
@@ -139,18 +182,6 @@ class InstanceHost:
 
     def _all_quiet(self) -> bool:
         return all(instance.ended_at is not None for instance in self._all()) and self._forget_seconds > IDLE_SECONDS
-
-    def _check_memory(self, running: list[Instance]) -> None:
-        table = processes.read_table()
-        for instance in running:
-            pid, limit = instance.init_pid, instance.record.memory_bytes
-            used = table.resident_bytes_below(pid) if pid is not None else 0
-            if used > limit:
-                why = f"out of memory: {used >> 20} MiB used of {limit >> 20} MiB"
-                instance.guest.log(f"{why}; killing every process")
-                message = f"{SELF_SHUTDOWN}: Instance initiated shutdown ({why})"
-                instance.end(Ending(instance.record.end_state, SELF_SHUTDOWN, message, 0.0))
-            instance.guest.trim_console()
 
     def _forget_the_dead(self) -> None:
         before = time.monotonic() - self._forget_seconds

@@ -32,6 +32,12 @@ class Facts(Protocol):
 
     def tags(self) -> Mapping[str, str]: ...
 
+    @property
+    def shows_tags(self) -> bool:
+        """Whether InstanceMetadataTags is enabled."""
+
+    def profile_arn(self) -> str | None: ...
+
     def role_credentials(self) -> tuple[str, Mapping[str, str]] | None:
         """The role's name and its credentials document; None without a role."""
 
@@ -84,12 +90,15 @@ def _meta_data(facts: Facts, path: str) -> bytes | None:
     if path in entries:
         return entries[path].encode()
     below = f"{path}/" if path else ""
-    names = {name.removeprefix(below) for name in [*entries, "iam/", "tags/"] if name.startswith(below)}
+    branches = [branch for branch, there in (("iam/", facts.profile_arn()), ("tags/", facts.shows_tags)) if there]
+    names = {name.removeprefix(below) for name in [*entries, *branches] if name.startswith(below)}
     folded = {head + slash for head, slash, _ in (name.partition("/") for name in names)}
     return "\n".join(sorted(folded)).encode() or None
 
 
 def _tags(facts: Facts, path: str) -> bytes | None:
+    if not facts.shows_tags:
+        return None
     tags = facts.tags()
     if path == "tags":
         return b"instance/"
@@ -105,7 +114,11 @@ def _role(facts: Facts, path: str) -> bytes | None:
         return None
     role, credentials = found
     if path == "iam":
-        return b"security-credentials/"
+        return b"info\nsecurity-credentials/"
+    if path == "iam/info":
+        return json.dumps(
+            {"Code": "Success", "LastUpdated": credentials["LastUpdated"], "InstanceProfileArn": facts.profile_arn()}
+        ).encode()
     if path == "iam/security-credentials":
         return role.encode()
     if path == f"iam/security-credentials/{role}":

@@ -2,46 +2,39 @@
 
 moto 5.2.5 keeps EC2's books but runs nothing, launches MinCount instead of MaxCount, ignores client tokens, accepts
 any image, and gives an instance profile to the first instance only. The hooks mend that and tell an InstanceHost what
-to run. One lock lets EC2 and Auto Scaling take one request at a time: moto's books are not made for threads, and a
+to run. One lock lets moto take one request at a time (moto_journal.py): its books are not made for threads, and a
 caller must not see a state that lasts only until the next line.
 """
 
 import base64
 import copy
-import functools
-import inspect
 import os
 import platform
-import sys
 import threading
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult
 from moto.core.types import Base64EncodedString
-from moto.ec2.exceptions import EC2ClientError, InvalidAMIIdError
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
-from moto.ec2.models.amis import Ami, AmiBackend
-from moto.ec2.models.instance_types import INSTANCE_TYPES
-from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState
-from moto.ec2.responses import EC2Response
+from moto.ec2.models.amis import Ami
+from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, Reservation
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 
-from local_cloud import ACCOUNT, CloudError
-from local_cloud.images import ImageError, image_id
+from local_cloud import ACCOUNT, moto_attributes, moto_groups, moto_images, moto_launch, moto_points, moto_random
+from local_cloud.images import image_id
 from local_cloud.instance_host import USER_SHUTDOWN, InstanceHost
-from local_cloud.moto_record import STATE_CODES, Ec2Record, books_lock
+from local_cloud.moto_launch import Asked, Capacity
+from local_cloud.moto_record import STATE_CODES, Ec2Record, Launch, books_lock
+from local_cloud.moto_records_file import RecordsFile
 
-USER_DATA_BYTES = 16384
+# What the default VPC and all that comes with it are named after: scripts and templates may hold their ids.
+FIRST_SEED = 1
 
-# What is replaced: the owner, the name, and the parameters it must still have.
-HOOK_POINTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
-    (EC2Response, "_dispatch", ("self", "request", "full_url", "headers")),
-    (AutoScalingResponse, "_dispatch", ("self", "request", "full_url", "headers")),
+HOOK_POINTS: tuple[moto_points.Point, ...] = (
     (InstanceResponse, "run_instances", ("self",)),
     (
         InstanceBackend,
@@ -53,39 +46,36 @@ HOOK_POINTS: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
     (Instance, "stop", ("self",)),
     (Instance, "start", ("self",)),
     (Instance, "reboot", ("self",)),
-    (AmiBackend, "create_image", ("self", "instance_id", "name", "description", "tag_specifications")),
     (General, "get_console_output", ("self",)),
+    *moto_attributes.HOOK_POINTS,
+    *moto_images.HOOK_POINTS,
+    *moto_groups.HOOK_POINTS,
 )
+
 
 _request = threading.local()
 
 
-class HookPointMoved(CloudError):
-    """This version of moto is not the one that the hooks were written for; the text says what differs."""
-
-
-def check_hook_points() -> None:
-    """Raises HookPointMoved. Only before `Books.connect`."""
-    for owner, name, expected in HOOK_POINTS:
-        found = getattr(owner, name, None)
-        if found is None:
-            raise HookPointMoved(f"moto has no {owner.__name__}.{name} any more")
-        parameters = tuple(inspect.signature(found).parameters)
-        if parameters != expected:
-            raise HookPointMoved(f"moto's {owner.__name__}.{name} takes {parameters} instead of {expected}")
+def _asked() -> Asked:
+    return getattr(_request, "asked", None) or Asked()
 
 
 class Books:
     """The records of all instances, and the hooks that keep them true."""
 
-    def __init__(self, region: str) -> None:
+    def __init__(self, region: str, changed: Callable[[], None]) -> None:
+        """`changed` is called when the state of an instance has changed, perhaps with that instance's lock held."""
         # moto's 1,300 made-up images can launch nothing here, and cost memory and a second of every start.
         os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
-        self._backend = ec2_backends[ACCOUNT][region]
+        with moto_random.ids_of(FIRST_SEED):
+            self.backend = ec2_backends[ACCOUNT][region]
         self._region = region
+        self._changed = changed
         self._host: InstanceHost | None = None
-        self._records: dict[str, Ec2Record] = {}
-        self._tokens: dict[str, tuple[dict[str, Any], Any]] = {}
+        self.records: dict[str, Ec2Record] = {}
+        self._tokens: dict[str, tuple[Any, Any]] = {}
+        self.capacity: Capacity | None = None
+        """What there is to be had; None for as much as is asked for."""
 
     @property
     def host(self) -> InstanceHost:
@@ -93,12 +83,12 @@ class Books:
         return self._host
 
     def find(self, identifier: str) -> Ec2Record | None:
-        return self._records.get(identifier)
+        return self.records.get(identifier)
 
     def forget(self, identifier: str) -> None:
         """Strike an instance from the books."""
         with books_lock:
-            instance = self._records.pop(identifier).moto_instance
+            instance = self.records.pop(identifier).moto_instance
             reservations = instance.ec2_backend.reservations
             for reservation in list(reservations.values()):
                 if instance in reservation.instances:
@@ -110,8 +100,8 @@ class Books:
     def register_image(self, name: str) -> str:
         """Enter an image of our own; its id."""
         identifier = image_id(name)
-        self._backend.amis[identifier] = Ami(
-            self._backend,
+        self.backend.amis[identifier] = Ami(
+            self.backend,
             identifier,
             name=name,
             description=f"{name}, a folder on this machine",
@@ -124,21 +114,32 @@ class Books:
         )
         return identifier
 
-    def connect(self, host: InstanceHost) -> None:
-        """Put the hooks in, once in a process. Raises HookPointMoved."""
-        check_hook_points()
+    def connect(self, host: InstanceHost, save: Callable[[], None]) -> None:
+        """Put the hooks in, once in a process; `save` writes the books down. Raises HookPointMoved."""
+        moto_points.check(HOOK_POINTS)
         self._host = host
-        for owner in (EC2Response, AutoScalingResponse):
-            _replace(owner, "_dispatch", _one_at_a_time)
-        _replace(InstanceResponse, "run_instances", self._answer_run_instances)
-        _replace(InstanceBackend, "run_instances", self._run_instances)
-        _replace(Instance, "__init__", _begin_pending)
-        _replace(Instance, "terminate", self._terminate)
-        _replace(Instance, "stop", self._stop)
-        _replace(Instance, "start", self._start)
-        _replace(Instance, "reboot", self._reboot)
-        _replace(AmiBackend, "create_image", self._create_image)
-        _replace(General, "get_console_output", self._get_console_output)
+        moto_points.replace(InstanceResponse, "run_instances", self._answer_run_instances)
+        moto_points.replace(InstanceBackend, "run_instances", self._run_instances)
+        moto_points.replace(Instance, "__init__", _begin_pending)
+        moto_points.replace(Instance, "terminate", self._terminate)
+        moto_points.replace(Instance, "stop", self._stop)
+        moto_points.replace(Instance, "start", self._start)
+        moto_points.replace(Instance, "reboot", self._reboot)
+        moto_points.replace(General, "get_console_output", self._get_console_output)
+        moto_attributes.connect()
+        moto_images.connect(host, save)
+        moto_groups.connect()
+
+    def restore(self, file: RecordsFile) -> list[str]:
+        """Enter the instances of an earlier run, which ended with it. What could not be entered, as lines."""
+        with books_lock:
+            return file.restore(self.backend, self._enter_restored)
+
+    def _enter_restored(self, instance: Any, launch: Launch) -> Ec2Record:
+        record = self.records[instance.id] = Ec2Record(instance, launch, self._changed)
+        if launch.token:
+            self._tokens[launch.token] = (launch.asked, record.reservation())
+        return record
 
     def _answer_run_instances(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def run_instances(response: Any) -> Any:
@@ -146,21 +147,28 @@ class Books:
             if not 1 <= low <= high:
                 raise EC2ClientError("InvalidParameterValue", f"MinCount {low} and MaxCount {high} do not fit")
             token = response._get_param("ClientToken")
-            asked = {name: value for name, value in response.data.items() if name != "ClientToken"}
+            parameters = repr(sorted((name, value) for name, value in response.data.items() if name != "ClientToken"))
             if token in self._tokens:
-                asked_before, reservation = self._tokens[token]
-                if asked != asked_before:
+                parameters_before, reservation = self._tokens[token]
+                if parameters != parameters_before:
                     raise EC2ClientError(
                         "IdempotentParameterMismatch", "The client token was used before with other parameters"
                     )
                 return ActionResult(reservation)
-            _request.count = high
+            _request.asked = Asked(
+                low,
+                high,
+                token,
+                parameters,
+                protected=bool(response._get_param("DisableApiTermination")),
+                market=response._get_param("InstanceMarketOptions"),
+            )
             try:
                 result = original(response)
             finally:
-                _request.count = None
+                _request.asked = None
             if token:
-                self._tokens[token] = (asked, result.result)
+                self._tokens[token] = (parameters, result.result)
             return result
 
         return run_instances
@@ -169,43 +177,38 @@ class Books:
         def run_instances(
             backend: Any, image_id: str, count: int, user_data: Any, security_group_names: Any, **kwargs: Any
         ) -> Any:
+            if moto_groups.repeating():
+                # A group that is entered again after a restart launches when all is there.
+                return Reservation("r-0")
             with books_lock:
-                template_arguments = kwargs.get("launch_template")
-                template = backend._get_template_from_args(template_arguments).data if template_arguments else {}
-                self._check_launch(backend, image_id or template.get("ImageId", ""), kwargs, template)
-                _check_user_data(user_data or template.get("UserData"))
-                count = getattr(_request, "count", None) or count
+                asked = _asked()
+                template = moto_launch.template_data(backend, kwargs)
+                image = image_id or template.get("ImageId", "")
+                moto_launch.check(self.host, backend, image, user_data, kwargs, template)
+                launch = moto_launch.what_to_remember(asked, kwargs, template)
+                zone = kwargs.get("placement") or f"{self._region}a"
+                least, most = asked.least or count, asked.most or count
+                count = moto_launch.granted(self.capacity, least, most, zone, kwargs, template)
+                if not kwargs.get("metadata_options"):
+                    kwargs["metadata_options"] = template.get("MetadataOptions", {})
                 reservation = original(backend, image_id, count, user_data, security_group_names, **kwargs)
-                _assign_profile(backend, reservation.instances, kwargs, template.get("IamInstanceProfile", {}))
+                moto_launch.assign_profile(
+                    backend, reservation.instances, kwargs, template.get("IamInstanceProfile", {})
+                )
                 for instance in reservation.instances:
-                    if not kwargs.get("instance_initiated_shutdown_behavior"):
-                        behaviour = template.get("InstanceInitiatedShutdownBehavior", "stop")
-                        instance.instance_initiated_shutdown_behavior = behaviour
-                    record = self._records[instance.id] = Ec2Record(instance)
+                    moto_launch.complete(instance, kwargs, template, asked, launch)
+                    record = self.records[instance.id] = Ec2Record(instance, launch, self._changed)
                     self.host.launch(record, instance.image_id)
                 return reservation
 
         return run_instances
 
-    def _check_launch(self, backend: Any, image: str, kwargs: Mapping[str, Any], template: Mapping[str, Any]) -> None:
-        if self.host.closing:
-            raise EC2ClientError("Unavailable", "The local cloud is stopping")
-        if self.host.images.folder(image) is None:
-            if image in backend.amis:
-                raise EC2ClientError("InvalidAMIID.Unavailable", f"The image id '[{image}]' is not available yet")
-            raise InvalidAMIIdError(image)
-        kind = kwargs.get("instance_type", "")
-        if kwargs.get("is_instance_type_default"):
-            kind = template.get("InstanceType", kind)
-        if kind not in INSTANCE_TYPES:
-            raise EC2ClientError("InvalidParameterValue", f"Invalid value '{kind}' for InstanceType.")
-
     def _terminate(self, _original: Callable[..., Any]) -> Callable[..., Any]:
         def terminate(instance: Any) -> Any:
             previous = copy.copy(instance._state)
             if previous.name not in ("shutting-down", "terminated"):
-                self._records[instance.id].set_state("shutting-down", USER_SHUTDOWN, _user_asked())
-                self._records[instance.id].release()
+                self.records[instance.id].set_state("shutting-down", USER_SHUTDOWN, _user_asked())
+                self.records[instance.id].release()
                 self.host.terminate(instance.id)
             return previous
 
@@ -216,7 +219,7 @@ class Books:
             previous = copy.copy(instance._state)
             if previous.name in ("pending", "running"):
                 original(instance)
-                self._records[instance.id].set_state("stopping", USER_SHUTDOWN, _user_asked())
+                self.records[instance.id].set_state("stopping", USER_SHUTDOWN, _user_asked())
                 self.host.stop(instance.id)
             elif previous.name not in ("stopping", "stopped"):
                 raise _wrong_state(instance, "stopped")
@@ -244,25 +247,6 @@ class Books:
 
         return reboot
 
-    def _create_image(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def create_image(backend: Any, *args: Any, **kwargs: Any) -> Any:
-            image = original(backend, *args, **kwargs)
-            image.state = "pending"
-            threading.Thread(target=self._capture, args=(image,), name=f"capture {image.id}", daemon=True).start()
-            return image
-
-        return create_image
-
-    def _capture(self, image: Any) -> None:
-        try:
-            self.host.images.capture(image.id, self.host.root(image.instance_id))
-        except ImageError:
-            # The thread ends here; the caller learns it from the state of the image.
-            traceback.print_exc(file=sys.stderr)
-            image.state = "failed"
-        else:
-            image.state = "available"
-
     def _get_console_output(self, _original: Callable[..., Any]) -> Callable[..., Any]:
         def get_console_output(response: Any) -> Any:
             instance = response.ec2_backend.get_instance(response._get_param("InstanceId"))
@@ -273,44 +257,15 @@ class Books:
         return get_console_output
 
 
-def _replace(owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    original = getattr(owner, name)
-    setattr(owner, name, functools.wraps(original)(wrap(original)))
-
-
-def _one_at_a_time(original: Callable[..., Any]) -> Callable[..., Any]:
-    def dispatch(*args: Any, **kwargs: Any) -> Any:
-        with books_lock:
-            return original(*args, **kwargs)
-
-    return dispatch
-
-
 def _begin_pending(original: Callable[..., Any]) -> Callable[..., Any]:
     def begin(instance: Any, *args: Any, **kwargs: Any) -> None:
+        # Written down, the seed brings the ids of the instance, its interfaces and its volumes back.
+        instance.seed = kwargs.pop("seed", None) or moto_random.new_seed()
+        moto_random.begin(instance.seed)
         original(instance, *args, **kwargs)
         instance._state = InstanceState("pending", STATE_CODES["pending"])
 
     return begin
-
-
-def _check_user_data(user_data: Base64EncodedString | None) -> None:
-    if user_data is not None and len(base64.b64decode(str(user_data))) > USER_DATA_BYTES:
-        raise EC2ClientError("InvalidParameterValue", f"User data is limited to {USER_DATA_BYTES} bytes")
-
-
-def _assign_profile(backend: Any, instances: list[Any], kwargs: Mapping[str, Any], from_template: Any) -> None:
-    """Give every instance its profile; moto does it for the first one, and for none from a template."""
-    name, arn = kwargs.get("iam_instance_profile_name"), kwargs.get("iam_instance_profile_arn")
-    if name or arn:
-        instances = instances[1:]
-    else:
-        name, arn = from_template.get("Name"), from_template.get("Arn")
-    if name or arn:
-        for instance in instances:
-            backend.associate_iam_instance_profile(
-                instance_id=instance.id, iam_instance_profile_name=name, iam_instance_profile_arn=arn
-            )
 
 
 def _user_asked() -> str:

@@ -1,8 +1,10 @@
 """What moto's books say about one instance, and where the host writes down what becomes of it."""
 
 import base64
+import json
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +18,7 @@ from local_cloud.instance_host import USER_SHUTDOWN
 CREDENTIALS_SECONDS = 6 * 3600
 # boto3 begins to renew fifteen minutes before the end: have new ones by then.
 RENEWED_BEFORE_SECONDS = 3600
+GROUP_TAG = "aws:autoscaling:groupName"
 STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
 # moto's books are not made for threads: whoever reads or writes more than one value of them holds this.
@@ -24,11 +27,37 @@ books_lock = threading.RLock()
 _release: Callable[[Instance], InstanceState] = Instance.terminate
 
 
-class Ec2Record:
-    """What moto's books say about one instance."""
+@dataclass(frozen=True)
+class Launch:
+    """What a launch asked for that moto's books have no place for.
 
-    def __init__(self, instance: Any) -> None:
+    spot_end_state: what an interruption leads to; None for an instance that is no spot instance.
+    token, asked:   the client token and the parameters that came with it.
+    """
+
+    spot_end_state: str | None = None
+    token: str | None = None
+    asked: str = ""
+
+
+def make_spot(instance: Any, request_id: str) -> None:
+    """Make the books show a spot instance."""
+    instance.lifecycle = instance.instance_lifecycle = "spot"
+    instance.spot_instance_request_id = request_id
+
+
+class Ec2Record:
+    """What moto's books say about one instance.
+
+    changed: called, without locks, after every change of state.
+    """
+
+    def __init__(self, instance: Any, launch: Launch, changed: Callable[[], None]) -> None:
         self.moto_instance = instance
+        self.launch = launch
+        self.ended_at: datetime | None = None
+        self._changed = changed
+        self._notices: dict[str, str] = {}
         self._released = False
         self._last_role: Any = None
         self._credentials: tuple[str, datetime, dict[str, str]] | None = None
@@ -50,15 +79,40 @@ class Ec2Record:
         return int(INSTANCE_TYPES[self.moto_instance.instance_type]["MemoryInfo"]["SizeInMiB"]) << 20
 
     @property
+    def cpus(self) -> int:
+        return int(INSTANCE_TYPES[self.moto_instance.instance_type]["VCpuInfo"]["DefaultVCpus"])
+
+    @property
     def end_state(self) -> str:
         return "terminated" if self.moto_instance.instance_initiated_shutdown_behavior == "terminate" else "stopped"
 
+    @property
+    def end_state_with_host(self) -> str:
+        """As a shutdown from inside; but a spot instance is not kept, nor one that its group replaces."""
+        replaced = self.spot_end_state == "terminated" or GROUP_TAG in self.tags()
+        return "terminated" if replaced else self.end_state
+
+    @property
+    def spot_end_state(self) -> str | None:
+        return self.launch.spot_end_state
+
+    @property
+    def state(self) -> str:
+        return str(self.moto_instance._state.name)
+
+    def announce(self, path: str, document: Mapping[str, str]) -> None:
+        """Show a notice below latest/meta-data/ from now on."""
+        self._notices[path] = json.dumps(document)
+
     def set_state(self, name: str, code: str = "", message: str = "") -> None:
         """`name` as EC2 spells it; `code` and `message` are the StateReason."""
+        if name == "terminated":
+            self.ended_at = datetime.now(UTC)
         who = "User initiated" if code == USER_SHUTDOWN else code.partition(".")[2] or code
         self.moto_instance._reason = f"{who} ({datetime.now(UTC):%Y-%m-%d %H:%M:%S} GMT)" if code else ""
         self.moto_instance.state_reason = StateReason(message, code)
         self.moto_instance._state = InstanceState(name, STATE_CODES[name])
+        self._changed()
 
     def release(self) -> None:
         """Give back what a terminated instance held: volumes, addresses, its instance profile."""
@@ -75,27 +129,42 @@ class Ec2Record:
         """Plain entries below latest/meta-data/, by their path."""
         instance = self.moto_instance
         return {
+            **self._notices,
             "ami-id": self.image_id,
             "ami-launch-index": str(instance.ami_launch_index),
             "hostname": instance.private_dns_name,
             "instance-id": self.id,
-            "instance-life-cycle": instance.lifecycle or "on-demand",
+            "instance-life-cycle": "spot" if self.spot_end_state else "on-demand",
             "instance-type": instance.instance_type,
             "local-hostname": instance.private_dns_name,
             "local-ipv4": instance.private_ip,
             "placement/availability-zone": instance.availability_zone,
             "placement/region": self._region,
-            "reservation-id": self._reservation_id(),
+            "reservation-id": self.reservation().id,
+            "services/domain": "amazonaws.com",
         }
 
     def tags(self) -> Mapping[str, str]:
         with books_lock:
             return {tag["key"]: tag["value"] for tag in self.moto_instance.get_tags()}
 
+    @property
+    def shows_tags(self) -> bool:
+        return bool(self.moto_instance.metadata_options.instance_metadata_tags == "enabled")
+
+    def profile(self) -> tuple[str, str] | None:
+        """The ARN of its instance profile and the id of the association; None without one."""
+        association = self._association()
+        return (str(association.iam_instance_profile.arn), str(association.association_id)) if association else None
+
+    def profile_arn(self) -> str | None:
+        profile = self.profile()
+        return profile[0] if profile else None
+
     def role(self) -> Any:
         """moto's role of the instance's profile, or None. One that is ending keeps the role that it had."""
         with books_lock:
-            association = self.moto_instance.ec2_backend.iam_instance_profile_associations.get(self.id)
+            association = self._association()
             roles = association.iam_instance_profile.roles if association else []
             if roles or not self._released:
                 self._last_role = roles[0] if roles else None
@@ -136,10 +205,14 @@ class Ec2Record:
     def _region(self) -> str:
         return str(self.moto_instance.ec2_backend.region_name)
 
-    def _reservation_id(self) -> str:
+    def _association(self) -> Any:
+        return self.moto_instance.ec2_backend.iam_instance_profile_associations.get(self.id)
+
+    def reservation(self) -> Any:
+        """moto's reservation that holds it."""
         with books_lock:
             reservations = self.moto_instance.ec2_backend.reservations.values()
-            return next((str(found.id) for found in reservations if self.moto_instance in found.instances), "")
+            return next(found for found in reservations if self.moto_instance in found.instances)
 
     def _assume(self, role: Any, now: datetime) -> dict[str, str]:
         assumed = sts_backends[ACCOUNT]["aws"].assume_role(

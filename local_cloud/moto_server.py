@@ -3,6 +3,7 @@
 import logging
 import socket
 import threading
+from collections.abc import Callable, Iterable
 
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
@@ -22,13 +23,19 @@ class _Handler(MotoRequestHandler):
         """No access log."""
 
 
-def serve(listener: socket.socket) -> str:
+def application() -> Callable[..., Iterable[bytes]]:
+    """moto as a WSGI application."""
+    found = DomainDispatcherApplication(create_backend_app)
+    # The first caller should not wait for this.
+    found.app_instances["ec2"] = create_backend_app("ec2")
+    answers: Callable[..., Iterable[bytes]] = found
+    return answers
+
+
+def serve(listener: socket.socket, answers: Callable[..., Iterable[bytes]]) -> str:
     """Answer on a socket that listens already, on daemon threads, until the process ends; the URL."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     host, port = listener.getsockname()
-    application = DomainDispatcherApplication(create_backend_app)
-    # The first caller should not wait for this.
-    application.app_instances["ec2"] = create_backend_app("ec2")
-    server = make_server(host, port, application, threaded=True, request_handler=_Handler, fd=listener.fileno())
+    server = make_server(host, port, answers, threaded=True, request_handler=_Handler, fd=listener.fileno())
     threading.Thread(target=server.serve_forever, name="moto", daemon=True).start()
     return f"http://{host}:{port}"

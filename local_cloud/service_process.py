@@ -1,42 +1,61 @@
 """ministack as a child process: S3, SQS, SNS, DynamoDB and Lambda."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 from local_cloud import CloudError
+from local_cloud.hostile.dice import Hostility
+from local_cloud.hostile.journal import JOURNAL_NAME
 from local_cloud.init_process import InitProcess
+from local_cloud.listeners import url
 from local_cloud.state_folder import MARKER, StateFolder
 
 SERVICES = ("s3", "sqs", "sns", "dynamodb", "lambda")
 READY_SECONDS = 30.0
 STOP_SECONDS = 10.0
+MOST_DEATHS = 3
+DEATHS_WITHIN_SECONDS = 60.0
 
 
 class ServiceDied(CloudError):
-    """ministack ended without being asked to; the text names its log."""
+    """ministack ended without being asked to, too often to go on; the text names its log."""
 
 
 class ServiceProcess:
     """ministack, under an init of its own.
 
     It is handed a socket that listens already, so no other process can take its port in between, and init sees to
-    it that neither ministack nor the Lambda workers below it outlive this process, however it ends.
+    it that neither ministack nor the Lambda workers below it outlive this process, however it ends. The socket stays
+    open here: while ministack is dead and starts again, its callers wait instead of being turned away.
     """
 
-    def __init__(self, listener: socket.socket, folder: StateFolder, account: str, region: str) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        folder: StateFolder,
+        account: str,
+        region: str,
+        hostility: Hostility | None = None,
+    ) -> None:
         host, port = listener.getsockname()
-        self.url = f"http://{host}:{port}"
+        self.url = url(listener)
+        self._listener = listener
+        self._folder = folder
         self._log = folder.logs / "ministack.log"
         self._log.unlink(missing_ok=True)
-        environment = {
-            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ},
+        self._deaths: list[float] = []
+        self._environment = {
+            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+            "PYTHONPATH": f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"),
             MARKER: str(folder.path),
             "BIND_HOST": host,
-            "MINISTACK_HOST": host,
+            "MINISTACK_HOST": self.url.removeprefix("http://").partition(":")[0],
             "GATEWAY_PORT": str(port),
             "MINISTACK_ACCOUNT_ID": account,
             "MINISTACK_REGION": region,
@@ -52,20 +71,39 @@ class ServiceProcess:
             "LOG_LEVEL": "WARNING",
             "PYTHONUNBUFFERED": "1",
         }
-        hypercorn = (sys.executable, "-m", "hypercorn", "ministack.app:app", "--workers", "0")
+        if hostility is not None:
+            self._environment["LOCAL_CLOUD_HOSTILITY"] = json.dumps(hostility.to_dict())
+            self._environment["LOCAL_CLOUD_JOURNAL"] = str(folder.logs / JOURNAL_NAME)
+        self._start()
+
+    def _start(self) -> None:
+        listener = self._listener.fileno()
         self._init = InitProcess(
-            environment=environment,
+            environment=self._environment,
             console=self._log,
-            working_folder=folder.services,
-            pid_file=folder.cloud / "ministack.pid",
+            working_folder=self._folder.services,
+            pid_file=self._folder.cloud / "ministack.pid",
             grace_seconds=STOP_SECONDS,
             program=(
-                *(*hypercorn, "--bind", f"fd://{listener.fileno()}"),
-                *("--keep-alive", "75", "--log-level", "WARNING"),
+                *(sys.executable, "-m", "hypercorn", "local_cloud.services_app:app", "--workers", "0"),
+                *("--bind", f"fd://{listener}", "--keep-alive", "75", "--log-level", "WARNING"),
             ),
-            pass_fds=(listener.fileno(),),
+            pass_fds=(listener,),
         )
         self.ended = os.pidfd_open(self._init.pid)
+
+    def start_again(self) -> None:
+        """Start it again after its end, on the same port and state. Raises ServiceDied when it ends too often."""
+        os.close(self.ended)
+        self._init.wait()
+        now = time.monotonic()
+        self._deaths = [at for at in self._deaths if now - at < DEATHS_WITHIN_SECONDS] + [now]
+        if len(self._deaths) > MOST_DEATHS:
+            raise ServiceDied(
+                f"ministack (S3, SQS and friends) has died {len(self._deaths)} times within "
+                f"{DEATHS_WITHIN_SECONDS:.0f} s, so it is not started again: see {self._log}"
+            )
+        self._start()
 
     def wait_until_ready(self) -> None:
         """Wait until it answers. Raises ServiceDied."""
@@ -77,10 +115,7 @@ class ServiceProcess:
                     return
             except OSError:
                 if self._has_ended() or time.monotonic() > deadline:
-                    raise self.died() from None
-
-    def died(self) -> ServiceDied:
-        return ServiceDied(f"ministack (S3, SQS and friends) has died or does not answer: see {self._log}")
+                    raise ServiceDied(f"ministack (S3, SQS and friends) does not answer: see {self._log}") from None
 
     def stop(self) -> None:
         """End it in order, so that it saves its state; kill it when it takes longer than STOP_SECONDS."""

@@ -24,8 +24,9 @@ class StateFolder:
     logs/ministack.log      output of the emulator of S3 and its like
     cloud/lock              held while it runs; holds the pid of the holder
     cloud/services/         state of S3, SQS, SNS, DynamoDB and Lambda: survives a restart
-    cloud/instances/<id>/   root/, tmp/, user-data, console.log: gone at the next start
-    cloud/images/<id>/      what CreateImage made: gone at the next start
+    cloud/calls.jsonl       the calls that made roles, templates, groups, networks: survives a restart
+    cloud/instances/<id>/   root/, tmp/, user-data, console.log, record.json: survives a restart
+    cloud/images/<id>/      what CreateImage and CopyImage made: survives a restart
     cloud/tmp/              gone at the next start
     """
 
@@ -67,14 +68,13 @@ class StateFolder:
         return owner or "(unknown)"
 
     def sweep(self) -> int:
-        """End and remove what an earlier run left behind; how many processes there were. Only the owner may."""
+        """End what an earlier run left running; how many processes there were. Only the owner may."""
         left = processes.kill_marked(self.marker)
         self.env.unlink(missing_ok=True)
-        for folder in (self.instances, self.images, self.temporary):
-            if folder.exists():
-                shutil.rmtree(folder)
-            folder.mkdir()
-        self.services.mkdir(exist_ok=True)
+        if self.temporary.exists():
+            shutil.rmtree(self.temporary)
+        for folder in (self.temporary, self.instances, self.images, self.services):
+            folder.mkdir(exist_ok=True)
         return left
 
     def write_env(self, variables: Mapping[str, str]) -> None:

@@ -7,23 +7,23 @@ import pytest
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance
 
-from local_cloud import moto_hooks, moto_record
+from local_cloud import moto_hooks, moto_points, moto_record
 
 
 def test_every_hook_point_is_there_with_the_parameters_it_had() -> None:
-    moto_hooks.check_hook_points()
+    moto_points.check(moto_hooks.HOOK_POINTS)
 
 
 def test_a_hook_point_that_has_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Instance, "reboot")
-    with pytest.raises(moto_hooks.HookPointMoved, match=re.escape("no Instance.reboot any more")):
-        moto_hooks.check_hook_points()
+    with pytest.raises(moto_points.HookPointMoved, match=re.escape("no Instance.reboot any more")):
+        moto_points.check(moto_hooks.HOOK_POINTS)
 
 
 def test_a_hook_point_with_other_parameters_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Instance, "stop", lambda self, force: None)
-    with pytest.raises(moto_hooks.HookPointMoved, match=re.escape("Instance.stop takes ('self', 'force')")):
-        moto_hooks.check_hook_points()
+    with pytest.raises(moto_points.HookPointMoved, match=re.escape("Instance.stop takes ('self', 'force')")):
+        moto_points.check(moto_hooks.HOOK_POINTS)
 
 
 def test_what_is_read_from_the_books_of_an_instance_is_there() -> None:
@@ -37,7 +37,8 @@ def test_role_credentials_stay_until_an_hour_before_they_expire(monkeypatch: pyt
     role = SimpleNamespace(name="worker", arn="arn:aws:iam::123456789012:role/worker")
     association = SimpleNamespace(iam_instance_profile=SimpleNamespace(roles=[role]))
     backend = SimpleNamespace(region_name="us-east-1", iam_instance_profile_associations={"i-1": association})
-    record = moto_record.Ec2Record(SimpleNamespace(id="i-1", ec2_backend=backend))
+    instance = SimpleNamespace(id="i-1", ec2_backend=backend)
+    record = moto_record.Ec2Record(instance, moto_record.Launch(), changed=lambda: None)
 
     assert record.role_credentials() == record.role_credentials()
     monkeypatch.setattr(moto_record, "RENEWED_BEFORE_SECONDS", moto_record.CREDENTIALS_SECONDS)

@@ -1,12 +1,12 @@
 """The process itself: how it starts, what it refuses, and that its end leaves nothing behind."""
 
-import os
 import signal
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.local_cloud_fixtures import ROOT, Cloud, make_image, running_cloud, start_process, until
@@ -81,31 +81,20 @@ def test_kill_9_leaves_no_process(tmp_path: Path) -> None:
         until(lambda: cloud.processes() == [], seconds=5)
 
 
-def test_the_terminated_are_forgotten_and_the_death_of_ministack_ends_everything(tmp_path: Path) -> None:
+def test_the_terminated_are_forgotten(tmp_path: Path) -> None:
     image = make_image(tmp_path / "image")
     arguments = ("--image", f"base={image}", "--boot-seconds", "0", "--forget-seconds", "0")
     with running_cloud(tmp_path / "state", *arguments) as cloud:
-        forgotten = cloud.launch("#!/bin/sh\nexit 0\n", InstanceInitiatedShutdownBehavior="terminate")
+        forgotten = cloud.launch("#!/bin/sh\nshutdown -h now\n", InstanceInitiatedShutdownBehavior="terminate")
         until(lambda: cloud.ec2.describe_instances()["Reservations"] == [])
         until(lambda: not cloud.folder(forgotten).exists())
-
-        cloud.launch("#!/bin/sh\nsleep 100\n")
-        init = cloud.pid_in("ministack.pid")
-        ministack = Path(f"/proc/{init}/task/{init}/children").read_text().split()[0]
-        os.kill(int(ministack), signal.SIGKILL)
-        cloud.process.wait(timeout=20)
-        status, errors = cloud.close()
-        assert status == 1
-        assert str(tmp_path / "state" / "logs" / "ministack.log") in errors
-        assert cloud.processes() == []
-        assert not (tmp_path / "state" / "env").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
         (["--host", "0.0.0.0"], "loopback"),
-        (["--host", "192.0.2.1"], "loopback"),
+        (["--host", "192.0.2.1"], "unless you say --let-anyone-who-reaches-it-run-programs-here"),
         (["--host", "somewhere"], "not an IPv4 address"),
         (["--image", "base"], "NAME=FOLDER"),
         (["--image", "base=/nowhere"], "not a folder"),
@@ -117,6 +106,27 @@ def test_wrong_arguments_are_refused(tmp_path: Path, arguments: list[str], word:
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 2
     assert word in errors
+
+
+def test_it_listens_elsewhere_only_when_told_so_in_plain_words(tmp_path: Path) -> None:
+    options = ("--host", "0.0.0.0", "--let-anyone-who-reaches-it-run-programs-here")
+    with running_cloud(tmp_path / "state", *options, "--image", f"base={make_image(tmp_path / 'image')}") as cloud:
+        pids = [cloud.process.pid, *cloud.processes()]
+        listening = [one for pid in pids for one in psutil.Process(pid).net_connections() if one.status == "LISTEN"]
+        assert {one.laddr.ip for one in listening} == {"0.0.0.0", "127.0.0.1"}
+        # Whatever they listen on, instances and callers here reach them on the loopback interface.
+        assert cloud.env["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
+        identifier = cloud.launch("#!/bin/sh\necho at $AWS_EC2_METADATA_SERVICE_ENDPOINT $AWS_ENDPOINT_URL_S3.\n")
+        console = cloud.wait_for_console(identifier, ".\n")
+        assert console.count("http://127.0.0.1:") == 2
+
+
+def test_by_default_everything_listens_on_the_loopback_interface_alone(tmp_path: Path) -> None:
+    with running_cloud(tmp_path) as cloud:
+        pids = [cloud.process.pid, *cloud.processes()]
+        listening = [one for pid in pids for one in psutil.Process(pid).net_connections() if one.status == "LISTEN"]
+        assert {one.laddr.ip for one in listening} == {"127.0.0.1"}
+        assert len({one.laddr.port for one in listening}) == 3
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:

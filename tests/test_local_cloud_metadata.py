@@ -29,7 +29,12 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 @pytest.fixture(scope="module")
 def identifier(cloud: Cloud) -> str:
-    return cloud.launch(SCRIPT, IamInstanceProfile={"Name": "workers"}, Placement={"AvailabilityZone": "us-east-1b"})
+    return cloud.launch(
+        SCRIPT,
+        IamInstanceProfile={"Name": "workers"},
+        Placement={"AvailabilityZone": "us-east-1b"},
+        MetadataOptions={"HttpTokens": "required", "InstanceMetadataTags": "enabled"},
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,84 @@
+"""One HTTP request and its answer in whole, where ASGI deals in pieces."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from local_cloud.hostile import HONEST
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, headers (names in small letters) and body."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+    def with_body(self, body: bytes) -> "Answer":
+        """The same with another body."""
+        kept = tuple(one for one in self.headers if one[0].lower() != b"content-length")
+        return replace(self, headers=(*kept, (b"content-length", str(len(body)).encode())), body=body)
+
+
+def answer(status: int, content_type: str, body: bytes) -> Answer:
+    """An answer of our own."""
+    return Answer(status, ((b"content-type", content_type.encode()),), b"").with_body(body)
+
+
+def header(scope: Message, name: bytes) -> bytes:
+    """The value of a request's header, empty when it is not there."""
+    return next((bytes(value) for key, value in scope["headers"] if key.lower() == name), b"")
+
+
+def is_spared(scope: Message) -> bool:
+    """Whether the caller asked for the truth."""
+    return f"Credential={HONEST}/".encode() in header(scope, b"authorization")
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body of the request."""
+    chunks = []
+    more = True
+    while more:
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        more = message["type"] == "http.request" and message.get("more_body", False)
+    return b"".join(chunks)
+
+
+async def ask(app: App, scope: Message, body: bytes, receive: Receive) -> Answer:
+    """The answer of `app` to this request with another body; `receive` tells of a caller that hangs up."""
+    kept = [one for one in scope["headers"] if one[0].lower() not in (b"content-length", b"transfer-encoding")]
+    asked = {**scope, "headers": [*kept, (b"content-length", str(len(body)).encode())]}
+    told = False
+    found = Answer(500, (), b"")
+
+    async def replay() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def collect(message: Message) -> None:
+        nonlocal found
+        if message["type"] == "http.response.start":
+            headers = tuple((bytes(name), bytes(value)) for name, value in message.get("headers", ()))
+            found = Answer(message["status"], headers, b"")
+        else:
+            found = replace(found, body=found.body + message.get("body", b""))
+
+    await app(asked, replay, collect)
+    return found
+
+
+async def tell(send: Send, found: Answer) -> None:
+    """Send an answer."""
+    await send({"type": "http.response.start", "status": found.status, "headers": list(found.headers)})
+    await send({"type": "http.response.body", "body": found.body})

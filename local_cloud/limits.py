@@ -1,0 +1,230 @@
+"""What an instance may use of this machine: processors by affinity, memory and time by control groups where there are.
+
+Control groups are made below the one that this process lives in, so a limit that holds for the whole cloud still holds.
+Version 2 wants its controllers handed down, which the kernel grants only where a group has no process of its own: this
+process then moves into a group beside the instances'. Version 1 needs no more than permission.
+"""
+
+import contextlib
+import errno
+import hashlib
+import itertools
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+PERIOD_MICROSECONDS = 100_000
+CGROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`cpus`: numbers of processors; empty for all. `groups`: the cgroup.procs files to join."""
+
+    cpus: tuple[int, ...] = ()
+    groups: tuple[Path, ...] = ()
+
+
+NO_LIMITS = Limits()
+
+
+class Groups(Protocol):
+    """A place for control groups, one group an instance."""
+
+    def make(self, name: str, memory_bytes: int, cpus: int) -> tuple[Path, ...]:
+        """Make the group `name` or change its limits; the files to join. Raises OSError."""
+
+    def killed(self, name: str) -> int:
+        """How many of its processes the kernel has killed for want of memory."""
+
+    def remove(self, name: str = "") -> None:
+        """Remove a group without processes, or without a name the place itself. No error when there is none."""
+
+
+class GroupsV1:
+    """The hierarchies of memory and cpu apart, as older systems mount them."""
+
+    def __init__(self, memory: Path, cpu: Path) -> None:
+        self._memory, self._cpu = memory, cpu
+
+    def make(self, name: str, memory_bytes: int, cpus: int) -> tuple[Path, ...]:
+        memory, cpu = self._memory / name, self._cpu / name
+        for folder in (memory, cpu):
+            folder.mkdir(parents=True, exist_ok=True)
+        (memory / "memory.limit_in_bytes").write_text(str(memory_bytes))
+        (cpu / "cpu.cfs_period_us").write_text(str(PERIOD_MICROSECONDS))
+        (cpu / "cpu.cfs_quota_us").write_text(str(cpus * PERIOD_MICROSECONDS))
+        return memory / "cgroup.procs", cpu / "cgroup.procs"
+
+    def killed(self, name: str) -> int:
+        return _count(self._memory / name / "memory.oom_control", "oom_kill")
+
+    def remove(self, name: str = "") -> None:
+        _remove(self._memory / name)
+        _remove(self._cpu / name)
+
+
+class GroupsV2:
+    """The one hierarchy of today."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def make(self, name: str, memory_bytes: int, cpus: int) -> tuple[Path, ...]:
+        group = self._folder / name
+        group.mkdir(parents=True, exist_ok=True)
+        (group / "memory.max").write_text(str(memory_bytes))
+        (group / "cpu.max").write_text(f"{cpus * PERIOD_MICROSECONDS} {PERIOD_MICROSECONDS}")
+        return (group / "cgroup.procs",)
+
+    def killed(self, name: str) -> int:
+        return _count(self._folder / name / "memory.events", "oom_kill")
+
+    def remove(self, name: str = "") -> None:
+        _remove(self._folder / name)
+
+
+class Limiter:
+    """Hands out limits by what an instance type has."""
+
+    def __init__(self, groups: Groups | None) -> None:
+        self._groups = groups
+        self._available = sorted(os.sched_getaffinity(0))
+        self._next = itertools.count()
+        self._lock = threading.Lock()
+
+    @property
+    def enforced(self) -> bool:
+        """Whether the kernel holds instances to their memory and processor time."""
+        return self._groups is not None
+
+    def describe(self) -> str:
+        """One line for people."""
+        if self.enforced:
+            return "the kernel holds each instance to its type's memory and processor time (control groups)"
+        return (
+            "no control groups can be made here: an instance's memory is looked at every second, "
+            "its processors are set by affinity, which a program can undo"
+        )
+
+    def of(self, name: str, memory_bytes: int, cpus: int) -> Limits:
+        """The limits of the instance `name`. Raises OSError."""
+        groups = self._groups.make(name, memory_bytes, cpus) if self._groups is not None else ()
+        return Limits(self._pick(cpus), groups)
+
+    def killed(self, name: str) -> int:
+        """How many of its processes the kernel has killed for want of memory."""
+        return self._groups.killed(name) if self._groups is not None else 0
+
+    def release(self, name: str) -> None:
+        """Forget the limits of an instance without processes."""
+        if self._groups is not None:
+            self._groups.remove(name)
+
+    def close(self) -> None:
+        """Hand out no more, when no instance is left."""
+        if self._groups is not None:
+            self._groups.remove()
+
+    def _pick(self, cpus: int) -> tuple[int, ...]:
+        """The processors next in turn, so that instances smaller than the machine spread over it."""
+        available = self._available
+        if cpus >= len(available):
+            return ()
+        with self._lock:
+            first = next(self._next) * cpus
+        return tuple(sorted(available[(first + offset) % len(available)] for offset in range(cpus)))
+
+
+def find_groups(state_folder: Path, mounts: Path = CGROUPS, membership: Path = MEMBERSHIP) -> Groups | None:
+    """Where this process may make control groups for the cloud of `state_folder`; None where it may not.
+
+    Groups that an earlier cloud of the same folder left behind are removed; their processes must be gone.
+    """
+    name = f"local-cloud-{hashlib.sha256(str(state_folder).encode()).hexdigest()[:12]}"
+    own = _own_groups(membership)
+    with contextlib.suppress(OSError):
+        if (mounts / "cgroup.controllers").exists():
+            return _version_2(mounts / own.get("", "").lstrip("/"), name)
+        if "memory" in own and "cpu" in own:
+            return _version_1(*(mounts / kind / own[kind].lstrip("/") / name for kind in ("memory", "cpu")))
+    return None
+
+
+def _own_groups(membership: Path) -> Mapping[str, str]:
+    """The group of this process by controller; "" is that of version 2."""
+    found = {}
+    for line in membership.read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        found.update(dict.fromkeys(controllers.split(","), group))
+    return found
+
+
+def _version_1(memory: Path, cpu: Path) -> Groups:
+    for folder in (memory, cpu):
+        _clear(folder)
+        folder.mkdir()
+    groups = GroupsV1(memory, cpu)
+    groups.make("trial", 1 << 30, 1)
+    groups.remove("trial")
+    return groups
+
+
+def _version_2(own: Path, name: str) -> Groups:
+    folder, host = own / name, own / f"{name}-host"
+    _clear(folder)
+    folder.mkdir()
+    try:
+        _hand_down(own)
+    except OSError:
+        # Refused while `own` has processes: this one goes aside, and if it was not the only one, that was in vain.
+        host.mkdir(exist_ok=True)
+        (host / "cgroup.procs").write_text("0")
+        try:
+            _hand_down(own)
+        except OSError:
+            (own / "cgroup.procs").write_text("0")
+            _remove(host)
+            _remove(folder)
+            raise
+    _hand_down(folder)
+    groups = GroupsV2(folder)
+    groups.make("trial", 1 << 30, 1)
+    groups.remove("trial")
+    return groups
+
+
+def _hand_down(group: Path) -> None:
+    (group / "cgroup.subtree_control").write_text("+cpu +memory")
+
+
+def _clear(folder: Path) -> None:
+    if folder.is_dir():
+        for group in folder.iterdir():
+            if group.is_dir():
+                _remove(group)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        # The kernel may still be tidying up behind its processes: then the next start removes it.
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+
+
+def _count(path: Path, name: str) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text().splitlines():
+            word, _, number = line.partition(" ")
+            if word == name:
+                return int(number)
+    return 0

@@ -1,0 +1,65 @@
+"""moto's books on disk: written down as they change, entered again at the next start."""
+
+import threading
+import time
+
+from local_cloud import moto_groups
+from local_cloud.instance_host import InstanceHost
+from local_cloud.moto_hooks import Books
+from local_cloud.moto_images import ImageRecords
+from local_cloud.moto_journal import Application, CallsFile, Journal
+from local_cloud.moto_record import books_lock
+from local_cloud.moto_records_file import RecordsFile
+from local_cloud.state_folder import StateFolder
+
+PAUSE_SECONDS = 0.05
+
+
+class BooksKeeper:
+    """Writes the books down when an instance has changed by itself; calls are written down by the journal."""
+
+    def __init__(self, books: Books, host: InstanceHost, folder: StateFolder, changed: threading.Event) -> None:
+        self._books = books
+        self._host = host
+        self._changed = changed
+        self._records = RecordsFile(folder.instances, host)
+        self._images = ImageRecords(folder.images)
+        self._calls = CallsFile(folder.cloud / "calls.jsonl")
+        self._region = str(books.backend.region_name)
+
+    def journal(self, moto_app: Application) -> Journal:
+        """The layer around moto that keeps calls."""
+        return Journal(
+            moto_app,
+            self._calls,
+            self.save,
+            lambda: moto_groups.desired_capacities(self._region),
+            self._books.backend.key_pairs,
+        )
+
+    def save(self) -> None:
+        """Write down what has changed."""
+        with books_lock:
+            self._records.save(self._books.records)
+            self._images.save(self._books.backend)
+
+    def restore(self, journal: Journal) -> list[str]:
+        """Enter all that earlier runs have kept, before anybody asks. What could not be entered, as lines."""
+        with books_lock:
+            self._images.restore(self._books.backend, self._host)
+        refused = journal.repeat()
+        # Instances last: they need their networks, templates and profiles.
+        refused += self._books.restore(self._records)
+        self.save()
+        return refused
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="books", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self._changed.wait()
+            # Fifteen instances that come up together are written once.
+            time.sleep(PAUSE_SECONDS)
+            self._changed.clear()
+            self.save()

@@ -1,0 +1,210 @@
+"""Auto Scaling groups in moto's books: kept at their desired capacity, within their bounds, after a restart as well.
+
+moto launches and terminates when a call changes a group, and never looks again. Here a keeper looks every second.
+"""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
+from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, autoscaling_backends
+from moto.autoscaling.responses import AutoScalingResponse
+from moto.core.exceptions import ServiceException
+
+from local_cloud import ACCOUNT, moto_points
+from local_cloud.moto_record import books_lock
+
+LOOK_SECONDS = 1.0
+ALIVE = ("pending", "running")
+
+HOOK_POINTS: tuple[moto_points.Point, ...] = (
+    (FakeAutoScalingGroup, "set_desired_capacity", ("self", "new_capacity")),
+    (FakeAutoScalingGroup, "replace_autoscaling_group_instances", ("self", "count_needed", "propagated_tags")),
+    (AutoScalingBackend, "delete_auto_scaling_group", ("self", "group_name")),
+    (AutoScalingBackend, "notify_terminate_instances", ("self", "instance_ids")),
+    (AutoScalingBackend, "terminate_instance", ("self", "instance_id", "should_decrement")),
+    (AutoScalingResponse, "delete_auto_scaling_group", ("self",)),
+)
+
+_current = threading.local()
+
+
+def repeating() -> bool:
+    """Whether calls of an earlier run are being repeated: then groups launch nothing."""
+    return getattr(_current, "repeating", False)
+
+
+@contextmanager
+def repetition() -> Iterator[None]:
+    """Groups launch nothing within."""
+    _current.repeating = True
+    try:
+        yield
+    finally:
+        _current.repeating = False
+
+
+def template_version() -> str | None:
+    """The version of the launch template that the group launching now asks for; moto always takes the default."""
+    return getattr(_current, "template_version", None)
+
+
+def desired_capacities(region: str) -> dict[str, int]:
+    """By group. The caller holds books_lock."""
+    groups = autoscaling_backends[ACCOUNT][region].autoscaling_groups
+    return {name: group.desired_capacity or 0 for name, group in groups.items()}
+
+
+def connect() -> None:
+    """Put the hooks in."""
+    moto_points.replace(FakeAutoScalingGroup, "set_desired_capacity", _within_bounds)
+    moto_points.replace(FakeAutoScalingGroup, "replace_autoscaling_group_instances", _with_its_version)
+    moto_points.replace(AutoScalingBackend, "delete_auto_scaling_group", _with_all_its_instances)
+    moto_points.replace(AutoScalingBackend, "notify_terminate_instances", _left_to_the_keeper)
+    moto_points.replace(AutoScalingBackend, "terminate_instance", _known_instances_only)
+    moto_points.replace(AutoScalingResponse, "delete_auto_scaling_group", _only_when_empty)
+
+
+class GroupKeeper:
+    """Replaces what has died or is unhealthy in the groups of a region."""
+
+    def __init__(self, region: str) -> None:
+        self._region = region
+        self._stopped = threading.Event()
+        self._last_words: dict[str, str] = {}
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="groups", daemon=True).start()
+
+    def stop(self) -> None:
+        """Replace nothing any more."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        backend = autoscaling_backends[ACCOUNT][self._region]
+        while not self._stopped.wait(LOOK_SECONDS):
+            for name, group in list(backend.autoscaling_groups.items()):
+                with books_lock:
+                    if self._stopped.is_set() or name not in backend.autoscaling_groups:
+                        continue
+                    self._keep(group)
+
+    def _keep(self, group: Any) -> None:
+        """Bring one group to what it should be; a launch that fails is told once, and tried again."""
+        suspended = set(group._suspended_processes)
+        if not suspended & {"HealthCheck", "ReplaceUnhealthy", "Terminate"}:
+            _remove_the_dead(group)
+        missing = (group.desired_capacity or 0) - len(group.active_instances())
+        if missing <= 0:
+            return
+        try:
+            group.replace_autoscaling_group_instances(missing, group.get_propagated_tags())
+        except ServiceException as error:
+            if self._last_words.get(group.name) != str(error):
+                self._last_words[group.name] = str(error)
+                print(f"local cloud: group {group.name} cannot launch {missing}: {error}", file=sys.stderr)
+        else:
+            self._last_words.pop(group.name, None)
+
+
+def _remove_the_dead(group: Any) -> None:
+    dead = [state for state in group.instance_states if _is_dead(state)]
+    if not dead:
+        return
+    group.instance_states = [state for state in group.instance_states if state not in dead]
+    for state in dead:
+        # Protection is from users, not from the group.
+        state.instance.terminate()
+
+
+def _is_dead(state: Any) -> bool:
+    # One in standby is its owner's to look after.
+    gone: bool = state.instance._state.name not in ALIVE and state.lifecycle_state != "Standby"
+    return gone or bool(state.health_status == "Unhealthy")
+
+
+def _within_bounds(original: moto_points.Function) -> moto_points.Function:
+    def set_desired_capacity(group: Any, new_capacity: int | None) -> None:
+        wanted = group.min_size if new_capacity is None else new_capacity
+        deleting = getattr(_current, "deleting", None) is group
+        if not deleting and not group.min_size <= wanted <= group.max_size:
+            low = wanted < group.min_size
+            bound = f"below min value {group.min_size}" if low else f"above max value {group.max_size}"
+            raise ValidationError(f"New SetDesiredCapacity value {wanted} is {bound} for the AutoScalingGroup.")
+        original(group, new_capacity)
+
+    return set_desired_capacity
+
+
+def _with_its_version(original: moto_points.Function) -> moto_points.Function:
+    def replace(group: Any, count_needed: int, propagated_tags: dict[str, str]) -> None:
+        if "Launch" in group._suspended_processes:
+            return
+        _current.template_version = getattr(group, "launch_template_version", None)
+        try:
+            original(group, count_needed, propagated_tags)
+        finally:
+            _current.template_version = None
+
+    return replace
+
+
+def _with_all_its_instances(original: moto_points.Function) -> moto_points.Function:
+    def delete_auto_scaling_group(backend: Any, group_name: str) -> None:
+        group = backend.autoscaling_groups.get(group_name)
+        for state in group.instance_states if group else ():
+            state.protected_from_scale_in = False
+        _current.deleting = group
+        try:
+            original(backend, group_name)
+        finally:
+            _current.deleting = None
+
+    return delete_auto_scaling_group
+
+
+def _only_when_empty(original: moto_points.Function) -> moto_points.Function:
+    def delete_auto_scaling_group(response: Any) -> Any:
+        group = response.autoscaling_backend.autoscaling_groups.get(response._get_param("AutoScalingGroupName"))
+        if group and group.instance_states and not response._get_bool_param("ForceDelete", False):
+            raise AutoscalingClientError(
+                "ResourceInUse",
+                "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance request(s) "
+                "still in the group.",
+            )
+        return original(response)
+
+    return delete_auto_scaling_group
+
+
+def _left_to_the_keeper(_original: moto_points.Function) -> moto_points.Function:
+    def notify_terminate_instances(_backend: Any, _instance_ids: list[str]) -> None:
+        """A member terminated by hand is replaced when the keeper next looks, unless replacing is suspended."""
+
+    return notify_terminate_instances
+
+
+def _known_instances_only(original: moto_points.Function) -> moto_points.Function:
+    def terminate_instance(backend: Any, instance_id: str, should_decrement: bool) -> Any:
+        group = next(
+            (
+                group
+                for group in backend.autoscaling_groups.values()
+                if any(state.instance.id == instance_id for state in group.instance_states)
+            ),
+            None,
+        )
+        if group is None:
+            raise ValidationError(f"Instance Id not found - No managed instance found for instance ID: {instance_id}")
+        if should_decrement and group.desired_capacity - 1 < group.min_size:
+            raise ValidationError(
+                f"Currently, desiredSize equals minSize ({group.min_size}). Terminating instance without replacement "
+                "will violate group's min size constraint. Either set shouldDecrementDesiredCapacity flag to false or "
+                "lower group's min size."
+            )
+        return original(backend, instance_id, should_decrement)
+
+    return terminate_instance

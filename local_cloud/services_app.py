@@ -1,0 +1,30 @@
+"""What hypercorn serves: ministack, its state written as it goes, and hostile when the cloud is."""
+
+import json
+import os
+from pathlib import Path
+
+from ministack import app as ministack
+from ministack.core.persistence import save_all
+
+from local_cloud.checkpoint import Checkpoint
+from local_cloud.hostile.dice import Dice, Hostility
+from local_cloud.hostile.exchange import App
+from local_cloud.hostile.journal import Journal
+from local_cloud.hostile.objects import HostileObjects
+from local_cloud.hostile.queues import HostileQueues
+
+HOSTILITY = "LOCAL_CLOUD_HOSTILITY"
+JOURNAL = "LOCAL_CLOUD_JOURNAL"
+
+
+def _layers() -> App:
+    kept: App = Checkpoint(ministack.app, lambda: save_all(ministack._build_persistence_save_dict()))
+    asked = os.environ.get(HOSTILITY)
+    if asked is None:
+        return kept
+    dice, journal = Dice(Hostility.from_dict(json.loads(asked))), Journal(Path(os.environ[JOURNAL]))
+    return HostileQueues(HostileObjects(kept, dice, journal), dice, journal)
+
+
+app = _layers()

@@ -1,0 +1,111 @@
+"""Buckets, queues and tables outlive every end of the processes that keep them, the orderly and the other ones."""
+
+import os
+import select
+import signal
+from pathlib import Path
+from typing import Any
+
+from tests.hostile_fixtures import hostile_services
+from tests.local_cloud_fixtures import Cloud, running_cloud, until
+
+CREATE_TABLE: dict[str, Any] = {
+    "TableName": "results",
+    "AttributeDefinitions": [{"AttributeName": "key", "AttributeType": "S"}],
+    "KeySchema": [{"AttributeName": "key", "KeyType": "HASH"}],
+    "BillingMode": "PAY_PER_REQUEST",
+}
+
+
+def fill(cloud: Any) -> None:
+    """A bucket with an object, a queue of settings of its own with a message, a table with an item."""
+    cloud.client("s3").create_bucket(Bucket="photos")
+    cloud.client("s3").put_object(Bucket="photos", Key="batch/0/ä.jpg", Body=b"bytes")
+    sqs = cloud.client("sqs")
+    url = sqs.create_queue(QueueName="jobs", Attributes={"VisibilityTimeout": "77"})["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="kept")
+    cloud.client("dynamodb").create_table(**CREATE_TABLE)
+    cloud.client("dynamodb").put_item(TableName="results", Item={"key": {"S": "tabby"}})
+
+
+def check(cloud: Any) -> None:
+    """What `fill` made is there."""
+    assert cloud.client("s3").get_object(Bucket="photos", Key="batch/0/ä.jpg")["Body"].read() == b"bytes"
+    sqs = cloud.client("sqs")
+    url = sqs.get_queue_url(QueueName="jobs")["QueueUrl"]
+    assert sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]["VisibilityTimeout"] == "77"
+    assert [one["Body"] for one in sqs.receive_message(QueueUrl=url)["Messages"]] == ["kept"]
+    assert cloud.client("dynamodb").scan(TableName="results")["Items"] == [{"key": {"S": "tabby"}}]
+
+
+def wait_until_written(cloud: Cloud) -> None:
+    """Until the state on disk tells of what `fill` did last: that takes a second, or a little longer when busy."""
+    state = cloud.state_dir / "cloud" / "services" / "state"
+    until(lambda: "kept" in (state / "sqs.json").read_text() and "tabby" in (state / "dynamodb.json").read_text())
+
+
+def ministack(cloud: Cloud) -> int:
+    """The process id of ministack itself, below its init; 0 while there is none."""
+    init = cloud.pid_in("ministack.pid")
+    try:
+        children = Path(f"/proc/{init}/task/{init}/children").read_text().split()
+    except FileNotFoundError:
+        return 0
+    return int(children[0]) if children else 0
+
+
+def test_an_orderly_stop_keeps_everything(tmp_path: Path) -> None:
+    with hostile_services(tmp_path, None) as services:
+        fill(services)
+    with hostile_services(tmp_path, None) as services:
+        check(services)
+
+
+def test_a_queue_or_table_is_on_disk_before_its_making_is_answered(tmp_path: Path) -> None:
+    with hostile_services(tmp_path, None) as services:
+        services.client("sqs").create_queue(QueueName="jobs")
+        services.client("dynamodb").create_table(**CREATE_TABLE)
+        os.kill(int((services.folder.cloud / "ministack.pid").read_text()), signal.SIGKILL)
+        select.select([services.process.ended], [], [], 20)
+        services.process.start_again()
+        assert services.client("sqs").get_queue_url(QueueName="jobs")
+        assert services.client("dynamodb").list_tables()["TableNames"] == ["results"]
+
+
+def test_ministack_killed_is_started_again_and_its_callers_notice_little(tmp_path: Path) -> None:
+    with running_cloud(tmp_path) as cloud:
+        fill(cloud)
+        wait_until_written(cloud)
+        killed = ministack(cloud)
+        os.kill(killed, signal.SIGKILL)
+        check(cloud)
+        assert until(lambda: ministack(cloud)) != killed
+        assert cloud.process.poll() is None
+        status, errors = cloud.close()
+    assert status == 0
+    assert errors.count("ministack (S3, SQS and friends) had died and is started again") == 1
+
+
+def test_ministack_killed_again_and_again_is_given_up_with_a_line_that_says_so(tmp_path: Path) -> None:
+    with running_cloud(tmp_path) as cloud:
+        killed = 0
+        for _ in range(4):
+            killed = until(lambda before=killed: (found := ministack(cloud)) != before and found)  # type: ignore[misc]
+            os.kill(killed, signal.SIGKILL)
+        assert cloud.process.wait(20) == 1
+        _, errors = cloud.close()
+    assert "ministack (S3, SQS and friends) has died 4 times within 60 s, so it is not started again" in errors
+    assert str(tmp_path / "logs" / "ministack.log") in errors
+    assert cloud.processes() == []
+    assert not (tmp_path / "env").exists()
+
+
+def test_the_host_killed_takes_all_with_it_and_the_next_one_has_what_was_there(tmp_path: Path) -> None:
+    with running_cloud(tmp_path) as cloud:
+        fill(cloud)
+        wait_until_written(cloud)
+        cloud.process.kill()
+        cloud.process.wait()
+        until(lambda: cloud.processes() == [], seconds=5)
+    with running_cloud(tmp_path) as cloud:
+        check(cloud)
