@@ -15,7 +15,7 @@ from shoal.errors import Retryable
 from shoal.memory import SystemClock, memory_cloud
 from shoal.messages import Result
 from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
-from web_tier import compat, events
+from web_tier import events, waiting
 from web_tier.app import create_app
 from web_tier.collector import Collector
 from web_tier.gauge import pool_state
@@ -119,7 +119,7 @@ def test_a_restart_shows_the_same_batch_and_finishes_it() -> None:
 
 
 def test_a_lost_response_message_costs_a_request_some_seconds_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compat, "LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.3)
     with running_site() as site:
         site.worker.respond = False
         reply = requests.post(site.url, files={"inputFile": ("test_0.JPG", jpeg())}, timeout=20)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import pytest
@@ -19,6 +19,7 @@ from shoal.messages import Job, Result
 from tests.web_fixtures import Site, jpeg, running_site, settings
 from web_tier.app import create_app
 from web_tier.multipart import read_parts
+from web_tier.offers import Form
 from web_tier.problems import Problem
 from web_tier.services import EXTENSION, Services
 
@@ -44,6 +45,10 @@ def part(name: str, payload: bytes, field: str = "inputFile") -> bytes:
     quoted = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
     head = f'--xyz\r\nContent-Disposition: form-data; name="{field}"; filename="{quoted}"\r\n\r\n'
     return head.encode() + payload + b"\r\n"
+
+
+def form(body: bytes) -> Form:
+    return Form(io.BytesIO(body), FORM, settings().max_file_bytes)
 
 
 def send(site: Site, body: bytes, accept: str = "*/*") -> requests.Response:
@@ -218,13 +223,13 @@ def test_messages_go_ten_a_call_and_the_rest_at_the_end(idle: Services, monkeypa
     calls: list[int] = []
     real = idle.cloud.requests.send
 
-    def count(bodies: Sequence[str]) -> None:
+    def count(bodies: Sequence[str], attributes: Sequence[Mapping[str, str]] = ()) -> None:
         calls.append(len(bodies))
-        real(bodies)
+        real(bodies, attributes)
 
     monkeypatch.setattr(idle.cloud.requests, "send", count)
     body = b"".join(part(f"{number}.jpg", jpeg()) for number in range(23)) + b"--xyz--\r\n"
-    taken = idle.intake.take(io.BytesIO(body), FORM, BATCH)
+    taken = idle.intake.take(form(body), BATCH)
     assert sorted(calls) == [3, 10, 10]
     assert [one.job.index for one in taken] == list(range(23))
     keys = {json.loads(one.body)["key"] for _ in range(3) for one in idle.cloud.requests.receive(10, 0)}
@@ -244,7 +249,7 @@ def test_a_store_that_fails_is_retryable_and_what_is_stored_is_queued(
     monkeypatch.setattr(idle.cloud.inputs, "put", put)
     body = b"".join(part(f"{number}.jpg", jpeg()) for number in range(9)) + b"--xyz--\r\n"
     with pytest.raises(Retryable):
-        idle.intake.take(io.BytesIO(body), FORM, BATCH)
+        idle.intake.take(form(body), BATCH)
     stored = len(list(idle.cloud.inputs.list("")))
     assert stored >= 3
     assert idle.cloud.requests.depth().visible == stored
@@ -253,7 +258,7 @@ def test_a_store_that_fails_is_retryable_and_what_is_stored_is_queued(
 def test_intake_takes_nothing_new_once_the_server_stops(idle: Services) -> None:
     idle.hub.stop()
     with pytest.raises(Problem) as stopped:
-        idle.intake.take(io.BytesIO(part("a.jpg", jpeg()) + b"--xyz--\r\n"), FORM, BATCH)
+        idle.intake.take(form(part("a.jpg", jpeg()) + b"--xyz--\r\n"), BATCH)
     assert stopped.value.status == 503
 
 
@@ -287,7 +292,7 @@ def test_what_is_sent_is_what_is_read(photos: list[bytes]) -> None:
 
 
 def test_request_messages_name_the_queue_to_reply_to(idle: Services) -> None:
-    idle.intake.take(io.BytesIO(part("x" * 400 + "é.jpg", jpeg()) + b"--xyz--\r\n"), FORM, BATCH)
+    idle.intake.take(form(part("x" * 400 + "é.jpg", jpeg()) + b"--xyz--\r\n"), BATCH)
     (message,) = idle.cloud.requests.receive(10, 0)
     assert len(message.body.encode()) <= 1024
     assert Job.from_json(message.body).reply_to == "test-resp-queue"

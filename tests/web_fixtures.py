@@ -15,8 +15,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from shoal.errors import NotFound
 from shoal.memory import SystemClock, memory_cloud
-from shoal.messages import Job, Label, Result
+from shoal.messages import Detection, Job, Label, Result
 from shoal.ports import Cloud
 from shoal.settings import Settings
 from web_tier.app import create_app
@@ -54,6 +55,21 @@ def labels_of(job: Job) -> tuple[Label, ...]:
     return tuple(Label(name, f"n{names.index(name):08d}", share) for name, share in zip(names, shares, strict=True))
 
 
+def answer_of(job: Job) -> Result:
+    """What the fake worker says of a photo that it can read."""
+    model = job.model or "resnet50"
+    if job.name.startswith("street"):
+        found = tuple(Detection("person", 1, 0.9, box, relative) for box, relative in _PEOPLE)
+        return Result(job.key, "done", model=model, detections=found, warnings=("the photo is far too blurred",))
+    if job.name.startswith("empty"):
+        return Result(job.key, "done", model=model)
+    return Result(job.key, "done", labels_of(job), model=model, worker="fake")
+
+
+# Two people in a picture of 64 x 48.
+_PEOPLE = (((8, 4, 24, 44), (0.125, 0.08333, 0.375, 0.91667)), ((32, 4, 48, 44), (0.5, 0.08333, 0.75, 0.91667)))
+
+
 @cache
 def _examples() -> dict[str, str]:
     path = Path(__file__).resolve().parent.parent / "static" / "examples" / "labels.json"
@@ -86,8 +102,12 @@ class FakeWorker:
         received = self.cloud.requests.receive(at_most, wait_seconds)
         for message in received:
             job = Job.from_json(message.body)
-            self.cloud.inputs.get(job.key)
-            result = Result(job.key, "done", labels_of(job), model="resnet50", worker="fake")
+            try:
+                self.cloud.inputs.get(job.key)
+            except NotFound:
+                self.cloud.requests.delete([message.receipt])
+                continue
+            result = answer_of(job)
             if self.fail_names and job.name.startswith("fail"):
                 result = Result.failed(job.key, "the picture is cut off")
             self.cloud.outputs.put(job.key, result.to_json().encode(), "application/json")

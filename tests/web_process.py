@@ -40,6 +40,15 @@ class FolderStore:
         self._slow.wait(PUT_SECONDS)
         (self._folder / quote(key, safe="")).write_bytes(body)
 
+    def put_new(self, key: str, body: bytes, content_type: str) -> bool:
+        self._slow.wait(PUT_SECONDS)
+        try:
+            with (self._folder / quote(key, safe="")).open("xb") as file:
+                file.write(body)
+        except FileExistsError:
+            return False
+        return True
+
     def get(self, key: str) -> bytes:
         try:
             return (self._folder / quote(key, safe="")).read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from shoal import logs
+from shoal import logs, traces
 from shoal import settings as shoal_settings
 from shoal.aws import connect
 from shoal.errors import ShoalError
@@ -25,6 +25,7 @@ def main() -> int:
         try:
             settings = shoal_settings.load_with_env_file()
             logs.configure(settings.log_level)
+            traces.configure(settings.otlp_endpoint, "shoal-web")
             # What a client does wrong on its connection is no fault of ours.
             logging.getLogger("waitress").setLevel(logging.ERROR)
             app = create_app(settings, connect(settings), SystemClock())
@@ -37,6 +38,7 @@ def main() -> int:
         stop.wait()
         log.info("stopping: %s", stop.reason)
         server.stop()
+        traces.close()
         log.info("stopped")
     return 0
 

@@ -11,7 +11,7 @@ from shoal.errors import BadImage, NotFound
 from shoal.messages import is_batch, new_batch
 from web_tier.intake import MOST_INDEX, Taken
 from web_tier.problems import Problem, unknown_batch
-from web_tier.services import services
+from web_tier.services import form, services
 
 blueprint = Blueprint("api", __name__)
 
@@ -39,7 +39,7 @@ def add_photos(batch: str) -> Response:
     first = request.args.get("first", "0")
     if not (first.isascii() and first.isdigit() and int(first) <= MOST_INDEX):
         raise Problem(400, f"first={first[:20]!r} is not the index of a photo: expected 0 to {MOST_INDEX}.")
-    taken = services().intake.take(request.stream, request.headers.get("Content-Type", ""), batch, int(first))
+    taken = services().intake.take(form(), batch, int(first))
     return jsonify([_taken(one) for one in taken])
 
 

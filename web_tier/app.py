@@ -10,7 +10,7 @@ from flask import Flask, Response, request, url_for
 
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings
-from web_tier import api, events, health, pages, problems
+from web_tier import api, contracts, events, health, pages, problems, v1
 from web_tier.examples import find_examples
 from web_tier.services import EXTENSION, build
 
@@ -51,8 +51,8 @@ def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["asset"] = _asset
     app.jinja_env.globals["examples"] = find_examples(STATIC / "examples")
-    app.jinja_env.globals["model"] = settings.model
-    for part in (pages, api, events, health):
+    app.jinja_env.globals["models"] = settings.served_models
+    for part in (pages, api, events, health, v1, contracts):
         app.register_blueprint(part.blueprint)
     problems.install(app)
     app.after_request(_finish)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from shoal.errors import MalformedMessage, NotFound, Retryable
-from shoal.messages import Job, Result, is_batch
+from shoal.messages import Detection, Job, Label, Result, is_batch
 from shoal.ports import Cloud, ObjectStore, StoredObject
 from web_tier.hub import Hub
 from web_tier.problems import unknown_batch
 
 SHOWN_LABELS = 5
+NOTHING = "nothing found"
+CANCELLED = "cancelled"
 KNOWN_BATCHES = 10_000  # ids that were given out and may still be empty
 
 
@@ -35,13 +39,45 @@ class Photo:
         """Whether it failed and may be labelled again."""
         return self.stored and self.state == "failed"
 
+    @property
+    def label(self) -> str:
+        """What is in it, in a few words. The page's script says the same."""
+        named = self.named
+        if not named:
+            return NOTHING
+        if self.result and self.result.labels:
+            return named[0][0]
+        counts = Counter(name for name, _ in named)
+        return ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in counts.items())
+
+    @property
+    def named(self) -> list[tuple[str, float]]:
+        """Its labels, or the things in it, with how sure they are, best first."""
+        if not self.result:
+            return []
+        labels = [(one.name, one.probability) for one in self.result.labels[:SHOWN_LABELS]]
+        return labels or [(one.name, one.score) for one in self.result.detections]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture that its detections are in; (0, 0) when there are none."""
+        found = self.result.detections if self.result else ()
+        if not found:
+            return (0, 0)
+        width = max((one.relative_box[2], one.box[2]) for one in found)
+        height = max((one.relative_box[3], one.box[3]) for one in found)
+        return round(width[1] / width[0]), round(height[1] / height[0])
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON types, for the page and for programs."""
         found: dict[str, Any] = {"index": self.job.index, "name": self.job.name, "state": self.state}
         if self.result and self.result.status == "done":
             found["model"] = self.result.model
-            labels = self.result.labels[:SHOWN_LABELS]
-            found["labels"] = [{"name": one.name, "probability": round(one.probability, 4)} for one in labels]
+            found["labels"] = _labels(self.result.labels)
+            if self.result.detections:
+                found["detections"] = [_detection(one) for one in self.result.detections]
+            if self.result.warnings:
+                found["warnings"] = list(self.result.warnings)
         elif self.result:
             found["error"] = self.result.error
             found["can_retry"] = self.can_retry
@@ -65,10 +101,10 @@ class Batch:
         """How many photos are in a state."""
         return sum(photo.state == state for photo in self.photos)
 
-    def stand_in(self, model: str) -> str:
-        """The model that labelled in place of `model`, which could not be had; empty when none did."""
-        others = {photo.result.model for photo in self.photos if photo.state == "done" and photo.result} - {model, ""}
-        return min(others, default="")
+    def stand_in(self, models: Sequence[str]) -> str:
+        """The model that labelled in place of one of `models`, which could not be had; empty when none did."""
+        used = {photo.result.model for photo in self.photos if photo.state == "done" and photo.result}
+        return min(used - {*models, ""}, default="")
 
     @property
     def finished(self) -> bool:
@@ -87,6 +123,14 @@ class Batch:
             "seconds": round(self.seconds, 1),
             "photos": [photo.to_dict() for photo in self.photos],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some photos of a batch in their order. more: whether others follow."""
+
+    photos: tuple[Photo, ...]
+    more: bool
 
 
 class Batches:
@@ -127,6 +171,36 @@ class Batches:
         photos = tuple(Photo(job, job.key in stored, results.get(job.key)) for job in jobs)
         return Batch(batch, photos, _seconds([*stored.values(), *answered.values()]))
 
+    def page(self, batch: str, after: int, limit: int) -> Page:
+        """At most `limit` photos of index above `after`. Raises Problem (404); may raise Retryable."""
+        self.check(batch)
+        start = f"{batch}/{max(0, after + 1):05d}"
+        stored, answered = (
+            {one.key for one in islice(store.list(f"{batch}/", start), limit + 1)}
+            for store in (self._cloud.inputs, self._cloud.outputs)
+        )
+        jobs = _jobs(stored | answered)
+        results = {one.key: one for one in self._results(job.key for job in jobs[:limit] if job.key in answered)}
+        photos = tuple(Photo(job, job.key in stored, results.get(job.key)) for job in jobs[:limit])
+        return Page(photos, len(jobs) > limit)
+
+    def cancel(self, batch: str) -> int:
+        """Give up the photos that have no result yet; returns how many. Raises Problem (404); may raise Retryable.
+
+        A photo that is taken away cannot be labelled by whoever gets its message. One that a worker holds at this
+        moment may get its label all the same, or be found gone.
+        """
+        cancelled = []
+        for photo in self.read(batch).photos:
+            result = Result.failed(photo.job.key, CANCELLED)
+            if photo.result is None and self._cloud.outputs.put_new(
+                result.key, result.to_json().encode(), "application/json"
+            ):
+                self._cloud.inputs.delete(result.key)
+                cancelled.append(result)
+        self._hub.publish(cancelled)
+        return len(cancelled)
+
     def answers(self, batch: str, known: Iterable[str]) -> list[Result]:
         """The results in the output bucket whose keys are not among `known`. May raise Retryable."""
         skip = frozenset(known)
@@ -140,7 +214,7 @@ class Batches:
         """The stored photo at `index`, or None. May raise Retryable."""
         if not is_batch(batch):
             return None
-        return next(iter(_jobs(one.key for one in self._cloud.inputs.list(f"{batch}/{index:05d}/"))), None)
+        return next(iter(_jobs(one.key for one in self._cloud.inputs.list(f"{batch}/{index:05d}"))), None)
 
     def reopen(self, photo: Photo) -> None:
         """Drop the failed result of a photo that is about to be labelled again. May raise Retryable."""
@@ -168,6 +242,15 @@ class Batches:
         if result is not None:
             self._hub.remember(result)
         return result
+
+
+def _labels(labels: Sequence[Label]) -> list[dict[str, Any]]:
+    return [{"name": one.name, "probability": round(one.probability, 4)} for one in labels[:SHOWN_LABELS]]
+
+
+def _detection(found: Detection) -> dict[str, Any]:
+    told = {"name": found.name, "score": round(found.score, 4), "box": found.box, "relative_box": found.relative_box}
+    return told | ({"labels": _labels(found.labels)} if found.labels else {})
 
 
 def fetch_result(outputs: ObjectStore, key: str) -> Result | None:

@@ -22,14 +22,18 @@ class Part:
     """One field of a form.
 
     field:     name of the form field.
-    file_name: as the client sent it, or None for a field that is not a file.
+    file_name: as the client sent it, or None for a field that is not a file; `name` is the same, or empty.
     size:      bytes that the client sent.
     body:      the bytes, at the start; None when they were more than was to be kept.
+    error:     empty: what was sent is here.
     """
+
+    error = ""
 
     def __init__(self, field: str, file_name: str | None, keep_bytes: int) -> None:
         self.field = field
         self.file_name = file_name
+        self.name = file_name or ""
         self.size = 0
         self._keep_bytes = keep_bytes
         spool = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - `close` closes it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, make_response, redirect, render_template, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from shoal.messages import new_batch
@@ -13,7 +13,7 @@ from web_tier.batches import Batch
 from web_tier.hub import PoolState
 from web_tier.intake import megabytes
 from web_tier.problems import Problem, wants_page
-from web_tier.services import services
+from web_tier.services import form, services
 
 blueprint = Blueprint("pages", __name__)
 
@@ -33,7 +33,7 @@ def upload() -> BaseResponse:
 def _from_form() -> BaseResponse:
     batch = new_batch(services().clock.now())
     try:
-        services().intake.take(request.stream, request.headers.get("Content-Type", ""), batch)
+        services().intake.take(form(), batch)
     except Problem as problem:
         if problem.status != 400:
             raise

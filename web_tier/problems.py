@@ -6,6 +6,7 @@ import logging
 
 from flask import Flask, Response, jsonify, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
 
 from shoal.errors import Retryable, ShoalError
 
@@ -54,9 +55,11 @@ def install(app: Flask) -> None:
 def answer(status: int, message: str) -> Response:
     """The reply that tells `message` in the form that the client accepts."""
     accept = request.headers.get("Accept", "")
-    if "text/html" in accept:
+    if "text/html" in accept and not request.path.startswith("/v1/"):
         title = _TITLES.get(status, "That did not work")
         response = make_response(render_template("problem.html", title=title, message=message, status=status), status)
+    elif request.path.startswith("/v1/"):
+        response = _document(status, message)
     elif "application/json" in accept:
         response = make_response(jsonify(error=message), status)
     else:
@@ -64,6 +67,15 @@ def answer(status: int, message: str) -> Response:
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _document(status: int, message: str) -> Response:
+    """A problem document (RFC 9457)."""
+    title = HTTP_STATUS_CODES.get(status, "Problem")
+    response = jsonify(type="about:blank", title=title, status=status, detail=message)
+    response.mimetype = "application/problem+json"
+    response.status_code = status
     return response
 
 

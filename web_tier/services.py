@@ -6,20 +6,23 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from flask import current_app
+from flask import current_app, request
 
 from shoal import plugins
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings
 from web_tier.batches import Batches
 from web_tier.collector import Collector
+from web_tier.fetch import Fetcher
 from web_tier.gauge import Gauge
 from web_tier.hub import Hub
 from web_tier.intake import Intake
+from web_tier.offers import Form
 from web_tier.venue import Venue
 
 EXTENSION = "shoal"
 STORE_THREADS = 16
+FETCH_THREADS = 64  # photos that are fetched by address at once; each may take seconds
 THUMBNAILS_AT_ONCE = 2
 
 
@@ -37,6 +40,9 @@ class Services:
     gauge: Gauge
     collector: Collector
     workers: ThreadPoolExecutor
+    fetcher: Fetcher
+    fetchers: ThreadPoolExecutor
+    models: tuple[str, ...]
     thumbnails: threading.BoundedSemaphore
     streams: threading.BoundedSemaphore
 
@@ -51,6 +57,8 @@ class Services:
         self.gauge.stop()
         self.hub.stop()
         self.workers.shutdown(wait=False)
+        self.fetchers.shutdown(wait=False, cancel_futures=True)
+        self.fetcher.stop()
 
 
 def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
@@ -58,17 +66,21 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
     hub = Hub()
     venue: Venue = plugins.load(settings.venue, "web_tier.venues", "make")(cloud)
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
+    models = settings.served_models
     return Services(
         settings=settings,
         cloud=cloud,
         clock=clock,
         hub=hub,
         batches=Batches(cloud, hub, workers),
-        intake=Intake(settings, venue, cloud.outputs, hub, workers),
+        intake=Intake(settings, models, venue, cloud.outputs, hub, workers),
         venue=venue,
         gauge=Gauge(cloud, hub),
         collector=Collector(cloud.responses, hub),
         workers=workers,
+        fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
+        fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),
+        models=models,
         thumbnails=threading.BoundedSemaphore(THUMBNAILS_AT_ONCE),
         # Each open page holds a thread: leave half of them to everything else.
         streams=threading.BoundedSemaphore(max(1, settings.web_threads // 2)),
@@ -79,3 +91,9 @@ def services() -> Services:
     """The services of the app that handles the current request."""
     found: Services = current_app.extensions[EXTENSION]
     return found
+
+
+def form() -> Form:
+    """The photos of the current request's form; the model may also be named in its address."""
+    limit = services().settings.max_file_bytes
+    return Form(request.stream, request.headers.get("Content-Type", ""), limit, request.args.get("model", ""))

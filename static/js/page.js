@@ -89,6 +89,7 @@ async function start() {
   document.body.classList.remove("choosing");
   scrollTo(0, 0);
   refresh();
+  uploader.model = at("model")?.value ?? "";
   const batch = await uploader.open();
   list.batch = batch;
   history.replaceState(null, "", `/batches/${batch}`);
@@ -105,7 +106,7 @@ function watch(batch, uploading) {
       for (const { index, ...rest } of known) {
         // The server's list says "queued" of a photo that was answered meanwhile only when it is tried again.
         list.set(index, rest);
-        if (rest.model && rest.model !== at("stand-in").dataset.model) tellStandIn(rest.model);
+        if (rest.model && !at("stand-in").dataset.models.split(" ").includes(rest.model)) tellStandIn(rest.model);
       }
     },
     pool(state) { pool = state; refresh(); },

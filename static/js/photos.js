@@ -1,6 +1,6 @@
 // The list of photos: what is known of each, and its element on the page (templates/_photo.html draws the same).
 
-import { percent } from "./words.js";
+import { percent, whatIsThere } from "./words.js";
 
 const INSERT_AT_ONCE = 200;
 const DECODE_AT_ONCE = 3;
@@ -52,7 +52,7 @@ export class PhotoList {
     const before = item.state;
     Object.assign(item, known);
     this.counts[item.state] += 1;
-    if (known.labels) item.label = known.labels.length ? known.labels[0].name : "";
+    if (known.labels) item.label = whatIsThere(known);
     if (item.element && !(item.drawn && before === item.state)) this.#draw(item);
     this.changed();
     return item;
@@ -116,7 +116,9 @@ export class PhotoList {
     element.querySelector(".state").textContent = item.state === "failed" ? item.error : STATES[item.state] || "";
     element.querySelector(".state").hidden = done;
     element.querySelector(".sure").hidden = !done;
-    if (done) drawLabels(element, item.labels || []);
+    drawBoxes(element, done ? item.detections || [] : []);
+    drawWarnings(element, done ? item.warnings || [] : []);
+    if (done) drawLabels(element, item.labels?.length ? item.labels : asLabels(item.detections || []));
   }
 
   #seen(entries) {
@@ -161,16 +163,48 @@ export class PhotoList {
 }
 
 function drawLabels(element, labels) {
+  element.querySelector(".sure").hidden = !labels.length;
   const share = labels.length ? labels[0].probability : 0;
   element.querySelector("progress").value = share;
   element.querySelector(".percent").textContent = percent(share);
-  element.querySelector(".others").replaceChildren(...labels.slice(1, 5).map((label) => {
+  element.querySelector(".others").replaceChildren(...labels.slice(1).map((label) => {
     const line = document.createElement("li");
     for (const words of [label.name, percent(label.probability)]) {
       line.append(Object.assign(document.createElement("span"), { textContent: words }));
     }
     return line;
   }));
+}
+
+const asLabels = (detections) => detections.map(({ name, score }) => ({ name, probability: score }));
+
+function drawWarnings(element, warnings) {
+  element.querySelectorAll(".warning").forEach((line) => line.remove());
+  element.querySelector(".about").append(...warnings.map((words) =>
+    Object.assign(document.createElement("p"), { className: "warning", textContent: words })));
+}
+
+// The thumbnail is cut to a square in the middle, and so are the boxes on it.
+function drawBoxes(element, detections) {
+  element.querySelector(".boxes")?.remove();
+  if (!detections.length) return;
+  const side = (at) => {
+    const furthest = detections.reduce((one, other) => (other.relative_box[at] > one.relative_box[at] ? other : one));
+    return Math.round(furthest.box[at] / furthest.relative_box[at]);
+  };
+  const picture = svg("svg", {
+    class: "boxes", viewBox: `0 0 ${side(2)} ${side(3)}`, preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true",
+  });
+  for (const { box: [left, top, right, bottom] } of detections) {
+    picture.append(svg("rect", { x: left, y: top, width: right - left, height: bottom - top }));
+  }
+  element.querySelector(".thumb").after(picture);
+}
+
+function svg(name, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
 }
 
 async function shrink(file) {

@@ -13,6 +13,7 @@ export class Uploader {
   constructor(tell) {
     this.tell = tell;
     this.batch = "";
+    this.model = ""; // the name of the one to label with; empty for the default
     this.waiting = [];
     this.lanes = 0;
     this.total = 0;
@@ -127,7 +128,7 @@ export class Uploader {
     const size = group.reduce((sum, item) => sum + item.file.size, 0);
     return new Promise((done) => {
       const call = new XMLHttpRequest(); // fetch does not tell how much of a body was sent
-      call.open("POST", `/batches/${this.batch}/photos?first=${group[0].index}`);
+      call.open("POST", `/batches/${this.batch}/photos?first=${group[0].index}&model=${encodeURIComponent(this.model)}`);
       call.setRequestHeader("Accept", "application/json");
       call.responseType = "json";
       call.timeout = 120000 + size / 10;

@@ -2,6 +2,14 @@
 
 export const plural = (count, word) => (count === 1 ? word : `${word}s`);
 
+// A label, or what was found and how often: "person ×3, kite".
+export function whatIsThere({ labels, detections = [] }) {
+  if (labels.length) return labels[0].name;
+  const counts = new Map();
+  for (const { name } of detections) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return [...counts].map(([name, count]) => (count > 1 ? `${name} ×${count}` : name)).join(", ") || "nothing found";
+}
+
 export const photos = (count) => `${count.toLocaleString("en")} ${plural(count, "photo")}`;
 
 export function bytes(size) {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import mimetypes
 import threading
+import time
 from collections.abc import Sequence
 
-from shoal.messages import Job
+from shoal import traces
+from shoal.messages import UPLOAD, Job
 from shoal.ports import Cloud, JobQueue, ObjectStore
 from web_tier.venue import Submission, Venue
 
@@ -40,23 +42,29 @@ class PoolSubmission:
     def __init__(self, inputs: ObjectStore, requests: JobQueue) -> None:
         self._inputs = inputs
         self._requests = requests
-        self._held: list[str] = []
+        self._held: list[tuple[Job, float]] = []
         self._lock = threading.Lock()
 
     def submit(self, job: Job, payload: bytes) -> None:
         """Store one photo, then queue its message. May raise Retryable."""
+        began = time.perf_counter()
         content_type = mimetypes.guess_type(job.name)[0] or "application/octet-stream"
         self._inputs.put(job.key, payload, content_type)
         with self._lock:
-            self._held.append(job.to_json())
+            self._held.append((job, began))
             if len(self._held) < SEND_BATCH:
                 return
             full, self._held = self._held, []
-        self._requests.send(full)
+        self._send(full)
 
     def flush(self) -> None:
         """Send the messages that are held back. May raise Retryable."""
         with self._lock:
             rest, self._held = self._held, []
         if rest:
-            self._requests.send(rest)
+            self._send(rest)
+
+    def _send(self, held: Sequence[tuple[Job, float]]) -> None:
+        now = time.perf_counter()
+        attributes = [{UPLOAD: f"{now - began:.4f}"} | traces.begin({UPLOAD: (began, now)}) for _, began in held]
+        self._requests.send([job.to_json() for job, _ in held], attributes)

@@ -1,0 +1,157 @@
+"""The addresses and shapes of the systems that Shoal descends from."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import requests
+
+from shoal.memory import SystemClock, memory_cloud
+from shoal.messages import Detection, Job, Result
+from tests import web_fixtures
+from tests.test_web_fetch import serving
+from tests.web_fixtures import Site, jpeg, labels_of, running_site
+
+PHOTO = base64.b64encode(jpeg()).decode()
+FOUND = (
+    Detection("cat", 17, 0.96, (10, 20, 30, 40), (0.1, 0.2, 0.3, 0.4)),
+    Detection("person", 1, 0.71, (0, 0, 5, 9), (0.0, 0.0, 0.05, 0.09)),
+)
+
+
+@pytest.fixture(scope="module")
+def photos_port() -> Iterator[int]:
+    with serving() as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def site(photos_port: int) -> Iterator[Site]:
+    with running_site(fetch_own=f"127.0.0.1:{photos_port}") as running:
+        yield running
+
+
+@pytest.fixture
+def detecting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A Shoal that serves a detector, whose worker finds a cat and a person in 12.5 ms."""
+
+    def detections(job: Job) -> Result:
+        assert job.model == "ssd_mobilenet_v2"
+        return replace(Result(job.key, "done"), detections=FOUND, seconds={"infer": 0.0125}, model=job.model)
+
+    monkeypatch.setattr(web_fixtures, "answer_of", detections)
+    with running_site(memory_cloud(SystemClock()), models="resnet50,ssd_mobilenet_v2") as running:
+        yield running
+
+
+def recognise(site: Site, url: str) -> requests.Response:
+    return requests.get(f"{site.url}/cloudimagerecognition.php", params={"input": url}, timeout=30)
+
+
+def test_an_address_is_answered_with_the_image_and_its_label(site: Site, photos_port: int) -> None:
+    reply = recognise(site, f"http://127.0.0.1:{photos_port}/cat.jpg")
+    assert reply.status_code == 200
+    assert reply.json() == ["cat.jpg", labels_of(Job("x" * 20, 0, "cat.jpg", ""))[0].name]
+
+
+def test_forty_addresses_at_once_get_forty_answers(site: Site, photos_port: int) -> None:
+    addresses = [f"http://127.0.0.1:{photos_port}/to?/cat.{number}.jpg" for number in range(40)]
+    with ThreadPoolExecutor(40) as clients:
+        replies = list(clients.map(lambda url: recognise(site, url), addresses))
+    assert [reply.status_code for reply in replies] == [200] * 40
+    assert all(reply.json()[0] == "to" and reply.json()[1] for reply in replies)
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "told"),
+    [
+        ("http://169.254.169.254/latest/meta-data", 422, "the host in the address is not on the public internet"),
+        ("file:///etc/passwd", 422, "only http and https addresses are fetched, not 'file'"),
+    ],
+)
+def test_an_address_that_is_refused_is_told_so(site: Site, url: str, status: int, told: str) -> None:
+    reply = recognise(site, url)
+    assert (reply.status_code, reply.json()[1]) == (status, told)
+
+
+def test_without_an_address_there_is_nothing_to_do(site: Site) -> None:
+    assert requests.get(f"{site.url}/cloudimagerecognition.php", timeout=10).status_code == 400
+
+
+def test_what_takes_too_long_is_a_timeout_result(photos_port: int) -> None:
+    with running_site(work=False, fetch_own=f"127.0.0.1:{photos_port}", answer_seconds=1.0) as idle:
+        reply = recognise(idle, f"http://127.0.0.1:{photos_port}/cat.jpg")
+    assert (reply.status_code, reply.json()) == (504, ["cat.jpg", "timeout"])
+
+
+def test_objects_are_found_in_a_picture(detecting: Site) -> None:
+    reply = requests.post(f"{detecting.url}/object-detection", json={"id": "7", "image_data": PHOTO}, timeout=30)
+    assert reply.status_code == 200
+    assert reply.json() == {
+        "id": "7",
+        "objects": [{"label": "cat", "accuracy": 0.96}, {"label": "person", "accuracy": 0.71}],
+        "inference_time": 12.5,
+    }
+
+
+def test_a_picture_that_is_none_is_told_so(detecting: Site) -> None:
+    reply = requests.post(f"{detecting.url}/object-detection", json={"id": "7", "image_data": "!!"}, timeout=30)
+    assert (reply.status_code, reply.json()["error"]) == (422, "the data is not valid base64")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "images", [[PHOTO, PHOTO], [{"id": 0, "image": PHOTO}, {"id": "1", "image": PHOTO}], {"0": PHOTO, "1": PHOTO}]
+)
+def test_a_set_of_pictures_is_looked_at(detecting: Site, method: str, images: Any) -> None:
+    body = {"images": images, "upload_times": [30, 50.5]}
+    reply = requests.request(method, f"{detecting.url}/api/detect", json=body, timeout=30)
+    assert reply.status_code == 200
+    expected = {
+        "status": "done",
+        "class_id": [17, 1],
+        "bounding_boxes": [[10, 20, 30, 40], [0, 0, 5, 9]],
+        "inference_time": 12.5,
+        "average_inference_time": 12.5,
+        "average_upload_time": 40.25,
+    }
+    assert reply.json() == [
+        {"picture_id": "0", "upload_time": 30.0, **expected},
+        {"picture_id": "1", "upload_time": 50.5, **expected},
+    ]
+
+
+def test_one_bad_picture_of_a_set_fails_alone(detecting: Site) -> None:
+    reply = requests.post(f"{detecting.url}/api/detect", json={"images": [PHOTO, "!!"]}, timeout=30)
+    good, bad = reply.json()
+    assert (good["status"], good["upload_time"], good["average_upload_time"]) == ("done", None, None)
+    assert (bad["status"], bad["error"], bad["bounding_boxes"]) == ("failed", "the data is not valid base64", [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"images": []},
+        {"images": "x"},
+        {"images": [3]},
+        {"images": [{"id": [], "image": PHOTO}]},
+        {"images": [PHOTO], "upload_times": []},
+        {"images": [PHOTO], "upload_times": ["soon"]},
+        {"images": [PHOTO], "upload_times": [True]},
+        {"images": [PHOTO], "upload_times": 3},
+    ],
+)
+def test_a_malformed_set_is_refused(detecting: Site, body: Any) -> None:
+    reply = requests.post(f"{detecting.url}/api/detect", json=body, timeout=30)
+    assert reply.status_code == 400
+
+
+def test_without_a_detector_that_is_said(site: Site) -> None:
+    reply = requests.post(f"{site.url}/object-detection", json={"id": "7", "image_data": PHOTO}, timeout=30)
+    assert (reply.status_code, "SHOAL_MODELS" in reply.text) == (501, True)

@@ -1,0 +1,135 @@
+"""Which addresses of the network a photo may be fetched from. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
+
+from shoal.errors import BadImage
+
+PORTS = {"http": 80, "https": 443}
+OTHER_PORTS = (8080, 8443)
+MOST_CHARACTERS = 2048
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Addresses that carry another one inside: what the packet reaches in the end is the inner one.
+_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # NAT64, RFC 6052
+_TRANSLATED_LOCALLY = ipaddress.ip_network("64:ff9b:1::/48")  # RFC 8215
+_COMPATIBLE = ipaddress.ip_network("::/96")  # IPv4-compatible, RFC 4291, long out of use
+_NUMBER_LIKE = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)(\.(0[xX][0-9a-fA-F]*|[0-9]+))*\.?")
+_HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a photo is said to be. target: path and query, as they go into the request line."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+
+    @property
+    def url(self) -> str:
+        """The whole address, in its plainest form."""
+        return f"{self.scheme}://{self.authority}{self.target}"
+
+    @property
+    def authority(self) -> str:
+        """Host and, where it is not the scheme's own, port: what the Host header says."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def parse(url: str, own: frozenset[str] = frozenset()) -> Place:
+    """What `url` names. Raises BadImage for everything that is not a plain http or https address of a host.
+
+    own: "host:port" pairs that the operator allows besides, whatever the port.
+    """
+    split = _split(url)
+    if split.scheme not in PORTS:
+        raise BadImage(f"only http and https addresses are fetched, not {split.scheme[:20]!r}")
+    if "@" in split.netloc:
+        raise BadImage("the address has a user name or password in it")
+    host = _host(split)
+    try:
+        port = split.port if split.port is not None else PORTS[split.scheme]
+    except ValueError:
+        raise BadImage("the address has a port that is not a number up to 65535") from None
+    if port not in (*PORTS.values(), *OTHER_PORTS) and f"{host}:{port}" not in own:
+        raise BadImage(f"port {port} is not one that photos are fetched from (80, 443, 8080, 8443)")
+    path = quote(split.path or "/", safe="/%:@!$&'()*+,;=~-._")
+    query = quote(split.query, safe="/%:@!$&'()*+,;=~-._?")
+    return Place(split.scheme, host, port, urlunsplit(("", "", path, query, "")))
+
+
+def follow(place: Place, location: str, own: frozenset[str] = frozenset()) -> Place:
+    """Where a redirect leads. Raises BadImage as `parse` does."""
+    return parse(urljoin(place.url, location), own)
+
+
+def public(address: str) -> bool:
+    """Whether packets to this address leave for the public internet, whatever form it is written in."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return all(_public(one) for one in _layers(parsed))
+
+
+def _split(url: str) -> SplitResult:
+    if len(url) > MOST_CHARACTERS:
+        raise BadImage(f"the address is longer than {MOST_CHARACTERS} characters")
+    # urlsplit drops tabs and line ends silently, and browsers read a backslash as a slash: two readers, two hosts.
+    if not url or "\\" in url or any(character <= " " or character == "\x7f" for character in url):
+        raise BadImage("the address has blanks, control characters or backslashes in it, or is empty")
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise BadImage("this is not an address that can be read") from None
+
+
+def _host(split: SplitResult) -> str:
+    try:
+        name = split.hostname or ""
+        host = name if ":" in name else name.encode("idna").decode()
+    except (ValueError, UnicodeError):
+        raise BadImage("the address has no host that can be read") from None
+    host = host.lower()
+    if ":" in host:
+        try:
+            return str(ipaddress.IPv6Address(host))
+        except ValueError:
+            raise BadImage("the address has no host that can be read") from None
+    if _NUMBER_LIKE.fullmatch(host):
+        try:
+            return str(ipaddress.IPv4Address(host))
+        except ValueError:
+            # 2130706433, 0x7f.1, 0177.0.0.1: C libraries read them as addresses, each in its own way.
+            raise BadImage("write a numeric address as four decimal numbers, like 192.0.2.1") from None
+    if not _HOST_NAME.fullmatch(host):
+        raise BadImage("the address has no host that can be read")
+    return host
+
+
+def _layers(address: Address) -> list[Address]:
+    """The address and those that are packed inside it."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if address in _TRANSLATED or address in _COMPATIBLE:
+        inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    # A mapped address is an IPv4 one in another spelling; the other forms are judged as they are, too.
+    outer: list[Address] = [] if address.ipv4_mapped or address in _TRANSLATED else [address]
+    return outer + [one for one in inner if one is not None]
+
+
+def _public(address: Address) -> bool:
+    if address.is_multicast or address.is_reserved or address.is_unspecified or address.is_loopback:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and (address.is_site_local or address in _TRANSLATED_LOCALLY):
+        return False
+    return address.is_global

@@ -1,0 +1,142 @@
+"""The addresses and shapes of the systems that Shoal descends from, so that their clients go on working.
+
+- `GET /cloudimagerecognition.php?input=<URL>` -> `["<image name>", "<label>"]`, the label "timeout" after 120 s
+- `POST /object-detection` with `{"id", "image_data"}` -> `{"id", "objects": [{"label", "accuracy"}], "inference_time"}`
+- `POST` or `GET /api/detect` with `{"images": [...], "upload_times": [...]}` -> a list with an entry a picture
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, make_response, request
+
+from inference import model
+from shoal.messages import Result
+from web_tier.batches import Photo
+from web_tier.offers import Listed, Named
+from web_tier.problems import Problem
+from web_tier.services import services
+from web_tier.submission import MOST_PHOTOS, json_object
+from web_tier.waiting import labelled
+
+blueprint = Blueprint("contracts", __name__)
+
+ANSWER_SECONDS = 120.0
+
+
+@blueprint.get("/cloudimagerecognition.php")
+def recognise() -> Response:
+    """Label the image at an address."""
+    url = request.args.get("input", "")
+    if not url:
+        raise Problem(400, "There is no address of an image in the query parameter input.")
+    photo = _ask([Named("", "", url)])[0]
+    if photo.result is None:
+        return make_response(jsonify([photo.job.name, "timeout"]), 504)
+    if photo.result.status == "failed":
+        return make_response(jsonify([photo.job.name, photo.result.error]), 422)
+    return jsonify([photo.job.name, photo.result.label])
+
+
+@blueprint.post("/object-detection")
+def detect_objects() -> Response:
+    """What is in one picture. Times are in milliseconds."""
+    body = json_object(request.stream)
+    identity, data = body.get("id"), body.get("image_data")
+    if not isinstance(identity, str) or not isinstance(data, str):
+        raise Problem(400, 'Send {"id": ..., "image_data": ...}, the second in base64.')
+    result = _result(_ask([Named(identity, data, "")], detector())[0])
+    if result.status == "failed":
+        return make_response(jsonify(id=identity, objects=[], inference_time=0.0, error=result.error), 422)
+    objects = [{"label": one.name, "accuracy": one.score} for one in result.detections]
+    return jsonify(id=identity, objects=objects, inference_time=_milliseconds(result))
+
+
+@blueprint.route("/api/detect", methods=["GET", "POST"])
+def detect_many() -> Response:
+    """What is in each of some pictures, and how long that took, in milliseconds; averages are over those that could be
+    looked at. Upload times are the client's own, in the unit and order in which it sent them."""
+    body = json_object(request.stream)
+    pictures = _pictures(body.get("images"))
+    uploads = _upload_times(body.get("upload_times"), len(pictures))
+    photos = _ask([Named(identity, data, "") for identity, data in pictures], detector())
+    results = [_result(photo) for photo in photos]
+    spent = [_milliseconds(result) for result in results if result.status == "done"]
+    common = {
+        "average_inference_time": round(fmean(spent), 3) if spent else 0.0,
+        "average_upload_time": fmean(uploads) if uploads else None,
+    }
+    return jsonify(
+        [
+            {"picture_id": identity, **_found(result), "upload_time": uploads[place] if uploads else None, **common}
+            for place, ((identity, _), result) in enumerate(zip(pictures, results, strict=True))
+        ]
+    )
+
+
+def detector() -> str:
+    """The served model that finds things in pictures. Raises Problem (501) when there is none."""
+    for name in services().models:
+        if model.by_name(name).task == "detect":
+            return name
+    raise Problem(501, "No model that detects objects is served here. The operator can add one to SHOAL_MODELS.")
+
+
+def _ask(photos: Sequence[Named], chosen: str = "") -> list[Photo]:
+    offers = Listed(photos, services().fetcher, services().fetchers, chosen)
+    return labelled(offers, min(ANSWER_SECONDS, services().settings.answer_seconds))[1]
+
+
+def _result(photo: Photo) -> Result:
+    return photo.result or Result.failed(photo.job.key, "timeout")
+
+
+def _found(result: Result) -> dict[str, Any]:
+    if result.status == "failed":
+        return {"status": "failed", "error": result.error, "class_id": [], "bounding_boxes": [], "inference_time": 0.0}
+    return {
+        "status": "done",
+        "class_id": [one.class_id for one in result.detections],
+        "bounding_boxes": [one.box for one in result.detections],
+        "inference_time": _milliseconds(result),
+    }
+
+
+def _milliseconds(result: Result) -> float:
+    return round(result.seconds.get("infer", 0.0) * 1000, 3)
+
+
+def _pictures(images: Any) -> list[tuple[str, str]]:
+    """(id, base64) of each picture: of a list of base64 texts or of {"id", "image"}, or of an object id -> base64."""
+    if isinstance(images, dict):
+        images = [{"id": identity, "image": data} for identity, data in images.items()]
+    if not isinstance(images, list) or not 0 < len(images) <= MOST_PHOTOS:
+        raise Problem(400, f'"images" must be a list or an object of 1 to {MOST_PHOTOS:,} pictures in base64.')
+    found = []
+    for place, one in enumerate(images):
+        entry = one if isinstance(one, dict) else {"image": one}
+        identity, data = entry.get("id", str(place)), entry.get("image")
+        if not isinstance(identity, str | int) or not isinstance(data, str):
+            raise Problem(400, f'images[{place}] must be a picture in base64, or {{"id": ..., "image": ...}}.')
+        found.append((str(identity), data))
+    return found
+
+
+def _upload_times(times: Any, count: int) -> list[float]:
+    if times is None:
+        return []
+    values = list(times.values()) if isinstance(times, dict) else times
+    if not isinstance(values, list) or len(values) != count or not all(_is_number(value) for value in values):
+        raise Problem(400, '"upload_times" must be one number for each picture.')
+    return [float(value) for value in values]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and json.dumps(value) not in _NOT_FINITE
+
+
+_NOT_FINITE = ("NaN", "Infinity", "-Infinity")

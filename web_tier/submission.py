@@ -1,0 +1,68 @@
+"""The JSON body of a submission, checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import IO, Any
+
+from web_tier.offers import Named
+from web_tier.problems import Problem
+
+MOST_BYTES = 64 * 1024 * 1024
+MOST_PHOTOS = 1_000
+LONGEST_NAME = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a JSON submission asks for: photos, and the model's name, None when it names none."""
+
+    photos: tuple[Named, ...]
+    model: str | None
+
+
+def read_submission(stream: IO[bytes]) -> Asked:
+    """Read `{"model": ..., "photos": [{"name", "data"} or {"name", "url"}, ...]}`. Raises Problem (400 or 413)."""
+    body = json_object(stream)
+    photos = body.get("photos")
+    if not isinstance(photos, list) or not photos:
+        raise Problem(400, 'The body has no "photos", a list of at least one photo.')
+    if len(photos) > MOST_PHOTOS:
+        raise Problem(400, f"A JSON submission has at most {MOST_PHOTOS:,} photos. Send them in several, or as a form.")
+    model = body.get("model")
+    if not isinstance(model, str | None) or ("model" in body and model is None):
+        raise Problem(400, '"model" must be the name of a model.')
+    return Asked(tuple(_photo(number, photo) for number, photo in enumerate(photos)), model)
+
+
+def json_object(stream: IO[bytes]) -> dict[str, Any]:
+    """The JSON object in a body. Raises Problem (400 or 413)."""
+    text = stream.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise Problem(413, f"A JSON submission has at most {MOST_BYTES // 1024 // 1024} MB. Send a form instead.")
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Problem(400, "The body is not valid JSON.") from None
+    if not isinstance(body, dict):
+        raise Problem(400, "The body is not a JSON object.")
+    return body
+
+
+def _photo(number: int, photo: Any) -> Named:
+    if not isinstance(photo, dict):
+        raise Problem(400, f"photos[{number}] is not an object.")
+    if others := sorted(photo.keys() - {"name", "data", "url"}):
+        raise Problem(400, f"photos[{number}] has an unknown field {others[0][:40]!r}; known are name, data and url.")
+    fields = {name: photo.get(name, "") for name in ("name", "data", "url")}
+    for name, value in fields.items():
+        if not isinstance(value, str) or (name == "name" and len(value) > LONGEST_NAME):
+            raise Problem(400, f"photos[{number}].{name} is not a string, or too long.")
+    if ("data" in photo) == ("url" in photo) or fields["data"] == fields["url"] == "":
+        raise Problem(400, f"photos[{number}] needs either data (base64) or url, and not both.")
+    return Named(fields["name"] or _usual_name(number, fields["url"]), fields["data"], fields["url"])
+
+
+def _usual_name(number: int, url: str) -> str:
+    return "" if url else f"photo-{number}"

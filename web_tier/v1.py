@@ -1,0 +1,149 @@
+"""The API for programs, version 1. `openapi.py` describes it, `/openapi.json` serves the description."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, make_response, render_template, request
+
+from shoal.messages import new_batch
+from web_tier import openapi
+from web_tier.batches import Batch, Photo
+from web_tier.idempotency import Claim, claim
+from web_tier.offers import Listed, Offers
+from web_tier.problems import Problem
+from web_tier.services import form, services
+from web_tier.submission import read_submission
+from web_tier.waiting import answers
+
+blueprint = Blueprint("v1", __name__)
+
+LARGEST_PAGE = 1_000
+PAGE = 100
+_WAIT = re.compile(r"\s*wait\s*=\s*\"?(\d{1,6})\"?\s*", re.IGNORECASE)
+
+
+@blueprint.get("/openapi.json")
+def description() -> Response:
+    """What this API is, for programs."""
+    return jsonify(openapi.document(services().models, services().settings))
+
+
+@blueprint.get("/api")
+def try_it() -> str:
+    """What this API is, for people, with forms to try it."""
+    return render_template("api.html", document=openapi.document(services().models, services().settings))
+
+
+@blueprint.post("/v1/batches")
+def submit() -> Response:
+    """Take photos in; wait for their labels where the client prefers that."""
+    wait = _preferred_wait()
+    offers = _offers()
+    claimed = claim(new_batch(services().clock.now()))
+    with services().hub.listen(claimed.batch) as listener:
+        photos = _already(claimed.batch) if claimed.complete else _take(offers, claimed)
+        found = answers(claimed.batch, photos, listener, wait)
+    whole = tuple(replace(photo, result=found.get(photo.job.key)) for photo in photos)
+    return _submitted(Batch(claimed.batch, whole, 0.0), wait)
+
+
+def _take(offers: Offers, claimed: Claim) -> list[Photo]:
+    taken = services().intake.take(offers, claimed.batch)
+    claimed.finish()
+    services().batches.give_out(claimed.batch)
+    return [one.photo for one in taken]
+
+
+def _already(batch: str) -> list[Photo]:
+    return list(services().batches.read(batch).photos)
+
+
+def _submitted(whole: Batch, waited: int) -> Response:
+    told = _batch(whole) | {"photos": [photo.to_dict() for photo in whole.photos]}
+    response = make_response(told, 200 if whole.finished else 202)
+    response.headers["Location"] = f"/v1/batches/{whole.id}"
+    if waited:
+        response.headers["Preference-Applied"] = f"wait={waited}"
+    return response
+
+
+@blueprint.get("/v1/batches/<batch>")
+def batch_state(batch: str) -> Response:
+    """How far a batch is."""
+    return jsonify(_batch(services().batches.read(batch)))
+
+
+@blueprint.get("/v1/batches/<batch>/results")
+def results(batch: str) -> Response:
+    """The photos of a batch with their results, page by page."""
+    after, limit = _number("after", -1, -1, 99_999), _number("limit", PAGE, 1, LARGEST_PAGE)
+    page = services().batches.page(batch, after, limit)
+    following = f"/v1/batches/{batch}/results?after={page.photos[-1].job.index}&limit={limit}" if page.more else None
+    return jsonify(photos=[photo.to_dict() for photo in page.photos], next=following)
+
+
+@blueprint.get("/v1/batches/<batch>/photos/<int:index>")
+def photo(batch: str, index: int) -> Response:
+    """One photo with its result."""
+    found = services().batches.page(batch, index - 1, 1).photos
+    if not found or found[0].job.index != index:
+        raise Problem(404, f"The batch has no photo {index}.")
+    return jsonify(found[0].to_dict())
+
+
+@blueprint.post("/v1/batches/<batch>/cancel")
+def cancel(batch: str) -> Response:
+    """Give up the photos of a batch that are not labelled yet."""
+    return jsonify(cancelled=services().batches.cancel(batch))
+
+
+@blueprint.get("/v1/models")
+def models() -> Response:
+    """The models that a request may name."""
+    names = services().models
+    return jsonify(models=[{"name": name, "default": name == names[0]} for name in names])
+
+
+def _offers() -> Offers:
+    model = request.args.get("model")
+    if model is not None:
+        services().intake.check_model(model)
+    if request.mimetype == "application/json":
+        asked = read_submission(request.stream)
+        if asked.model is not None:
+            services().intake.check_model(asked.model)
+        return Listed(asked.photos, services().fetcher, services().fetchers, asked.model or model or "")
+    if request.mimetype == "multipart/form-data":
+        return form()
+    raise Problem(415, "Send the photos as multipart/form-data, in the field inputFile, or as application/json.")
+
+
+def _preferred_wait() -> int:
+    """Seconds to wait, of the header `Prefer: wait=30` (RFC 7240); 0 when the client does not prefer any."""
+    for preference in request.headers.get("Prefer", "").split(","):
+        if match := _WAIT.fullmatch(preference):
+            return min(int(match[1]), int(services().settings.answer_seconds))
+    return 0
+
+
+def _number(name: str, usual: int, least: int, most: int) -> int:
+    text = request.args.get(name, str(usual))
+    if re.fullmatch(r"-?[0-9]{1,6}", text) and least <= int(text) <= most:
+        return int(text)
+    raise Problem(400, f"{name}={text[:20]!r}: expected a number from {least} to {most}.")
+
+
+def _batch(found: Batch) -> dict[str, Any]:
+    return {
+        "batch": found.id,
+        "state": "done" if found.finished else "queued",
+        "total": found.total,
+        "done": found.count("done"),
+        "failed": found.count("failed"),
+        "queued": found.count("queued"),
+        "page": f"/batches/{found.id}",
+        "results": f"/v1/batches/{found.id}/results",
+    }

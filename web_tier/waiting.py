@@ -1,0 +1,64 @@
+"""A request that waits until the photos of its batch are labelled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from flask import request
+
+from shoal.messages import Result, new_batch
+from web_tier.batches import Photo
+from web_tier.hub import Listener
+from web_tier.offers import Offers
+from web_tier.problems import Problem
+from web_tier.services import services
+
+LOOK_SECONDS = 5.0  # how often the output bucket is looked at, in case that a response message was lost
+WAKE_SECONDS = 1.0  # how often a client that went away is noticed
+
+
+def labelled(offers: Offers, seconds: float) -> tuple[str, list[Photo]]:
+    """Take photos in as a new batch and wait up to `seconds`; returns the batch and its photos as they are then.
+
+    Raises what `Intake.take` and `answers` raise.
+    """
+    batch = new_batch(services().clock.now())
+    with services().hub.listen(batch) as listener:
+        photos = [one.photo for one in services().intake.take(offers, batch)]
+        found = answers(batch, photos, listener, seconds)
+    return batch, [replace(photo, result=found.get(photo.job.key)) for photo in photos]
+
+
+def answers(batch: str, photos: Sequence[Photo], listener: Listener, seconds: float) -> dict[str, Result]:
+    """The results of the photos by key, after all have one or `seconds` are over.
+
+    Raises Problem: 503 when the server stops, 499 when the client went away.
+    """
+    results = {photo.job.key: photo.result for photo in photos if photo.result}
+    now = time.monotonic()
+    deadline, next_look = now + seconds, now + LOOK_SECONDS
+    while len(results) < len(photos) and now < deadline:
+        news = listener.take(min(WAKE_SECONDS, deadline - now))
+        if news.stopping:
+            raise Problem(503, f"The server is about to restart. The photos are safe: see {address(batch)}")
+        results.update((result.key, result) for result in news.results)
+        now = time.monotonic()
+        if now >= next_look and len(results) < len(photos):
+            results.update((result.key, result) for result in services().batches.answers(batch, results))
+            next_look = now + LOOK_SECONDS
+        if client_left():
+            raise Problem(499, "the client went away")
+    return results
+
+
+def client_left() -> bool:
+    """Whether the client closed the connection."""
+    left = request.environ.get("waitress.client_disconnected")
+    return bool(left and left())
+
+
+def address(batch: str) -> str:
+    """Where the batch can be looked at."""
+    return f"{request.host_url}batches/{batch}"
