@@ -47,6 +47,10 @@ class Child:
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
 
+    def add_arguments(self, *arguments: str) -> None:
+        """Have it started with these as well from now on."""
+        self._command += arguments
+
     @property
     def pid(self) -> int:
         """Its process id, 0 before the first start."""
@@ -98,12 +102,16 @@ class Child:
 
 
 def wait_until(
-    condition: Callable[[], bool], children: Sequence[Child], seconds: float, on_line: Callable[[Child, str], None]
+    condition: Callable[[], bool],
+    awaited: Child,
+    children: Sequence[Child],
+    seconds: float,
+    on_line: Callable[[Child, str], None],
 ) -> bool:
-    """Wait until `condition`, a child's end or the deadline, passing on what the children write."""
+    """Wait until `condition`, the end of `awaited` or the deadline, passing on what all children write."""
     deadline = time.monotonic() + seconds
     while not condition():
-        if time.monotonic() > deadline or any(child.status is not None for child in children):
+        if time.monotonic() > deadline or awaited.status is not None:
             return condition()
         pump(children, 0.05, on_line)
     return True

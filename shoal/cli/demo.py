@@ -118,7 +118,7 @@ class _Sentences:
         self._ledger = ledger
         self._since = time.time()
         before = [entry for entry in self._entries() if entry["at"] < self._since]
-        self.at_first = len(before[-1]["instances"]) if before else 0
+        self.at_first = before[-1]["machines"] if before else 0
         self.machines = self.most = self.at_first
 
     def _entries(self) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ class _Sentences:
         for entry in self._entries():
             if entry["at"] < self._since:
                 continue
-            self.machines = len(entry["instances"])
+            self.machines = entry["machines"]
             self.most = max(self.most, self.machines)
             if entry["at"] > self._since:
                 console.print(f"  [cyan]{time.monotonic() - began:5.1f} s  controller:[/] ", end="")

@@ -1,4 +1,4 @@
-"""`shoal models`: make a model ready, say what is there, verify it."""
+"""`shoal models`: make models ready, say what is there, verify it, measure it."""
 
 from __future__ import annotations
 
@@ -11,32 +11,83 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
+from inference import adopt, bench, quantize, store
 from inference import prepare as preparation
-from inference import store
+from inference.pixels import PIXELS
 from inference.sources import Say
 from inference.store import Artefact, Card
 from shoal import settings
+from shoal.errors import NotFound
 
 PHOTOS = Path(__file__).parents[2] / "static" / "examples"
 
 
 @click.group()
 def command() -> None:
-    """The models that label: SHOAL_MODEL, SHOAL_ENGINE, SHOAL_MODEL_WEIGHTS and SHOAL_CACHE_DIR choose."""
+    """The models that label: SHOAL_MODEL, SHOAL_MODELS, SHOAL_ENGINE, SHOAL_MODEL_WEIGHTS, SHOAL_CACHE_DIR choose."""
 
 
 @command.command()
+@click.argument("models", nargs=-1)
 @click.option("--again", is_flag=True, help="Make it anew: verify the weights, fetch what is damaged, convert.")
-def prepare(again: bool) -> None:
-    """Fetch the weights, convert them, compare with Keras. Done at once when it was done before."""
+def prepare(models: tuple[str, ...], again: bool) -> None:
+    """Fetch the weights, convert them, compare with Keras. Done at once when it was done before.
+
+    MODELS: SHOAL_MODEL and SHOAL_MODELS if none is named. With SHOAL_PRECISION=int8, also what `quantize` does.
+    """
+    chosen = settings.load()
+    for model in models or chosen.served_models:
+        _prepare(chosen, model, chosen.engine, again)
+        if chosen.precision == store.INT8:
+            _quantize(chosen, model)
+
+
+@command.command()
+@click.argument("model", required=False)
+@click.option("--engine", required=True, help="openvino, onnxruntime or keras.")
+def convert(model: str | None, engine: str) -> None:
+    """Make a model ready for another engine than SHOAL_ENGINE."""
+    chosen = settings.load()
+    _prepare(chosen, model or chosen.model, engine)
+
+
+@command.command()
+@click.argument("name")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--labels",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A line a class, in class order: its name, or its WordNet id, a comma and its name.",
+)
+@click.option(
+    "--pixels",
+    required=True,
+    type=click.Choice(sorted(PIXELS)),
+    help="What it was trained on: raw 0..255, unit 0..1, tf -1..1, torch and caffe as those do with ImageNet.",
+)
+@click.option("--replace", is_flag=True, help="Take the place of a model of that name.")
+def add(name: str, file: Path, labels: Path, pixels: str, replace: bool) -> None:
+    """Take in a classifier of your own, a .keras, .h5 or .onnx FILE, and call it NAME. SHOAL_MODELS=NAME serves it."""
     chosen = settings.load()
     with _steps() as say:
-        artefact = preparation.prepare(
-            chosen.model, chosen.engine, chosen.cache_dir, chosen.model_weights, example_photos(), say, again
-        )
-    click.echo(f"{artefact.model.name} is ready for {artefact.engine}, {_agreement(artefact.card.agreement)}")
-    _tell_notice(artefact)
+        adopt.adopt(name, file, labels, pixels, chosen.cache_dir, say, replace)
+    _prepare(chosen, name, chosen.engine)
+
+
+@command.command("quantize")
+@click.argument("model", required=False)
+@click.option(
+    "--photos",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder of photos as the model will see them, to calibrate and compare with.",
+)
+def quantize_(model: str | None, photos: Path | None) -> None:
+    """Make a model int8, and compare it with float32 on photos that were held out. Workers that start later use it."""
+    chosen = settings.load()
+    _quantize(chosen, model or chosen.model, photos)
 
 
 @command.command("list")
@@ -53,19 +104,76 @@ def list_() -> None:
 
 
 @command.command()
-def check() -> None:
-    """Read every byte of the chosen model, and compare it with Keras once more."""
+@click.argument("model", required=False)
+def check(model: str | None) -> None:
+    """Read every byte of a model, and compare it with Keras once more."""
     chosen = settings.load()
-    artefact = store.find(chosen.model, chosen.engine, chosen.cache_dir, chosen.model_weights)
+    name = model or chosen.model
+    artefact = store.find(name, chosen.engine, chosen.cache_dir, _weights(chosen, name), chosen.precision)
     with _steps() as say:
-        agreement = preparation.check(artefact, example_photos(), say)
-    click.echo(f"{artefact.model.name} for {artefact.engine} is whole, {_agreement(agreement)}")
+        agreement = preparation.check(artefact, chosen.cache_dir, example_photos(), say)
+    precision = "" if artefact.card.precision == store.FLOAT32 else f" in {artefact.card.precision}"
+    click.echo(f"{artefact.model.name} for {artefact.engine}{precision} is whole, {_agreement(agreement)}")
     _tell_notice(artefact)
+
+
+@command.command("bench")
+@click.argument("model", required=False)
+def bench_(model: str | None) -> None:
+    """Measure a model on every engine and in every precision that it is prepared for, each in a process of its own."""
+    chosen = settings.load()
+    name = model or chosen.model
+    artefacts = _prepared(chosen, name)
+    table = Table("engine", "precision", "start, s", "memory, MB", "own, MB", title=f"{name} on {quantize.cpu()}")
+    for size in bench.BATCHES:
+        table.add_column(f"images/s, batch of {size}", justify="right")
+    with _steps() as say:
+        for artefact in artefacts:
+            say(f"measuring {artefact.engine} in {artefact.card.precision}")
+            found = bench.measure(artefact, chosen.cache_dir)
+            sizes = (f"{found[key] / 1e6:.0f}" for key in ("memory", "own"))
+            rates = (f"{rate:.1f}" for rate in found["rates"].values())
+            table.add_row(artefact.engine, artefact.card.precision, f"{found['start']:.2f}", *sizes, *rates)
+    Console().print(table)
 
 
 def example_photos() -> list[Path]:
     """The bundled photos, by name."""
     return sorted(PHOTOS.glob("*.jpg"))
+
+
+def _prepare(chosen: settings.Settings, model: str, engine: str, again: bool = False) -> None:
+    with _steps() as say:
+        artefact = preparation.prepare(
+            model, engine, chosen.cache_dir, _weights(chosen, model), example_photos(), say, again
+        )
+    click.echo(f"{artefact.model.name} is ready for {artefact.engine}, {_fitness(artefact.card)}")
+    _tell_notice(artefact)
+
+
+def _quantize(chosen: settings.Settings, model: str, photos: Path | None = None) -> None:
+    with _steps() as say:
+        artefact = quantize.quantize(model, chosen.engine, chosen.cache_dir, _weights(chosen, model), photos, say)
+    click.echo(f"{artefact.model.name} is ready for {artefact.engine} in int8, {_quantized(artefact.card)}")
+
+
+def _prepared(chosen: settings.Settings, model: str) -> list[Artefact]:
+    """Every artefact of a model. Raises NotFound when there is none."""
+    home = store.place(store.model(model, chosen.cache_dir), chosen.cache_dir, _weights(chosen, model))
+    cards = [card for folder, card in store.prepared(chosen.cache_dir) if folder.parent == home]
+    found = [
+        store.find(model, card.engine, chosen.cache_dir, _weights(chosen, model), card.precision)
+        for card in cards
+        if card.engine != store.WEIGHTS
+    ]
+    if not found:
+        raise NotFound(f"{model} is not in {chosen.cache_dir}: run `shoal models prepare {model}`")
+    return found
+
+
+def _weights(chosen: settings.Settings, model: str) -> Path | None:
+    """SHOAL_MODEL_WEIGHTS are SHOAL_MODEL's alone."""
+    return chosen.model_weights if model == chosen.model else None
 
 
 def _tell_notice(artefact: Artefact) -> None:
@@ -74,10 +182,24 @@ def _tell_notice(artefact: Artefact) -> None:
 
 
 def _line(folder: Path, card: Card) -> str:
-    agreement = _agreement(card.agreement) if card.agreement else "the weights as they were fetched"
     return (
-        f"{folder.parent.name}/{card.engine}: {card.size / 1e6:.0f} MB from {card.source}, licence {card.licence}, "
-        f"{agreement}, made {card.made_at}"
+        f"{folder.parent.name}/{folder.name}: {card.size / 1e6:.0f} MB from {card.source}, licence {card.licence}, "
+        f"{_fitness(card)}, made {card.made_at}"
+    )
+
+
+def _fitness(card: Card) -> str:
+    if card.quantized:
+        return _quantized(card)
+    return _agreement(card.agreement) if card.agreement else "the weights as they were fetched"
+
+
+def _quantized(card: Card) -> str:
+    found, speed = card.quantized, card.quantized["images_per_second"]
+    return (
+        f"calibrated on {found['calibration']} photos, the label of float32 for {found['top1']:.1%} of "
+        f"{found['held_out']} others (among the first five: {found['top5']:.1%}), "
+        f"{speed[store.INT8] / speed[store.FLOAT32]:.1f} times as fast on {found['cpu']}"
     )
 
 

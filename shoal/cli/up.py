@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -19,12 +19,13 @@ from rich.console import Console
 from inference import store
 from shoal import settings
 from shoal.cli._processes import Child, pump, wait_until
-from shoal.errors import NotFound, SettingsError, ShoalError
+from shoal.errors import NotFound, Retryable, SettingsError, ShoalError
 from shoal.lifecycle import StopSignal, only_one
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+RETRY_SECONDS = 0.5
 MAX_RESTARTS = 5  # within RESTART_WINDOW_SECONDS: a part that dies at once, again and again, cannot be helped
 RESTART_WINDOW_SECONDS = 60.0
 COLOURS = {"controller": "cyan", "web": "magenta", "cloud": "yellow"}
@@ -33,17 +34,26 @@ console = Console(highlight=False)
 
 
 @click.command()
-def command() -> None:
+@click.option("--hostile", type=int, metavar="SEED", help="Let the cloud fail and lie on purpose, see docs/hostile.md.")
+@click.option("--hostile-only", metavar="NAME,...", help="With these faults alone.")
+@click.option("--hostile-rate", type=float, metavar="FACTOR", help="With faults so much oftener.")
+def command(hostile: int | None, hostile_only: str | None, hostile_rate: float | None) -> None:
     """Start the system on this machine and serve until Ctrl-C."""
+    options = {"--hostile": hostile, "--hostile-only": hostile_only, "--hostile-rate": hostile_rate}
     chosen = settings.load()
     otherwise = f"Shoal already runs in {chosen.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PORT"
     with only_one(chosen.state_dir / "up.lock", otherwise), StopSignal() as stop:
         _check_port(chosen.host, chosen.port)
         prepare_model(chosen)
         if not stop.stopping:
-            with contextlib.closing(System(chosen)) as system:
+            with contextlib.closing(System(chosen, _given(options))) as system:
                 system.start(stop)
                 system.supervise(stop)
+
+
+def _given(options: Mapping[str, object]) -> list[str]:
+    """Command-line words for the options that have a value."""
+    return [word for name, value in options.items() if value is not None for word in (name, str(value))]
 
 
 def _check_port(host: str, port: int) -> None:
@@ -58,13 +68,15 @@ def _check_port(host: str, port: int) -> None:
 
 
 def prepare_model(chosen: settings.Settings) -> None:
-    """Get, verify and convert the model unless that is done. In a process of its own: TensorFlow is heavy."""
+    """Get, verify and convert the models unless that is done. In a process of its own: TensorFlow is heavy."""
     with contextlib.suppress(NotFound):
-        found = store.find(chosen.model, chosen.engine, chosen.cache_dir, chosen.model_weights)
-        if found.notice:
-            console.print(f"[bold yellow]Notice:[/] {found.notice}")
+        for name in chosen.served_models:
+            weights = chosen.model_weights if name == chosen.model else None
+            found = store.find(name, chosen.engine, chosen.cache_dir, weights, chosen.precision)
+            if found.notice:
+                console.print(f"[bold yellow]Notice:[/] {found.notice}")
         return
-    console.print(f"[bold]Preparing the model[/bold] {chosen.model} (first start only)")
+    console.print(f"[bold]Preparing[/bold] {', '.join(chosen.served_models)} (first start only)")
     done = subprocess.run([sys.executable, "-m", "shoal.cli", "models", "prepare"], cwd=ROOT, check=False)
     if done.returncode:
         raise ShoalError("the model could not be prepared (see above)")
@@ -82,9 +94,11 @@ def answers(address: str) -> bool:
 class System:
     """The embedded cloud, the controller and the web tier as processes."""
 
-    def __init__(self, chosen: settings.Settings) -> None:
+    def __init__(self, chosen: settings.Settings, cloud_options: Sequence[str] = ()) -> None:
         self._settings = chosen
+        self._cloud_options = cloud_options
         self._state = chosen.state_dir.absolute()
+        self._env_file = self._state / "env"
         # The same settings for all, whatever folder they start in; no leftovers of another cloud.
         self._environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         self._environment |= {"SHOAL_STATE_DIR": str(self._state), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -114,32 +128,52 @@ class System:
         subprocess.run(
             [ROOT / "ami" / "install", image, sys.executable, self._settings.cache_dir.absolute()], check=True
         )
-        env_file = self._state / "env"
-        env_file.unlink(missing_ok=True)
         boot = str(self._settings.local_boot_seconds)
         arguments = ["--state-dir", str(self._state), "--boot-seconds", boot]
         arguments += ["--image", f"{self._settings.image}={image}"]
-        cloud = self._spawn("cloud", "-m", "local_cloud", *arguments)
-        self._wait_for(cloud, env_file.exists)
-        self._environment |= settings.read_env_file(env_file)
-        os.environ.update(settings.read_env_file(env_file))
+        cloud = self._child("cloud", "-m", "local_cloud", *arguments, *self._cloud_options)
+        self._run_cloud(cloud)
+        # The others know its endpoints from their start: started again, it must answer there.
+        for option, name in (("--port", "AWS_ENDPOINT_URL"), ("--services-port", "AWS_ENDPOINT_URL_S3")):
+            cloud.add_arguments(option, self._environment[name].rpartition(":")[2])
+
+    def _run_cloud(self, cloud: Child) -> None:
+        """Start the embedded cloud, and make in it what is missing."""
+        self._env_file.unlink(missing_ok=True)  # after a kill -9 it may be that of the last run
+        cloud.start()
+        self._wait_for(cloud, self._env_file.exists)
+        found = settings.read_env_file(self._env_file)
+        self._environment |= found
+        os.environ.update(found)
+        self._prepare()
+
+    def _prepare(self) -> None:
         from shoal.aws import prepare
 
-        prepare(self._settings)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return prepare(self._settings)
+            except Retryable:
+                # A cloud under load turns calls away. Even this one may, when it is told to.
+                if time.monotonic() > deadline:
+                    raise
+                pump(self._children, RETRY_SECONDS, self._show)
 
     def _start_tiers(self) -> None:
-        self._spawn("controller", str(ROOT / "controller.py"))
-        web = self._spawn("web", "-m", "web_tier")
+        controller = self._child("controller", str(ROOT / "controller.py"))
+        web = self._child("web", "-m", "web_tier")
+        controller.start()
+        web.start()
         self._wait_for(web, lambda: answers(self.address))
 
-    def _spawn(self, name: str, *arguments: str) -> Child:
+    def _child(self, name: str, *arguments: str) -> Child:
         child = Child(name, [sys.executable, *arguments], self._state / "logs" / f"{name}.log", self._environment)
-        child.start()
         self._children.append(child)
         return child
 
     def _wait_for(self, child: Child, ready: Callable[[], bool]) -> None:
-        if not wait_until(ready, self._children, START_SECONDS, self._show):
+        if not wait_until(ready, child, self._children, START_SECONDS, self._show):
             raise ShoalError(f"the {child.name} did not start: {self._words_of(child)}")
 
     def _show(self, child: Child, line: str) -> None:
@@ -154,7 +188,7 @@ class System:
         return f"{self._last_words.get(child.name, 'it said nothing')} (all of it: {child.log})"
 
     def supervise(self, stop: StopSignal) -> None:
-        """Until the stop: pass on what the parts say, start again what crashed. The cloud's end is the end."""
+        """Until the stop: pass on what the parts say, start again what crashed."""
         while not stop.stopping:
             pump(self._children, 0.2, self._show)
             for child in self._children:
@@ -163,15 +197,16 @@ class System:
 
     def _revive(self, child: Child) -> None:
         status, words = child.status, self._words_of(child)
-        if child.name == "cloud":
-            raise ShoalError(f"the embedded cloud ended (status {status}), so everything stops: {words}")
         now = time.monotonic()
         self._restarts = [at for at in self._restarts if now - at < RESTART_WINDOW_SECONDS] + [now]
         if len(self._restarts) > MAX_RESTARTS:
             raise ShoalError(f"the {child.name} ends again and again (status {status}): {words}")
         console.print(f"[bold red]{child.name} ended (status {status}); starting it again[/bold red]")
         child.stop(0)
-        child.start()
+        if child.name == "cloud":
+            self._run_cloud(child)
+        else:
+            child.start()
 
     def close(self) -> None:
         """Stop every part, the last started first."""

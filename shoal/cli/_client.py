@@ -1,0 +1,111 @@
+"""A running Shoal as its API shows it to a program."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from shoal.errors import Permanent, Retryable, ShoalError
+
+GROUP_PHOTOS = 8
+GROUP_BYTES = 4 * 1024 * 1024
+GROUPS_AT_ONCE = 3
+RETRY_SECONDS = 1.0
+PATIENCE_SECONDS = 60.0
+PAGE = 500
+
+
+class Client:
+    """Calls the web tier at `address`, for instance http://127.0.0.1:8000. Every method may raise Retryable when it
+    does not answer, Permanent when it refuses."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        self._session = requests.Session()
+
+    def new_batch(self) -> str:
+        """A batch to send photos to."""
+        return str(self._call("POST", "/batches").json()["batch"])
+
+    def upload(self, batch: str, photos: Sequence[Path], model: str = "") -> Iterator[int]:
+        """Send the photos in small groups, a few at a time; yields how many each finished group had.
+
+        A group that did not get through is sent again for a minute: that does no harm, its photos keep their places.
+        """
+        with ThreadPoolExecutor(GROUPS_AT_ONCE) as senders:
+            groups = list(_groups(photos))
+            sent = senders.map(lambda group: self._send(batch, group[0], group[1], model), groups)
+            yield from sent
+
+    def _send(self, batch: str, first: int, group: Sequence[Path], model: str) -> int:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                with contextlib.ExitStack() as opened:
+                    files = [("inputFile", (path.name, opened.enter_context(path.open("rb")))) for path in group]
+                    query = {"first": str(first)} | ({"model": model} if model else {})
+                    self._call("POST", f"/batches/{batch}/photos", params=query, files=files)
+                return len(group)
+            except Retryable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(RETRY_SECONDS)
+
+    def photos(self, batch: str, after: int = -1) -> Iterator[dict[str, Any]]:
+        """The photos of a batch with their results, in their order, from the one after index `after`."""
+        following: str | None = f"/v1/batches/{batch}/results?after={after}&limit={PAGE}"
+        while following:
+            page = self._call("GET", following).json()
+            yield from page["photos"]
+            following = page["next"]
+
+    def models(self) -> list[dict[str, Any]]:
+        """The models that a request may name."""
+        return list(self._call("GET", "/v1/models").json()["models"])
+
+    def _call(self, method: str, path: str, **request: Any) -> requests.Response:
+        try:
+            reply = self._session.request(method, f"{self.address}{path}", timeout=120, **request)
+        except requests.RequestException as error:
+            raise Retryable(
+                f"no Shoal answers at {self.address} ({type(error).__name__}): start it, or name --url"
+            ) from error
+        if reply.status_code >= 500:
+            raise Retryable(f"{self.address} answers {reply.status_code}: {reply.text.strip()[:300]}")
+        if not reply.ok:
+            raise Permanent(f"{self.address} refuses ({reply.status_code}): {_why(reply)}")
+        return reply
+
+
+def _groups(photos: Sequence[Path]) -> Iterator[tuple[int, list[Path]]]:
+    """(index of the first, photos) of each group."""
+    first, group, size = 0, list[Path](), 0
+    for index, path in enumerate(photos):
+        size += path.stat().st_size
+        group.append(path)
+        if len(group) == GROUP_PHOTOS or size >= GROUP_BYTES:
+            yield first, group
+            first, group, size = index + 1, [], 0
+    if group:
+        yield first, group
+
+
+def _why(reply: requests.Response) -> str:
+    with contextlib.suppress(ValueError, AttributeError):
+        body = reply.json()
+        return str(body.get("detail") or body.get("error"))
+    return reply.text.strip()[:300]
+
+
+def is_up(address: str) -> bool:
+    """Whether a web tier answers there."""
+    try:
+        return requests.get(f"{address}/healthz", timeout=2).ok
+    except (requests.RequestException, ShoalError):
+        return False

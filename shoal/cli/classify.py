@@ -1,0 +1,130 @@
+"""`shoal classify`: label files and folders with a running Shoal."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from shoal import settings
+from shoal.cli._client import Client
+from shoal.errors import Permanent, Retryable
+
+EXTENSIONS = frozenset([".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif"])
+POLL_SECONDS = 0.3
+FAILED = 2  # exit status when a photo failed; 1 is for what stopped everything
+
+screen = Console(stderr=True, highlight=False)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--model", default="", help="One of the models that the Shoal serves; its default when not given.")
+@click.option("--json", "form", flag_value="json", help="One JSON object a photo.")
+@click.option("--csv", "form", flag_value="csv", help="name,label,probability,error with a head line.")
+@click.option("--url", help="Where Shoal answers; SHOAL_HOST and SHOAL_PORT when not given.")
+@click.option("--timeout", "seconds", type=float, default=600.0, show_default=True, help="Seconds without any answer.")
+def command(paths: tuple[Path, ...], model: str, form: str | None, url: str | None, seconds: float) -> None:
+    """Label the photos in PATHS: files, and folders with all that is in them.
+
+    Prints a line a photo, and a summary at the end (to the standard error, so that pipes stay clean). The exit
+    status is 0 when every photo was labelled, 2 when some failed, 1 when nothing could be done.
+    """
+    chosen = settings.load()
+    client = Client(url or f"http://{chosen.host}:{chosen.port}")
+    photos = list(_photos(paths))
+    if not photos:
+        raise Permanent(f"there are no photos in {', '.join(map(str, paths))}")
+    began = time.monotonic()
+    batch = client.new_batch()
+    found = _label(client, batch, photos, model, seconds)
+    took = time.monotonic() - began
+    _print(photos, found, form)
+    _summarise(found, took, f"{client.address}/batches/{batch}")
+    if any(photo["state"] == "failed" for photo in found):
+        raise SystemExit(FAILED)
+
+
+def _photos(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            inside = (one for one in sorted(path.rglob("*")) if one.suffix.lower() in EXTENSIONS and one.is_file())
+            yield from inside
+        else:
+            yield path
+
+
+def _label(client: Client, batch: str, photos: list[Path], model: str, seconds: float) -> list[dict[str, Any]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        sending = progress.add_task("sending", total=len(photos))
+        for count in client.upload(batch, photos, model):
+            progress.advance(sending, count)
+        labelling = progress.add_task("labelling", total=len(photos))
+        return list(
+            _answers(client, batch, len(photos), seconds, lambda done: progress.update(labelling, completed=done))
+        )
+
+
+def _answers(client: Client, batch: str, total: int, seconds: float, tell: Any) -> Iterator[dict[str, Any]]:
+    """Every photo in its order, as soon as it and all before it are answered."""
+    answered, last = 0, time.monotonic()
+    while answered < total:
+        for photo in client.photos(batch, answered - 1):
+            if photo["state"] == "queued":
+                break
+            answered, last = answered + 1, time.monotonic()
+            yield photo
+        tell(answered)
+        if time.monotonic() - last > seconds:
+            raise Retryable(
+                f"{total - answered} photos were not answered for {seconds:g} s: {client.address}/batches/{batch}"
+            )
+        if answered < total:
+            time.sleep(POLL_SECONDS)
+
+
+def _print(photos: list[Path], found: list[dict[str, Any]], form: str | None) -> None:
+    if form == "csv":
+        table = csv.writer(sys.stdout)
+        table.writerow(("name", "label", "probability", "error"))
+        table.writerows((str(path), *_row(photo)) for path, photo in zip(photos, found, strict=True))
+        return
+    for path, photo in zip(photos, found, strict=True):
+        if form == "json":
+            click.echo(json.dumps({"path": str(path), **photo}, ensure_ascii=False))
+        else:
+            label, probability, error = _row(photo)
+            click.echo(f"{path}, {label} {probability:.1%}" if not error else f"{path}: failed: {error}")
+
+
+def _row(photo: dict[str, Any]) -> tuple[str, float, str]:
+    """Label, probability, error."""
+    if photo["state"] == "failed":
+        return "", 0.0, photo["error"]
+    if best := next(iter(photo.get("labels") or ()), None):
+        return best["name"], best["probability"], ""
+    if found := next(iter(photo.get("detections") or ()), None):
+        return found["name"], found["score"], ""
+    return "nothing found", 1.0, ""
+
+
+def _summarise(found: list[dict[str, Any]], took: float, page: str) -> None:
+    failed = sum(photo["state"] == "failed" for photo in found)
+    screen.print(f"{len(found)} photos in {took:.1f} s, {len(found) / took:.1f}/s; {failed} failed. {page}")
+    spent = [sum(photo["seconds"].values()) for photo in found if photo.get("seconds")]
+    if spent:
+        deviation = statistics.stdev(spent) if len(spent) > 1 else 0.0
+        screen.print(
+            f"Seconds a photo: mean {statistics.fmean(spent):.2f}, SD {deviation:.2f}, "
+            f"min {min(spent):.2f}, max {max(spent):.2f}"
+        )

@@ -1,0 +1,136 @@
+"""`shoal doctor`: is this machine, and the cloud that it is set to, fit to run Shoal; and what to do when not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from inference import store
+from shoal import settings
+from shoal.cli._client import is_up
+from shoal.errors import ShoalError
+from shoal.ports import JobQueue, ObjectStore
+from shoal.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+ROOM_BYTES = 2 * 1024**3
+MEMORY_BYTES = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. fix: what to do, when it is not good."""
+
+    what: str
+    good: bool
+    told: str
+    fix: str = ""
+
+
+@click.command()
+def command() -> None:
+    """Check this machine and the cloud that Shoal is set to; say what to fix. Changes nothing."""
+    chosen = settings.load_with_env_file()
+    console = Console(highlight=False)
+    bad = 0
+    for found in (*_machine(chosen), *_cloud(chosen)):
+        bad += not found.good
+        console.print("[green]ok [/]" if found.good else "[bold red]BAD[/]", end=" ")
+        console.print(f"{found.what}: {found.told}", markup=False, soft_wrap=True)
+        if not found.good and found.fix:
+            console.print(f"    → {found.fix}", markup=False, soft_wrap=True)
+    console.print(
+        "Everything is in order." if not bad else f"{bad} {'thing needs' if bad == 1 else 'things need'} mending."
+    )
+    if bad:
+        raise SystemExit(1)
+
+
+def _machine(chosen: Settings) -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("Python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
+    yield _packages()
+    folder = next(path for path in (chosen.cache_dir, *chosen.cache_dir.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    yield Finding(
+        "disk", free > ROOM_BYTES, f"{free / 1e9:.0f} GB free at {folder}", "make room, or set SHOAL_CACHE_DIR"
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    yield Finding(
+        "memory", memory > MEMORY_BYTES, f"{memory / 1e9:.0f} GB, {os.cpu_count()} cores", "use a larger machine"
+    )
+    for name in chosen.served_models:
+        yield _tried(f"model {name}", partial(_model, chosen, name), "run `shoal models prepare`")
+
+
+def _packages() -> Finding:
+    wanted = (line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
+    wrong = [line for line in wanted if "==" in line and not _installed(*line.split("==", 1))]
+    told = f"{len(wrong)} missing or of another version ({', '.join(wrong[:3])})" if wrong else "as pinned"
+    return Finding("packages", not wrong, told, "run `make run`, or pip install -r requirements.txt")
+
+
+def _installed(name: str, version: str) -> bool:
+    try:
+        return importlib.metadata.version(name.partition("[")[0]) == version
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def _model(chosen: Settings, name: str) -> str:
+    weights = chosen.model_weights if name == chosen.model else None
+    found = store.find(name, chosen.engine, chosen.cache_dir, weights)
+    return found.notice or f"prepared for {found.engine}, from {found.card.source}"
+
+
+def _cloud(chosen: Settings) -> Iterator[Finding]:
+    from shoal.aws import connect, region
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    where = f"embedded, at {endpoint}" if endpoint else "AWS"
+    start = "start the system with `shoal up`" if endpoint else "set AWS_DEFAULT_REGION and credentials"
+    reached = _tried("cloud", lambda: f"{where}, region {region()}", start)
+    yield reached
+    if not reached.good:
+        return
+    cloud = connect(chosen)
+    make = "run `shoal prepare`, or `shoal up` for an embedded cloud"
+    for name, bucket in ((chosen.in_bucket, cloud.inputs), (chosen.out_bucket, cloud.outputs)):
+        yield _tried(f"bucket {name}", partial(_look, bucket), make)
+    for name, queue in (
+        (chosen.req_queue, cloud.requests),
+        (chosen.resp_queue, cloud.responses),
+        (chosen.dead_queue, cloud.dead_letters),
+    ):
+        yield _tried(f"queue {name}", partial(_count, queue), make)
+    yield _tried("workers", lambda: f"{len(cloud.pool.describe())} instances, at most {chosen.max_instances}", start)
+    address = f"http://{chosen.host}:{chosen.port}"
+    up = is_up(address)
+    yield Finding(
+        "page", up, f"{address} {'answers' if up else 'does not answer'}", "run `shoal up`, or python -m web_tier"
+    )
+
+
+def _look(bucket: ObjectStore) -> str:
+    next(iter(bucket.list("-")), None)
+    return "answers"
+
+
+def _count(queue: JobQueue) -> str:
+    return f"{queue.depth().total} messages"
+
+
+def _tried(what: str, look: Callable[[], str], fix: str) -> Finding:
+    try:
+        return Finding(what, True, look())
+    except ShoalError as error:
+        return Finding(what, False, str(error), fix)

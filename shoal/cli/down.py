@@ -1,0 +1,52 @@
+"""`shoal down`: stop what `shoal up` started."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from pathlib import Path
+
+import click
+
+from shoal import settings
+from shoal.errors import Permanent, Retryable
+
+STOP_SECONDS = 60.0
+
+
+@click.command()
+def command() -> None:
+    """Stop the system that `shoal up` runs in SHOAL_STATE_DIR: web tier, controller, workers, embedded cloud.
+
+    What was accepted stays in the buckets; the next `shoal up` goes on with it.
+    """
+    lock = settings.load().state_dir / "up.lock"
+    pid = _holder(lock)
+    if pid is None:
+        raise Permanent(f"no Shoal runs in {lock.parent}")
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while _holder(lock) is not None:
+        if time.monotonic() > deadline:
+            raise Retryable(
+                f"process {pid} has not stopped within {STOP_SECONDS:g} s; a second `shoal down` ends it at once"
+            )
+        time.sleep(0.05)
+    click.echo("Stopped.")
+
+
+def _holder(lock: Path) -> int | None:
+    """The process that holds the lock; None when none does."""
+    try:
+        with lock.open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read().strip())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise Permanent(f"{lock} does not say which process holds it: stop it by hand") from None
+    return None

@@ -1,0 +1,49 @@
+"""`shoal status` and what it shows: the queue, the pool, the dead letters."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from shoal import settings
+from shoal.aws import connect
+from shoal.cli._client import is_up
+from shoal.ports import Instance
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(as_json: bool) -> None:
+    """Show the backlog, the workers by state and the dead letters."""
+    chosen = settings.load_with_env_file()
+    cloud = connect(chosen)
+    depth, dead = cloud.requests.depth(), cloud.dead_letters.depth().total
+    instances = sorted(cloud.pool.describe(), key=lambda one: one.launched_at)
+    address = f"http://{chosen.host}:{chosen.port}"
+    if as_json:
+        told = {"page": address, "up": is_up(address), "backlog": asdict(depth), "dead_letters": dead}
+        click.echo(json.dumps(told | {"instances": [asdict(one) for one in instances]}))
+        return
+    console = Console(highlight=False)
+    console.print(f"page         {address} {'answers' if is_up(address) else 'does not answer'}", markup=False)
+    console.print(
+        f"backlog      {depth.total}: {depth.visible} waiting, {depth.in_flight} in work, {depth.delayed} delayed"
+    )
+    console.print(f"dead letters {dead}{' (see `shoal dlq`)' if dead else ''}", markup=False)
+    counts = Counter(_state(one) for one in instances)
+    told_states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
+    console.print(f"workers      {told_states} (at most {chosen.max_instances})")
+    if instances:
+        table = Table("name", "instance", "state")
+        for one in instances:
+            table.add_row(one.name, one.id, _state(one))
+        console.print(table)
+
+
+def _state(one: Instance) -> str:
+    return "leaving" if one.drain_since is not None and one.state in ("pending", "running") else one.state

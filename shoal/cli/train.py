@@ -1,0 +1,209 @@
+"""`shoal train`: a model of one's own, from folders of labelled photos."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from inference.training.recipe import SCRATCH_NETS, Recipe
+from inference.training.run import train
+from inference.training.views import KINDS
+from shoal import settings
+from shoal.cli.models import example_photos
+
+_STOPPED = 130  # what a shell calls the end by a Ctrl-C
+
+
+@click.command()
+@click.option(
+    "--dataset",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A folder with a folder of photos a class (or with train/ and test/ of such), or a .npz file of x_train, "
+    "y_train, x_test, y_test.",
+)
+@click.option("--name", metavar="NAME", help="What the new model is called. [default: the dataset's name]")
+@click.option(
+    "--backbone",
+    default="resnet50",
+    metavar="MODEL",
+    show_default=True,
+    help="The pretrained model that sees the photos.",
+)
+@click.option(
+    "--unfreeze",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="When the head has learned, let the last N layers of the backbone learn too.",
+)
+@click.option(
+    "--views",
+    type=click.IntRange(0, 20),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="How many altered copies of each photo (see --augment) a frozen backbone sees besides the photo.",
+)
+@click.option(
+    "--from-scratch",
+    type=click.Choice(SCRATCH_NETS),
+    help="No backbone: a net for small pictures. flat: 128 hidden units; resnet_small: 14 layers.",
+)
+@click.option(
+    "--side",
+    type=click.IntRange(8, 128),
+    default=32,
+    show_default=True,
+    metavar="PIXELS",
+    help="Of the pictures that a net from scratch sees.",
+)
+@click.option("--grey", is_flag=True, help="A net from scratch sees no colours.")
+@click.option(
+    "--augment",
+    type=click.Choice(KINDS),
+    help="What is done to pictures that are trained on: mirror (crops, half of them mirrored), shift (moved "
+    "a little; for digits and letters), none. [default: mirror; from scratch: shift]",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="At most, of each stage; it stops when it no longer gets better. [default: 100 for the head, 10 "
+    "unfrozen, 40 from scratch]",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Of learning. [default: 3e-5 unfrozen, 1e-3 from scratch]",
+)
+@click.option(
+    "--test",
+    type=click.FloatRange(0.05, 0.5),
+    default=0.2,
+    show_default=True,
+    metavar="SHARE",
+    help="Of each class, kept for the figures.",
+)
+@click.option(
+    "--validation",
+    type=click.FloatRange(0.05, 0.5),
+    default=0.15,
+    show_default=True,
+    metavar="SHARE",
+    help="Of each class, kept to know when to stop.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="The same seed gives the same parts and the same model.",
+)
+@click.option("--replace", is_flag=True, help="A model of that name may be there already.")
+def command(dataset: Path, name: str | None, replace: bool, from_scratch: str | None, **options: Any) -> None:
+    """Train a model on photos of your own.
+
+    Put the photos of each class in a folder of its own, at least 5 of each; some dozens are better. The photos go once
+    through a pretrained model, then a last layer learns your classes: seconds on two cores for some hundred photos.
+    What cannot be read is named and left out.
+
+    The new model lies in the cache (SHOAL_CACHE_DIR) with a report: accuracy on photos that were kept apart, which
+    class is taken for which, and what was got wrong.
+
+    \b
+      shoal train --dataset photos/ --name birds
+      shoal train --dataset photos/ --name birds --unfreeze 6 --replace
+      shoal train --dataset digits.npz --name digits --from-scratch resnet_small --grey
+    """
+    chosen = settings.load()
+    if from_scratch:
+        options |= {"backbone": "", "scratch_net": from_scratch}
+    given = {key: value for key, value in options.items() if value is not None}
+    augment = {"augment": "shift"} if from_scratch else {}
+    recipe = Recipe(name=name or _name(dataset), **{**augment, **given})
+    limits = (chosen.max_pixels, chosen.max_file_bytes)
+    try:
+        with _progress() as listen:
+            done = train(recipe, dataset, chosen.engine, chosen.cache_dir, example_photos(), limits, listen, replace)
+    except KeyboardInterrupt:
+        click.echo("stopped: nothing was changed", err=True)
+        sys.exit(_STOPPED)
+    _tell(recipe, done)
+
+
+def _name(dataset: Path) -> str:
+    return dataset.resolve().stem.lower().replace(" ", "-")
+
+
+def _tell(recipe: Recipe, done: dict[str, Any]) -> None:
+    for line in done["skipped"]:
+        click.echo(f"skipped {line}")
+    click.echo(f"{recipe.name}: {done['accuracy']}")
+    click.echo(f"report: {Path(done['folder']) / 'report' / 'report.html'}")
+    click.echo(f"to serve it: SHOAL_MODELS={recipe.name} shoal up, then ask for model={recipe.name}")
+
+
+Listen = Callable[[dict[str, Any]], None]
+
+
+@contextmanager
+def _progress() -> Iterator[Listen]:
+    """Show steps as they happen: on a terminal the current one with its seconds, in a pipe a line for each."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield _lines()
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console) as progress:
+        began, current = time.monotonic(), ""
+
+        def listen(fields: dict[str, Any]) -> None:
+            nonlocal current
+            text = fields.get("say") or fields["step"]
+            if text != current:
+                _finish(progress)
+                progress.add_task(escape(text), total=None)
+                current = text
+            if "of" in fields:
+                note = f", {fields['note']}" if "note" in fields else ""
+                text = f"{escape(text)}: {fields['at']} of {fields['of']}{note}"
+                progress.update(progress.task_ids[-1], description=text)
+
+        yield listen
+        _finish(progress)
+    console.print(f"took {time.monotonic() - began:.0f} s")
+
+
+def _finish(progress: Any) -> None:
+    """The last task is over."""
+    for task in progress.tasks[-1:]:
+        progress.update(task.id, total=1, completed=1)
+
+
+def _lines() -> Listen:
+    """A line for each step, and for every tenth of one that has figures."""
+    current, tenth = "", 0
+
+    def listen(fields: dict[str, Any]) -> None:
+        nonlocal current, tenth
+        text = fields.get("say") or fields["step"]
+        if text != current:
+            click.echo(text, err=True)
+            current, tenth = text, 0
+        if "note" in fields and fields["at"] * 10 // fields["of"] > tenth:
+            tenth = fields["at"] * 10 // fields["of"]
+            click.echo(f"  epoch {fields['at']} of at most {fields['of']}: {fields['note']}", err=True)
+
+    return listen

@@ -1,0 +1,77 @@
+"""`shoal classify` as a user and as a script run it, against a web tier with a fake worker."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.web_fixtures import Site, jpeg, running_site
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with running_site() as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "deep").mkdir()
+    for name in ("test_0.jpg", "deep/b.JPEG", "fail.png", "notes.txt"):
+        (tmp_path / name).write_bytes(jpeg())
+    return tmp_path
+
+
+def classify(site: Site, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "shoal.cli", "classify", "--url", site.url, *map(str, arguments)]
+    return subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_files_are_labelled_in_their_order(site: Site, folder: Path) -> None:
+    done = classify(site, folder / "test_0.jpg", folder / "deep/b.JPEG")
+    assert (done.returncode, done.stdout.count("\n")) == (0, 2)
+    assert done.stdout.startswith(f"{folder}/test_0.jpg, hair_spray ")
+    assert "2 photos in" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_folder_is_searched_for_photos_and_a_failed_one_is_told(site: Site, folder: Path) -> None:
+    done = classify(site, "--csv", folder)
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [Path(row["name"]).name for row in rows] == ["b.JPEG", "fail.png", "test_0.jpg"]
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
+    assert (done.returncode, float(rows[0]["probability"]) > 0) == (2, True)
+
+
+def test_json_has_a_line_a_photo(site: Site, folder: Path) -> None:
+    (one,) = map(json.loads, classify(site, "--json", folder / "test_0.jpg").stdout.splitlines())
+    assert (one["path"], one["labels"][0]["name"]) == (f"{folder}/test_0.jpg", "hair_spray")
+
+
+def test_many_photos_keep_their_places(site: Site, tmp_path: Path) -> None:
+    for number in range(45):
+        (tmp_path / f"{number:03d}.jpg").write_bytes(jpeg((number, 0, 0)))
+    done = classify(site, tmp_path)
+    assert [Path(line.split(",")[0]).stem for line in done.stdout.splitlines()] == [f"{n:03d}" for n in range(45)]
+
+
+def test_what_stops_everything_is_one_line_and_status_1(site: Site, folder: Path) -> None:
+    empty = folder / "empty"
+    empty.mkdir()
+    for arguments, told in (
+        ([empty], "there are no photos in"),
+        (["--model", "nonesuch", folder], "The model 'nonesuch' is not served here"),
+        (["--url", "http://127.0.0.1:1", folder], "no Shoal answers at http://127.0.0.1:1"),
+    ):
+        done = classify(site, *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert told in done.stderr
+        assert done.stderr.count("\n") == 1
