@@ -11,7 +11,7 @@ run: .venv/installed
 demo: .venv/installed
 	@exec $(SHOAL) demo
 
-test: .venv/installed-dev
+test: .venv/installed-dev .venv/aws/installed
 	@exec sh tests/run.sh
 
 check: .venv/installed-dev
@@ -25,6 +25,9 @@ clean:
 
 .venv/installed: requirements.txt constraints.txt
 	@PYTHON="$(PYTHON)" sh ami/make-venv .venv requirements.txt && touch $@
+
+.venv/aws/installed: tests/requirements-awscli.txt .venv/installed
+	@PYTHON="$(PYTHON)" sh ami/make-venv .venv/aws tests/requirements-awscli.txt 200 && touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
 	@PYTHON="$(PYTHON)" sh ami/make-venv .venv requirements-dev.txt && touch $@

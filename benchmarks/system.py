@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import boto3.session
 import psutil
 import requests
 
+from local_cloud.hostile import HONEST
 from shoal.settings import Settings, load, read_env_file
 
 ROOT = Path(__file__).parent.parent
@@ -43,13 +44,15 @@ def free_port() -> int:
 class System:
     """`shoal up` in a state folder of its own, with what a test needs to look into it."""
 
-    def __init__(self, state_dir: Path, **settings: object) -> None:
+    def __init__(self, state_dir: Path, up_options: Sequence[str] = (), **settings: object) -> None:
         self.state_dir = state_dir
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
-        own = {"STATE_DIR": state_dir, "PORT": self.port, "QUIET_SECONDS": 3, "LOCAL_BOOT_SECONDS": 0.5, **settings}
+        own = {"STATE_DIR": state_dir, "PORT": self.port, "QUIET_SECONDS": 3, "LOCAL_BOOT_SECONDS": 0.5}
+        own |= {"ANSWER_CACHE": 0, **settings}  # a photo that is sent again shall be work again
         self.environment = dict(os.environ) | {f"SHOAL_{name}": str(value) for name, value in own.items()}
         self.output = state_dir / "terminal.log"
+        self._up_options = up_options
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -62,7 +65,7 @@ class System:
         self.state_dir.mkdir(parents=True, exist_ok=True)
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "shoal.cli", "up"],
+                [sys.executable, "-m", "shoal.cli", "up", *self._up_options],
                 cwd=ROOT, env=self.environment, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         return self._process
@@ -123,14 +126,14 @@ class System:
         return load(self.environment)
 
     def client(self, service: str) -> Any:
-        """A boto3 client of its embedded cloud."""
+        """A boto3 client of its embedded cloud, which tells it the truth even when it is hostile."""
         cloud = read_env_file(self.state_dir / "env")
         name = f"AWS_ENDPOINT_URL_{service.upper()}"
         return boto3.session.Session().client(
             service,
             region_name=cloud["AWS_DEFAULT_REGION"],
             endpoint_url=cloud.get(name, cloud["AWS_ENDPOINT_URL"]),
-            aws_access_key_id=cloud["AWS_ACCESS_KEY_ID"],
+            aws_access_key_id=HONEST,
             aws_secret_access_key=cloud["AWS_SECRET_ACCESS_KEY"],
         )
 

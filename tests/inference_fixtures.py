@@ -15,7 +15,7 @@ from PIL import Image
 
 from inference import prepare as preparation
 from inference import process
-from inference.engines import Loaded
+from inference.engines import Loaded, Outputs
 from inference.engines.openvino import OpenVino
 from inference.model import Model
 from inference.models import resnet50
@@ -41,7 +41,7 @@ def cache_dir() -> Path:
 @cache
 def recogniser() -> process.Recogniser:
     """ResNet50 on OpenVINO."""
-    return process.load("resnet50", "openvino", cache_dir(), None, MAX_PIXELS, MAX_BYTES)
+    return process.load(["resnet50"], "openvino", cache_dir(), None, MAX_PIXELS, MAX_BYTES)
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -66,8 +66,8 @@ class _Shifted:
     def __init__(self, inner: Loaded) -> None:
         self._inner = inner
 
-    def infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.roll(self._inner.infer(batch), 1, axis=-1)
+    def infer(self, batch: NDArray[Any]) -> Outputs:
+        return tuple(np.roll(output, 1, axis=-1) for output in self._inner.infer(batch))
 
 
 class WrongEngine(OpenVino):

@@ -18,10 +18,12 @@ NAMELESS = {"utils", "util", "helpers", "helper", "manager", "managers", "misc",
 # Composition roots may put together what the others may not even see.
 COMPOSITION_ROOTS = {f"{tier}/__main__.py" for tier in TIERS} | {"app_tier/lambda_handler.py"}
 
-PURE = ["controller/policy.py", "controller/plan.py", "shoal/messages.py"]
+PURE_CONTROLLER = ("policy", "plan", "estimates", "sightings", "experience", "calendar", "budget")
+PURE = [*(f"controller/{name}.py" for name in PURE_CONTROLLER), "shoal/messages.py"]
 PURE_MAY_IMPORT = {
-    "__future__", "collections", "dataclasses", "itertools", "json", "math", "secrets", "sys", "typing",
-    "controller.policy", "controller.plan", "shoal.errors", "shoal.ports", "shoal.messages",
+    "__future__", "bisect", "collections", "dataclasses", "datetime", "functools", "itertools", "json", "math", "re",
+    "secrets", "sys", "typing", "zoneinfo", "shoal.errors", "shoal.ports", "shoal.messages",
+    "controller.policies.deadline", *(f"controller.{name}" for name in PURE_CONTROLLER),
 }  # fmt: skip
 
 

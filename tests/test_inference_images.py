@@ -28,7 +28,7 @@ ODD = {name: body for name, body in photos.bad_files().items() if name.startswit
 
 
 def square(payload: bytes) -> np.ndarray:
-    return images.open_square(payload, SIDE, MAX_PIXELS)
+    return images.open_square(payload, SIDE, MAX_PIXELS).pixels
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
@@ -337,4 +337,4 @@ def test_damaged_files_are_an_image_or_a_bad_image(name: str, changes: list[tupl
     body = bytes(payload[: max(1, int(kept * len(payload)))])
 
     with contextlib.suppress(BadImage):
-        assert images.open_square(body, SIDE, 2_000_000).shape == (SIDE, SIDE, 3)
+        assert images.open_square(body, SIDE, 2_000_000).pixels.shape == (SIDE, SIDE, 3)

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from benchmarks import photos
+from inference import engines, process, store
 from inference import prepare as preparation
-from inference import process, store
 from shoal.errors import BadImage, NotFound, Permanent, SettingsError
 from shoal.messages import Job, Result, new_batch
 from tests.inference_fixtures import (
@@ -61,9 +61,9 @@ def test_a_result_says_everything() -> None:
 
 def test_photos_whose_label_is_known_get_it() -> None:
     known = photos.labelled(cache_dir())
-    tensors = [recogniser().decode(path.read_bytes()) for path in known]
+    decoded = [recogniser().decode("", path.read_bytes()) for path in known]
 
-    found = [found[0].name for found in recogniser().infer(tensors)]
+    found = [answer.labels[0].name for answer in recogniser().infer("", decoded)]
 
     assert len(known) >= 40
     wrong = {path.name: got for (path, right), got in zip(known.items(), found, strict=True) if got not in right}
@@ -74,7 +74,7 @@ def test_the_engine_agrees_with_keras_on_them() -> None:
     artefact = store.find("resnet50", "openvino", cache_dir())
     known = sorted(photos.labelled(cache_dir()))
 
-    agreement = preparation.check(artefact, known, print)
+    agreement = preparation.check(artefact, cache_dir(), known, print)
 
     print(agreement)
     assert agreement["float32"]["same_label"] == len(known)
@@ -88,7 +88,7 @@ def test_there_are_enough_photos_for_load() -> None:
     assert len(found) >= 150
     assert photos.fetch(cache_dir()) == found
     for path in found[::10]:
-        assert recogniser().decode(path.read_bytes()).shape == (224, 224, 3)
+        assert recogniser().decode("", path.read_bytes()).tensor.shape == (1, 224, 224, 3)
 
 
 @pytest.mark.parametrize("name", photos.bad_files())
@@ -118,8 +118,7 @@ def test_a_turned_photo_gets_the_same_label(name: str, orientation: int) -> None
 
 
 def test_a_file_that_is_too_large_fails() -> None:
-    artefact = store.find("resnet50", "openvino", cache_dir())
-    strict = process.Recogniser(artefact, recogniser()._loaded, "resnet50", MAX_PIXELS, 1024 * 1024)
+    strict = process.load(["resnet50"], "openvino", cache_dir(), None, MAX_PIXELS, 1024 * 1024)
 
     result = process.process(strict, Job(BATCH, 0, "a.bmp", "replies"), encoded(cat().resize((1000, 1000)), "BMP"))
 
@@ -132,22 +131,24 @@ def test_a_job_gets_the_model_that_is_here_or_none(model: str, status: str) -> N
 
 
 def test_a_batch_gives_what_single_photos_give() -> None:
-    tensors = [recogniser().decode(path.read_bytes()) for path in PHOTOS]
+    decoded = [recogniser().decode("", path.read_bytes()) for path in PHOTOS]
 
-    together = recogniser().infer(tensors)
-    alone = [recogniser().infer([tensor])[0] for tensor in tensors]
+    together = [answer.labels for answer in recogniser().infer("", decoded)]
+    alone = [recogniser().infer("", [one])[0].labels for one in decoded]
 
     for one, other in zip(together, alone, strict=True):
         assert one[0].name == other[0].name
         assert one[0].probability == pytest.approx(other[0].probability, abs=0.02)  # bfloat16, where the CPU has it
-    assert recogniser().infer([]) == []
+    assert recogniser().infer("", []) == []
 
 
 def test_results_of_earlier_batches_stay_as_they_were() -> None:
-    first = recogniser()._loaded.infer(np.zeros((1, 224, 224, 3), np.uint8))
+    artefact = store.find("resnet50", "openvino", cache_dir())
+    loaded = engines.by_name("openvino").load(artefact.model, artefact.folder)
+    [first] = loaded.infer(np.zeros((1, 224, 224, 3), np.uint8))
     kept = first.copy()
 
-    recogniser()._loaded.infer(np.full((1, 224, 224, 3), 255, np.uint8))
+    loaded.infer(np.full((1, 224, 224, 3), 255, np.uint8))
 
     assert (first == kept).all()
 
@@ -155,28 +156,28 @@ def test_results_of_earlier_batches_stay_as_they_were() -> None:
 def test_decoding_on_many_threads_gives_the_same() -> None:
     payloads = [body for name, body in photos.bad_files().items() if name.startswith("odd_")]
     payloads += [path.read_bytes() for path in PHOTOS]
-    expected = [recogniser().decode(body) for body in payloads]
+    expected = [recogniser().decode("", body) for body in payloads]
 
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(recogniser().decode, payloads * 4))
+        found = list(threads.map(lambda body: recogniser().decode("", body), payloads * 4))
 
     for one, other in zip(found, expected * 4, strict=True):
-        assert (one == other).all()
+        assert (one.tensor == other.tensor).all()
 
 
 def test_decode_takes_no_more_bytes_than_allowed() -> None:
     with pytest.raises(BadImage, match="20 MB"):
-        recogniser().decode(bytes(MAX_BYTES + 100_000))
+        recogniser().decode("", bytes(MAX_BYTES + 100_000))
 
 
 def test_an_unprepared_model_is_not_loaded(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="shoal models prepare"):
-        process.load("resnet50", "openvino", tmp_path, None, MAX_PIXELS, MAX_BYTES)
+        process.load(["resnet50"], "openvino", tmp_path, None, MAX_PIXELS, MAX_BYTES)
 
 
 def test_an_unknown_engine_is_answered_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="keras, openvino"):
-        process.load("resnet50", "tpu", tmp_path, None, MAX_PIXELS, MAX_BYTES)
+    with pytest.raises(SettingsError, match="keras, onnxruntime, openvino"):
+        process.load(["resnet50"], "tpu", tmp_path, None, MAX_PIXELS, MAX_BYTES)
 
 
 def test_damaged_files_are_told_when_they_are_loaded(tmp_path: Path) -> None:
@@ -189,7 +190,7 @@ def test_damaged_files_are_told_when_they_are_loaded(tmp_path: Path) -> None:
     artefact.card.write(folder)
 
     with pytest.raises(Permanent, match="shoal models prepare --again"):
-        process.load("resnet50", "openvino", tmp_path, None, MAX_PIXELS, MAX_BYTES)
+        process.load(["resnet50"], "openvino", tmp_path, None, MAX_PIXELS, MAX_BYTES)
 
 
 _START = """
@@ -197,8 +198,8 @@ import time
 start = time.perf_counter()
 import pathlib, sys
 from inference.process import load
-recogniser = load("resnet50", "openvino", pathlib.Path(sys.argv[1]), None, 50_000_000, 20_000_000)
-label = recogniser.infer([recogniser.decode(pathlib.Path(sys.argv[2]).read_bytes())])[0][0].name
+recogniser = load(["resnet50"], "openvino", pathlib.Path(sys.argv[1]), None, 50_000_000, 20_000_000)
+label = recogniser.infer("", [recogniser.decode("", pathlib.Path(sys.argv[2]).read_bytes())])[0].labels[0].name
 heavy = [name for name in ("tensorflow", "keras", "filelock", "pi_heif", "openvino_telemetry") if sys.modules.get(name)]
 memory = pathlib.Path("/proc/self/statm").read_text().split()
 print(label, round(time.perf_counter() - start, 2), int(memory[1]) * 4 // 1024, *heavy)

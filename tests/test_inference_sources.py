@@ -175,8 +175,8 @@ def test_weights_are_read_across_shards(tmp_path: Path) -> None:
 
     read = tfjs.read(tarball(tmp_path / "t.tgz", entries, [body[:13], body[13:]]), "package/M")
 
-    assert (read["predictions/kernel"] == values[:8].reshape(2, 4)).all()
-    assert (read["predictions/bias"] == values[8:]).all()
+    assert (read["fc1000/kernel"] == values[:8].reshape(2, 4)).all()
+    assert (read["fc1000/bias"] == values[8:]).all()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_weights_are_read_across_shards(tmp_path: Path) -> None:
 def test_weights_that_are_not_what_the_manifest_says_are_refused(dtype: str, length: int, tmp_path: Path) -> None:
     entries: list[dict[str, object]] = [{"name": "a/b", "shape": [4], "dtype": dtype}]
 
-    with pytest.raises(Permanent, match="does not hold a tfjs layers model"):
+    with pytest.raises(Permanent, match="does not hold a tfjs model"):
         tfjs.read(tarball(tmp_path / "t.tgz", entries, [bytes(length)]), "package/M")
 
 

@@ -28,9 +28,12 @@ def test_the_demo_labels_shows_the_pool_and_leaves_nothing(tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
     for name, label in json.loads((EXAMPLES / "labels.json").read_text()).items():
         assert f"{name}, {label}, " in done.stdout
-    assert "launch " in done.stdout
-    assert "drain " in done.stdout
-    assert "the pool went from 0 workers to 8 and is empty now" in done.stdout
+    assert "launched 1" in done.stdout
+    assert "asked 1 to leave" in done.stdout
+    assert "the pool went from 0 workers to 1 and is empty now" in done.stdout
+    why = shoal(system, "why", "--last", "5m").stdout
+    assert "launched 1" in why
+    assert "asked 1 to leave" in why
     wait_for(lambda: not system.processes(), 20, "processes are left")
 
 
@@ -46,6 +49,16 @@ def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
         assert system.answers()
         prepared = shoal(system, "prepare")
         assert "shoal-req-queue" in prepared.stdout
+        labelled = shoal(system, "classify", str(EXAMPLES / "cat.jpg"))
+        assert "cat.jpg, Egyptian_cat " in labelled.stdout
+        assert "backlog      0: 0 waiting, 0 in work, 0 delayed" in shoal(system, "status").stdout
+        told = json.loads(shoal(system, "status", "--json").stdout)
+        assert (told["up"], told["dead_letters"]) == (True, 0)
+        assert shoal(system, "dlq", "redrive").stdout == "0 messages are in the request queue again\n"
+        down = shoal(system, "down")
+        assert (down.returncode, down.stdout) == (0, "Stopped.\n")
+        assert shoal(system, "down").returncode == 1
+        wait_for(lambda: not system.processes(), 20, "processes are left")
     finally:
         assert system.stop() == 0
 
@@ -58,4 +71,4 @@ def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 def test_help_names_every_command(tmp_path: Path) -> None:
     text = shoal(System(tmp_path / "state"), "--help").stdout
-    assert all(f"\n  {name} " in text for name in ("demo", "models", "prepare", "up"))
+    assert all(f"\n  {name} " in text for name in ("demo", "models", "prepare", "up", "why"))

@@ -28,7 +28,7 @@ GONE_SECONDS = 20.0
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
     # Few workers, so that the work lasts; a short visibility timeout and sweep, so that the test does not.
-    system = System(tmp_path / "state", MAX_INSTANCES=3, VISIBILITY_SECONDS=6, SWEEP_SECONDS=3)
+    system = System(tmp_path / "state", POLICY="per_message", MAX_INSTANCES=3, VISIBILITY_SECONDS=6, SWEEP_SECONDS=3)
     yield system
     system.stop(signal.SIGKILL)
     wait_for(lambda: not system.processes(), GONE_SECONDS, "processes are left")
@@ -177,15 +177,6 @@ def test_a_closed_terminal_ends_everything(system: System) -> None:
     assert os.waitpid(pid, 0)
     wait_for(lambda: not system.processes(), GONE_SECONDS, "processes are left")
     system.spawn()  # so that the fixture has something to stop
-
-
-@pytest.mark.timeout(300)
-def test_the_end_of_the_embedded_cloud_is_the_end_with_a_clear_line(system: System) -> None:
-    system.start()
-    system.part("local_cloud").kill()
-    assert system.process.wait(60) != 0
-    assert "the embedded cloud ended (status -9)" in system.text()
-    wait_for(lambda: not system.processes(), GONE_SECONDS, "processes are left")
 
 
 def failing_start(system: System, **changes: str) -> str:

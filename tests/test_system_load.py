@@ -28,7 +28,7 @@ ANSWER_SECONDS = 900.0
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    system = System(tmp_path_factory.mktemp("load") / "state")
+    system = System(tmp_path_factory.mktemp("load") / "state", POLICY="per_message")
     system.start()
     yield system
     assert system.stop() == 0
@@ -46,14 +46,14 @@ def pictures() -> list[Path]:
 def recogniser() -> Recogniser:
     settings = load()
     return load_recogniser(
-        settings.model, settings.engine, settings.cache_dir, None, settings.max_pixels, settings.max_file_bytes
+        [settings.model], settings.engine, settings.cache_dir, None, settings.max_pixels, settings.max_file_bytes
     )
 
 
 @pytest.fixture(scope="module")
 def expected(pictures: list[Path], recogniser: Recogniser) -> list[str]:
     """The label that the model gives for each of them, here in this process."""
-    return [recogniser.infer([recogniser.decode(one.read_bytes())])[0][0].name for one in pictures]
+    return [recogniser.infer("", [recogniser.decode("", one.read_bytes())])[0].labels[0].name for one in pictures]
 
 
 def ask(system: System, picture: Path, name: str, together: Barrier) -> requests.Response:

@@ -1,0 +1,71 @@
+"""The peer: Celery with Redis, doing the same work with the same engine. Runs in an environment of its own, which
+`benchmarks.peer` makes; nothing else imports it.
+
+`celery -A benchmarks.celery_peer worker` is its worker, `python -m benchmarks.celery_peer FOLDER` its client.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Any
+
+from celery import Celery  # type: ignore[import-not-found]
+from celery.signals import worker_process_init  # type: ignore[import-not-found]
+
+from benchmarks import rounds
+from inference import process
+from shoal import settings
+
+REDIS = "PEER_REDIS"
+ENGINE_THREADS = "PEER_ENGINE_THREADS"  # 0 leaves their number to the engine
+
+app = Celery("peer", broker=os.environ[REDIS], backend=os.environ[REDIS])
+app.conf.update(
+    task_acks_late=True,
+    task_serializer="msgpack",  # takes a photo's bytes as they are: the fastest of the safe ones
+    result_serializer="msgpack",
+    accept_content=["msgpack"],
+    worker_prefetch_multiplier=4,
+    worker_hijack_root_logger=False,
+)
+
+_own = threading.local()  # an engine is used by one thread: with Celery's pool of threads, each has one
+
+
+def _load(**_: object) -> None:
+    chosen = settings.load()
+    _own.recogniser = process.load(
+        chosen.served_models,
+        chosen.engine,
+        chosen.cache_dir,
+        None,
+        chosen.max_pixels,
+        chosen.max_file_bytes,
+        int(os.environ[ENGINE_THREADS]) or None,
+    )
+
+
+worker_process_init.connect(_load, weak=False)
+
+
+@app.task(name="label")  # type: ignore[untyped-decorator]
+def label(payload: bytes) -> list[tuple[str, str, float]]:
+    """One image's labels."""
+    if not hasattr(_own, "recogniser"):
+        _load()
+    decoded = _own.recogniser.decode("", payload)
+    [answer] = _own.recogniser.infer("", [decoded])
+    return [(one.name, one.wordnet_id, one.probability) for one in answer.labels]
+
+
+def _label_all(payloads: list[bytes]) -> None:
+    results: list[Any] = [label.delay(payload) for payload in payloads]
+    for result in results:
+        if not result.get(timeout=rounds.ROUND_SECONDS):
+            raise RuntimeError("a photo got no labels")
+
+
+if __name__ == "__main__":
+    rounds.serve(sys.argv[1], _label_all)

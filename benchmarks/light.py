@@ -1,0 +1,51 @@
+"""An engine that takes its time and computes nothing: for runs that are about the controller and not about the model.
+
+All else of a worker is real: its process, its pipeline, its messages, its beats, its leaving.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference import model as models
+from inference import store
+from inference.engines import Loaded, Outputs
+from inference.model import Model
+
+NAME = "benchmarks.light:ENGINE"
+SECONDS = 0.25  # for each image
+
+
+class _Light:
+    def infer(self, batch: NDArray[Any]) -> Outputs:
+        time.sleep(SECONDS * len(batch))
+        answers = np.zeros((len(batch), 1000), np.float32)
+        answers[:, 0] = 1.0
+        return (answers,)
+
+
+class Light:
+    """See `inference.engines.Engine`."""
+
+    def convert(self, model: Model, net: Any, folder: Path) -> None:
+        """Nothing is needed."""
+
+    def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:  # noqa: ARG002 - the protocol's signature
+        """At once."""
+        return _Light()
+
+
+ENGINE = Light()
+
+
+def prepare(cache_dir: Path) -> None:
+    """Put what a worker looks for into a cache folder of its own: a card, and no weights."""
+    model = models.by_name("resnet50")
+    folder = store.place(model, cache_dir, None) / NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    store.Card(model.name, NAME, "none", "", "", {}, {}, "2026-01-01T00:00:00+00:00").write(folder)

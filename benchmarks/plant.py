@@ -1,0 +1,302 @@
+"""An embedded cloud, controllers and workers as real processes, without a page: for what is done to controllers."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import boto3.session
+from PIL import Image
+
+from benchmarks import light
+from benchmarks.system import ROOT, wait_for
+from shoal import ledger
+from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister
+from shoal.aws.ec2 import DRAIN_TAG, LAUNCH_TAG
+from shoal.aws.sqs import SqsQueue
+from shoal.lease import LeaseRecord
+from shoal.messages import Job, new_batch
+from shoal.settings import Settings, load, read_env_file
+
+START_SECONDS = 120.0
+SETTLE_SECONDS = 180.0
+POLL_SECONDS = 0.05
+PREPARE = "from shoal import settings; from shoal.aws import prepare; prepare(settings.load())"
+LEFT = re.compile(r"leaves \((?P<why>[^)]*)\): (?P<finished>\d+) messages finished")
+
+
+class Controller:
+    """One `controller.py` in a state folder of its own. It may be killed, paused and started again."""
+
+    def __init__(self, name: str, state_dir: Path, environment: dict[str, str]) -> None:
+        self.name = name
+        self.state_dir = state_dir
+        self._environment = environment | {"SHOAL_STATE_DIR": str(state_dir)}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said_before = 0  # length of the log when its present life began
+
+    def start(self) -> None:
+        """Start it; it is not waited for."""
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        with (self.state_dir / "controller.log").open("ab") as log:
+            self._said_before = log.tell()
+            self._process = subprocess.Popen(
+                [sys.executable, "controller.py"], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+            )
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9, and wait for its end."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> int:
+        """Ask it to stop; returns its status."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+        self._process.terminate()
+        status = self._process.wait(30)
+        self._process = None
+        return status
+
+    def watches(self) -> bool:
+        """Whether its present life has begun to tick."""
+        return b"watching" in (self.state_dir / "controller.log").read_bytes()[self._said_before :]
+
+    def holder(self) -> str:
+        """The id under which it holds the lease."""
+        path = self.state_dir / "controller.id"
+        return path.read_text() if path.exists() else ""
+
+    def acts(self) -> list[dict[str, Any]]:
+        """Its ledger's entries in which something was done."""
+        return [one for one in ledger.read(self.state_dir / ledger.NAME) if one["done"]]
+
+
+class Plant:
+    """A context manager: the cloud and `controllers` controllers, everything stopped at the end."""
+
+    def __init__(self, folder: Path, controllers: int = 1, **settings: object) -> None:
+        self.folder = folder
+        cache_dir = folder / "cache"
+        light.prepare(cache_dir)
+        own = {
+            "PREFIX": "chaos", "CACHE_DIR": cache_dir, "ENGINE": light.NAME, "INSTANCE_TYPE": "t3.small",
+            "POLICY": "per_message", "QUIET_SECONDS": 2, "WINDOW_SECONDS": 1, "TICK_SECONDS": 0.2, "BEAT_SECONDS": 0.5,
+            "LEASE_SECONDS": 3, "ANSWER_CACHE": 0, "VISIBILITY_SECONDS": 30, **settings,
+        }  # fmt: skip
+        plain = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "SHOAL_"))}
+        self._environment = plain | {f"SHOAL_{name}": str(value) for name, value in own.items()}
+        self._count = controllers
+        self._cloud: subprocess.Popen[bytes] | None = None
+        self.settings: Settings = load(self._environment)
+        self.controllers: list[Controller] = []
+
+    def __enter__(self) -> Plant:
+        image = self.folder / "image"
+        image.mkdir(parents=True)
+        subprocess.run([ROOT / "ami" / "install", image, sys.executable, self.folder / "cache"], check=True)
+        command = [sys.executable, "-m", "local_cloud", "--state-dir", str(self.folder), "--boot-seconds", "0.5"]
+        command += ["--image", f"{self.settings.image}={image}"]
+        with (self.folder / "cloud.log").open("wb") as log:
+            self._cloud = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
+        env = self.folder / "env"
+        wait_for(env.exists, START_SECONDS, "the embedded cloud did not start")
+        self._environment |= read_env_file(env)
+        subprocess.run([sys.executable, "-c", PREPARE], cwd=ROOT, env=self._environment, check=True)
+        for number in range(self._count):
+            name = f"controller-{number + 1}"
+            self.controllers.append(Controller(name, self.folder / name, self._environment))
+            self.controllers[-1].start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for one in self.controllers:
+            one.kill()
+        if self._cloud is not None:
+            self._cloud.terminate()
+            self._cloud.wait(60)
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the embedded cloud."""
+        found = self._environment
+        return boto3.session.Session().client(
+            service,
+            region_name=found["AWS_DEFAULT_REGION"],
+            endpoint_url=found.get(f"AWS_ENDPOINT_URL_{service.upper()}", found["AWS_ENDPOINT_URL"]),
+            aws_access_key_id=found["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=found["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    @cached_property
+    def ec2(self) -> Any:
+        """For all but the watch, which has a client of its own."""
+        return self.client("ec2")
+
+    @cached_property
+    def _s3(self) -> Any:
+        return self.client("s3")
+
+    @cached_property
+    def _sqs(self) -> Any:
+        return self.client("sqs")
+
+    @cached_property
+    def _dynamodb(self) -> Any:
+        return self.client("dynamodb")
+
+    # work
+
+    def submit(self, count: int) -> None:
+        """Put photos in the bucket and their request messages in the queue."""
+        batch = new_batch(time.time())
+        jobs = [Job(batch, index, f"{index}.jpg", self.settings.resp_queue) for index in range(count)]
+        for job in jobs:
+            self._s3.put_object(Bucket=self.settings.in_bucket, Key=job.key, Body=_photo(), ContentType="image/jpeg")
+        SqsQueue(self._sqs, self.settings.req_queue).send([job.to_json() for job in jobs])
+
+    def unanswered(self) -> int:
+        """Photos without a result."""
+        return len(self._keys(self.settings.in_bucket) - self._keys(self.settings.out_bucket))
+
+    def photos(self) -> int:
+        """Photos there are."""
+        return len(self._keys(self.settings.in_bucket))
+
+    def _keys(self, bucket: str) -> set[str]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return {one["Key"] for page in pages for one in page.get("Contents", ())}
+
+    def messages(self) -> int:
+        """Request messages of any kind."""
+        return SqsQueue(self._sqs, self.settings.req_queue).depth().total
+
+    def machines(self, ec2: Any = None) -> list[dict[str, Any]]:
+        """Every instance that is not terminated, whoever launched it."""
+        answer = (ec2 or self.ec2).describe_instances()
+        found = [one for reservation in answer["Reservations"] for one in reservation["Instances"]]
+        return [one for one in found if one["State"]["Name"] != "terminated"]
+
+    def settle(self) -> list[str]:
+        """Wait until all work is done and the pool is back at zero; returns what is not as it should be."""
+        wrong = []
+        for condition, what in (
+            (lambda: not self.unanswered(), "photos have no result"),
+            (lambda: not self.messages(), "request messages are left"),
+            (lambda: not self.machines(), "instances are left"),
+            (lambda: not self.beats(), "workers are still registered"),
+            (lambda: self.lease().notes in ("", "[]"), "launch intents are left"),
+        ):
+            try:
+                wait_for(condition, SETTLE_SECONDS, what, every_seconds=0.1)
+            except TimeoutError as error:
+                wrong.append(str(error))
+        return wrong
+
+    # controllers
+
+    def lease(self) -> LeaseRecord:
+        """The lease's record as it is now."""
+        record = DynamoLeasePlace(lambda: self._dynamodb, self.settings.pool_table).read()
+        return record or LeaseRecord(0, "", 0)
+
+    def active(self) -> Controller | None:
+        """The controller that holds the lease, None when none of ours does."""
+        holder = self.lease().holder
+        return next((one for one in self.controllers if holder and one.holder() == holder), None)
+
+    def beats(self) -> dict[str, Any]:
+        """The register."""
+        return dict(DynamoRegister(lambda: self._dynamodb, self.settings.pool_table).workers())
+
+    def drain_busy(self, choice: random.Random) -> bool:
+        """Wait for a worker that holds messages and mark it, as the controller would; False when all is done first."""
+        busy: list[str] = []
+
+        def found() -> bool:
+            busy.extend(sorted(worker for worker, beat in self.beats().items() if beat.held and not beat.leaving))
+            return bool(busy) or not self.messages()
+
+        wait_for(found, SETTLE_SECONDS, "no worker took up the work")
+        if not busy:
+            return False
+        mark = {"Key": DRAIN_TAG, "Value": "2026-01-01T00:00:00+00:00"}
+        self.ec2.create_tags(Resources=[choice.choice(busy)], Tags=[mark])
+        return True
+
+
+def _photo() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (96, 64), (90, 120, 150)).save(file, "JPEG")
+    return file.getvalue()
+
+
+class Watch:
+    """Looks at the instances all the time: not even an instant above the cap shall go unseen."""
+
+    def __init__(self, plant: Plant) -> None:
+        self._plant = plant
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.looks = 0
+        self.most = 0
+        self.seen: dict[str, str] = {}  # instance: the token of its launch
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        ec2 = self._plant.client("ec2")
+        while not self._stop.wait(POLL_SECONDS):
+            found = self._plant.machines(ec2)
+            self.looks += 1
+            self.most = max(self.most, len(found))
+            for one in found:
+                tags = {tag["Key"]: tag["Value"] for tag in one.get("Tags", ())}
+                self.seen[one["InstanceId"]] = tags.get(LAUNCH_TAG, "")
+
+
+class Leavings:
+    """How the workers of instances ended, by their own words on the console."""
+
+    def __init__(self, plant: Plant, instances: Sequence[str]) -> None:
+        self.reasons: Counter[str] = Counter()
+        self.finished = 0
+        self.killed: list[str] = []
+        for one in instances:
+            console = plant.folder / "cloud" / "instances" / one / "console.log"
+            text = console.read_text(errors="replace") if console.exists() else ""
+            left = LEFT.search(text)
+            if left is not None:
+                self.reasons[left["why"]] += 1
+                self.finished += int(left["finished"])
+            elif " ready: " in text:
+                self.killed.append(one)
+            else:
+                self.reasons["never worked"] += 1

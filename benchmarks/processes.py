@@ -1,0 +1,70 @@
+"""Processes that a benchmark starts, and ends again whatever happens."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from benchmarks.system import ROOT, wait_for
+from shoal.settings import read_env_file
+
+START_SECONDS = 60.0
+
+
+@contextmanager
+def running(
+    command: Sequence[str], environment: Mapping[str, str], log: Path, stdin: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A process for the length of the block; what it says on its standard error is in `log`, and with `stdin` given
+    its standard output can be read."""
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            list(command),
+            cwd=ROOT,
+            env=dict(os.environ) | dict(environment),
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=subprocess.PIPE if stdin else file,
+            stderr=file,
+            text=True,
+        )
+    try:
+        yield process
+    finally:
+        for pipe in (process.stdin, process.stdout):
+            _close(pipe)
+        process.terminate()
+        process.wait(30)
+
+
+def _close(pipe: IO[str] | None) -> None:
+    if pipe is not None:
+        pipe.close()
+
+
+@contextmanager
+def embedded_cloud(folder: Path) -> Iterator[dict[str, str]]:
+    """An embedded cloud without instances; the variables that point boto3 at it."""
+    state_dir = folder / "cloud"
+    (folder / "image").mkdir()
+    image = f"empty={folder / 'image'}"
+    command = [sys.executable, "-m", "local_cloud", "--state-dir", str(state_dir), "--image", image]
+    with running(command, {}, folder / "cloud.log") as process:
+        wait_for(
+            lambda: process.poll() is not None or read_env_file(state_dir / "env"), START_SECONDS, "no embedded cloud"
+        )
+        if process.poll() is not None:
+            raise RuntimeError(f"the embedded cloud ended: {(folder / 'cloud.log').read_text()[-2000:]}")
+        yield read_env_file(state_dir / "env")
+
+
+def prepare(cloud: Mapping[str, str], log: Path) -> None:
+    """Make the buckets and queues of a Shoal in an embedded cloud."""
+    command = [sys.executable, "-c", "from shoal import aws, settings; aws.prepare(settings.load())"]
+    with running(command, cloud, log) as process:
+        if process.wait(START_SECONDS):
+            raise RuntimeError(f"the buckets and queues could not be made: {log.read_text()}")

@@ -1,0 +1,107 @@
+"""A worker on the cloud in memory, with a recogniser that names photos after their bytes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from app_tier.worker import Worker
+from benchmarks.system import wait_for as patiently
+from inference.answer import Answer, Decoded
+from shoal.errors import BadImage
+from shoal.lifecycle import StopSignal
+from shoal.messages import Job, Label, Result, new_batch
+from shoal.ports import Cloud, JobQueue
+
+DEADLINE_SECONDS = 20.0
+
+
+class Recogniser:
+    """Names a photo after its bytes. b"bad" is no image; b"poison" breaks the engine."""
+
+    engine = "test"
+
+    def __init__(self, models: tuple[str, ...] = ("resnet50",)) -> None:
+        self.models = models
+        self.batches: list[tuple[str, int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def serves(self, model: str) -> bool:
+        return model in ("", *self.models)
+
+    def resolve(self, model: str) -> str:
+        return model or self.models[0]
+
+    def decode(self, model: str, payload: bytes) -> Decoded:
+        if payload == b"bad":
+            raise BadImage("this is not an image")
+        if payload == b"broken":
+            raise RuntimeError("decoder broke")
+        return Decoded(np.frombuffer(payload, np.uint8), (1, 1), ("blurred",) if payload == b"blurred" else ())
+
+    def infer(self, model: str, decoded: Sequence[Decoded]) -> list[Answer]:
+        assert self.gate.wait(DEADLINE_SECONDS)
+        names = [one.tensor.tobytes().decode() for one in decoded]
+        if "poison" in names:
+            raise RuntimeError("engine broke")
+        self.batches.append((model, len(names)))
+        return [
+            Answer((Label(name, "n0", 1.0),), warnings=one.warnings) for name, one in zip(names, decoded, strict=True)
+        ]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    patiently(condition, DEADLINE_SECONDS, "the condition did not come true")
+
+
+def put(
+    cloud: Cloud,
+    *payloads: bytes,
+    reply_to: str = "replies",
+    model: str = "",
+    attributes: Mapping[str, str] | None = None,
+) -> list[Job]:
+    batch = new_batch(time.time())
+    jobs = [Job(batch, index, f"{index}.jpg", reply_to, model) for index in range(len(payloads))]
+    for job, payload in zip(jobs, payloads, strict=True):
+        cloud.inputs.put(job.key, payload, "image/jpeg")
+    cloud.requests.send([job.to_json() for job in jobs], [attributes] * len(jobs) if attributes else ())
+    return jobs
+
+
+def result(cloud: Cloud, job: Job) -> Result:
+    return Result.from_json(cloud.outputs.get(job.key))
+
+
+def worker_of(
+    cloud: Cloud, recogniser: Recogniser, stop: StopSignal, visibility_seconds: int = 30, remember: int = 0
+) -> Worker:
+    replies: dict[str, JobQueue] = {"replies": cloud.responses}
+    return Worker(cloud, recogniser, replies, "app-tier-instance-1", stop, visibility_seconds, remember)
+
+
+@contextmanager
+def working(cloud: Cloud, recogniser: Recogniser, visibility_seconds: int = 30, remember: int = 0) -> Iterator[Worker]:
+    stop = StopSignal()
+    worker = worker_of(cloud, recogniser, stop, visibility_seconds, remember)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        stop.stop("test ends")
+        recogniser.gate.set()
+        thread.join(DEADLINE_SECONDS)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits long for a poll that is under way."""
+    monkeypatch.setattr("app_tier.worker.POLL_SECONDS", 0.05)

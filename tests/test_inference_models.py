@@ -1,0 +1,116 @@
+"""Every model: architecture, preprocessing and label order against keras.applications' own, whatever weights there are.
+
+Weights that cannot be had are random here, with a last layer that makes the answers differ from picture to picture:
+what an engine computes from a photo's bytes has to be what Keras' `preprocess_input` and `predict` give.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inference import model as models
+from inference import prepare as preparation
+from inference import store
+from shoal import plugins
+from shoal.errors import NotFound, Retryable, SettingsError
+from tests.inference_fixtures import PHOTOS, ROOT
+
+CLASSIFIERS = sorted(name for name in plugins.available("inference.models") if models.by_name(name).task == "classify")
+DEEPER = {"resnet101", "resnet152"}  # ResNet50's code and preprocessing, more of the same layers: too long for here
+
+_COMPARE = """
+import importlib, json, pathlib, sys, tempfile
+import numpy as np
+from inference import architecture, engines, model as models, tasks
+photos = [pathlib.Path(photo) for photo in sys.argv[2:]]
+model = models.by_name(sys.argv[1])
+net = architecture.stock(model)
+last = net.layers[-1]
+values = last.get_weights()
+random = np.random.default_rng(7)
+last.set_weights([random.normal(0, 1, values[0].shape), random.normal(0, 1, values[1].shape)])
+folder = pathlib.Path(tempfile.mkdtemp())
+pixels = np.concatenate([tasks.by_name(model.task).decode(model, p.read_bytes(), 10**9).tensor for p in photos])
+stock = importlib.import_module(f"keras.applications.{model.keras[0]}")
+hidden = type(net)(net.input, last.input)
+features = hidden.predict_on_batch(stock.preprocess_input(pixels.astype(np.float32)))
+last.set_weights([last.get_weights()[0] / features.std(), last.get_weights()[1]])  # some certain, some not
+right = net.predict_on_batch(stock.preprocess_input(pixels.astype(np.float32)))
+engine = engines.by_name("openvino")
+engine.convert(model, net, folder)
+found = engine.load(model, folder, exact=True).infer(pixels)[0]
+wrong = net.predict_on_batch(pixels.astype(np.float32) / 77 - 1)
+print(json.dumps({
+    "shape": found.shape, "classes": len(models.labels(model.labels)), "side": net.input_shape[1],
+    "off": float(np.abs(found - right).max()), "wrong": float(np.abs(wrong - right).max()),
+    "apart": float(np.abs(right[0] - right[1]).max()),
+}))
+"""
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name not in DEEPER])
+def test_the_artefact_computes_what_keras_applications_does(name: str) -> None:
+    command = [sys.executable, "-c", _COMPARE, name, *map(str, PHOTOS[:2])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+
+    assert found["shape"] == [2, 1000]
+    assert found["classes"] == 1000
+    assert found["side"] == models.by_name(name).side
+    assert found["off"] < 1e-4
+    assert found["apart"] > 0.01  # it does tell pictures apart,
+    assert found["wrong"] > 0.01  # and another preprocessing would have been noticed
+
+
+def test_the_models_that_are_promised_are_there() -> None:
+    promised = {"resnet50", "resnet101", "resnet152", "mobilenet_v2", "inception_v3", "efficientnet_b0"}
+
+    assert promised <= set(CLASSIFIERS)
+    assert {models.by_name(name).name for name in promised} == promised
+
+
+def test_where_keras_host_is_not_reached_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nothing answers
+
+    said: list[str] = []
+    with pytest.raises(Retryable) as raised:
+        preparation.prepare("efficientnet_b0", "openvino", tmp_path, None, PHOTOS, said.append)
+
+    assert str(raised.value).startswith(
+        "no weights for EfficientNetB0 could be had (Keras' own download does not answer): connect to the internet"
+    )
+    assert "SHOAL_MODEL_WEIGHTS" in str(raised.value)
+    assert "looking for Keras' own download" in said
+
+
+def test_any_name_of_keras_applications_is_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+
+    with pytest.raises(Retryable, match="no weights for MobileNetV3Small could be had"):
+        preparation.prepare("mobilenet_v3_small", "openvino", tmp_path, None, PHOTOS, print)
+
+    found = store.model("mobilenet_v3_small", tmp_path)
+    assert (found.title, found.side, found.keras) == ("MobileNetV3Small", 224, ("mobilenet_v3", "MobileNetV3Small"))
+    assert len(models.labels(found.labels)) == 1000
+
+
+def test_a_name_that_is_nobodys_is_answered_with_all_there_are(tmp_path: Path) -> None:
+    with pytest.raises(
+        NotFound, match=r"there is no model resnet5; there are .*resnet50, .*densenet121.*vgg16"
+    ) as raised:
+        preparation.prepare("resnet5", "openvino", tmp_path, None, PHOTOS, print)
+
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_name_that_could_be_no_models_is_not_looked_up_anywhere(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="is not one of the models"):
+        preparation.prepare("../../etc", "openvino", tmp_path, None, PHOTOS, print)

@@ -1,0 +1,265 @@
+"""The parts of a training that need no TensorFlow: what is found, how it is split, what the figures say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from inference.training import dataset, features, figures, parts, pictures, report, views
+from inference.training.dataset import Arrays, Photos
+from inference.training.recipe import Recipe
+from shoal.errors import Permanent
+
+RANDOM = np.random.default_rng(0)
+
+
+def photo(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+
+
+def folder(place: Path, classes: dict[str, int]) -> Path:
+    seeds = iter(range(1000))
+    for name, count in classes.items():
+        for number in range(count):
+            photo(place / name / f"{number}.png", next(seeds))
+    return place
+
+
+def decode(payload: bytes) -> NDArray[np.uint8]:
+    from inference import images
+
+    return images.open_squashed(payload, 16, 1_000_000).pixels
+
+
+@given(
+    counts=st.lists(st.integers(dataset.LEAST, 60), min_size=2, max_size=6),
+    seed=st.integers(0, 99),
+    shares=st.tuples(st.floats(0.05, 0.5), st.floats(0.05, 0.5)).filter(lambda pair: sum(pair) <= 0.6),
+)
+def test_every_class_is_in_every_part_and_every_image_in_one(
+    counts: list[int], seed: int, shares: tuple[float, float]
+) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+
+    found = parts.split(labels, [""] * len(labels), seed, *shares)
+
+    assert sorted(np.concatenate(list(found.values()))) == list(range(len(labels)))
+    for indices in found.values():
+        assert set(labels[indices]) == set(range(len(counts)))
+    for name, share in zip((parts.VALIDATION, parts.TEST), shares, strict=True):
+        for label, count in enumerate(counts):
+            assert abs((labels[found[name]] == label).sum() - share * count) <= 1
+    again = parts.split(labels, [""] * len(labels), seed, *shares)
+    assert all((again[name] == indices).all() for name, indices in found.items())
+
+
+def test_a_test_part_that_is_given_is_kept_and_nothing_else_put_in_it() -> None:
+    labels = np.array([0] * 10 + [1] * 10)
+    given_parts = ["train"] * 7 + ["test"] * 3 + ["train"] * 8 + ["test"] * 2
+
+    found = parts.split(labels, given_parts, 0, 0.2, 0.2)
+
+    assert list(found["test"]) == [7, 8, 9, 18, 19]
+    assert len(found["validation"]) == 3
+    assert list(parts.split(labels, given_parts, 1, 0.2, 0.2)["validation"]) != list(found["validation"])
+
+
+# Newcombe 1998, Statistics in Medicine 17:857, table I, method 3.
+@pytest.mark.parametrize(
+    ("right", "images", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_the_interval_is_wilsons(right: int, images: int, low: float, high: float) -> None:
+    assert figures.interval(right, images) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_precision_and_recall_are_of_each_class() -> None:
+    found = figures.measure(("a", "b", "c"), np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 1]))
+
+    assert found.accuracy == 0.8
+    assert found.confusion == ((2, 1, 0), (0, 2, 0), (0, 0, 0))
+    assert [(one.precision, one.recall, one.images) for one in found.classes] == [
+        (1.0, pytest.approx(2 / 3), 3),
+        (pytest.approx(2 / 3), 1.0, 2),
+        (None, None, 0),
+    ]
+
+
+def test_folders_are_classes(tmp_path: Path) -> None:
+    folder(tmp_path, {"dog": 6, "cat": 5, ".hidden": 3})
+    (tmp_path / "readme.txt").write_text("not a class")
+    (tmp_path / "cat" / ".DS_Store").write_text("not a photo")
+
+    found = dataset.find(tmp_path)
+
+    assert isinstance(found, Photos)
+    assert found.classes == ("cat", "dog")
+    assert [path.parent.name for path in found.paths] == ["cat"] * 5 + ["dog"] * 6
+    assert found.labels == (0,) * 5 + (1,) * 6
+
+
+def test_folders_called_train_and_test_are_parts_and_not_classes(tmp_path: Path) -> None:
+    folder(tmp_path / "train", {"cat": 5, "dog": 5})
+    folder(tmp_path / "test", {"cat": 2, "dog": 2})
+
+    found = dataset.find(tmp_path)
+
+    assert found.classes == ("cat", "dog")
+    assert sorted(found.given) == ["test"] * 4 + ["train"] * 10
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        ({}, "no classes"),
+        ({"cat": 9}, "one class only \\(cat\\)"),
+        ({"cat": 9, "dog": 4, "owl": 0}, "too few images .*: dog \\(4\\); a class needs at least 5"),
+    ],
+)
+def test_a_folder_that_cannot_be_learned_from_says_why(tmp_path: Path, classes: dict[str, int], said: str) -> None:
+    with pytest.raises(Permanent, match=said):
+        dataset.find(folder(tmp_path, classes))
+
+
+def test_a_dataset_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(Permanent, match=r"there is no .*nowhere"):
+        dataset.find(tmp_path / "nowhere")
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(Permanent, match="neither a folder of photos nor"):
+        dataset.find(tmp_path / "a.txt")
+
+
+def test_arrays_are_read_as_they_are_and_refused_when_they_are_odd(tmp_path: Path) -> None:
+    images = RANDOM.integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    labels = np.arange(40) % 4
+    file = tmp_path / "a.npz"
+    np.savez(file, x_train=images[:30], y_train=labels[:30], x_test=images[30:], y_test=labels[30:, np.newaxis])
+
+    found = dataset.find(file)
+    assert isinstance(found, Arrays)
+    opened = pictures.open_arrays(found, 28, tmp_path / "pixels.npy", lambda done, of: None)
+
+    assert (found.classes, found.side) == (("0", "1", "2", "3"), 28)
+    assert (opened.pixels == images[..., np.newaxis]).all()
+    assert (opened.labels == labels).all()
+    assert (opened.given.count("train"), opened.given.count("test")) == (30, 10)
+    np.savez(file, x_train=images.astype(float), y_train=labels)
+    with pytest.raises(Permanent, match="x_train must be uint8"):
+        dataset.find(file)
+    np.savez(file, x_train=images, y_train=labels[:-1])
+    with pytest.raises(Permanent, match="y_train must be one whole number an image"):
+        dataset.find(file)
+    file.write_text("not a zip")
+    with pytest.raises(Permanent, match=r"is not a .npz file"):
+        dataset.find(file)
+
+
+def test_what_cannot_be_read_or_is_there_twice_is_skipped_by_name(tmp_path: Path) -> None:
+    place = folder(tmp_path / "in", {"cat": 6, "dog": 6})
+    (place / "cat" / "0.png").write_text("no photo")
+    (place / "dog" / "9.png").write_bytes((place / "cat" / "3.png").read_bytes())
+    found = dataset.find(place)
+    assert isinstance(found, Photos)
+
+    opened = pictures.open_photos(found, decode, 16, 1_000_000, tmp_path / "pixels.npy", lambda done, of: None)
+
+    assert len(opened.pixels) == len(opened.labels) == len(opened.names) == 11
+    assert opened.names[:2] == ("cat/1.png", "cat/2.png")
+    assert (opened.pixels[0] == decode((place / "cat" / "1.png").read_bytes())).all()
+    assert [name for name, _ in opened.skipped] == ["cat/0.png", "dog/9.png"]
+    assert "not an image" in opened.skipped[0][1]
+    assert opened.skipped[1][1] == "shows the same as cat/3.png"
+
+
+def test_features_are_computed_once_and_are_the_same_whatever_is_asked_with_them(tmp_path: Path) -> None:
+    pixels = RANDOM.integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    seen: list[int] = []
+
+    def run(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append(len(batch))
+        return batch.reshape(len(batch), -1)[:, :7].astype(np.float32)
+
+    def compute(wanted: list[tuple[int, int]]) -> NDArray[np.float32]:
+        return features.compute(pixels, wanted, "mirror", run, tmp_path / "kept.npz", lambda done, of: None)
+
+    first = compute([(0, 0), (0, 1), (1, 0)])
+    again = compute([(0, 0), (0, 1), (1, 0)])
+    more = compute([(4, 0), (0, 1)])
+
+    assert seen == [3, 1]
+    assert (first == again).all()
+    assert (first[1] == more[1]).all()
+    assert not (first[0] == first[1]).all()
+    (tmp_path / "kept.npz").write_bytes(b"damaged")
+    assert (compute([(0, 0)])[0] == first[0]).all()
+
+
+@pytest.mark.parametrize("kind", views.KINDS)
+def test_views_keep_the_shape_and_depend_on_the_generator_alone(kind: str) -> None:
+    pixels = RANDOM.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+
+    one, same, other = (views.view(kind, pixels, np.random.default_rng(seed)) for seed in (1, 1, 2))
+
+    assert one.shape == pixels.shape
+    assert one.dtype == np.uint8
+    assert (one == same).all()
+    assert (one == other).all() == (kind == "none")
+
+
+def test_a_shift_moves_the_image_by_an_eighth_at_most() -> None:
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[16, 16] = 255
+
+    places = {
+        tuple(int(at[0]) for at in np.nonzero(views.view("shift", pixels, np.random.default_rng(seed))[..., 0]))
+        for seed in range(200)
+    }
+
+    assert {row for row, _ in places} == {column for _, column in places} == set(range(12, 21))
+
+
+def test_the_report_says_it_all(tmp_path: Path) -> None:
+    found = figures.measure(("cat|dog", "<owl>"), np.array([0] * 8 + [1] * 2), np.array([0] * 7 + [1] * 3))
+    epochs = [{"loss": 1.0, "accuracy": 0.5, "val_loss": 0.9, "val_accuracy": 0.6}] * 3
+    mistakes = (report.Mistake("cat/7.jpg", "cat|dog", "<owl>", 0.61),)
+    stages = ({"stage": "the head", "epochs": epochs, "best": 2},)
+
+    report.Report("mine", (("seed", "0"),), found, stages, mistakes, (("a.txt", "no image"),)).write(tmp_path)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "confusion.png", "metrics.json", "report.html", "report.md",
+    ]  # fmt: skip
+    text = (tmp_path / "report.md").read_text()
+    assert "90.0% of 10 test images right (with 95 % confidence between 59.6% and 98.2%)" in text
+    assert "| cat\\|dog | 8 | 100% | 88% |" in text
+    assert "| cat/7.jpg | cat\\|dog | <owl> | 61% |" in text
+    assert "the head: 3 epochs, the 2. was kept" in text
+    page = (tmp_path / "report.html").read_text()
+    assert "&lt;owl&gt;" in page
+    assert "<owl>" not in page
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert numbers["figures"]["confusion"] == [[7, 1], [0, 2]]
+    with Image.open(tmp_path / "confusion.png") as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 24) or ()) > 50
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"name": "../up"}, "cannot be a model's name"),
+        ({"name": "resnet50"}, "one of Shoal's own"),
+        ({"name": "a", "test": 0.5, "validation": 0.3}, "too few to learn from"),
+        ({"name": "a", "scratch_net": "flat"}, "name one of the two"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(Permanent, match=said):
+        Recipe(**fields)  # type: ignore[arg-type]

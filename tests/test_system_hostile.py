@@ -1,0 +1,119 @@
+"""The whole system on a cloud whose processes are killed, and on one that lies: no accepted photo is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from benchmarks import photos
+from benchmarks.soak import soak
+from benchmarks.system import ROOT, System, wait_for
+from shoal.settings import load
+
+COUNT = 24
+GROUP = 8
+RESULT_SECONDS = 240.0
+GONE_SECONDS = 20.0
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[bytes]:
+    return [path.read_bytes() for path in photos.fetch(load().cache_dir)]
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    system = System(tmp_path / "state", POLICY="per_message", MAX_INSTANCES=2, VISIBILITY_SECONDS=6, SWEEP_SECONDS=3)
+    yield system
+    system.stop(signal.SIGKILL)
+    wait_for(lambda: not system.processes(), GONE_SECONDS, "processes are left")
+
+
+def send(system: System, pictures: list[bytes]) -> set[str]:
+    """Upload some photos, a group again when it was not accepted, as the page's script does; their keys."""
+    batch = str(requests.post(f"{system.address}/batches", timeout=30).json()["batch"])
+    keys: set[str] = set()
+    for first in range(0, COUNT, GROUP):
+        files = [("inputFile", (f"{n}.jpg", pictures[n])) for n in range(first, first + GROUP)]
+        wait_for(lambda f=first, some=files: accepted(system, batch, f, some), 60, "a group was not accepted")  # type: ignore[misc]
+        keys |= {f"{batch}/{n:05d}/{n}.jpg" for n in range(first, first + GROUP)}
+    return keys
+
+
+def accepted(system: System, batch: str, first: int, files: list[tuple[str, tuple[str, bytes]]]) -> bool:
+    try:
+        answer = requests.post(f"{system.address}/batches/{batch}/photos?first={first}", files=files, timeout=30)
+    except requests.RequestException:
+        return False
+    return answer.ok and {one["status"] for one in answer.json()} == {"accepted"}
+
+
+def ministack(system: System) -> int:
+    """The process id of ministack, below its init."""
+    init = (system.state_dir / "cloud" / "ministack.pid").read_text().strip()
+    return int(Path(f"/proc/{init}/task/{init}/children").read_text().split()[0])
+
+
+def wait_for_results(system: System, keys: set[str]) -> None:
+    chosen = system.settings
+
+    def all_there() -> bool:
+        return keys == system.keys(chosen.out_bucket)
+
+    wait_for(all_there, RESULT_SECONDS, f"photos were lost: {system.text()[-3000:]}", every_seconds=0.5)
+    assert system.keys(chosen.in_bucket) == keys
+
+
+@pytest.mark.timeout(600)
+def test_kill_9_of_the_cloud_s_processes_while_photos_come_in(system: System, pictures: list[bytes]) -> None:
+    def kill_ministack() -> None:
+        os.kill(ministack(system), signal.SIGKILL)
+
+    def kill_the_host() -> None:
+        system.part("local_cloud").kill()
+
+    def kill_everything() -> None:
+        host = system.part("local_cloud")
+        system.stop(signal.SIGKILL)
+        host.kill()
+        wait_for(lambda: not system.processes(), GONE_SECONDS, f"left: {system.processes()}")
+        system.start()
+
+    system.start()
+    keys: set[str] = set()
+    strikes: tuple[Callable[[], None], ...] = (kill_ministack, kill_the_host, kill_everything)
+    for strike in strikes:
+        keys |= send(system, pictures)
+        wait_for(system.workers, 60, "no worker came")
+        strike()
+    wait_for_results(system, keys)
+    said = system.text()
+    assert "ministack (S3, SQS and friends) had died and is started again" in said
+    assert "cloud ended (status -9); starting it again" in said
+    system.wait_until_empty()
+
+
+@pytest.mark.timeout(600)
+def test_a_short_soak_with_many_faults(tmp_path: Path, pictures: list[bytes]) -> None:
+    outcome = soak(1, 0.5, 3.0, pictures, tmp_path / "state")
+    assert outcome.wrong == []
+    assert outcome.accepted == outcome.stored == outcome.results > 0
+    assert len(outcome.faults) >= 10
+    assert "is HOSTILE (seed 1): it fails and lies on purpose" in (tmp_path / "state" / "terminal.log").read_text()
+
+
+def test_a_fault_that_there_is_not_is_one_clear_line(tmp_path: Path) -> None:
+    system = System(tmp_path / "state", ["--hostile", "1", "--hostile-only", "bad-luck"])
+    done = subprocess.run(
+        [sys.executable, "-m", "shoal.cli", "up", "--hostile", "1", "--hostile-only", "bad-luck"],
+        cwd=ROOT, env=system.environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "there is no fault named bad-luck" in done.stdout + done.stderr
