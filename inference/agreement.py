@@ -1,4 +1,4 @@
-"""Checks what an engine computes against the stock Keras model, on real photos."""
+"""Checks what an engine computes against the reference, on real photos."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from inference import images
-from inference.architecture import preprocess
-from inference.engines import Engine, Loaded
+from inference import tasks
+from inference.answer import Answer, Decoded
+from inference.architecture import outputs, with_preprocessing
+from inference.engines import Engine, Loaded, Outputs
 from inference.model import Model
 from shoal.errors import Permanent
 
@@ -20,38 +20,55 @@ LIMIT = 1e-3  # of a probability, between two ways to compute the same in float3
 _MANY = 1 << 40  # the photos are our own: no limit is needed
 
 
-def measure(model: Model, net: Any, engine: Engine, folder: Path, photos: Sequence[Path]) -> dict[str, Any]:
-    """Compare the engine's artefact in `folder` with the stock `net` and its stock preprocessing.
+def measure(
+    model: Model, net: Any, engine: Engine, folder: Path, photos: Sequence[Path], judge: bool = True
+) -> dict[str, Any]:
+    """Compare the engine's artefact in `folder` with the reference `net` behind its preprocessing.
 
     Returns {"photos": how many, "float32": {"same_label": how many have the same best label, "max_difference": the
     largest difference of any probability}, "automatic": the same with the arithmetic that the engine chooses itself}.
 
     Raises Permanent when in float32 a best label differs, or a probability by more than LIMIT: then it is not the same
-    model, and must not be used. What the automatic choice costs is recorded, not judged.
+    model, and must not be used; not so with `judge` off, as for int8. What the automatic choice costs is recorded, not
+    judged.
     """
     if not photos:
         raise Permanent("there are no photos to check the model with")
-    batch = np.stack([images.open_square(photo.read_bytes(), model.side, _MANY) for photo in photos])
-    expected = np.asarray(net.predict_on_batch(preprocess(model, batch.astype(np.float32))))
+    task = tasks.by_name(model.task)
+    opened = [one for photo in photos if len((one := task.decode(model, photo.read_bytes(), _MANY)).tensor)]
+    reference = with_preprocessing(model, net)
+    expected = [outputs(reference, one.tensor) for one in opened]
     found = {
-        name: _compare(expected, _infer_each(engine.load(model, folder, exact=exact), batch))
+        name: _compare(model, opened, expected, engine.load(model, folder, exact=exact))
         for name, exact in (("float32", True), ("automatic", False))
     }
     exact = found["float32"]
-    if exact["same_label"] != len(photos) or exact["max_difference"] > LIMIT:
+    if judge and (exact["same_label"] != len(opened) or exact["max_difference"] > LIMIT):
         raise Permanent(
-            f"the converted {model.title} does not agree with Keras: {exact['same_label']} of {len(photos)} labels are "
+            f"the converted {model.title} does not agree with Keras: {exact['same_label']} of {len(opened)} labels are "
             f"the same, probabilities differ by up to {exact['max_difference']:.2g}; it was not put in place"
         )
-    return {"photos": len(photos), **found}
+    return {"photos": len(opened), **found}
 
 
-def _infer_each(loaded: Loaded, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _compare(model: Model, opened: list[Decoded], expected: list[Outputs], loaded: Loaded) -> dict[str, Any]:
     """One by one and then all in one batch, of which the worse is what counts: both happen in a worker."""
-    singles = np.concatenate([loaded.infer(image[np.newaxis]) for image in batch])
-    return np.stack([singles, loaded.infer(batch)])
+    task = tasks.by_name(model.task)
+    alone = [loaded.infer(one.tensor) for one in opened]
+    together = _split(loaded.infer(np.concatenate([one.tensor for one in opened])), opened)
+    same = sum(
+        _names(task.read(model, a, one)) == _names(task.read(model, b, one)) == _names(task.read(model, right, one))
+        for one, a, b, right in zip(opened, alone, together, expected, strict=True)
+    )
+    pairs = [pair for found in (alone, together) for pair in zip(found, expected, strict=True)]
+    difference = max(float(np.abs(x - y).max()) for found, right in pairs for x, y in zip(found, right, strict=True))
+    return {"same_label": same, "max_difference": difference}
 
 
-def _compare(expected: NDArray[np.float32], found: NDArray[np.float32]) -> dict[str, Any]:
-    same = (found.argmax(axis=-1) == expected.argmax(axis=-1)).all(axis=0)
-    return {"same_label": int(same.sum()), "max_difference": float(np.abs(found - expected).max())}
+def _split(found: Outputs, opened: list[Decoded]) -> list[Outputs]:
+    ends = np.cumsum([len(one.tensor) for one in opened])[:-1]
+    return list(zip(*(np.split(output, ends) for output in found), strict=True))
+
+
+def _names(answer: Answer) -> list[str]:
+    return [label.name for label in answer.labels[:1]] + [found.name for found in answer.detections]

@@ -1,84 +1,77 @@
-"""The child process of a preparation, `python -m inference.convert <request>`: TensorFlow lives and dies here.
-
-It writes a line of JSON to its standard output for every step, {"say": text}, and at the end {"done": {...}} or
-{"error": text, "kind": class of shoal.errors, "no_weights": whether no source gave any}. Everything else that is
-printed, TensorFlow's chatter above all, goes to the standard error.
-"""
+"""The child process of a preparation, `python -m inference.convert <request>`: TensorFlow lives and dies here."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
-import signal
-import sys
-import threading
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from inference import agreement, architecture, engines, sources, store, weights
-from inference import model as models
+from inference import agreement, architecture, child, engines, sources, store, weights
 from inference.model import Model
 from inference.sources import Fetched, Say
-from shoal.errors import Permanent, Retryable, ShoalError
+from shoal.errors import Permanent, Retryable
 
 _PACKAGES = ("keras", "tensorflow", "openvino", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the parent asks for. `home` is the model's folder in the cache, `scratch` an empty folder in it; `photos`
-    are what the result is checked with; `check` compares what is there and writes nothing."""
+    """What the parent asks for. `home` is the model's folder in `cache`, `scratch` an empty folder in it; `photos` are
+    what the result is checked with; `check` compares what is there, of that precision, and writes nothing."""
 
     model: str
     engine: str
+    cache: str
     home: str
     scratch: str
     own: str
     photos: list[str]
-    check: bool = False
+    check: str = ""
 
     def to_json(self) -> str:
         """For the command line."""
         return json.dumps(asdict(self))
 
 
-class NoWeights(Retryable):
-    """No source gave weights; its text has every source's reason."""
-
-
 def prepare(request: Request, say: Say) -> dict[str, Any]:
-    """Make the weights' folder, if it is not there, and the engine's."""
-    model = models.by_name(request.model)
+    """Make the weights' folder, if it is not there, and the engine's.
+
+    Returns {"agreement": see `agreement.measure`}, or {"no_weights": every source's reason} when none gave any.
+    """
+    model = store.model(request.model, Path(request.cache))
     say("starting TensorFlow")
-    net = architecture.stock(model)
     home = Path(request.home)
     own = Path(request.own) if request.own else None
     origin = store.ready(home / store.WEIGHTS, own)
-    if origin is None:
-        origin = _make_weights(model, net, request, own, say)
-    else:
+    if origin is not None:
         say("reading the weights")
-        net.load_weights(home / store.WEIGHTS / store.WEIGHTS_FILE)
-    return _make_artefact(model, net, request, origin, say)
+        return {
+            "agreement": _make_artefact(model, architecture.load(model, home / store.WEIGHTS), request, origin, say)
+        }
+    net = architecture.stock(model)
+    scratch = Path(request.scratch)
+    fetched = _fill(model, net, sources.own(own), say) if own else _first_that_works(model, net, scratch, say)
+    if isinstance(fetched, str):
+        return {"no_weights": fetched}
+    origin = _keep_weights(model, net, fetched, request, own)
+    return {"agreement": _make_artefact(model, net, request, origin, say)}
 
 
 def check(request: Request, say: Say) -> dict[str, Any]:
-    """Compare what is in the cache with Keras once more; the result is `agreement.measure`'s."""
-    model = models.by_name(request.model)
+    """Compare what is in the cache with the reference once more; returns {"agreement": ...}."""
+    model = store.model(request.model, Path(request.cache))
     say("starting TensorFlow")
-    net = architecture.stock(model)
     home = Path(request.home)
-    net.load_weights(home / store.WEIGHTS / store.WEIGHTS_FILE)
-    return _compare(model, net, request, home / request.engine, say)
+    net = architecture.load(model, home / store.WEIGHTS)
+    folder = home / store.folder(request.engine, request.check)
+    return {"agreement": _compare(model, net, request, folder, say, judge=request.check == store.FLOAT32)}
 
 
-def _make_weights(model: Model, net: Any, request: Request, own: Path | None, say: Say) -> store.Card:
-    scratch = Path(request.scratch)
-    fetched = _fill(model, net, sources.own(own), say) if own else _first_that_works(model, net, scratch, say)
-    folder = scratch / store.WEIGHTS
+def _keep_weights(model: Model, net: Any, fetched: Fetched, request: Request, own: Path | None) -> store.Card:
+    folder = Path(request.scratch) / store.WEIGHTS
     folder.mkdir()
     net.save_weights(folder / store.WEIGHTS_FILE)
     card = store.Card(
@@ -88,8 +81,8 @@ def _make_weights(model: Model, net: Any, request: Request, own: Path | None, sa
         checksum=fetched.checksum,
         licence=fetched.licence,
         files=store.describe(folder),
-        versions=_versions(),
-        made_at=_now(),
+        versions=versions(),
+        made_at=now(),
         own_file=store.fingerprint(own) if own else (),
     )
     card.write(folder)
@@ -97,7 +90,8 @@ def _make_weights(model: Model, net: Any, request: Request, own: Path | None, sa
     return card
 
 
-def _first_that_works(model: Model, net: Any, scratch: Path, say: Say) -> Fetched:
+def _first_that_works(model: Model, net: Any, scratch: Path, say: Say) -> Fetched | str:
+    """What was put into `net`, or why no source gave weights."""
     reasons = []
     for number, source in enumerate(model.sources):
         folder = scratch / f"fetched{number}"
@@ -107,7 +101,7 @@ def _first_that_works(model: Model, net: Any, scratch: Path, say: Say) -> Fetche
         except (Retryable, Permanent) as error:
             say(f"{source}: {error}")
             reasons.append(str(error))
-    raise NoWeights("; ".join(reasons))
+    return "; ".join(reasons)
 
 
 def _fill(model: Model, net: Any, fetched: Fetched, say: Say) -> Fetched:
@@ -129,8 +123,8 @@ def _make_artefact(model: Model, net: Any, request: Request, origin: store.Card,
         checksum=origin.checksum,
         licence=origin.licence,
         files=store.describe(folder),
-        versions=_versions(),
-        made_at=_now(),
+        versions=versions(),
+        made_at=now(),
         agreement=found,
         own_file=origin.own_file,
     ).write(folder)
@@ -138,54 +132,26 @@ def _make_artefact(model: Model, net: Any, request: Request, origin: store.Card,
     return found
 
 
-def _compare(model: Model, net: Any, request: Request, folder: Path, say: Say) -> dict[str, Any]:
-    say(f"comparing it with Keras on {len(request.photos)} photos")
-    return agreement.measure(
-        model, net, engines.by_name(request.engine), folder, [Path(photo) for photo in request.photos]
-    )
+def _compare(model: Model, net: Any, request: Request, folder: Path, say: Say, judge: bool = True) -> dict[str, Any]:
+    say(f"comparing it with the reference on {len(request.photos)} photos")
+    engine = engines.by_name(request.engine)
+    return agreement.measure(model, net, engine, folder, [Path(photo) for photo in request.photos], judge)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of the packages that an artefact depends on."""
     return {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
-def _now() -> str:
+def now() -> str:
+    """The time for a card."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _end_with_parent() -> None:
-    """The parent holds the other end of the standard input: when that closes, the parent is dead, and its lock gone."""
-
-    def watch() -> None:
-        os.read(0, 1)  # not sys.stdin: its lock, held by a daemon thread, would abort the interpreter's shutdown
-        os.killpg(0, signal.SIGKILL)  # npm or pip, which may be at work, with it
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def main() -> None:
-    """Do what the request says."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    _end_with_parent()
-
-    def answer(**fields: Any) -> None:
-        answers.write(json.dumps(fields) + "\n")
-        answers.flush()
-
-    request = Request(**json.loads(sys.argv[1]))
-    try:
-        done = (check if request.check else prepare)(request, lambda text: answer(say=text))
-    except ShoalError as error:
-        kind = "Retryable" if isinstance(error, Retryable) else "Permanent"
-        answer(error=str(error), kind=kind, no_weights=isinstance(error, NoWeights))
-    except OSError as error:
-        answer(
-            error=f"{error.strerror or error} ({error.filename or request.home})", kind="Permanent", no_weights=False
-        )
-    else:
-        answer(done=done)
+def _work(request: str, tell: child.Tell) -> dict[str, Any]:
+    asked = Request(**json.loads(request))
+    return (check if asked.check else prepare)(asked, lambda text: tell(say=text))
 
 
 if __name__ == "__main__":
-    main()
+    child.answer(_work)

@@ -45,6 +45,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_SIDEWAYS = (5, 6, 7, 8)  # width and height are exchanged
+
 _UNREADABLE = "this is not an image that Shoal can read (JPEG, PNG, GIF, WebP, BMP, TIFF, HEIC)"
 _DAMAGED = "the image is damaged or cut short"
 _MEGABYTE = 1024 * 1024
@@ -79,13 +81,34 @@ def inspect(file: BinaryIO, max_bytes: int, max_pixels: int) -> ImageInfo:
         file.seek(0)
 
 
-def open_square(payload: bytes, side: int, max_pixels: int) -> NDArray[np.uint8]:
-    """The central square of an image as (side, side, 3) RGB, upright, transparency on white.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A picture made small: RGB [height, width, 3], upright, transparency on white; of an animation, the first frame.
+
+    size: width and height in pixels of the upright picture that it was made from.
+    """
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+
+
+def open_square(payload: bytes, side: int, max_pixels: int) -> Opened:
+    """The central square of an image as [side, side, 3].
 
     It is "short side to 256, centre crop 224" in one resize, so an image of 20,000 x 1 pixels takes no more room than
-    any other. Of an animation, the first frame. Raises BadImage.
+    any other. Raises BadImage.
     """
-    return _guarded(lambda: _open_square(payload, side, max_pixels))
+    return _guarded(lambda: _opened(payload, max_pixels, _square(side)))
+
+
+def open_squashed(payload: bytes, side: int, max_pixels: int) -> Opened:
+    """The whole of an image as [side, side, 3], whatever its proportions. Raises BadImage."""
+    return _guarded(lambda: _opened(payload, max_pixels, _squashed(side)))
+
+
+def open_whole(payload: bytes, pixels: int, max_pixels: int) -> Opened:
+    """The whole of an image in its proportions, its long side at most `pixels`. Raises BadImage."""
+    return _guarded(lambda: _opened(payload, max_pixels, _whole(pixels)))
 
 
 def thumbnail(payload: bytes, pixels: int, max_pixels: int) -> bytes:
@@ -160,35 +183,68 @@ def _heif() -> str:
     return "HEIF"
 
 
-def _open_square(payload: bytes, side: int, max_pixels: int) -> NDArray[np.uint8]:
-    image = _open(io.BytesIO(payload), max_pixels)
-    needed = round(DRAFT * side / CROP)
-    image.draft(None, (needed, needed))
-    image.load()
-    orientation = _orientation(image)  # after load: some readers turn the picture themselves and then say 1
-    short = min(image.size) * CROP
-    left, top = (image.width - short) / 2, (image.height - short) / 2
-    box = (left, top, left + short, top + short)
-    image, box = _resizable(image, box)
-    small = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(_upright(_on_white(small), orientation), dtype=np.uint8)
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How to make a picture small. needed: the sides that a JPEG has to have after it was decoded at a part of its
+    size. box and target: of a picture's width and height, the part that is seen and the width and height it gets."""
+
+    needed: int
+    box: Callable[[int, int], Box]
+    target: Callable[[int, int], tuple[int, int]]
+
+
+def _square(side: int) -> _View:
+    def box(width: int, height: int) -> Box:
+        short = min(width, height) * CROP
+        left, top = (width - short) / 2, (height - short) / 2
+        return left, top, left + short, top + short
+
+    return _View(round(DRAFT * side / CROP), box, lambda *_: (side, side))
+
+
+def _squashed(side: int) -> _View:
+    return _View(DRAFT * side, _all, lambda *_: (side, side))
+
+
+def _whole(pixels: int) -> _View:
+    def target(width: int, height: int) -> tuple[int, int]:
+        scale = min(1.0, pixels / max(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    return _View(pixels, _all, target)
+
+
+def _all(width: int, height: int) -> Box:
+    return 0, 0, width, height
+
+
+def _opened(payload: bytes, max_pixels: int, view: _View) -> Opened:
+    picture, size = _small(payload, max_pixels, view)
+    return Opened(np.asarray(picture, dtype=np.uint8), size)
 
 
 def _thumbnail(payload: bytes, pixels: int, max_pixels: int) -> bytes:
-    image = _open(io.BytesIO(payload), max_pixels)
-    image.draft(None, (pixels, pixels))
-    image.load()
-    orientation = _orientation(image)
-    image, _ = _resizable(image, (0, 0, image.width, image.height))
-    scale = min(1.0, pixels / max(image.size))
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    small = image.resize(size, Image.Resampling.BILINEAR)
+    picture, _ = _small(payload, max_pixels, _whole(pixels))
     out = io.BytesIO()
-    _upright(_on_white(small), orientation).save(out, "JPEG", quality=85)
+    picture.save(out, "JPEG", quality=85)
     return out.getvalue()
 
 
-Box = tuple[float, float, float, float]
+def _small(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, tuple[int, int]]:
+    """The picture as `view` wants it, RGB and upright, and the width and height that it has upright."""
+    image = _open(io.BytesIO(payload), max_pixels)
+    width, height = image.size
+    image.draft(None, (view.needed, view.needed))
+    image.load()
+    orientation = _orientation(image)  # after load: some readers turn the picture themselves and then say 1
+    target = view.target(width, height)
+    image, box = _resizable(image, view.box(*image.size))
+    small = image.resize(target, Image.Resampling.BILINEAR, box=box)
+    size = (height, width) if orientation in _SIDEWAYS else (width, height)
+    return _upright(_on_white(small), orientation), size
 
 
 def _resizable(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from inference.tfjs import Values
 from shoal import plugins
 
 
 @dataclass(frozen=True, slots=True)
 class KerasDownload:
-    """Keras' own download of `file`. Address and hash are Keras' own constants: `keras.src.applications.<module>` has
-    the first as BASE_WEIGHTS_PATH, the second in WEIGHTS_HASHES[architecture]."""
+    """What `keras.applications.<name>(weights="imagenet")` fetches; Keras knows the address and the hash."""
 
-    module: str
-    architecture: str
-    file: str
+    name: str
     size: int
     licence: str
 
     def __str__(self) -> str:
-        return f"Keras' own download {self.file}"
+        return f"Keras' own download for {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class NpmPackage:
-    """A tfjs layers model in `folder` of an npm package; `integrity` is npm's own form, sha512-<base64>."""
+    """A tfjs model in `folder` of an npm package; `integrity` is npm's own form, sha512-<base64>; `translate` makes
+    values by the net's names, "layer/variable", of values by the package's names."""
 
     name: str
     version: str
@@ -35,6 +35,7 @@ class NpmPackage:
     folder: str
     size: int
     licence: str
+    translate: Callable[[Values], Values]
 
     def __str__(self) -> str:
         return f"npm {self.name}@{self.version}"
@@ -66,10 +67,14 @@ class Model:
     title:    its name for people.
     task:     the file in `inference/tasks` that knows its input and its output.
     side:     its input is uint8 RGB of [N, side, side, 3], before any preprocessing.
-    keras:    (module, class) of keras.applications; the module's own `preprocess_input` goes into the artefact.
+    keras:    (module, class) of keras.applications, or of a module named in full that has the same two things: the
+              class or function that builds the net for `weights=None`, and `preprocess_input` from float32 RGB of 0
+              to 255, which goes into the artefact. A net may have several outputs.
     sources:  where weights come from, in the order to try.
-    labels:   file in `inference/models` with one "WordNet id,name" line a class, in class order.
+    labels:   file in `inference/models` with one "id,name" line a class, in class order; the id is WordNet's or the
+              data set's own, and a name is empty where the data set left its number out.
     stand_in: the model that labels in its place when no source gives weights; empty for none.
+    threshold: the least score of a detection that is worth telling, in [0, 1].
     """
 
     name: str
@@ -80,6 +85,7 @@ class Model:
     sources: tuple[Source, ...]
     labels: str
     stand_in: str = ""
+    threshold: float = 0.5
 
 
 def by_name(name: str) -> Model:
@@ -90,6 +96,6 @@ def by_name(name: str) -> Model:
 
 @lru_cache(maxsize=4)
 def labels(file: str) -> tuple[tuple[str, str], ...]:
-    """(WordNet id, name) of every class, in class order, from a file in `inference/models`."""
+    """(id, name) of every class, in class order, from a file in `inference/models`."""
     with (Path(__file__).parent / "models" / file).open(newline="", encoding="utf-8") as lines:
-        return tuple((wordnet_id, name) for wordnet_id, name in csv.reader(lines))
+        return tuple((number, name) for number, name in csv.reader(lines))

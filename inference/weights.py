@@ -17,7 +17,7 @@ SUFFIXES = (".h5", ".hdf5", ".keras")  # .weights.h5 among them
 def put(model: Model, net: Any, fetched: Fetched) -> None:
     """Load the weights into `net`. Raises Permanent when they are not this architecture's, or not finite."""
     if fetched.folder:
-        _put_values(model, net, tfjs.read(fetched.path, fetched.folder))
+        _put_values(model, net, fetched.translate(tfjs.read(fetched.path, fetched.folder)))
     else:
         _put_file(model, net, fetched)
     if not all(np.isfinite(values).all() for values in net.get_weights()):

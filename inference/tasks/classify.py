@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from inference import images
+from inference import images, quality
+from inference.answer import Answer, Decoded
 from inference.model import Model, labels
 from shoal.messages import Label
 
 TOP = 5
 
 
-def decode(model: Model, payload: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """An image's bytes as the model's input, RGB [side, side, 3]. Raises BadImage."""
-    return images.open_square(payload, model.side, max_pixels)
+def decode(model: Model, payload: bytes, max_pixels: int) -> Decoded:
+    """An image's bytes as one row of the model's input, RGB [1, side, side, 3]. Raises BadImage."""
+    opened = images.open_square(payload, model.side, max_pixels)
+    return Decoded(opened.pixels[np.newaxis], opened.size, quality.warnings(opened, len(payload)))
 
 
-def read(model: Model, scores: NDArray[np.float32]) -> tuple[Label, ...]:
-    """The five likeliest labels, best first, of probabilities [classes]; of equal ones the first in class order."""
+def read(model: Model, outputs: Sequence[NDArray[np.float32]], decoded: Decoded) -> Answer:
+    """The five likeliest labels, best first, of probabilities [1, classes]; of equal ones the first in class order."""
+    scores = outputs[0][0]
     names = labels(model.labels)
     best = np.argsort(-scores, kind="stable")[:TOP]
-    return tuple(Label(names[index][1], names[index][0], round(float(scores[index]), 6)) for index in best)
+    found = tuple(Label(names[index][1], names[index][0], round(float(scores[index]), 6)) for index in best)
+    return Answer(found, warnings=decoded.warnings)

@@ -1,0 +1,70 @@
+"""Looks up a model of keras.applications by its name.
+
+Keras knows the names and brings TensorFlow with it: in a process of its own, `python -m inference.applications <name>`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inference import child
+from inference.architecture import quiet_tensorflow
+from inference.sources import Say
+from shoal import plugins
+from shoal.errors import NotFound, Permanent
+
+_BYTES_A_WEIGHT = 4
+
+
+def look_up(name: str, say: Say) -> dict[str, Any]:
+    """{"module", "title": of the class, "side": of its input, "size": of its weights in bytes}. Raises NotFound."""
+    say(f"looking for {name} in keras.applications")
+    found = child.ask(__name__, name, lambda _: None)
+    if "known" in found:
+        known = ", ".join([*plugins.available("inference.models"), *found["known"]])
+        raise NotFound(
+            f"there is no model {name}; there are {known}, and what `shoal models add` or `shoal train` made"
+        )
+    return found
+
+
+def plain(name: str) -> str:
+    """A class's name as models are called: ResNet50V2 and resnet50_v2 are both resnet50v2."""
+    return name.lower().replace("_", "")
+
+
+def _look_up(name: str, _: child.Tell) -> dict[str, Any]:
+    quiet_tensorflow()
+    import keras
+
+    classes = {plain(one): one for one in dir(keras.applications) if one[0].isupper()}
+    title = classes.get(plain(name))
+    if title is None:
+        return {"known": sorted(classes)}
+    net = getattr(keras.applications, title)(weights=None)
+    _, height, width, channels = net.input_shape
+    if height != width or channels != 3 or net.output_shape != (None, 1000):
+        raise Permanent(f"{title} takes {net.input_shape} and gives {net.output_shape}, which no task here does")
+    size = _BYTES_A_WEIGHT * net.count_params()
+    return {"title": title, "module": _module(title), "side": height, "size": size}
+
+
+def _module(title: str) -> str:
+    """The module of keras.applications that holds the class beside its `preprocess_input`."""
+    import importlib
+    import pkgutil
+
+    import keras
+
+    names = [module.name for module in pkgutil.iter_modules(keras.applications.__path__)]
+    modules = {name: importlib.import_module(f"keras.applications.{name}") for name in names}
+    inside = [name for name, module in modules.items() if hasattr(module, title)]
+    # Some classes are in keras.applications alone, beside a module called like the class without its size.
+    named = [
+        name for name in names if plain(title).startswith(plain(name)) and hasattr(modules[name], "preprocess_input")
+    ]
+    return (inside or sorted(named, key=len, reverse=True))[0]
+
+
+if __name__ == "__main__":
+    child.answer(_look_up)

@@ -1,0 +1,66 @@
+"""ONNX Runtime on the CPU: the second engine, and what an .onnx file of the user's runs on as it is."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.engines import Loaded, Outputs
+from inference.model import Model
+from shoal.errors import Permanent
+
+_FILE = "model.onnx"
+
+
+class OnnxRuntime:
+    """See `inference.engines.Engine`."""
+
+    def convert(self, model: Model, net: Any, folder: Path) -> None:
+        """Write the net, preprocessing inside, as ONNX with a free batch size."""
+        from inference.architecture import with_preprocessing
+
+        whole = with_preprocessing(model, net)
+        if isinstance(whole, Path):
+            shutil.copyfile(whole, folder / _FILE)
+            return
+        if importlib.util.find_spec("tf2onnx") is None:  # Keras' own error is far from clear
+            raise Permanent("Keras writes ONNX with tf2onnx, which is not installed: pip install -r requirements.txt")
+        whole(np.zeros((1, *whole.input_shape[1:]), np.uint8))  # Keras exports what was called once
+        whole.export(folder / _FILE, format="onnx", verbose=False)
+
+    def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:  # noqa: ARG002
+        """Not with this engine."""
+        raise Permanent(f"onnxruntime runs {model.name} in float32 only: SHOAL_ENGINE=openvino can run it in int8")
+
+    def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:  # noqa: ARG002
+        """Load the model for this machine; on a CPU it computes in float32 always. Raises Permanent for bad files."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors, which are raised besides
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            return _Session(onnxruntime.InferenceSession(folder / _FILE, options, ["CPUExecutionProvider"]))
+        except Exception as error:  # its own classes have no common one but this
+            raise Permanent(
+                f"{model.name} cannot be loaded, the files in {folder} are damaged: run `shoal models prepare --again`"
+            ) from error
+
+
+class _Session:
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0].name
+
+    def infer(self, batch: NDArray[Any]) -> Outputs:
+        found = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
+        return tuple(np.asarray(one, dtype=np.float32) for one in found)
+
+
+ENGINE = OnnxRuntime()

@@ -1,0 +1,21 @@
+"""ResNet101 of keras.applications (He et al. 2015, arXiv:1512.03385), trained on ImageNet's 1,000 classes."""
+
+from __future__ import annotations
+
+from inference.model import KerasDownload, Model
+
+MODEL = Model(
+    name="resnet101",
+    title="ResNet101",
+    task="classify",
+    side=224,
+    keras=("resnet", "ResNet101"),
+    sources=(
+        KerasDownload(
+            name="ResNet101",
+            size=179_648_224,
+            licence="MIT (K. He's ResNet weights, as ported by Keras)",
+        ),
+    ),
+    labels="imagenet.csv",
+)

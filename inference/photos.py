@@ -1,0 +1,70 @@
+"""Real photos to calibrate and to compare with, for which no label is needed.
+
+They are not ours to give away: they are fetched from two PyPI wheels (both Apache-2.0), verified, and kept in the cache
+folder: 100 photos as ImageNet's of ai-benchmark, and 60 of clarifai (40 of Food-101, 10 of COCO, 10 of Pascal VOC).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from inference.sources import fetch_wheel
+
+SOURCE = "PyPI ai-benchmark==0.1.1 and clarifai==9.7.0"
+
+# name, version, sha256, folder of photos in the wheel
+_WHEELS = (
+    (
+        "ai-benchmark",
+        "0.1.1",
+        "d96745ee6d8f09069ddc55fe5d9c9a417c3a3e47ce2d22f250278501af59e036",
+        "ai_benchmark/data/classification/",
+    ),
+    (
+        "clarifai",
+        "9.7.0",
+        "4bb8cda5d0b279fa2bfb67bbf290d900291246ef5ab16072d79195533e0890bf",
+        "clarifai/data_upload/examples/",
+    ),
+)
+
+
+def fetch(cache_dir: Path) -> list[Path]:
+    """160 real photos of all sorts, 20 to 100 KB each, in `<cache_dir>/photos`; fetched once.
+
+    Raises Retryable without a network, Permanent for a wrong checksum.
+    """
+    return sorted(path for wheel in _WHEELS for path in _unpacked(cache_dir, *wheel).rglob("*.jpg"))
+
+
+def divide(photos: Sequence[Path], first: int) -> tuple[list[Path], list[Path]]:
+    """`first` of the photos and the others, by the hash of their content: the same on every machine."""
+    order = sorted(photos, key=lambda path: hashlib.sha256(path.read_bytes()).digest())
+    return order[:first], order[first:]
+
+
+def _unpacked(cache_dir: Path, name: str, version: str, sha256: str, inside: str) -> Path:
+    place = cache_dir / "photos" / name
+    if place.is_dir():
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=place.parent))
+    try:
+        with zipfile.ZipFile(fetch_wheel(name, version, sha256, scratch)) as wheel:
+            for entry in wheel.namelist():
+                # CIFAR-10's are 32 pixels wide: no photos by today's measure.
+                if entry.startswith(inside) and entry.endswith(".jpg") and "cifar10" not in entry:
+                    target = scratch / name / entry.removeprefix(inside)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(wheel.read(entry))
+        with contextlib.suppress(OSError):  # another process was first
+            (scratch / name).rename(place)
+    finally:
+        shutil.rmtree(scratch)
+    return place

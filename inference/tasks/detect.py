@@ -1,0 +1,50 @@
+"""Detection: what is in a picture, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference import boxes, images, quality
+from inference.answer import Answer, Decoded
+from inference.model import Model, labels
+from shoal.messages import Detection
+
+OVERLAP = 0.5  # two boxes of one class that overlap more are the same thing
+CANDIDATES = 300  # the best of them are looked at; a busy street has 100 above 0.3
+MOST = 100  # things in a picture, as in COCO's own rules
+
+
+def decode(model: Model, payload: bytes, max_pixels: int) -> Decoded:
+    """The whole picture as one row of the model's input, RGB [1, side, side, 3], squashed as the model was trained to
+    see it. Raises BadImage."""
+    opened = images.open_squashed(payload, model.side, max_pixels)
+    return Decoded(opened.pixels[np.newaxis], opened.size, quality.warnings(opened, len(payload)))
+
+
+def read(model: Model, outputs: Sequence[NDArray[np.float32]], decoded: Decoded) -> Answer:
+    """The things of a score of `model.threshold` and more in [1, anchors, 4 + classes], best first; none is an answer
+    too."""
+    numbers, scores = np.split(outputs[0][0], [4], axis=1)
+    rows, classes = np.nonzero(scores >= model.threshold)
+    best = np.argsort(-scores[rows, classes], kind="stable")[:CANDIDATES]
+    rows, classes = rows[best], classes[best]
+    found = np.clip(boxes.decode(numbers[rows], boxes.anchors()[rows]), 0, 1)
+    names = labels(model.labels)
+    kept = boxes.suppress(found, scores[rows, classes], classes, OVERLAP)
+    things = [
+        _detection(names[classes[one]], float(scores[rows[one], classes[one]]), found[one], decoded.size)
+        for one in kept
+        if names[classes[one]][1]
+    ]
+    return Answer(detections=tuple(things[:MOST]), warnings=decoded.warnings)
+
+
+def _detection(named: tuple[str, str], score: float, box: NDArray[np.float32], size: tuple[int, int]) -> Detection:
+    left, top, right, bottom = (float(edge) for edge in box)
+    width, height = size
+    pixels = (round(left * width), round(top * height), round(right * width), round(bottom * height))
+    relative = (round(left, 5), round(top, 5), round(right, 5), round(bottom, 5))
+    return Detection(named[1], int(named[0]), round(score, 6), pixels, relative)

@@ -1,0 +1,23 @@
+"""The child process of a training, `python -m inference.training <request>`. See `inference.child`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inference import child
+from inference.architecture import quiet_tensorflow
+from inference.child import Tell
+from inference.training.recipe import Request
+
+
+def work(request: str, tell: Tell) -> dict[str, Any]:
+    """Train."""
+    tell(say="starting TensorFlow")
+    quiet_tensorflow()
+    from inference.training.learn import Training  # imports it for good
+
+    return Training(Request.from_json(request), tell).run()
+
+
+if __name__ == "__main__":
+    child.answer(work)

@@ -1,0 +1,146 @@
+"""What there is to learn from: a folder with a folder of photos a class, or a .npz file of small pictures.
+
+Finding is cheap and happens in the parent, so that a wrong folder is told at once; `pictures.py` opens the images.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.training.parts import PARTS, TEST, TRAIN, VALIDATION
+from shoal.errors import Permanent
+
+LEAST = 5  # images of a class: three to learn from, one to stop by, one to judge by
+
+_PART_NAMES = {TRAIN: TRAIN, "val": VALIDATION, VALIDATION: VALIDATION, TEST: TEST}
+_ARRAYS = {TRAIN: ("x_train", "y_train"), VALIDATION: ("x_validation", "y_validation"), TEST: ("x_test", "y_test")}
+
+
+@dataclass(frozen=True, slots=True)
+class Photos:
+    """Images in files. classes: their names, sorted; paths, labels (number of the class) and given (the part that the
+    folders put the image in, or empty) go together."""
+
+    folder: Path
+    classes: tuple[str, ...]
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...]
+    given: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """Images in a .npz file, which is read when they are asked for. given: the part of each."""
+
+    file: Path
+    classes: tuple[str, ...]
+    labels: tuple[int, ...]
+    given: tuple[str, ...]
+    side: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self, part: str) -> NDArray[np.uint8]:
+        """[N, side, side] or [N, side, side, 3] of a part, in the order of `labels`."""
+        with np.load(self.file, allow_pickle=False) as arrays:
+            found: NDArray[np.uint8] = arrays[_ARRAYS[part][0]]
+        return found[..., 0] if found.ndim == 4 and found.shape[-1] == 1 else found
+
+
+Dataset = Photos | Arrays
+
+
+def find(place: Path) -> Dataset:
+    """Look at a dataset. Raises Permanent, whose one line says what is wrong with it."""
+    if place.is_dir():
+        found: Dataset = _in_folders(place)
+    elif place.suffix == ".npz" and place.is_file():
+        found = _in_arrays(place)
+    elif place.exists():
+        raise Permanent(f"{place} is neither a folder of photos nor a .npz file")
+    else:
+        raise Permanent(f"there is no {place}")
+    if len(found.classes) < 2:
+        one = f"one class only ({found.classes[0]})" if found.classes else "no classes"
+        raise Permanent(f"{place} has {one}: give it a folder of photos for each of two classes or more")
+    check_enough(found.classes, np.array(found.labels), place)
+    return found
+
+
+def check_enough(classes: tuple[str, ...], labels: NDArray[Any], place: Path) -> None:
+    """Raises Permanent that names the classes with fewer than LEAST images."""
+    counts = np.bincount(labels, minlength=len(classes))
+    few = [f"{name} ({count})" for name, count in zip(classes, counts, strict=True) if count < LEAST]
+    if few:
+        raise Permanent(f"too few images in {place}: {', '.join(few)}; a class needs at least {LEAST} that can be read")
+
+
+def _in_folders(folder: Path) -> Photos:
+    inside = _folders(folder)
+    names = {path.name.lower() for path in inside}
+    if {TRAIN, TEST} <= names <= set(_PART_NAMES):  # the layout of many published datasets
+        tops = [(_PART_NAMES[path.name.lower()], path) for path in inside]
+    else:
+        tops = [("", folder)]
+    classes = sorted({path.name for _, top in tops for path in _folders(top)})
+    found = [
+        (path, classes.index(kind.name), part) for part, top in tops for kind in _folders(top) for path in _files(kind)
+    ]
+    paths, labels, given = zip(*found, strict=True) if found else ((), (), ())
+    return Photos(folder, tuple(classes), paths, labels, given)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Every file below a folder but hidden ones; links to other folders are not followed."""
+    found = []
+    for place, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        found += [Path(place) / name for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def _in_arrays(file: Path) -> Arrays:
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            parts = [part for part in PARTS if _ARRAYS[part][0] in arrays]
+            if TRAIN not in parts:
+                raise Permanent(f"{file} has no x_train and y_train")
+            shapes = {part: _shape(file, arrays, part) for part in parts}
+            labels = [np.ravel(arrays[_ARRAYS[part][1]]) for part in parts]
+            names = [str(name) for name in arrays["classes"]] if "classes" in arrays else []
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise Permanent(f"{file} is not a .npz file of x_train, y_train, x_test and y_test: {error}") from error
+    if len({side for _, side in shapes.values()}) > 1:
+        raise Permanent(f"the images in {file} are not all of one size")
+    together = np.concatenate(labels)
+    classes = names or [str(number) for number in range(int(together.max()) + 1)]
+    if together.min() < 0 or together.max() >= len(classes):
+        raise Permanent(f"{file} has labels that are not between 0 and {len(classes) - 1}")
+    given = tuple(part for part, (count, _) in shapes.items() for _ in range(count))
+    return Arrays(file, tuple(classes), tuple(map(int, together)), given, shapes[TRAIN][1])
+
+
+def _shape(file: Path, arrays: Any, part: str) -> tuple[int, int]:
+    """How many images a part has, and their side."""
+    x, y = arrays[_ARRAYS[part][0]], arrays[_ARRAYS[part][1]]
+    square = len(x) and x.ndim in (3, 4) and x.shape[1] == x.shape[2] and (x.ndim == 3 or x.shape[3] in (1, 3))
+    if x.dtype != np.uint8 or not square:
+        raise Permanent(f"{file}: {_ARRAYS[part][0]} must be uint8 of [N, side, side] or [N, side, side, 1 or 3]")
+    if y.size != len(x) or not np.issubdtype(y.dtype, np.integer):
+        raise Permanent(f"{file}: {_ARRAYS[part][1]} must be one whole number an image")
+    return len(x), x.shape[1]

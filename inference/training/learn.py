@@ -1,0 +1,266 @@
+"""From images to a model that a worker can load. Only for a process that may import TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow
+from numpy.typing import NDArray
+from PIL import Image
+
+from inference import agreement, engines, own, store, tasks
+from inference.child import Tell
+from inference.convert import now, versions
+from inference.model import Model
+from inference.training import dataset, features, figures, fit, nets, parts, pictures
+from inference.training.dataset import Dataset, Photos
+from inference.training.figures import Figures
+from inference.training.fit import Batches, Fitted
+from inference.training.parts import TEST, TRAIN, VALIDATION
+from inference.training.pictures import Pictures
+from inference.training.recipe import Request
+from inference.training.report import Mistake, Report, accuracy
+
+HEAD_EPOCHS, UNFROZEN_EPOCHS, SCRATCH_EPOCHS = 100, 10, 40
+UNFROZEN_RATE, SCRATCH_RATE = 3e-5, 1e-3
+UNFROZEN_PATIENCE, SCRATCH_PATIENCE = 3, 8
+UNFROZEN_BATCH, SCRATCH_BATCH = 16, 64
+
+_COMPARED = 64  # test images that the engine is compared with Keras on
+_TEST_BATCH = 32
+_TELL_EVERY = 16  # images
+
+Split = dict[str, NDArray[np.int64]]
+
+
+class Training:
+    """One training: images are opened, a net is fitted, made into an artefact, and judged on images it never saw."""
+
+    def __init__(self, request: Request, tell: Tell) -> None:
+        self._request = request
+        self._recipe = request.recipe
+        self._tell = tell
+        self._engine = engines.by_name(request.engine)
+        request.made.mkdir()
+
+    def run(self) -> dict[str, Any]:
+        """All of it lies in `request.made` afterwards. Returns what to tell people. Raises Permanent."""
+        device = self._use_device()
+        found = dataset.find(self._request.dataset)
+        self._classes = found.classes
+        self._model = self._describe()
+        self._pictures = self._open(found)
+        self._parts = self._split()
+        if self._recipe.scratch_net:
+            net, stages = self._from_scratch()
+        else:
+            net, stages = self._on_backbone()
+        compared = self._make_artefact(net)
+        measured, mistakes = self._judge()
+        self._report(device, stages, measured, mistakes, compared)
+        return {
+            "accuracy": accuracy(measured),
+            "device": device,
+            "skipped": [f"{name}: {why}" for name, why in self._pictures.skipped],
+            "agreement": compared,
+        }
+
+    def _describe(self) -> Model:
+        recipe = self._recipe
+        task, side = ("classify_whole", recipe.side) if recipe.scratch_net else ("classify", self._backbone().side)
+        return own.describe(recipe.name, task, side, self._classes, self._request.made)
+
+    def _backbone(self) -> Model:
+        return store.model(self._recipe.backbone, self._request.cache_dir)
+
+    def _use_device(self) -> str:
+        """Make what follows repeatable, and say in words what computes."""
+        keras.utils.set_random_seed(self._recipe.seed)
+        tensorflow.config.experimental.enable_op_determinism()
+        self._gpus = tensorflow.config.list_physical_devices("GPU")
+        for gpu in self._gpus:
+            tensorflow.config.experimental.set_memory_growth(gpu, True)
+        names = [
+            tensorflow.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in self._gpus
+        ]
+        device = f"the GPU ({', '.join(names)})" if names else "the CPU (TensorFlow sees no GPU)"
+        self._tell(say=f"training on {device}")
+        return device
+
+    def _open(self, found: Dataset) -> Pictures:
+        file, step = self._request.scratch / "pixels.npy", self._step(f"opening {len(found)} images")
+        if not isinstance(found, Photos):
+            return pictures.open_arrays(found, self._model.side, file, step)
+        task = tasks.by_name(self._model.task)
+
+        def decode(payload: bytes) -> NDArray[np.uint8]:
+            pixels: NDArray[np.uint8] = task.decode(self._model, payload, self._request.max_pixels).tensor[0]
+            return pixels
+
+        opened = pictures.open_photos(found, decode, self._model.side, self._request.max_bytes, file, step)
+        dataset.check_enough(found.classes, opened.labels, found.folder)
+        return opened
+
+    def _split(self) -> Split:
+        recipe = self._recipe
+        split = parts.split(self._pictures.labels, self._pictures.given, recipe.seed, recipe.validation, recipe.test)
+        self._tell(say=", ".join(f"{len(indices)} images for {name}" for name, indices in split.items()))
+        return split
+
+    def _on_backbone(self) -> tuple[Any, list[Fitted]]:
+        """A head on frozen features, then, if that is wanted, both on images."""
+        stock = self._backbone()
+        self._tell(say=f"reading {stock.title}")
+        inner = nets.backbone(stock, store.place(stock, self._request.cache_dir, None) / store.WEIGHTS)
+        body = nets.with_preprocessing(stock, inner)
+        (train, train_labels), validation = self._features(stock, inner, body)
+        top = nets.head(train.shape[-1], len(self._classes))
+        epochs, told = self._epochs("training the head", HEAD_EPOCHS)
+        stages = [fit.arrays("the head", top, (train, train_labels), validation, epochs, told)]
+        net = nets.joined(body, top)
+        if self._recipe.unfreeze:
+            layers = nets.unfreeze(inner, self._recipe.unfreeze)
+            stage = f"the head and the last {layers} layers of {stock.title}"
+            stages.append(
+                self._on_images(stage, net, UNFROZEN_EPOCHS, UNFROZEN_RATE, UNFROZEN_PATIENCE, UNFROZEN_BATCH)
+            )
+        return net, stages
+
+    def _features(self, stock: Model, inner: Any, body: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        """(features, labels) of what is trained on, views included, and of the validation images."""
+        train, validation = self._parts[TRAIN], self._parts[VALIDATION]
+        views = 0 if self._recipe.augment == "none" else self._recipe.views
+        wanted = [(int(index), view) for index in train for view in range(1 + views)]
+        wanted += [(int(index), 0) for index in validation]
+        step = self._step(f"what {stock.title} sees in {len(wanted)} views")
+        run = self._runner(stock, inner, body)
+        rows = features.compute(self._pictures.pixels, wanted, self._recipe.augment, run, self._request.kept, step)
+        labels = self._pictures.labels[[index for index, _ in wanted]]
+        split = len(wanted) - len(validation)
+        return (rows[:split], labels[:split]), (rows[split:], labels[split:])
+
+    def _runner(self, stock: Model, inner: Any, body: Any) -> features.Run:
+        """Keras where there is a GPU; else OpenVINO, which is several times faster than it on a CPU."""
+        if self._gpus:
+            return lambda batch: np.asarray(body.predict_on_batch(batch.astype(np.float32)))
+        folder = self._request.scratch / "backbone"
+        folder.mkdir()
+        fast = engines.by_name("openvino")
+        fast.convert(stock, inner, folder)
+        loaded = fast.load(stock, folder, exact=True)
+        return lambda batch: loaded.infer(batch)[0]
+
+    def _from_scratch(self) -> tuple[Any, list[Fitted]]:
+        recipe = self._recipe
+        net = nets.SCRATCH[recipe.scratch_net](recipe.side, recipe.grey, len(self._classes))
+        stage = f"{recipe.scratch_net} ({net.count_params():,} weights)"
+        return net, [self._on_images(stage, net, SCRATCH_EPOCHS, SCRATCH_RATE, SCRATCH_PATIENCE, SCRATCH_BATCH)]
+
+    def _on_images(self, stage: str, net: Any, epochs: int, rate: float, patience: int, size: int) -> Fitted:
+        train = Batches(self._pictures, self._parts[TRAIN], size, self._recipe.augment, self._recipe.seed)
+        validation = Batches(self._pictures, self._parts[VALIDATION], size)
+        epochs, told = self._epochs(f"training {stage}", epochs)
+        return fit.images(stage, net, train, validation, epochs, self._recipe.rate or rate, patience, told)
+
+    def _make_artefact(self, net: Any) -> dict[str, Any]:
+        """The net and what the engine makes of it, each with its card, as `store` wants them."""
+        self._tell(say=f"converting it for {self._request.engine}")
+        weights, folder = self._request.made / store.WEIGHTS, self._request.made / self._request.engine
+        weights.mkdir()
+        net.save(weights / own.NET)
+        folder.mkdir()
+        self._engine.convert(self._model, net, folder)
+        self._tell(say="comparing it with Keras on test images")
+        found = agreement.measure(self._model, net, self._engine, folder, self._some_test_images())
+        self._write_card(weights, store.WEIGHTS, {})
+        self._write_card(folder, self._request.engine, found)
+        return found
+
+    def _write_card(self, folder: Path, engine: str, found: dict[str, Any]) -> None:
+        start = self._recipe.scratch_net or self._recipe.backbone
+        learned = len(self._parts[TRAIN])
+        store.Card(
+            model=self._recipe.name,
+            engine=engine,
+            source=f"trained on {learned} images of {len(self._classes)} classes in {self._request.dataset}, {start}",
+            checksum=f"sha256:{store.sha256(self._request.made / store.WEIGHTS / own.NET)}",
+            licence="the user's own",
+            files=store.describe(folder),
+            versions=versions(),
+            made_at=now(),
+            agreement=found,
+        ).write(folder)
+
+    def _some_test_images(self) -> list[Path]:
+        """Up to _COMPARED of them, as files."""
+        some = self._parts[TEST][:: -(-len(self._parts[TEST]) // _COMPARED)]
+        folder = self._request.scratch / "compared"
+        folder.mkdir()
+        for index in some:
+            Image.fromarray(self._pictures.pixels[index]).save(folder / f"{index}.png")
+        return sorted(folder.iterdir())
+
+    def _judge(self) -> tuple[Figures, list[Mistake]]:
+        """What the artefact, loaded as a worker loads it, says of the test images."""
+        self._tell(say="judging it on the test images")
+        loaded = self._engine.load(self._model, self._request.made / self._request.engine)
+        test = self._parts[TEST]
+        batches = [test[start : start + _TEST_BATCH] for start in range(0, len(test), _TEST_BATCH)]
+        found = np.concatenate([loaded.infer(self._pictures.pixels[batch])[0] for batch in batches])
+        true, said = self._pictures.labels[test], found.argmax(axis=1)
+        mistakes = [
+            Mistake(
+                self._pictures.names[test[row]],
+                self._classes[true[row]],
+                self._classes[said[row]],
+                round(float(found[row, said[row]]), 4),
+            )
+            for row in np.flatnonzero(true != said)
+        ]
+        return figures.measure(self._classes, true, said), mistakes
+
+    def _report(
+        self, device: str, stages: list[Fitted], measured: Figures, mistakes: list[Mistake], compared: dict[str, Any]
+    ) -> None:
+        recipe = self._recipe
+        facts = [
+            ("dataset", str(self._request.dataset)),
+            ("start", f"{recipe.scratch_net}, from scratch" if recipe.scratch_net else recipe.backbone),
+            (
+                "images to learn from / to stop by / to judge by",
+                " / ".join(str(len(self._parts[p])) for p in parts.PARTS),
+            ),
+            ("computed on", device),
+            ("seed", str(recipe.seed)),
+            ("agreement of the artefact with Keras", f"{compared['automatic']['same_label']} of {compared['photos']}"),
+        ]
+        folder = self._request.made / "report"
+        folder.mkdir()
+        Report(
+            recipe.name,
+            tuple(facts),
+            measured,
+            tuple(asdict(stage) for stage in stages),
+            tuple(mistakes),
+            self._pictures.skipped,
+        ).write(folder)
+
+    def _step(self, what: str) -> pictures.Step:
+        def step(done: int, of: int) -> None:
+            if done % _TELL_EVERY == 0 or done == of:
+                self._tell(step=what, at=done, of=of)
+
+        return step
+
+    def _epochs(self, what: str, usual: int) -> tuple[int, fit.Epoch]:
+        """How many there shall be, and what tells each."""
+
+        def told(number: int, of: int, found: dict[str, float]) -> None:
+            note = f"validation {found['val_accuracy']:.1%}, loss {found['val_loss']:.3f}"
+            self._tell(step=what, at=number, of=of, note=note)
+
+        return self._recipe.epochs or usual, told

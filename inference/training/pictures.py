@@ -1,0 +1,136 @@
+"""Opens a dataset's images, the way a worker opens what it labels, into one file of pixels.
+
+The pixels lie on disk and are mapped, so ten thousand photos need no more memory than ten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from inference import images
+from inference.training.dataset import Arrays, Photos
+from inference.training.parts import PARTS
+from shoal.errors import BadImage, Permanent
+
+Decode = Callable[[bytes], NDArray[np.uint8]]
+Step = Callable[[int, int], None]  # how many are done, of how many
+
+_AT_ONCE = 64  # files that are opened ahead of being written
+_ROOM = 1.2  # the disk is left with a little
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Images that are open.
+
+    pixels:  uint8 RGB [N, side, side, 3], mapped from a file.
+    labels:  number of the class, [N].
+    given:   the part that the dataset puts each in, or empty.
+    names:   what to call each in a report.
+    skipped: (name, why) of those that are not among them.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    given: tuple[str, ...]
+    names: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+def open_photos(photos: Photos, decode: Decode, side: int, max_bytes: int, file: Path, step: Step) -> Pictures:
+    """Open photos into `file`. What cannot be read, and what shows the same as one before it, is skipped.
+
+    A photo that is there twice would else be learned from and judged by at the same time.
+    """
+    pixels = _mapped(file, len(photos), side)
+    seen: dict[bytes, int] = {}
+    kept: list[int] = []
+    skipped: list[tuple[str, str]] = []
+    for index, opened in enumerate(_opened(photos.paths, decode, max_bytes)):
+        step(index + 1, len(photos))
+        name = _name(photos, index)
+        if isinstance(opened, str):
+            skipped.append((name, opened))
+            continue
+        first = seen.setdefault(digest(opened), index)
+        if first != index:
+            skipped.append((name, f"shows the same as {_name(photos, first)}"))
+            continue
+        pixels[len(kept)] = opened
+        kept.append(index)
+    return Pictures(
+        pixels[: len(kept)],
+        np.array([photos.labels[index] for index in kept], dtype=np.int64),
+        tuple(photos.given[index] for index in kept),
+        tuple(_name(photos, index) for index in kept),
+        tuple(skipped),
+    )
+
+
+def open_arrays(arrays: Arrays, side: int, file: Path, step: Step) -> Pictures:
+    """Open the images of a .npz file, resized if they have another side, grey ones as RGB. None is left out: published
+    figures are of all of them."""
+    pixels = _mapped(file, len(arrays), side)
+    row = 0
+    for part in PARTS:
+        if part not in arrays.given:
+            continue
+        for image in arrays.images(part):
+            picture = Image.fromarray(image).convert("RGB")
+            if picture.width != side:
+                picture = picture.resize((side, side), Image.Resampling.BILINEAR)
+            pixels[row] = np.asarray(picture)
+            row += 1
+            step(row, len(arrays))
+    return Pictures(
+        pixels,
+        np.array(arrays.labels, dtype=np.int64),
+        arrays.given,
+        tuple(f"{part} {number}" for part in PARTS for number in range(arrays.given.count(part))),
+    )
+
+
+def digest(pixels: NDArray[np.uint8]) -> bytes:
+    """16 bytes that tell one image's pixels from another's."""
+    return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+
+
+def _mapped(file: Path, count: int, side: int) -> NDArray[np.uint8]:
+    needed, free = count * side * side * 3 * _ROOM, shutil.disk_usage(file.parent).free
+    if free < needed:
+        raise Permanent(
+            f"{count} images need {needed / 1e6:.0f} MB in {file.parent.parent}, where {free / 1e6:.0f} MB are free"
+        )
+    return np.lib.format.open_memmap(file, "w+", dtype=np.uint8, shape=(count, side, side, 3))
+
+
+def _opened(paths: Sequence[Path], decode: Decode, max_bytes: int) -> Iterator[NDArray[np.uint8] | str]:
+    """The pixels of each, in order, or why there are none."""
+
+    def open_one(path: Path) -> NDArray[np.uint8] | str:
+        try:
+            payload = path.read_bytes()
+            images.check_size(payload, max_bytes)
+            return decode(payload)
+        except BadImage as error:
+            return str(error)
+        except OSError as error:
+            return error.strerror or str(error)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for start in range(0, len(paths), _AT_ONCE):
+            yield from threads.map(open_one, paths[start : start + _AT_ONCE])
+
+
+def _name(photos: Photos, index: int) -> str:
+    return photos.paths[index].relative_to(photos.folder).as_posix()

@@ -1,0 +1,99 @@
+"""What is asked of a training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from inference import own
+from inference.training.views import KINDS
+from shoal import plugins
+from shoal.errors import Permanent
+
+SCRATCH_NETS = ("flat", "resnet_small")
+
+_KEPT_TO_LEARN = 0.4  # of every class, at least
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train. Raises Permanent when that makes no sense.
+
+    name:        of the new model: small letters, digits, - and _.
+    backbone:    the model whose features are used; empty for a net from scratch.
+    scratch_net: one of SCRATCH_NETS; empty with a backbone.
+    side, grey:  of a net from scratch: pixels, and whether colours are dropped.
+    unfreeze:    how many layers of the backbone learn too, once the head has.
+    epochs:      at most, of each stage; 0 for what each takes by default.
+    rate:        of learning, where images are trained on; 0 for the default.
+    views:       how many views of each training image a frozen backbone looks at besides the image itself.
+    augment:     what is done to images that are trained on, see `views.KINDS`.
+    validation, test: shares of every class, where the dataset does not give these parts.
+    """
+
+    name: str
+    backbone: str = "resnet50"
+    scratch_net: str = ""
+    side: int = 32
+    grey: bool = False
+    unfreeze: int = 0
+    epochs: int = 0
+    rate: float = 0.0
+    views: int = 2
+    augment: str = "mirror"
+    seed: int = 0
+    validation: float = 0.15
+    test: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not own.is_name(self.name):
+            raise Permanent(f"{self.name!r} cannot be a model's name: use up to 40 of a-z, 0-9, - and _")
+        if self.name in plugins.available("inference.models"):
+            raise Permanent(f"{self.name} is one of Shoal's own models: choose another name")
+        if bool(self.scratch_net) == bool(self.backbone):
+            raise Permanent("a net is trained on a backbone or from scratch: name one of the two")
+        if self.scratch_net not in ("", *SCRATCH_NETS) or self.augment not in KINDS:
+            raise Permanent(f"nets from scratch: {', '.join(SCRATCH_NETS)}; augmentation: {', '.join(KINDS)}")
+        if self.validation + self.test > 1 - _KEPT_TO_LEARN:
+            raise Permanent(
+                f"{self.validation:.0%} for validation and {self.test:.0%} for the test leave too few to learn from"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A recipe, and all the places of this machine that it concerns; it travels to the child as JSON.
+
+    dataset: the folder of photos or the .npz file.
+    cache_dir: where the backbone is.
+    scratch: an empty folder; `model` in it is what the child makes.
+    kept:    file that keeps features for the next time.
+    max_pixels, max_bytes: an image of more is skipped.
+    """
+
+    recipe: Recipe
+    dataset: Path
+    engine: str
+    cache_dir: Path
+    scratch: Path
+    kept: Path
+    max_pixels: int
+    max_bytes: int
+
+    @property
+    def made(self) -> Path:
+        """The folder of the new model."""
+        return self.scratch / "model"
+
+    def to_json(self) -> str:
+        """For the command line."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Request:
+        """From the command line."""
+        fields = json.loads(text)
+        fields["recipe"] = Recipe(**fields["recipe"])
+        places = {name: Path(fields[name]) for name in ("dataset", "cache_dir", "scratch", "kept")}
+        return cls(**{**fields, **places})

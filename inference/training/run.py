@@ -1,0 +1,99 @@
+"""Starts a training: one of a name at a time, TensorFlow in a child, the model put in place whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from inference import child, engines, prepare, store
+from inference.sources import Say
+from inference.training import dataset
+from inference.training.recipe import Recipe, Request
+from shoal.errors import NotFound, Permanent
+
+_SCRATCH = "scratch-"
+
+
+def train(
+    recipe: Recipe,
+    place: Path,
+    engine: str,
+    cache_dir: Path,
+    photos: list[Path],
+    limits: tuple[int, int],
+    listen: Callable[[dict[str, Any]], None],
+    replace: bool = False,
+) -> dict[str, Any]:
+    """Train on the dataset in `place`; the model lies in the cache under the recipe's name afterwards.
+
+    photos:  to check the backbone with, should it have to be prepared first.
+    limits:  pixels and bytes; an image of more is skipped.
+    listen:  gets {"say": text} and {"step": text, "at": number, "of": number, "note": text, if there is one}.
+    replace: a model of that name may be there already.
+
+    Returns {"folder": path, "accuracy": text, "device": text, "skipped": [text], "agreement": see `agreement.measure`}.
+    Raises Retryable or Permanent, whose one line says what to do. Whatever ends it early, nothing is left half-made.
+    """
+    engines.by_name(engine)  # a wrong name is told before anything is done
+    home = cache_dir / "models" / recipe.name
+    _check_free(home, replace)
+    dataset.find(place)
+    if recipe.backbone:
+        _prepare_backbone(recipe, engine, cache_dir, photos, lambda text: listen({"say": text}))
+    with _room(cache_dir, recipe.name) as (scratch, kept):
+        request = Request(recipe, place.resolve(), engine, cache_dir.resolve(), scratch, kept, *limits)
+        done = child.ask("inference.training", request.to_json(), listen)
+        _check_free(home, replace)
+        home.parent.mkdir(parents=True, exist_ok=True)
+        store.put_in_place(request.made, home)
+    return {"folder": str(home), **done}
+
+
+def _check_free(home: Path, replace: bool) -> None:
+    if home.exists() and not replace:
+        raise Permanent(f"there is a model {home.name} already: choose another name, or replace it (--replace)")
+
+
+def _prepare_backbone(recipe: Recipe, engine: str, cache_dir: Path, photos: list[Path], say: Say) -> None:
+    """Fetch its weights if they are not there."""
+    with suppress(NotFound):
+        wanted = store.model(recipe.backbone, cache_dir)
+        if not wanted.task.startswith("classify"):
+            raise Permanent(f"{wanted.title} does not classify, so it cannot be a backbone")
+        if store.ready(store.place(wanted, cache_dir, None) / store.WEIGHTS):
+            return
+    found = prepare.prepare(recipe.backbone, engine, cache_dir, None, photos, say, again=True)
+    if found.notice:
+        raise Permanent(f"no backbone: {found.notice}; --backbone {found.model.name} is there")
+
+
+@contextmanager
+def _room(cache_dir: Path, name: str) -> Iterator[tuple[Path, Path]]:
+    """(an empty folder, the file that keeps features) on the cache's disk, for one training of a name at a time."""
+    from filelock import FileLock, Timeout
+
+    place = cache_dir / "training" / name
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place / "lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Permanent(f"another process trains {name} at this moment: wait for it, or choose another name") from None
+    except OSError as error:
+        raise Permanent(
+            f"cannot write in {place} ({error.strerror}): set SHOAL_CACHE_DIR to a folder of yours"
+        ) from error
+    try:
+        for leftover in place.glob(f"{_SCRATCH}*"):  # of a process that was killed: it cannot hold the lock any more
+            shutil.rmtree(leftover, ignore_errors=True)
+        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=place))
+        try:
+            yield scratch, place / "features.npz"
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    finally:
+        lock.release()

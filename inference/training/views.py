@@ -1,0 +1,40 @@
+"""The same image, seen a little differently: what a net sees of it in another epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+# mirror: other crops, left and right exchanged in half of them (photos). shift: moved by up to an eighth of the side
+# (He et al. 2015, section 4.2), never mirrored (digits and letters). none: as it is.
+KINDS = ("mirror", "shift", "none")
+
+_SMALLEST = 0.7  # of the side, of a crop
+_FARTHEST = 1 / 8  # of the side, of a move
+
+
+def view(kind: str, pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """A view of [side, side, 3], of the same shape."""
+    if kind == "mirror":
+        return _crop(pixels, random)
+    return _shift(pixels, random) if kind == "shift" else pixels
+
+
+def _crop(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    side = len(pixels)
+    size = side * random.uniform(_SMALLEST, 1)
+    left, top = random.uniform(0, side - size, 2)
+    box = (left, top, left + size, top + size)
+    found = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box))
+    return found[:, ::-1] if random.random() < 0.5 else found
+
+
+def _shift(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    most = round(len(pixels) * _FARTHEST)
+    right, down = random.integers(-most, most + 1, 2)
+    places = np.arange(len(pixels))
+    # What comes in at an edge is the edge itself.
+    rows, columns = (np.clip(places - by, 0, len(pixels) - 1) for by in (down, right))
+    moved: NDArray[np.uint8] = pixels[rows[:, np.newaxis], columns]
+    return moved
