@@ -136,13 +136,12 @@ def test_a_notice_of_ec2_drains_like_the_mark(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_metadata_service_that_is_slow_at_boot_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app_tier.drain.POLL_SECONDS", 0.01)
-    answers = iter([Retryable("timed out"), Retryable("timed out"), "i-1"])
+    failures = [Retryable("timed out"), Retryable("timed out")]
 
     def read() -> str:
-        answer = next(answers)
-        if isinstance(answer, Retryable):
-            raise answer
-        return answer
+        if failures:
+            raise failures.pop()
+        return "i-1"
 
     def never() -> str:
         raise Retryable("timed out")
