@@ -95,6 +95,7 @@ def _bench() -> Iterator[Bench]:
         settings.model_weights,
         settings.max_pixels,
         settings.max_file_bytes,
+        precision=settings.precision,
     )
     folder = Path(tempfile.mkdtemp(prefix="shoal-bench-"))
     try:

@@ -44,6 +44,7 @@ def _load(**_: object) -> None:
         chosen.max_pixels,
         chosen.max_file_bytes,
         int(os.environ[ENGINE_THREADS]) or None,
+        chosen.precision,
     )
 
 

@@ -57,7 +57,13 @@ def run(payloads: Sequence[bytes], count: int) -> list[float]:
     """Label `count` photos; resident memory in MB after each tenth of them."""
     chosen = load()
     recogniser = process.load(
-        chosen.served_models, chosen.engine, chosen.cache_dir, None, chosen.max_pixels, chosen.max_file_bytes
+        chosen.served_models,
+        chosen.engine,
+        chosen.cache_dir,
+        None,
+        chosen.max_pixels,
+        chosen.max_file_bytes,
+        precision=chosen.precision,
     )
     clients = connect(chosen)  # a worker has them too
     source = Source(payloads)

@@ -60,7 +60,7 @@ def open_cloud(
     images = ImageStore(folder.images)
     for name, image_folder in settings.images.items():
         images.add(books.register_image(name), image_folder)
-    limiter = Limiter(find_groups(folder.path))
+    limiter = Limiter(find_groups())
     surroundings = Surroundings(
         state_folder=folder.path,
         endpoints=endpoints,

@@ -7,7 +7,6 @@ process then moves into a group beside the instances'. Version 1 needs no more t
 
 import contextlib
 import errno
-import hashlib
 import itertools
 import os
 import threading
@@ -19,6 +18,7 @@ from typing import Protocol
 PERIOD_MICROSECONDS = 100_000
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+PREFIX = "local-cloud-"
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,12 @@ class Limiter:
         return tuple(sorted(available[(first + offset) % len(available)] for offset in range(cpus)))
 
 
-def find_groups(state_folder: Path, mounts: Path = CGROUPS, membership: Path = MEMBERSHIP) -> Groups | None:
-    """Where this process may make control groups for the cloud of `state_folder`; None where it may not.
+def find_groups(mounts: Path = CGROUPS, membership: Path = MEMBERSHIP) -> Groups | None:
+    """Where this process may make control groups; None where it may not.
 
-    Groups that an earlier cloud of the same folder left behind are removed; their processes must be gone.
+    What clouds that were killed have left there is removed: their groups carry the number of their process.
     """
-    name = f"local-cloud-{hashlib.sha256(str(state_folder).encode()).hexdigest()[:12]}"
+    name = f"{PREFIX}{os.getpid()}"
     own = _own_groups(membership)
     with contextlib.suppress(OSError):
         if (mounts / "cgroup.controllers").exists():
@@ -166,7 +166,7 @@ def _own_groups(membership: Path) -> Mapping[str, str]:
 
 def _version_1(memory: Path, cpu: Path) -> Groups:
     for folder in (memory, cpu):
-        _clear(folder)
+        _clear_dead(folder.parent)
         folder.mkdir()
     groups = GroupsV1(memory, cpu)
     groups.make("trial", 1 << 30, 1)
@@ -176,7 +176,7 @@ def _version_1(memory: Path, cpu: Path) -> Groups:
 
 def _version_2(own: Path, name: str) -> Groups:
     folder, host = own / name, own / f"{name}-host"
-    _clear(folder)
+    _clear_dead(own)
     folder.mkdir()
     try:
         _hand_down(own)
@@ -202,8 +202,12 @@ def _hand_down(group: Path) -> None:
     (group / "cgroup.subtree_control").write_text("+cpu +memory")
 
 
-def _clear(folder: Path) -> None:
-    if folder.is_dir():
+def _clear_dead(place: Path) -> None:
+    """Remove the groups of clouds whose process is gone, or was one that had this process's number."""
+    for folder in place.glob(f"{PREFIX}*"):
+        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if owner != str(os.getpid()) and Path("/proc", owner).exists():
+            continue
         for group in folder.iterdir():
             if group.is_dir():
                 _remove(group)

@@ -531,7 +531,7 @@ def test_only_the_own_clock_counts(world: World) -> None:
     Mutation: controller/sightings.py: `or Sighting(now,` -> `or Sighting(one.launched_at,`
     """
     world.use(terms=replace(world.rules.terms, limits=Limits(2, 15, QUIET)))
-    world.fleet.boot_seconds = 3600 + 5
+    world.fleet.boot_seconds = 3600 + 60
     launch = world.pool.launch
 
     def skewed(names: list[str], token: str) -> list[Instance]:

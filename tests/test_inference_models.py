@@ -1,6 +1,6 @@
 """Every model: architecture, preprocessing and label order against keras.applications' own, whatever weights there are.
 
-Weights that cannot be had are random here, with a last layer that makes the answers differ from picture to picture:
+Weights are random here, as those of most cannot be had everywhere, but such that answers differ from picture to picture:
 what an engine computes from a photo's bytes has to be what Keras' `preprocess_input` and `predict` give.
 """
 
@@ -30,21 +30,21 @@ from inference import architecture, engines, model as models, tasks
 photos = [pathlib.Path(photo) for photo in sys.argv[2:]]
 model = models.by_name(sys.argv[1])
 net = architecture.stock(model)
-last = net.layers[-1]
-values = last.get_weights()
-random = np.random.default_rng(7)
-last.set_weights([random.normal(0, 1, values[0].shape), random.normal(0, 1, values[1].shape)])
 folder = pathlib.Path(tempfile.mkdtemp())
 pixels = np.concatenate([tasks.by_name(model.task).decode(model, p.read_bytes(), 10**9).tensor for p in photos])
 stock = importlib.import_module(f"keras.applications.{model.keras[0]}")
-hidden = type(net)(net.input, last.input)
-features = hidden.predict_on_batch(stock.preprocess_input(pixels.astype(np.float32)))
-last.set_weights([last.get_weights()[0] / features.std(), last.get_weights()[1]])  # some certain, some not
-right = net.predict_on_batch(stock.preprocess_input(pixels.astype(np.float32)))
+prepared = stock.preprocess_input(pixels.astype(np.float32))
+for layer in net.layers:
+    layer.momentum = 0.0  # what a batch norm sees next is what it goes by: signals neither vanish nor explode
+net(prepared, training=True)
+last = net.layers[-1]
+kernel, bias = last.get_weights()
+last.set_weights([np.random.default_rng(7).normal(0, 0.3, kernel.shape), bias])
+right = net.predict_on_batch(prepared)
+wrong = net.predict_on_batch(pixels.astype(np.float32) / 77 - 1)
 engine = engines.by_name("openvino")
 engine.convert(model, net, folder)
 found = engine.load(model, folder, exact=True).infer(pixels)[0]
-wrong = net.predict_on_batch(pixels.astype(np.float32) / 77 - 1)
 print(json.dumps({
     "shape": found.shape, "classes": len(models.labels(model.labels)), "side": net.input_shape[1],
     "off": float(np.abs(found - right).max()), "wrong": float(np.abs(wrong - right).max()),

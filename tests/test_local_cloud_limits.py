@@ -1,6 +1,5 @@
 """What an instance may use: processors, their time, and memory."""
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -61,25 +60,27 @@ def test_an_instance_of_one_processor_gets_the_time_of_one(cloud: Cloud) -> None
     cloud.terminate(identifier)
 
 
-def groups_of(state: Path) -> set[str]:
+def groups_of(pid: int) -> set[str]:
     """The names of the control groups of a cloud, whatever the version: its own place and one for each instance."""
-    name = f"local-cloud-{hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:12]}"
-    places = [Path(folder) for folder, _, _ in os.walk("/sys/fs/cgroup") if Path(folder).name == name]
+    places = [Path(folder) for folder, _, _ in os.walk("/sys/fs/cgroup") if Path(folder).name == f"local-cloud-{pid}"]
     return {path.name for place in places for path in (place, *place.iterdir()) if path.is_dir()}
 
 
 def test_the_start_says_what_holds_and_neither_an_end_nor_a_kill_leaves_a_group(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with running_cloud(state, "--image", f"base={make_image(tmp_path / 'image')}", "--boot-seconds", "0") as cloud:
+        killed = cloud.process.pid
         assert cloud.process.stdout is not None
         enforced = "the kernel holds each instance" in cloud.process.stdout.readline()
         identifier = cloud.launch()
         cloud.wait_for(identifier, "running")
-        assert (identifier in groups_of(state)) == enforced
+        assert (identifier in groups_of(killed)) == enforced
         cloud.process.kill()
     with running_cloud(state) as cloud:
-        assert identifier not in groups_of(state)
-    assert groups_of(state) == set()
+        ended = cloud.process.pid
+        assert groups_of(killed) == set()
+        assert bool(groups_of(ended)) == enforced
+    assert groups_of(ended) == set()
 
 
 def test_without_control_groups_the_largest_process_is_killed() -> None:
@@ -142,6 +143,6 @@ def test_where_no_group_can_be_made_there_is_none(tmp_path: Path) -> None:
     membership = tmp_path / "cgroup"
     membership.write_text("0::/user.slice\n")
     (tmp_path / "mounts").mkdir()
-    assert find_groups(tmp_path, tmp_path / "mounts", membership) is None
+    assert find_groups(tmp_path / "mounts", membership) is None
     (tmp_path / "mounts" / "cgroup.controllers").write_text("cpu memory\n")
-    assert find_groups(tmp_path, tmp_path / "mounts", membership) is None
+    assert find_groups(tmp_path / "mounts", membership) is None

@@ -24,6 +24,7 @@ from inference.training.parts import TEST, TRAIN, VALIDATION
 from inference.training.pictures import Pictures
 from inference.training.recipe import Request
 from inference.training.report import Mistake, Report, accuracy
+from shoal.errors import Permanent
 
 HEAD_EPOCHS, UNFROZEN_EPOCHS, SCRATCH_EPOCHS = 100, 10, 40
 UNFROZEN_RATE, SCRATCH_RATE = 3e-5, 1e-3
@@ -108,6 +109,10 @@ class Training:
     def _split(self) -> Split:
         recipe = self._recipe
         split = parts.split(self._pictures.labels, self._pictures.given, recipe.seed, recipe.validation, recipe.test)
+        learned = set(self._pictures.labels[split[TRAIN]])
+        missing = [name for number, name in enumerate(self._classes) if number not in learned]
+        if missing:
+            raise Permanent(f"there are no images to learn {', '.join(missing)} from: all of them are for other parts")
         self._tell(say=", ".join(f"{len(indices)} images for {name}" for name, indices in split.items()))
         return split
 
