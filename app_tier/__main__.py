@@ -11,6 +11,8 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from types import ModuleType
+from typing import cast
 
 from app_tier.drain import DrainWatch, patiently
 from app_tier.register import Registration, seconds_alive
@@ -39,6 +41,9 @@ def _run(stop: StopSignal) -> int:
     chosen = settings.load()
     logs.configure(chosen.log_level)
     traces.configure(chosen.otlp_endpoint, "shoal-worker")
+    # A worker converts no models: OpenVINO, which knows how to do without its converter, is imported in two thirds of
+    # the time.
+    sys.modules.setdefault("openvino.tools.ovc", cast(ModuleType, None))
     # Importing boto3 and loading the model take about as long: do both at once.
     with ThreadPoolExecutor(1) as aside:
         connecting = aside.submit(_connect, chosen)

@@ -14,6 +14,8 @@ from shoal import plugins
 from shoal.errors import NotFound, Permanent
 
 _BYTES_A_WEIGHT = 4
+_CLASSES = 1000
+_SIDE = 224  # of those that leave it open: what they were trained on
 
 
 def look_up(name: str, say: Say) -> dict[str, Any]:
@@ -43,10 +45,10 @@ def _look_up(name: str, _: child.Tell) -> dict[str, Any]:
         return {"known": sorted(classes)}
     net = getattr(keras.applications, title)(weights=None)
     _, height, width, channels = net.input_shape
-    if height != width or channels != 3 or net.output_shape != (None, 1000):
+    if height != width or channels != 3 or net.output_shape != (None, _CLASSES):
         raise Permanent(f"{title} takes {net.input_shape} and gives {net.output_shape}, which no task here does")
     size = _BYTES_A_WEIGHT * net.count_params()
-    return {"title": title, "module": _module(title), "side": height, "size": size}
+    return {"title": title, "module": _module(title), "side": height or _SIDE, "size": size}
 
 
 def _module(title: str) -> str:

@@ -1,6 +1,6 @@
 """Every model: architecture, preprocessing and label order against keras.applications' own, whatever weights there are.
 
-Weights are random here, as those of most cannot be had everywhere, but such that answers differ from picture to picture:
+Weights are random here, as most cannot be had everywhere, but such that answers differ from picture to picture:
 what an engine computes from a photo's bytes has to be what Keras' `preprocess_input` and `predict` give.
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from inference import agreement, store
 from inference import model as models
 from inference import prepare as preparation
-from inference import store
 from shoal import plugins
 from shoal.errors import NotFound, Retryable, SettingsError
 from tests.inference_fixtures import PHOTOS, ROOT
@@ -62,7 +62,7 @@ def test_the_artefact_computes_what_keras_applications_does(name: str) -> None:
     assert found["shape"] == [2, 1000]
     assert found["classes"] == 1000
     assert found["side"] == models.by_name(name).side
-    assert found["off"] < 1e-4
+    assert found["off"] < agreement.LIMIT
     assert found["apart"] > 0.01  # it does tell pictures apart,
     assert found["wrong"] > 0.01  # and another preprocessing would have been noticed
 

@@ -49,12 +49,13 @@ class OpenVino:
         openvino.save_model(quantized, target / _FILE)
 
     def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:
-        """Compile the model for this machine. Raises Permanent when the files are damaged.
+        """Compile the model for this machine, in as many streams as OpenVINO thinks best: on two cores two of a thread
+        each, a tenth faster than one of both. Raises Permanent when the files are damaged.
 
         The type of the arithmetic is left to OpenVINO unless `exact`: bfloat16 where the CPU is fast at it.
         """
         openvino = _openvino()
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         if exact:
@@ -69,12 +70,19 @@ class OpenVino:
 
 class _Compiled:
     def __init__(self, compiled: Any) -> None:
-        self._request = compiled.create_infer_request()
+        streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._requests = [compiled.create_infer_request() for _ in range(streams)]
 
     def infer(self, batch: NDArray[Any]) -> Outputs:
-        self._request.infer([np.ascontiguousarray(batch)], share_inputs=True)
-        # The output tensors belong to the request and are overwritten by the next call.
-        return tuple(np.array(output.data, dtype=np.float32) for output in self._request.output_tensors)
+        parts = np.array_split(np.ascontiguousarray(batch), max(1, min(len(batch), len(self._requests))))
+        requests = self._requests[: len(parts)]
+        for request, part in zip(requests, parts, strict=True):
+            request.start_async([part], share_inputs=True)
+        for request in requests:
+            request.wait()
+        # The output tensors belong to the requests and are overwritten by the next call.
+        outputs = zip(*(request.output_tensors for request in requests), strict=True)
+        return tuple(np.concatenate([one.data for one in parts], dtype=np.float32) for parts in outputs)
 
 
 ENGINE = OpenVino()
