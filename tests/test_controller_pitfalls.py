@@ -429,7 +429,7 @@ def test_what_was_not_to_be_had_is_remembered_and_others_are_asked() -> None:
         offers.missing(offer)
     assert len(set(asked)) == 8
     assert [offer.spot for offer in asked] == [True] * 4 + [False] * 4
-    with pytest.raises(CapacityUnavailable, match="asking again in 180 s"):
+    with pytest.raises(CapacityUnavailable, match="not asked again for 180 s after that"):
         offers.choose(1, 0, 0)
     now[0] = 180.0
     assert offers.choose(1, 0, 0).offer.spot

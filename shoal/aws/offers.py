@@ -89,9 +89,9 @@ class Offers:
         for market in (False, True):
             if (self._spot_share > 0 or not market) and (offer := self._first(market)):
                 return Ask(offer, count)
-        again = min(self._missing.values()) + self._memory_seconds - self._steady()
         kinds = ", ".join(sorted(str(offer) for offer in self._missing))
-        raise CapacityUnavailable(f"EC2 had no {kinds}; asking again in {max(0.0, again):.0f} s")
+        # No countdown: a text that changes every second would be news in every tick's ledger.
+        raise CapacityUnavailable(f"EC2 had no {kinds}; not asked again for {self._memory_seconds:.0f} s after that")
 
     def _first(self, spot: bool) -> Offer | None:
         now = self._steady()
