@@ -43,9 +43,7 @@ def test_what_was_not_prepared_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(
-        NotFound, match=r"resnet5 is none of .*mobilenet_v2, .*resnet50.*: run `shoal models prepare`"
-    ):
+    with pytest.raises(NotFound, match=r"resnet5 is none of .*mobilenet_v2, .*resnet50.*: run `shoal models prepare`"):
         store.find("resnet5", "openvino", tmp_path)
     with pytest.raises(SettingsError, match=r"'Resnet5' is not one of the models: .*mobilenet_v2, "):
         store.find("Resnet5", "openvino", tmp_path)  # which could be no name of keras.applications

@@ -41,6 +41,6 @@ def test_ten_real_photos_get_ten_right_labels(system: System) -> None:
     for path, right in known.items():
         assert any(f"{path.name}, {label}" in text for label in right), f"{path.name}: expected {right} in {text}"
         assert any(f"{path.name}, {label}" in again for label in right)
-    assert ": launch " in system.text()
+    assert "; launched " in system.text()
     wait_for(lambda: not system.machines(), 60, "the pool did not go back to zero")
     assert ": drain " in system.text()

@@ -29,6 +29,7 @@ from web_tier.fetch import Fetcher
 MAX_BYTES = 100_000
 PHOTO = jpeg()
 PUBLIC = "93.184.215.14"
+SQUEEZED = zlib.compress(bytes(50_000_000))  # 50 KB
 
 NAMES = {
     "photos.example": [PUBLIC],
@@ -109,8 +110,7 @@ class Server(BaseHTTPRequestHandler):
             self.wfile.write(b"4000\r\n" + bytes(0x4000) + b"\r\n")
 
     def at_bomb(self, query: str) -> None:
-        squeezed = zlib.compress(bytes(50_000_000))
-        self._answer(squeezed, Content_Type="image/jpeg", Content_Encoding="deflate")
+        self._answer(SQUEEZED, Content_Type="image/jpeg", Content_Encoding="deflate")
 
     def at_slow_body(self, query: str) -> None:
         self._begin("Content-Length: 1000")

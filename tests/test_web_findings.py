@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tests.web_fixtures import Site, jpeg, running_site
 from tests.web_screenshots import chromium
@@ -82,7 +82,7 @@ def test_an_uploading_page_shows_the_same_and_sends_the_chosen_model(site: Site,
     page = browser.new_page()
     page.goto(site.url)
     page.select_option("#model", "ssd_mobilenet_v2")
-    page.set_input_files("#files", [{"name": "street.jpg", "mimeType": "image/jpeg", "buffer": jpeg()}])
+    page.set_input_files("#files", FilePayload(name="street.jpg", mimeType="image/jpeg", buffer=jpeg()))
     page.click("#go")
 
     expect(page.locator("#status")).to_have_text(re.compile("^Done: 1 photo "))
