@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 SMALLEST = 32  # pixels of a face's side: a smaller one is worth no guess
-_PROPOSED_BY = 3  # overlapping finds of the first cascade
-_CONFIRMED_BY = 7  # of the second
-_STEP = 1.1  # between one size of face and the next
+# Of the first cascade and of the second: from one size of face to the next, and how many finds have to overlap.
+_PROPOSE = (1.2, 2)
+_CONFIRM = (1.1, 7)
 _AROUND = 0.25  # of a proposed face's side, what the second cascade sees of its surroundings
 _CLOSE_UP = 96  # pixels of the side of a proposed face when the second cascade sees it
 
@@ -28,7 +28,7 @@ def find(pixels: NDArray[np.uint8]) -> list[tuple[int, int, int]]:
 
     propose, confirm = _cascades()
     grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-    proposed = propose.detectMultiScale(grey, _STEP, _PROPOSED_BY, minSize=(SMALLEST, SMALLEST))
+    proposed = propose.detectMultiScale(grey, *_PROPOSE, minSize=(SMALLEST, SMALLEST))
     found = [(int(x), int(y), int(side)) for x, y, side, _ in proposed if _agrees(confirm, grey, x, y, side)]
     return sorted(found, key=lambda face: (-face[2], face))
 
@@ -42,7 +42,7 @@ def _agrees(confirm: Any, grey: NDArray[np.uint8], x: int, y: int, side: int) ->
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     close_up = cv2.resize(part, None, fx=scale, fy=scale, interpolation=way)
     least = round(_CLOSE_UP * 0.6)
-    return len(confirm.detectMultiScale(close_up, _STEP, _CONFIRMED_BY, minSize=(least, least))) > 0
+    return len(confirm.detectMultiScale(close_up, *_CONFIRM, minSize=(least, least))) > 0
 
 
 def _cascades() -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ from inference.model import Model, labels
 from shoal.messages import Detection
 
 OVERLAP = 0.5  # two boxes of one class that overlap more are the same thing
-CANDIDATES = 300  # the best of them are looked at; a busy street has 100 above 0.3
+CANDIDATES = 200  # the best of them are looked at; what is above the threshold is rarely more than 50
 MOST = 100  # things in a picture, as in COCO's own rules
 
 
