@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from types import ModuleType
 from typing import cast
 
+from app_tier.allocator import give_back_large_blocks
 from app_tier.drain import DrainWatch, patiently
 from app_tier.register import Registration, seconds_alive
 from app_tier.terminate import TerminateWatch
@@ -40,6 +41,7 @@ def main() -> int:
 def _run(stop: StopSignal) -> int:
     chosen = settings.load()
     logs.configure(chosen.log_level)
+    give_back_large_blocks()
     traces.configure(chosen.otlp_endpoint, "shoal-worker")
     # A worker converts no models: OpenVINO, which knows how to do without its converter, is imported in two thirds of
     # the time.

@@ -18,7 +18,7 @@ from shoal.lifecycle import StopSignal
 from shoal.messages import Job, Label, Result, new_batch
 from shoal.ports import Cloud, JobQueue
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 class Recogniser:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from app_tier.answers import Answers
-from app_tier.ready import Image, Ready
+from app_tier.ready import Image as ReadyImage
+from app_tier.ready import Ready
 from app_tier.room import Room, pixels_in
 from app_tier.window import Window
 from app_tier.worker import HELD_MESSAGES
@@ -31,6 +36,34 @@ from tests.app_tier_fixtures import (
     worker_of,
     working,
 )
+
+ROOT = Path(__file__).parent.parent
+
+# Four threads unpack a photo as a worker's do; prints how many kB more than at the start this process
+# held at the most, and holds at the end.
+UNPACK = """
+import pathlib, resource, sys, threading
+from app_tier.allocator import give_back_large_blocks
+from app_tier.room import Room, pixels_in
+from app_tier.worker import PIXELS_AT_ONCE
+from inference.images import open_square
+
+def resident():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 1000
+
+def unpack():
+    with room.taken(pixels_in(payload)):
+        open_square(payload, 224, 50_000_000)
+
+give_back_large_blocks()
+room, payload = Room(PIXELS_AT_ONCE), pathlib.Path(sys.argv[1]).read_bytes()
+open_square(pathlib.Path("static/examples/cat.jpg").read_bytes(), 224, 50_000_000)
+start = resident()
+threads = [threading.Thread(target=unpack) for _ in range(4)]
+[one.start() for one in threads]
+[one.join() for one in threads]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start, resident() - start)
+"""
 
 pytestmark = pytest.mark.usefixtures(short_polls.__name__)
 
@@ -75,9 +108,9 @@ def test_a_batch_is_of_one_model_and_each_photo_gets_its_own(cloud: Cloud) -> No
 def test_what_waits_longest_goes_first_and_nothing_is_lost(models: list[str], most: int) -> None:
     ready = Ready()
     for number, model in enumerate(models):
-        ready.put(Image(None, model, None, b"", number))  # type: ignore[arg-type]
+        ready.put(ReadyImage(None, model, None, b"", number))  # type: ignore[arg-type]
     ready.close()
-    taken: list[Image] = []
+    taken: list[ReadyImage] = []
     while batch := ready.take(most):
         assert len({one.model for one in batch}) == 1
         assert 1 <= len(batch) <= most
@@ -288,3 +321,12 @@ def test_a_senseless_upload_time_is_left_out(cloud: Cloud) -> None:
     with working(cloud, Recogniser()) as worker:
         wait_for(lambda: worker.finished == 1)
     assert "upload" not in result(cloud, job).seconds
+
+
+def test_the_pixels_of_large_photos_are_not_kept(tmp_path: Path) -> None:
+    photo = tmp_path / "large.png"
+    Image.new("RGB", (6400, 5000), "teal").save(photo, compress_level=1)
+    seen = subprocess.run([sys.executable, "-c", UNPACK, photo], cwd=ROOT, check=True, capture_output=True, text=True)
+    peak, afterwards = (int(one) / 1000 for one in seen.stdout.split())
+    assert 100 < peak < 260  # one at a time, at 4 bytes a pixel
+    assert afterwards < 40
