@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from controller.budget import Allowance
 from controller.policy import Decision, Limits, Observation
@@ -99,7 +100,7 @@ def free_names(taken: Sequence[str], count: int) -> tuple[str, ...]:
     """The `count` lowest of app-tier-instance-1, -2, ... that are not taken."""
     used = set(taken)
     names = (f"{NAME}{number}" for number in range(1, len(used) + count + 1))
-    return tuple(name for name in names if name not in used)[:count]
+    return tuple(islice((name for name in names if name not in used), count))
 
 
 def _ended(observation: Observation, patience: Patience) -> list[Act]:

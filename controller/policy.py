@@ -73,17 +73,14 @@ class Observation:
     @cached_property
     def staying(self) -> tuple[Instance, ...]:
         """The instances that count as capacity: pending or running, not asked to leave, not lost."""
+        known = self.sightings.get
         return tuple(
             one
             for one in self.instances
-            if one.state in CAPACITY_STATES and one.drain_since is None and not self._is_no_capacity(one.id)
+            if one.state in CAPACITY_STATES
+            and one.drain_since is None
+            and not ((seen := known(one.id)) and (seen.lost_since is not None or (seen.beat and seen.beat.leaving)))
         )
-
-    def _is_no_capacity(self, name: str) -> bool:
-        sighting = self.sightings.get(name)
-        if sighting is None:
-            return False
-        return sighting.lost_since is not None or (sighting.beat is not None and sighting.beat.leaving)
 
     def leaves(self, one: Instance) -> bool:
         """Whether the instance was asked to leave, or says that it does."""
@@ -194,10 +191,9 @@ def clamp(decision: Decision, limits: Limits) -> Decision:
     return decision
 
 
-def recent(needs: Iterable[Need], now: float, limits: Limits) -> tuple[Need, ...]:
-    """The needs that still matter, oldest first: those of the longer window, and the last one before it, which covers
-    the window's beginning."""
-    begin = now - max(limits.quiet_seconds, limits.window_seconds)
+def recent(needs: Iterable[Need], now: float, seconds: float) -> tuple[Need, ...]:
+    """The needs of the last `seconds`, oldest first, and the last one before them, which covers the beginning."""
+    begin = now - seconds
     kept = sorted(needs, key=lambda need: need.at)
     first = next((place for place, need in enumerate(kept) if need.at >= begin), len(kept))
     return tuple(kept[max(0, first - 1) :])
@@ -219,19 +215,22 @@ def stabilise(decision: Decision, needs: tuple[Need, ...], observation: Observat
     left = math.ceil(min((need.at for need in needs), default=observation.now) - begin)
     if left > 0:
         return Decision(capacity, f"{decision.reason}; keep {capacity} until watched for {window:g} s ({left} s more)")
-    largest = max(need.count for need in recent(needs, observation.now, Limits(0, 0, window, window)))
+    largest = max(need.count for need in recent(needs, observation.now, window))
     if largest > wanted:
         held = min(largest, capacity)
         return Decision(held, f"{decision.reason}; keep {held}: needed within the last {window:g} s")
     return decision
 
 
-def decide(policy: Policy, observation: Observation, needs: tuple[Need, ...], terms: Terms) -> tuple[Decision, Need]:
-    """The policy's word under the rules that hold for all, and the need to remember.
+def decide(
+    policy: Policy, observation: Observation, needs: tuple[Need, ...], terms: Terms
+) -> tuple[Decision, tuple[Need, ...]]:
+    """The policy's word under the rules that hold for all, and the needs to hand in at the next tick.
 
     needs: those of the ticks before.
     """
+    limits = terms.limits
     wanted = hold_work(policy(observation, terms), observation)
-    need = Need(observation.now, wanted.desired)
-    held = stabilise(wanted, recent((*needs, need), observation.now, terms.limits), observation, terms.limits)
-    return clamp(held, terms.limits), need
+    needs = (*needs, Need(observation.now, wanted.desired))
+    needs = recent(needs, observation.now, max(limits.quiet_seconds, limits.window_seconds))
+    return clamp(stabilise(wanted, needs, observation, limits), limits), needs

@@ -12,7 +12,7 @@ from controller.intents import Intents
 from controller.lease import Hold
 from controller.ledger import Entry, Ledger
 from controller.plan import Act, Drain, Launch, Refusal, plan
-from controller.policy import Intent, Observation, decide, recent
+from controller.policy import Intent, Observation, decide
 from controller.rules import Rules
 from shoal.errors import CapacityUnavailable, LeaseLost, Permanent, Retryable, ShoalError
 from shoal.ports import Beat, Clock, Cloud, Depth, Grant, Instance, InstancePool
@@ -73,8 +73,7 @@ class Reconciler:
         observation = self._observe(rules)
         if observation is None:
             return None
-        decision, need = decide(rules.policy, observation, self._experience.needs, rules.terms)
-        needs = recent((*self._experience.needs, need), observation.now, rules.terms.limits)
+        decision, needs = decide(rules.policy, observation, self._experience.needs, rules.terms)
         self._experience = replace(self._experience, needs=needs)
         planned = plan(decision, observation, rules.terms.limits, rules.patience, self._allowance(observation, rules))
         done, refused = [], list(planned.refused)

@@ -302,14 +302,14 @@ def test_work_longer_than_the_visibility_timeout_is_done_once() -> None:
 
     Mutation: app_tier/heartbeat.py: `self._queue.extend(held, self._visibility_seconds)` -> `pass`
     """
-    cloud = memory_cloud(SystemClock(), visibility_seconds=1)
+    cloud = memory_cloud(SystemClock(), visibility_seconds=3)
     recogniser = Recogniser()
     recogniser.gate.clear()
     put(cloud, b"slow")
-    with working(cloud, recogniser, visibility_seconds=1) as worker:
+    with working(cloud, recogniser, visibility_seconds=3) as worker:
         wait_for(lambda: worker.held == 1)
         taken_away = threading.Event()
-        assert not taken_away.wait(2.2)
+        assert not taken_away.wait(3.5)
         assert cloud.requests.receive(10, 0) == []
         recogniser.gate.set()
         wait_for(lambda: worker.finished == 1)

@@ -156,6 +156,12 @@ def test_the_gate_says_who_holds_places_and_what_the_budget_keeps() -> None:
     )
 
 
+def test_the_plan_holds_the_budget_and_says_so() -> None:
+    planned = plan(Decision(3, ""), observed(), LIMITS, PATIENCE, Allowance(2, "budget"))
+    names = ("app-tier-instance-1", "app-tier-instance-2")
+    assert planned == Plan((Launch(names),), (Refusal(1, "budget"),))
+
+
 def test_pending_instances_and_intents_count_as_capacity() -> None:
     pending = (Instance("i-1", "app-tier-instance-1", "pending", NOW),)
     seen = Observation(NOW, Depth(3, 0, 0), pending, (Intent("t", ("app-tier-instance-2",), NOW),))
@@ -197,6 +203,9 @@ def test_what_does_not_leave_in_time_is_ended() -> None:
     asked_long_ago = Sighting(0.0, drain_seen=NOW - 30.1)
     seen = observed(one(drain_since=1.0), i_1=asked_long_ago)
     assert plan(Decision(0, ""), seen, LIMITS, PATIENCE).acts == (Terminate(("i-1",), "did not leave"),)
+    # Whoever stands before it in the listing.
+    others = observed(one(name="i-0"), one(name="i-2"), one(drain_since=1.0), i_1=asked_long_ago, i_2=Sighting(0.0))
+    assert plan(Decision(2, ""), others, LIMITS, PATIENCE).acts == (Terminate(("i-1",), "did not leave"),)
     pending = observed(one("pending", drain_since=1.0), i_1=asked_long_ago)
     assert plan(Decision(0, ""), pending, LIMITS, PATIENCE).acts == (Terminate(("i-1",), "did not leave"),)
     for patient in (

@@ -39,6 +39,7 @@ POLICIES: dict[str, Policy] = {
     for module in (per_message, qos, backlog_per_instance, step, schedule, deadline)
 }
 few = settings(max_examples=40)  # there are six policies
+TOLD = Terms(Limits(0, 15, 10.0))
 every_policy = pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
 
 depths = st.builds(Depth, st.integers(0, 10_000), st.integers(0, 500), st.integers(0, 50))
@@ -185,9 +186,10 @@ def test_every_policy_is_found_by_its_name_and_says_its_need(policy: Policy) -> 
 def test_one_worker_a_message_up_to_the_cap_at_once() -> None:
     observation = with_workers(0, Depth(60, 40, 1))
     assert per_message.policy(observation, Terms(Limits(0, 15, 10.0))) == Decision(101, "one each: need 101")
-    decision, need = decide(per_message.policy, observation, (), Terms(Limits(0, 15, 10.0)))
+    decision, needs = decide(per_message.policy, observation, (Need(NOW - 20, 1), Need(NOW - 11, 2)), TOLD)
     assert decision == Decision(15, "one each: need 101; cap 15")
-    assert need == Need(NOW, 101)
+    assert needs == (Need(NOW - 11, 2), Need(NOW, 101))
+    assert decide(per_message.policy, observation, (Need(NOW - 9, 1),), TOLD)[1] == (Need(NOW - 9, 1), Need(NOW, 101))
 
 
 def test_the_published_17_at_a_cap_of_15() -> None:
@@ -443,6 +445,9 @@ def test_those_that_boot_count_from_when_they_are_up() -> None:
     assert need(101) == 3
     assert need(140, intents=(Intent("t", ("a",), NOW),)) == 3
     assert need(141, intents=(Intent("t", ("a",), NOW),)) == 4
+    assert need(150, intents=(Intent("t", ("a",), NOW - 10),)) == 3
+    assert need(151, intents=(Intent("t", ("a",), NOW - 10),)) == 4
+    assert need(160, intents=(Intent("t", ("a",), NOW - 99),)) == 3
     # One that takes longer than any before is expected at any moment, not earlier than now.
     assert need(60 + 45, sightings={**booting, "i-0": Sighting(NOW - 500)}) == 2
     # Nothing known of it: a running one works, a pending one has its boot before it.
@@ -455,7 +460,21 @@ def test_those_that_boot_count_from_when_they_are_up() -> None:
 def test_arrivals_are_kept_pace_with() -> None:
     assert asked(3, line((3, 0)), arrivals=3.0).desired == 3
     assert asked(3, line((3, 0)), arrivals=3.5).desired == 4
+    assert asked(3, line((3, 0)), arrivals=8.0, service=0.5).desired == 4
     assert asked(3, (), arrivals=3.5, visible=0) == Decision(0, "nothing waits: need 0")
+
+
+def test_what_is_held_starts_no_worker_for_itself() -> None:
+    """A new one would find work only in what nobody has taken yet, delayed messages among it."""
+
+    def need(depth: Depth) -> int:
+        observation = replace(with_workers(1, depth), measured=Measured(Spread.guess(10.0), Spread.guess(10.0)))
+        return deadline.policy(observation, Terms(Limits(0, 100, 10.0))).desired
+
+    assert need(Depth(0, 32, 0)) == 1
+    assert need(Depth(5, 27, 0)) == 2
+    assert need(Depth(0, 26, 6)) == 3
+    assert need(Depth(32, 0, 0)) == 7
 
 
 def test_what_the_counts_show_besides_just_came() -> None:
@@ -528,13 +547,15 @@ def test_a_lowered_cap_is_honoured_at_once() -> None:
     assert decide(per_message.policy, with_workers(15, Depth(50, 0, 0)), (), told)[0].desired == 5
 
 
-@pytest.mark.parametrize("quiet", [0.0, 10.0])
-@pytest.mark.parametrize("window", [0.0, 4.0, 12.0])
-def test_recent_keeps_what_covers_the_longer_window(quiet: float, window: float) -> None:
-    bounds = Limits(0, 9, quiet, window)
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, 2), (4.0, 2), (5.0, 3), (12.0, 4), (30.0, 5), (99.0, 5)])
+def test_recent_keeps_what_covers_the_beginning(seconds: float, expected: int) -> None:
     history = tuple(Need(NOW - age, age) for age in (30, 20, 10, 5, 0))
-    kept = recent(reversed(history), NOW, bounds)
-    assert kept == history[-len(kept) :]
-    assert kept[0].at <= NOW - max(quiet, window)
-    assert all(need.at > NOW - max(quiet, window) for need in kept[2:])
-    assert recent((), NOW, bounds) == ()
+    assert recent(reversed(history), NOW, seconds) == history[-expected:]
+    assert recent((), NOW, seconds) == ()
+
+
+@pytest.mark.parametrize(("quiet", "window"), [(10.0, 4.0), (4.0, 10.0)])
+def test_the_needs_of_the_longer_window_are_remembered(quiet: float, window: float) -> None:
+    history = tuple(Need(NOW - age, age) for age in (30, 20, 9, 5))
+    told = Terms(Limits(0, 9, quiet, window))
+    assert decide(per_message.policy, with_workers(0, Depth(0, 0, 0)), history, told)[1] == (*history[1:], Need(NOW, 0))

@@ -37,11 +37,8 @@ def policy(observation: Observation, terms: Terms) -> Decision:
 
 
 def _line(observation: Observation) -> Sequence[Waiting]:
-    """The parts of the line. What the counts show besides, or all of it when nothing is known of ages, just came."""
-    line = observation.measured.waiting
-    known = line[-1].count if line else 0
-    total = observation.depth.total
-    return (*line, Waiting(total, 0.0)) if total > known else line
+    """The parts of the line, and all of it with no age: what the counts show besides the line just came."""
+    return (*observation.measured.waiting, Waiting(observation.depth.total, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ class _Crew:
 def _need(part: Waiting, seconds: float, boot: float, target: float, crew: _Crew, free: float) -> int:
     work = part.count * seconds
     left = target - part.age
-    fewest = crew.fewest(work, left) if left > 0 else None
+    fewest = crew.fewest(work, left)
     if fewest is not None:
         return max(1, fewest)
     # Late, or about to be: nobody is sent away, and new ones come if they would find work for half a target.
