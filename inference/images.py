@@ -12,13 +12,15 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from shoal.errors import BadImage
+
+if TYPE_CHECKING:  # it takes longer to import than all the rest of a web tier, which only checks and shrinks photos
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -223,6 +225,8 @@ def _all(width: int, height: int) -> Box:
 
 def _opened(payload: bytes, max_pixels: int, view: _View) -> Opened:
     picture, size = _small(payload, max_pixels, view)
+    import numpy as np
+
     return Opened(np.asarray(picture, dtype=np.uint8), size)
 
 
@@ -277,6 +281,8 @@ def _resizable_mode(image: Image.Image) -> str:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Greys of 16 bits or more as 8 bits. 16-bit ones are divided by 257, so that white stays white; 32-bit integers
     and floats have no white of their own, so their brightest value is taken for it and their darkest for black."""
+    import numpy as np
+
     greys = np.array(image, dtype=np.float32)  # changed in place below: of 50 megapixels there should be no second copy
     if image.mode.startswith("I;16"):
         greys /= 257

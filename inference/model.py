@@ -7,9 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from inference.tfjs import Values
 from shoal import plugins
+
+if TYPE_CHECKING:  # it brings NumPy, which the web tier and `shoal up` start without
+    from inference.tfjs import Values
 
 
 @dataclass(frozen=True, slots=True)

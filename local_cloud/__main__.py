@@ -6,11 +6,10 @@ import select
 import signal
 import sys
 
-from local_cloud import ACCOUNT, CloudError
+from local_cloud import ACCOUNT, CloudError, listeners
 from local_cloud.arguments import Arguments, parse
 from local_cloud.hostile.dice import Hostility
 from local_cloud.hostile.journal import JOURNAL_NAME
-from local_cloud.listeners import listen, loopback
 from local_cloud.service_process import ServiceProcess
 from local_cloud.state_folder import FolderInUse, StateFolder
 
@@ -59,36 +58,38 @@ def run(arguments: Arguments, folder: StateFolder) -> None:
     # Collecting while moto loads its tables makes the start a third longer, and finds nothing.
     gc.disable()
     stop = StopRequest()
-    moto_listener = listen(arguments.host, arguments.port)
-    services_listener = listen(arguments.host, arguments.services_port)
+    moto_listener = listeners.listen(arguments.host, arguments.port)
+    services_listener = listeners.listen(arguments.host, arguments.services_port)
     # As on EC2, nobody but instances has business there.
-    metadata_listener = listen(loopback(arguments.host), arguments.metadata_port)
+    metadata_listener = listeners.listen(listeners.loopback(arguments.host), arguments.metadata_port)
     services = ServiceProcess(services_listener, folder, ACCOUNT, arguments.region, arguments.hostility)
+    url = listeners.url(moto_listener)
+    endpoints = services.endpoints(url) | {"AWS_DEFAULT_REGION": arguments.region}
+    # All sockets listen: who calls from now on waits until there is an answer, and meanwhile starts up itself.
+    folder.write_env({**endpoints, **KEYS, "AWS_EC2_METADATA_DISABLED": "true"})
     try:
-        # Imported here: it takes a second or two, in which ministack boots.
+        # Imported here: it takes a second, in which ministack boots.
         from local_cloud.moto_tables import tables_of
 
         with tables_of(arguments.region):
             from local_cloud.cloud import open_cloud
 
-        cloud = open_cloud(arguments, folder, moto_listener, metadata_listener, services.url)
+        cloud = open_cloud(arguments, folder, moto_listener, metadata_listener, endpoints)
         try:
             services.wait_until_ready()
             if stop.is_asked():
                 return
-            folder.write_env({**cloud.endpoints, **KEYS, "AWS_EC2_METADATA_DISABLED": "true"})
-            gc.collect()
             gc.freeze()
             gc.enable()
-            print(f"local cloud ready: {cloud.url} (EC2 and friends), {services.url} (S3, SQS and friends)", flush=True)
+            print(f"local cloud ready: {url} (EC2 and friends), {services.url} (S3, SQS and friends)", flush=True)
             print(f"local cloud: {cloud.limiter.describe()}", flush=True)
             if arguments.hostility:
                 announce(arguments.hostility, folder)
             wait(stop, services)
         finally:
-            folder.remove_env()
             cloud.close()
     finally:
+        folder.remove_env()
         services.stop()
 
 

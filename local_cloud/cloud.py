@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from local_cloud import listeners, moto_server
+from local_cloud import moto_server
 from local_cloud.arguments import Arguments
 from local_cloud.control import Control
 from local_cloud.hostile.journal import JOURNAL_NAME
@@ -19,14 +19,11 @@ from local_cloud.metadata import MetadataServer
 from local_cloud.moto_books import BooksKeeper
 from local_cloud.moto_groups import GroupKeeper
 from local_cloud.moto_hooks import Books
-from local_cloud.service_process import SERVICES
 from local_cloud.state_folder import StateFolder
 
 
 @dataclass(frozen=True)
 class Cloud:
-    url: str
-    endpoints: Mapping[str, str]
     limiter: Limiter
     host: InstanceHost
     groups: GroupKeeper
@@ -45,15 +42,9 @@ def open_cloud(
     folder: StateFolder,
     moto_listener: socket.socket,
     metadata_listener: socket.socket,
-    services_url: str,
+    endpoints: Mapping[str, str],
 ) -> Cloud:
-    """Start answering on both sockets. Raises HookPointMoved, ImageError."""
-    url = listeners.url(moto_listener)
-    endpoints = {
-        "AWS_ENDPOINT_URL": url,
-        **{f"AWS_ENDPOINT_URL_{service.upper()}": services_url for service in SERVICES},
-        "AWS_DEFAULT_REGION": settings.region,
-    }
+    """Start answering on both sockets; `endpoints` are for the instances. Raises HookPointMoved, ImageError."""
     changed = threading.Event()
     books = Books(settings.region, changed.set)
     metadata = MetadataServer(metadata_listener, books.find)
@@ -94,4 +85,4 @@ def open_cloud(
     threading.Thread(target=metadata.serve_forever, name="metadata", daemon=True).start()
     moto_server.serve(moto_listener, trouble.around(control) if trouble else control)
     host.open()
-    return Cloud(url, endpoints, limiter, host, groups, keeper)
+    return Cloud(limiter, host, groups, keeper)

@@ -76,6 +76,13 @@ class ServiceProcess:
             self._environment["LOCAL_CLOUD_JOURNAL"] = str(folder.logs / JOURNAL_NAME)
         self._start()
 
+    def endpoints(self, moto_url: str) -> dict[str, str]:
+        """boto3's variables for all services of a cloud whose other half is moto."""
+        return {
+            "AWS_ENDPOINT_URL": moto_url,
+            **{f"AWS_ENDPOINT_URL_{service.upper()}": self.url for service in SERVICES},
+        }
+
     def _start(self) -> None:
         listener = self._listener.fileno()
         self._init = InitProcess(

@@ -161,11 +161,11 @@ class System:
                 pump(self._children, RETRY_SECONDS, self._show)
 
     def _start_tiers(self) -> None:
-        controller = self._child("controller", str(ROOT / "controller.py"))
         web = self._child("web", "-m", "web_tier")
-        controller.start()
         web.start()
         self._wait_for(web, lambda: answers(self.address))
+        # Last: it has nothing to do until there is a photo, and its start would slow down the page's.
+        self._child("controller", str(ROOT / "controller.py")).start()
 
     def _child(self, name: str, *arguments: str) -> Child:
         child = Child(name, [sys.executable, *arguments], self._state / "logs" / f"{name}.log", self._environment)
