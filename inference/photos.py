@@ -16,7 +16,7 @@ from pathlib import Path
 
 from inference.sources import fetch_wheel
 
-SOURCE = "PyPI ai-benchmark==0.1.1 and clarifai==9.7.0"
+CALIBRATION, HELD_OUT = "PyPI clarifai==9.7.0", "PyPI ai-benchmark==0.1.1"
 
 # name, version, sha256, folder of photos in the wheel
 _WHEELS = (
@@ -41,6 +41,12 @@ def fetch(cache_dir: Path) -> list[Path]:
     Raises Retryable without a network, Permanent for a wrong checksum.
     """
     return sorted(path for wheel in _WHEELS for path in _unpacked(cache_dir, *wheel).rglob("*.jpg"))
+
+
+def fetch_two_sources(cache_dir: Path) -> tuple[list[Path], list[Path]]:
+    """Those of clarifai, and those of ai-benchmark, which are as ImageNet's."""
+    benchmark, clarifai = (sorted(_unpacked(cache_dir, *wheel).rglob("*.jpg")) for wheel in _WHEELS)
+    return clarifai, benchmark
 
 
 def divide(photos: Sequence[Path], first: int) -> tuple[list[Path], list[Path]]:

@@ -28,7 +28,7 @@ from inference.sources import Say
 from inference.store import FLOAT32, INT8, Artefact
 from shoal.errors import Permanent
 
-CALIBRATION_PHOTOS = 40
+CALIBRATION_PHOTOS = 60
 LEAST_HELD_OUT = 100
 LEAST_AGREEMENT = 0.97
 LEAST_GAIN = 1.1  # of float32's images a second: below it, int8 costs labels for nothing
@@ -58,7 +58,8 @@ def quantize(
     """Make the prepared model int8 for the engine; from then on it is what `store.find` finds.
 
     own_photos: a folder of at least CALIBRATION_PHOTOS + LEAST_HELD_OUT photos as the model will see them, for a model
-                that knows other things than ImageNet's; None for those of `inference.photos`.
+                that knows other things than ImageNet's; None to calibrate on one of the two sources of
+                `inference.photos` and compare on the other.
 
     Raises Permanent when the labels agree with float32's for less than LEAST_AGREEMENT of the photos held out, or when
     int8 is not faster on this CPU: then float32 stays what is found, and nothing is put in place.
@@ -66,7 +67,7 @@ def quantize(
     exact = store.find(model, engine, cache_dir, weights, FLOAT32)
     if exact.model.task != "classify":
         raise Permanent(f"{exact.model.title} is no classifier: it stays in float32")
-    calibration, held_out = photos.divide(_photos(own_photos, cache_dir, say), CALIBRATION_PHOTOS)
+    calibration, held_out = _photos(own_photos, cache_dir, say)
     home = exact.folder.parent
     with locked(home, say):
         scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=home))
@@ -79,7 +80,8 @@ def quantize(
             )  # fmt: skip
             measured = child.ask("inference.quantize", json.dumps(asdict(request)), lambda fields: say(fields["say"]))
             _judge(exact.model.title, measured)
-            measured["from"] = str(own_photos) if own_photos else photos.SOURCE
+            source = (photos.CALIBRATION, photos.HELD_OUT) if own_photos is None else (str(own_photos),) * 2
+            measured |= dict(zip(("calibration_from", "held_out_from"), source, strict=True))
             _write_card(exact.card, target, measured)
             store.put_in_place(target, home / store.folder(engine, INT8))
         finally:
@@ -87,15 +89,16 @@ def quantize(
     return store.find(model, engine, cache_dir, weights, INT8)
 
 
-def _photos(folder: Path | None, cache_dir: Path, say: Say) -> list[Path]:
+def _photos(folder: Path | None, cache_dir: Path, say: Say) -> tuple[list[Path], list[Path]]:
+    """The photos to calibrate on, and those to compare on."""
     if folder is None:
         say("fetching photos to calibrate with")
-        return photos.fetch(cache_dir)
+        return photos.fetch_two_sources(cache_dir)
     found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
     needed = CALIBRATION_PHOTOS + LEAST_HELD_OUT
     if len(found) < needed:
         raise Permanent(f"{folder} has {len(found)} photos (.jpg, .jpeg, .png); {needed} are needed")
-    return found
+    return photos.divide(found, CALIBRATION_PHOTOS)
 
 
 def _judge(title: str, measured: dict[str, Any]) -> None:
@@ -139,7 +142,7 @@ def _work(asked: str, tell: child.Tell) -> dict[str, Any]:
         return np.concatenate([task.decode(model, Path(path).read_bytes(), _MANY).tensor for path in paths])
 
     tell(say=f"calibrating {model.title} on {len(request.calibration)} photos")
-    engine.quantize(model, folder, list(both_ways(rows(request.calibration))), target)
+    engine.quantize(model, folder, list(rows(request.calibration)), target)
     tell(say=f"comparing it with float32 on {len(request.held_out)} other photos")
     held_out = both_ways(rows(request.held_out))
     exact, quantized = engine.load(model, folder, exact=True), engine.load(model, target)

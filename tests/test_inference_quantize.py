@@ -13,16 +13,16 @@ import pytest
 from click.testing import CliRunner
 
 from inference import model as models
-from inference import photos, quantize, store
+from inference import photos, process, quantize, store
 from inference import prepare as preparation
 from inference.store import FLOAT32, INT8
 from shoal.cli.models import command
 from shoal.errors import NotFound, Permanent
-from tests.inference_fixtures import EXAMPLES, PHOTOS, cache_dir
+from tests.inference_fixtures import EXAMPLES, EXPECTED, MAX_BYTES, MAX_PIXELS, PHOTOS, cache_dir
 
 MEASURED = {
-    "calibration": 40,
-    "held_out": 120,
+    "calibration": 60,
+    "held_out": 100,
     "top1": 0.99,
     "top5": 1.0,
     "probability": 0.02,
@@ -39,6 +39,62 @@ def linked(tmp_path: Path) -> Path:
         shutil.copytree(cache_dir() / "models" / "resnet50" / name, home / name, copy_function=os.link)
     (tmp_path / "photos").symlink_to(cache_dir() / "photos")
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A cache with ResNet50 in int8 beside float32, and what was said when it was made."""
+    cache = linked(tmp_path_factory.mktemp("cache"))
+    shell = CliRunner(env={"SHOAL_CACHE_DIR": str(cache), "SHOAL_MODEL": "resnet50"})
+    done = shell.invoke(command, ["quantize"], catch_exceptions=False)
+    return cache, done.output
+
+
+def test_int8_agrees_with_float32_on_photos_held_out(made: tuple[Path, str]) -> None:
+    cache, said = made
+
+    card = store.find("resnet50", "openvino", cache).card
+
+    assert card.precision == INT8
+    assert card.quantized["top1"] >= 0.97
+    assert card.quantized["top5"] >= 0.99
+    assert (card.quantized["calibration"], card.quantized["held_out"]) == (60, 100)
+    assert card.quantized["held_out_from"] == photos.HELD_OUT
+    assert card.source == store.find("resnet50", "openvino", cache, precision=FLOAT32).card.source
+    assert card.size < 0.3 * store.find("resnet50", "openvino", cache, precision=FLOAT32).card.size
+    assert "calibrating ResNet50 on 60 photos" in said
+    assert "resnet50 is ready for openvino in int8, calibrated on 60 photos, the label of float32 for 9" in said
+
+
+def test_a_worker_finds_it_and_the_operator_may_want_float32(made: tuple[Path, str]) -> None:
+    cache, _ = made
+    found = {}
+    for precision in store.PRECISIONS:
+        recogniser = process.load(["resnet50"], "openvino", cache, None, MAX_PIXELS, MAX_BYTES, precision=precision)
+        decoded = [recogniser.decode("", (EXAMPLES / name).read_bytes()) for name in EXPECTED]
+        answers = recogniser.infer("", decoded)
+        assert [answer.labels[0].name for answer in answers] == list(EXPECTED.values())
+        found[precision] = [answer.labels[0].probability for answer in answers]
+
+    assert found["auto"] == found[INT8]
+    assert found["auto"] != found[FLOAT32]
+
+
+def test_the_card_of_int8_is_listed_and_checked(made: tuple[Path, str]) -> None:
+    cache, _ = made
+    shell = CliRunner(env={"SHOAL_CACHE_DIR": str(cache), "SHOAL_MODEL": "resnet50"})
+
+    listed = shell.invoke(command, ["list"], catch_exceptions=False).output
+    measured = shell.invoke(command, ["bench"], catch_exceptions=False).output
+
+    assert [line.partition(":")[0] for line in listed.splitlines()] == [
+        "resnet50/openvino",
+        "resnet50/openvino-int8",
+        "resnet50/weights",
+    ]
+    assert "times as fast on" in listed
+    assert "float32" in measured
+    assert "int8" in measured
 
 
 def test_without_int8_it_says_how_to_make_it(tmp_path: Path) -> None:
@@ -62,7 +118,7 @@ def test_a_card_of_before_there_was_int8_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"top1": 0.969}, r"gives the label of float32 for 96\.9% of 120 photos; 97% are needed: float32 stays in use"),
+        ({"top1": 0.969}, r"gives the label of float32 for 96\.9% of 100 photos; 97% are needed: float32 stays in use"),
         ({"images_per_second": {FLOAT32: 20.0, INT8: 21.0}}, "does 21 images/s on this CPU, 20 in float32"),
         ({"top1": 0.97}, ""),
     ],
@@ -85,7 +141,7 @@ def test_what_is_worse_is_not_put_in_place(
 
 
 def test_a_folder_of_too_few_photos_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Permanent, match=r"has 8 photos \(.jpg, .jpeg, .png\); 140 are needed"):
+    with pytest.raises(Permanent, match=r"has 8 photos \(.jpg, .jpeg, .png\); 160 are needed"):
         quantize.quantize("resnet50", "openvino", linked(tmp_path), None, EXAMPLES, print)
 
 

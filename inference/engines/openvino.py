@@ -32,7 +32,7 @@ class OpenVino:
     def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:  # noqa: ARG002
         """Write the model with int8 weights and activations, its first convolution excepted, by NNCF.
 
-        The preset "mixed" and the first convolution in float32 are what measured best: see docs/models.md.
+        The preset "mixed" and the first convolution in float32 are what was measured best: see docs/models.md.
         """
         openvino = _openvino()
         import nncf
