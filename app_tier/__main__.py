@@ -6,6 +6,7 @@ held; the boot files then end the instance. Anything else is a fault, and cron s
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -39,6 +40,7 @@ def main() -> int:
 
 
 def _run(stop: StopSignal) -> int:
+    gc.disable()  # until it is ready: to collect while so much is imported and nothing let go is a tenth of the start
     chosen = settings.load()
     logs.configure(chosen.log_level)
     give_back_large_blocks()
@@ -64,6 +66,8 @@ def _run(stop: StopSignal) -> int:
         replies = {chosen.resp_queue: cloud.responses}
         worker = Worker(cloud, recogniser, replies, name, stop, chosen.visibility_seconds, chosen.answer_cache)
         log.info("%s ready: %s on %s", name, ", ".join(recogniser.models), recogniser.engine)
+        gc.freeze()
+        gc.enable()
         models = ", ".join(recogniser.models)
         register = Registration(cloud.register, identifier, worker, models, seconds_alive(), chosen.beat_seconds, stop)
         around.enter_context(register)

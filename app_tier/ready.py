@@ -21,7 +21,7 @@ class Image:
 
 
 class Ready:
-    """First come, first served, but a batch is of one model. Many threads put, one takes."""
+    """First come, first served, but a batch is of one model. Many threads put, many take."""
 
     def __init__(self) -> None:
         self._images: list[Image] = []
@@ -41,7 +41,7 @@ class Ready:
         """Nothing more will come."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
+            self._changed.notify_all()
 
     def take(self, most: int) -> list[Image]:
         """Wait for one image, then take it and those there are for the same model: no delay when idle, full batches

@@ -1,7 +1,7 @@
 """A worker: receive -> fetch -> decode -> infer -> store -> publish -> delete, as a pipeline.
 
-One thread receives, a few fetch and decode ahead of need, the calling thread runs the engine on small batches, the
-publisher's threads store and publish behind it. A message is deleted only after its result is stored and its response
+One thread receives, a few fetch and decode ahead of need, two run the engine on small batches, the publisher's threads
+store and publish behind them. A message is deleted only after its result is stored and its response
 is sent, so a worker may be killed at any line: what it held is delivered again and gives the same object.
 """
 
@@ -34,6 +34,7 @@ HELD_MESSAGES = 32  # enough to keep the engine busy while others are fetched; t
 RECEIVE_MESSAGES = 10  # what SQS gives in one call
 BATCH_IMAGES = 8
 FETCH_THREADS = 4
+ENGINE_THREADS = 2  # while one reads what the engine answered, the engine has the other's batch: 8 % more images
 PIXELS_AT_ONCE = 32_000_000  # unpacked, 128 MB at 4 bytes each
 POLL_SECONDS = 2.0  # a drain must wait for the poll that is under way, or its messages would hide until they time out
 PLACE_SECONDS = 0.2  # how often a worker that is full looks whether it shall stop
@@ -57,7 +58,7 @@ class Recogniser(Protocol):
         """Bytes to the model's input. Raises BadImage. Called by many threads."""
 
     def infer(self, model: str, decoded: Sequence[Decoded]) -> list[Answer]:
-        """Inputs to answers. Called by one thread."""
+        """Inputs to answers. Called by ENGINE_THREADS threads."""
 
 
 class Worker:
@@ -114,10 +115,11 @@ class Worker:
         with self._heartbeat, self._publisher:
             receiver.start()
             try:
-                while batch := self._ready.take(BATCH_IMAGES):
-                    self._infer(batch)
+                with ThreadPoolExecutor(ENGINE_THREADS, "infer") as threads:
+                    running = [threads.submit(self._infer_until_closed) for _ in range(ENGINE_THREADS)]
+                for one in running:
+                    one.result()
             finally:
-                self._stop.stop("engine ended")
                 receiver.join()
                 self._fetchers.shutdown()
         return self.finished
@@ -198,6 +200,13 @@ class Worker:
         return Image(held, model, decoded, digest, held.note("decode", began))
 
     # infer
+
+    def _infer_until_closed(self) -> None:
+        try:
+            while batch := self._ready.take(BATCH_IMAGES):
+                self._infer(batch)
+        finally:
+            self._stop.stop("engine ended")  # without it nothing would close what waits for the engine
 
     def _infer(self, batch: Sequence[Image]) -> None:
         began = time.perf_counter()

@@ -37,7 +37,7 @@ class _Served:
 
 
 class Recogniser:
-    """The models of a worker. `decode` may be called by many threads at once, `infer` by one at a time.
+    """The models of a worker. `decode` and `infer` may be called by many threads at once.
 
     models:  the names it answers to, the default first.
     engine:  the name of what runs them.

@@ -87,6 +87,17 @@ def test_batches_fill_under_load_and_nothing_waits_when_idle(cloud: Cloud) -> No
     assert max(recogniser.batches) == ("resnet50", 8)
 
 
+def test_the_engine_has_the_next_batch_while_an_answer_is_read(cloud: Cloud) -> None:
+    recogniser = Recogniser()
+    recogniser.gate.clear()
+    with working(cloud, recogniser) as worker:
+        put(cloud, b"one", b"two")
+        wait_for(lambda: recogniser.called == 2)
+        recogniser.gate.set()
+        wait_for(lambda: worker.finished == 2)
+    assert recogniser.batches == [("resnet50", 1)] * 2
+
+
 def test_no_more_is_held_than_the_window(cloud: Cloud) -> None:
     recogniser = Recogniser()
     recogniser.gate.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,18 @@ def test_files_that_cannot_be_loaded_are_damaged(engine: str, file: str, tmp_pat
 
     with pytest.raises(Permanent, match=r"files in .* are damaged: run `shoal models prepare --again`"):
         engines.by_name(engine).load(MODEL, tmp_path)
+
+
+def test_many_callers_at_once_get_each_their_own() -> None:
+    artefact = store.find("resnet50", "openvino", cache_dir(), precision=store.FLOAT32)
+    loaded = engines.by_name("openvino").load(artefact.model, artefact.folder, exact=True)
+    pictures = np.random.default_rng(1).integers(0, 256, (12, 224, 224, 3), np.uint8)
+    one_by_one = np.stack([loaded.infer(picture[np.newaxis])[0][0] for picture in pictures])
+
+    with ThreadPoolExecutor(6) as callers:
+        at_once = np.concatenate([found for [found] in callers.map(loaded.infer, np.split(pictures, 6))])
+
+    assert np.abs(at_once - one_by_one).max() < 1e-4
 
 
 def test_any_number_of_pictures_goes_into_a_batch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,11 @@ class Keras:
 class _Net:
     def __init__(self, net: Any) -> None:
         self._net = net
+        self._lock = threading.Lock()  # Keras does not promise that a net may be called by two threads
 
     def infer(self, batch: NDArray[Any]) -> Outputs:
-        return architecture.outputs(self._net, batch)
+        with self._lock:
+            return architecture.outputs(self._net, batch)
 
 
 ENGINE = Keras()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import deque
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.engines import Loaded, Outputs
+from inference.engines._compiled import compiled_folder
 from inference.model import Model
 from shoal.errors import Permanent
 
@@ -52,7 +54,8 @@ class OpenVino:
         """Compile the model for this machine, in as many streams as OpenVINO thinks best: on two cores two of a thread
         each, a tenth faster than one of both. Raises Permanent when the files are damaged.
 
-        The type of the arithmetic is left to OpenVINO unless `exact`: bfloat16 where the CPU is fast at it.
+        The type of the arithmetic is left to OpenVINO unless `exact`: bfloat16 where the CPU is fast at it. What was
+        compiled is kept beside the files for the next process on such a machine: that is 0.35 of 0.45 s in int8.
         """
         openvino = _openvino()
         options: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
@@ -60,8 +63,13 @@ class OpenVino:
             options["INFERENCE_NUM_THREADS"] = threads
         if exact:
             options["INFERENCE_PRECISION_HINT"] = "f32"
+        core = openvino.Core()
+        machine = [str(core.get_property("CPU", name)) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
         try:
-            return _Compiled(openvino.Core().compile_model(folder / _FILE, "CPU", options))
+            with compiled_folder(folder, openvino.__version__, *machine, repr(options)) as kept:
+                if kept is not None:
+                    options["CACHE_DIR"] = kept
+                return _Compiled(core.compile_model(folder / _FILE, "CPU", options))
         except RuntimeError as error:
             raise Permanent(
                 f"{model.name} cannot be loaded, the files in {folder} are damaged: run `shoal models prepare --again`"
@@ -69,20 +77,37 @@ class OpenVino:
 
 
 class _Compiled:
+    """A batch is divided among as many requests as there are streams. Each caller has requests of its own for the
+    time of its call; those of another wait at the engine, so that it is never idle between the two."""
+
     def __init__(self, compiled: Any) -> None:
-        streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._compiled = compiled
+        self._streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self._idle: deque[list[Any]] = deque()
 
     def infer(self, batch: NDArray[Any]) -> Outputs:
-        parts = np.array_split(np.ascontiguousarray(batch), max(1, min(len(batch), len(self._requests))))
-        requests = self._requests[: len(parts)]
-        for request, part in zip(requests, parts, strict=True):
-            request.start_async([part], share_inputs=True)
-        for request in requests:
-            request.wait()
-        # The output tensors belong to the requests and are overwritten by the next call.
-        outputs = zip(*(request.output_tensors for request in requests), strict=True)
-        return tuple(np.concatenate([one.data for one in parts], dtype=np.float32) for parts in outputs)
+        own = self._take_requests()
+        answers = _answers(own, batch)
+        self._idle.append(own)  # not after a fault: one of them may still be at work
+        return answers
+
+    def _take_requests(self) -> list[Any]:
+        try:
+            return self._idle.pop()
+        except IndexError:  # as many callers at once as never before
+            return [self._compiled.create_infer_request() for _ in range(self._streams)]
+
+
+def _answers(requests: list[Any], batch: NDArray[Any]) -> Outputs:
+    parts = np.array_split(np.ascontiguousarray(batch), max(1, min(len(batch), len(requests))))
+    used = requests[: len(parts)]
+    for request, part in zip(used, parts, strict=True):
+        request.start_async([part], share_inputs=True)
+    for request in used:
+        request.wait()
+    # The output tensors belong to the requests and are overwritten by the next call.
+    outputs = zip(*(request.output_tensors for request in used), strict=True)
+    return tuple(np.concatenate([one.data for one in parts], dtype=np.float32) for parts in outputs)
 
 
 ENGINE = OpenVino()

@@ -1,0 +1,74 @@
+"""What an engine compiled is kept beside its artefact, whole, and never for another machine or set of options."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import numpy as np
+import pytest
+
+from inference import engines, store
+from inference.engines._compiled import compiled_folder
+from tests.inference_fixtures import cache_dir
+
+
+@pytest.fixture
+def artefact(tmp_path: Path) -> Path:
+    (tmp_path / store.CARD).write_text("{}")
+    return tmp_path
+
+
+def test_the_second_process_finds_what_the_first_made(artefact: Path) -> None:
+    with compiled_folder(artefact, "1.0", "a processor") as first:
+        assert first
+        (first / "blob").write_text("compiled")
+    with compiled_folder(artefact, "1.0", "a processor") as second:
+        assert second
+        assert (second / "blob").read_text() == "compiled"
+    with compiled_folder(artefact, "1.1", "a processor") as other:
+        assert other
+        assert not list(other.iterdir())
+
+
+def test_many_at_once_leave_one_whole_folder(artefact: Path) -> None:
+    together = Barrier(8)
+
+    def compile_it(_: int) -> None:
+        with compiled_folder(artefact, "1.0") as place:
+            together.wait(20)
+            assert place
+            (place / "blob").write_text("compiled")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(compile_it, range(8)))
+    [kept] = [path for path in artefact.iterdir() if path.is_dir()]
+    assert [path.read_text() for path in kept.iterdir()] == ["compiled"]
+
+
+def test_nothing_is_kept_of_an_artefact_in_the_making_or_after_a_fault(tmp_path: Path) -> None:
+    with compiled_folder(tmp_path, "1.0") as place:
+        assert place is None
+    (tmp_path / store.CARD).write_text("{}")
+    with compiled_folder(tmp_path / "gone", "1.0") as place:
+        assert place is None
+    with pytest.raises(RuntimeError), compiled_folder(tmp_path, "1.0"):
+        raise RuntimeError("the compiler broke")
+    assert [path.name for path in tmp_path.iterdir()] == [store.CARD]
+
+
+def test_a_model_from_its_compiled_form_says_the_same(tmp_path: Path) -> None:
+    found = store.find("resnet50", "openvino", cache_dir())
+    folder = tmp_path / "openvino"
+    folder.mkdir()
+    for name in (store.CARD, *found.card.files):
+        shutil.copy(found.folder / name, folder / name)
+    pictures = np.random.default_rng(1).integers(0, 256, (3, 224, 224, 3), np.uint8)
+    openvino = engines.by_name("openvino")
+    [compiled] = openvino.load(found.model, folder).infer(pictures)
+    assert list(folder.glob("compiled-*/*.blob"))
+    [again] = openvino.load(found.model, folder).infer(pictures)
+    assert np.array_equal(compiled, again)
+    assert not store.damaged(folder, found.card)
