@@ -50,21 +50,27 @@ def label_all(recogniser: Recogniser, payloads: Sequence[bytes], latency_seconds
     stop = StopSignal()
     seen = late_cloud(cloud, latency_seconds) if latency_seconds else cloud
     worker = Worker(seen, recogniser, {REPLIES: seen.responses}, "benchmark", stop, 3600)
-    _stop_when_empty(cloud.requests, stop)
+    ended = _stop_when_empty(cloud.requests, stop)
     began = time.perf_counter()
     finished = worker.run()
     if finished != len(payloads):
         raise RuntimeError(f"{finished} of {len(payloads)} photos were labelled")
-    return finished / (time.perf_counter() - began)
+    return finished / (ended[0] - began)
 
 
-def _stop_when_empty(queue: Any, stop: StopSignal) -> None:
-    """Look after each delete: a thread that looks again and again would be measured too."""
+def _stop_when_empty(queue: Any, stop: StopSignal) -> list[float]:
+    """Stop after the last delete, and note when it was: the worker itself ends after the poll that is under way.
+
+    It looks after each delete, since a thread that looks again and again would be measured too.
+    """
     delete = queue.delete
+    ended: list[float] = []
 
     def delete_and_look(receipts: Sequence[str]) -> None:
         delete(receipts)
         if not queue.depth().total:
+            ended.append(time.perf_counter())
             stop.stop("all done")
 
     queue.delete = delete_and_look
+    return ended
