@@ -123,7 +123,7 @@ def _cache_with_int8(settings: Settings, folder: Path) -> Path:
     if found.card.precision == store.INT8:
         return settings.cache_dir
     cache = folder / "cache"
-    shutil.copytree(found.folder.parent, cache / "models" / found.folder.parent.name, copy_function=os.link)
+    shutil.copytree(found.folder.parent, cache / "models" / found.folder.parent.name, copy_function=os.symlink)
     (cache / "photos").symlink_to(settings.cache_dir / "photos")
     try:
         quantize(settings.model, settings.engine, cache, settings.model_weights, None, console.print)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,21 +18,23 @@ from shoal.cli.models import example_photos
 from shoal.errors import Permanent
 from tests.inference_fixtures import PHOTOS, ROOT, cache_dir
 
-MODEL = models.by_name("mobilenet_v2")
+MODEL = models.by_name("resnet50")
 
 _ALL = """
 import pathlib, sys
 from inference import prepare, process
 cache, photos = pathlib.Path(sys.argv[1]), sorted(pathlib.Path("static/examples").glob("*.jpg"))
 for engine in ("openvino", "onnxruntime", "keras"):
-    prepare.prepare("mobilenet_v2", engine, cache, None, photos, lambda text: None)
-    it = process.load(["mobilenet_v2"], engine, cache, None, 50_000_000, 20_000_000, threads=1)
+    prepare.prepare("resnet50", engine, cache, None, photos, lambda text: None)
+    it = process.load(["resnet50"], engine, cache, None, 50_000_000, 20_000_000, threads=1)
     answers = it.infer("", [it.decode("", photo.read_bytes()) for photo in photos])
     print("LABELS", *(answer.labels[0].name for answer in answers))
 """
 
 
 def test_every_engine_gives_the_same_labels(tmp_path: Path) -> None:
+    for known in (Path("models/resnet50") / name for name in (store.WEIGHTS, "openvino")):
+        shutil.copytree(cache_dir() / known, tmp_path / known, copy_function=os.symlink)
     done = subprocess.run([sys.executable, "-c", _ALL, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr[-2000:]
@@ -39,7 +42,7 @@ def test_every_engine_gives_the_same_labels(tmp_path: Path) -> None:
     assert others == [first, first]
     assert len(first) == 1 + len(PHOTOS)
     for engine in ("openvino", "onnxruntime", "keras"):
-        found = store.find("mobilenet_v2", engine, tmp_path).card.agreement
+        found = store.find("resnet50", engine, tmp_path).card.agreement
         assert found["float32"]["same_label"] == len(example_photos())
         assert found["float32"]["max_difference"] < 1e-4
 

@@ -32,6 +32,7 @@ class OnnxRuntime:
             raise Permanent("Keras writes ONNX with tf2onnx, which is not installed: pip install -r requirements.txt")
         whole(np.zeros((1, *whole.input_shape[1:]), np.uint8))  # Keras exports what was called once
         whole.export(folder / _FILE, format="onnx", verbose=False)
+        _drop_unused_inputs(folder / _FILE)
 
     def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:  # noqa: ARG002
         """Not with this engine."""
@@ -51,6 +52,17 @@ class OnnxRuntime:
             raise Permanent(
                 f"{model.name} cannot be loaded, the files in {folder} are damaged: run `shoal models prepare --again`"
             ) from error
+
+
+def _drop_unused_inputs(file: Path) -> None:
+    """tf2onnx makes an input of each constant that it folds, such as the means of ResNet's preprocessing."""
+    import onnx
+
+    net = onnx.load(file)
+    used = {name for node in net.graph.node for name in node.input}
+    for one in [one for one in net.graph.input if one.name not in used]:
+        net.graph.input.remove(one)
+    onnx.save(net, file)
 
 
 class _Session:
