@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,9 +14,8 @@ import requests
 
 from shoal.errors import Retryable
 from shoal.memory import SystemClock, memory_cloud
-from shoal.messages import Result
+from shoal.messages import Result, new_batch
 from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
-from web_tier import events, waiting
 from web_tier.app import create_app
 from web_tier.collector import Collector
 from web_tier.gauge import pool_state
@@ -98,10 +98,19 @@ def test_the_page_refreshes_itself_without_script_while_something_is_open(idle: 
     wait_until(lambda: "Labelling: 0 of 1, 3 workers" in requests.get(address, headers=PAGE, timeout=10).text)
 
 
-def test_an_empty_batch_that_was_given_out_is_known(idle: Site) -> None:
+def test_an_empty_batch_that_was_given_out_is_known_to_every_web_process(idle: Site) -> None:
     batch = requests.post(idle.url + "/batches", timeout=10).json()
-    assert shown(idle.url + batch["url"])["total"] == 0
-    assert "Waiting for photos" in requests.get(idle.url + batch["url"], headers=PAGE, timeout=10).text
+    with running_site(idle.cloud, work=False) as other:
+        for url in (idle.url, other.url):
+            assert shown(url + batch["url"])["total"] == 0
+            assert "Waiting for photos" in requests.get(url + batch["url"], headers=PAGE, timeout=10).text
+
+
+@pytest.mark.parametrize("age", [-120.0, 2 * 3600.0])
+def test_an_empty_batch_of_another_time_is_unknown(idle: Site, age: float) -> None:
+    batch = new_batch(time.time() - age)
+    for path in (f"/batches/{batch}.json", f"/batches/{batch}/events", f"/v1/batches/{batch}"):
+        assert requests.get(idle.url + path, timeout=10).status_code == 404
 
 
 def test_a_restart_shows_the_same_batch_and_finishes_it() -> None:
@@ -118,18 +127,14 @@ def test_a_restart_shows_the_same_batch_and_finishes_it() -> None:
         assert shown(second.url + path)["done"] == 3
 
 
-def test_a_lost_response_message_costs_a_request_some_seconds_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.3)
+def test_a_lost_response_message_costs_a_request_some_seconds_and_nothing_else() -> None:
     with running_site() as site:
         site.worker.respond = False
         reply = requests.post(site.url, files={"inputFile": ("test_0.JPG", jpeg())}, timeout=20)
         assert reply.text == "test_0:hair_spray"
 
 
-def test_a_lost_response_message_costs_a_page_some_seconds_and_nothing_else(
-    idle: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(events, "LIST_SECONDS", 0.3)
+def test_a_lost_response_message_costs_a_page_some_seconds_and_nothing_else(idle: Site) -> None:
     idle.worker.respond = False
     address = submit(idle, "test_0.JPG")
     with stream(address) as told:

@@ -10,15 +10,16 @@ from itertools import islice
 from typing import Any
 
 from shoal.errors import MalformedMessage, NotFound, Retryable
-from shoal.messages import Detection, Job, Label, Result, is_batch
-from shoal.ports import Cloud, ObjectStore, StoredObject
+from shoal.messages import Detection, Job, Label, Result, batch_floor, is_batch
+from shoal.ports import Clock, Cloud, ObjectStore, StoredObject
 from web_tier.hub import Hub
 from web_tier.problems import unknown_batch
 
 SHOWN_LABELS = 5
 NOTHING = "nothing found"
 CANCELLED = "cancelled"
-KNOWN_BATCHES = 10_000  # ids that were given out and may still be empty
+EMPTY_SECONDS = 3600.0  # for so long after it was given out, by whatever process, a batch may be empty
+AHEAD_SECONDS = 60.0  # as far as the clocks of two web processes may be apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,23 +137,17 @@ class Page:
 class Batches:
     """Reads batches from the buckets."""
 
-    def __init__(self, cloud: Cloud, hub: Hub, readers: ThreadPoolExecutor) -> None:
+    def __init__(self, cloud: Cloud, clock: Clock, hub: Hub, readers: ThreadPoolExecutor) -> None:
         self._cloud = cloud
+        self._clock = clock
         self._hub = hub
         self._readers = readers
-        self._given_out: dict[str, None] = {}
-
-    def give_out(self, batch: str) -> None:
-        """Note that `batch` was promised to a client and may be looked at while it is still empty."""
-        self._given_out[batch] = None
-        while len(self._given_out) > KNOWN_BATCHES:
-            self._given_out.pop(next(iter(self._given_out)), None)
 
     def check(self, batch: str) -> None:
         """Raise Problem (404) when nothing is known of `batch`. May raise Retryable."""
         if not is_batch(batch):
             raise unknown_batch()
-        if batch in self._given_out:
+        if self._may_be_empty(batch):
             return
         stores = (self._cloud.inputs, self._cloud.outputs)
         if all(next(iter(store.list(f"{batch}/")), None) is None for store in stores):
@@ -164,12 +159,17 @@ class Batches:
             raise unknown_batch()
         stored = {one.key: one for one in self._cloud.inputs.list(f"{batch}/")}
         answered = {one.key: one for one in self._cloud.outputs.list(f"{batch}/")}
-        if not stored and not answered and batch not in self._given_out:
+        if not stored and not answered and not self._may_be_empty(batch):
             raise unknown_batch()
         results = {result.key: result for result in self._results(answered)}
         jobs = _jobs(stored.keys() | answered.keys())
         photos = tuple(Photo(job, job.key in stored, results.get(job.key)) for job in jobs)
         return Batch(batch, photos, _seconds([*stored.values(), *answered.values()]))
+
+    def _may_be_empty(self, batch: str) -> bool:
+        """Whether its id, which begins with the time, is young: its photos may be on their way."""
+        now = self._clock.now()
+        return batch_floor(now - EMPTY_SECONDS) <= batch < batch_floor(now + AHEAD_SECONDS)
 
     def page(self, batch: str, after: int, limit: int) -> Page:
         """At most `limit` photos of index above `after`. Raises Problem (404); may raise Retryable."""

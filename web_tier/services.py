@@ -18,6 +18,7 @@ from web_tier.gauge import Gauge
 from web_tier.hub import Hub
 from web_tier.intake import Intake
 from web_tier.offers import Form
+from web_tier.reply_queue import ReplyQueue
 from web_tier.venue import Venue
 
 EXTENSION = "shoal"
@@ -38,7 +39,8 @@ class Services:
     intake: Intake
     venue: Venue
     gauge: Gauge
-    collector: Collector
+    replies: ReplyQueue
+    collectors: tuple[Collector, ...]
     workers: ThreadPoolExecutor
     fetcher: Fetcher
     fetchers: ThreadPoolExecutor
@@ -48,14 +50,17 @@ class Services:
 
     def start(self) -> None:
         """Start the threads behind the routes."""
-        self.collector.start()
+        for collector in self.collectors:
+            collector.start()
         self.gauge.start()
 
     def stop(self) -> None:
         """Tell open pages and waiting requests that it is over, and end the threads."""
-        self.collector.stop()
+        for collector in self.collectors:
+            collector.stop()
         self.gauge.stop()
         self.hub.stop()
+        self.replies.close()
         self.workers.shutdown(wait=False)
         self.fetchers.shutdown(wait=False, cancel_futures=True)
         self.fetcher.stop()
@@ -67,16 +72,19 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
     venue: Venue = plugins.load(settings.venue, "web_tier.venues", "make")(cloud)
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     models = settings.served_models
+    replies = ReplyQueue(cloud.replies, settings.resp_queue)
     return Services(
         settings=settings,
         cloud=cloud,
         clock=clock,
         hub=hub,
-        batches=Batches(cloud, hub, workers),
-        intake=Intake(settings, models, venue, cloud.outputs, hub, workers),
+        batches=Batches(cloud, clock, hub, workers),
+        intake=Intake(settings, models, venue, cloud.outputs, replies, hub, workers),
         venue=venue,
         gauge=Gauge(cloud, hub),
-        collector=Collector(cloud.responses, hub),
+        replies=replies,
+        # The common queue has what was queued by no process that waits: the sweeper, an older version.
+        collectors=(Collector(replies, hub), Collector(cloud.responses, hub)),
         workers=workers,
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
         fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),

@@ -53,7 +53,6 @@ def submit() -> Response:
 def _take(offers: Offers, claimed: Claim) -> list[Photo]:
     taken = services().intake.take(offers, claimed.batch)
     claimed.finish()
-    services().batches.give_out(claimed.batch)
     return [one.photo for one in taken]
 
 

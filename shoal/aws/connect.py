@@ -13,6 +13,7 @@ from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
 from shoal.aws.ec2 import Ec2Pool
 from shoal.aws.iam import create_role
 from shoal.aws.offers import Offers
+from shoal.aws.replies import SqsReplies
 from shoal.aws.s3 import S3Store, create_bucket
 from shoal.aws.sqs import SqsQueue, create_queue
 from shoal.aws.template import LaunchTemplate
@@ -40,6 +41,7 @@ def connect(settings: Settings, boot_file: Callable[[], str] = _no_boot_file) ->
         outputs=S3Store(s3, settings.out_bucket),
         requests=SqsQueue(sqs, settings.req_queue),
         responses=SqsQueue(sqs, settings.resp_queue),
+        replies=SqsReplies(sqs, settings.resp_queue),
         dead_letters=SqsQueue(sqs, settings.dead_queue),
         pool=connect_pool(settings, boot_file),
         register=DynamoRegister(lambda: client("dynamodb"), settings.pool_table),
