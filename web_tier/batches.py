@@ -112,6 +112,19 @@ class Batch:
         """Whether every photo is answered."""
         return bool(self.photos) and not self.count("queued")
 
+    def summary(self) -> dict[str, Any]:
+        """How far it is, without its photos, as JSON types, for programs."""
+        return {
+            "batch": self.id,
+            "state": "done" if self.finished else "queued",
+            "total": self.total,
+            "done": self.count("done"),
+            "failed": self.count("failed"),
+            "queued": self.count("queued"),
+            "page": f"/batches/{self.id}",
+            "results": f"/v1/batches/{self.id}/results",
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON types, for programs."""
         return {

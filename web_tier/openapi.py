@@ -13,11 +13,15 @@ BATCH_ID = {"type": "string", "pattern": "^[0-9a-hjkmnp-tv-z]{20}$", "examples":
 COUNT = {"type": "integer", "minimum": 0}
 SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 TEXT = {"type": "string"}
+WEBHOOK = TEXT | {
+    "maxLength": 2_048,
+    "description": "Public http or https address to post the batch's summary to when every photo has its result.",
+}
 
 
 def document(models: Sequence[str], settings: Settings) -> Schema:
     """The document for a server that serves `models`, the default first."""
-    return {
+    told = {
         "openapi": "3.1.0",
         "info": {
             "title": "Shoal",
@@ -30,6 +34,42 @@ def document(models: Sequence[str], settings: Settings) -> Schema:
         "paths": _paths(models, settings),
         "components": {"schemas": _schemas(models), "responses": _problems()},
     }
+    if settings.webhook_keys:
+        told["webhooks"] = {"batchDone": {"post": _webhook()}}
+        told["components"]["schemas"] |= {"Event": _event()}
+        told["components"]["schemas"]["Submission"]["properties"]["webhook"] = WEBHOOK
+    return told
+
+
+def _webhook() -> Schema:
+    names = {
+        "webhook-id": "The same each time that this event is delivered.",
+        "webhook-timestamp": "When it is sent, in seconds since 1970.",
+        "webhook-signature": "`v1,` and the base64 of HMAC-SHA256 over `<webhook-id>.<webhook-timestamp>.<body>`; "
+        "several, divided by spaces, while the secret is changed.",
+    }
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Event"}}}
+    return {
+        "operationId": "batchDone",
+        "summary": "Every photo of a batch has its result",
+        "description": "Posted to the submission's `webhook`, at least once, as standardwebhooks.com describes it.",
+        "parameters": [
+            {"name": name, "in": "header", "required": True, "schema": TEXT, "description": text}
+            for name, text in names.items()
+        ],
+        "requestBody": {"required": True, "content": content},
+        "responses": {"2XX": {"description": "Taken"}, "410": {"description": "Try no more"}},
+    }
+
+
+def _event() -> Schema:
+    return _object(
+        {
+            "type": {"const": "batch.done"},
+            "timestamp": {"type": "string", "format": "date-time"},
+            "data": {"$ref": "#/components/schemas/Batch"},
+        }
+    )
 
 
 def _paths(models: Sequence[str], settings: Settings) -> Schema:
@@ -104,6 +144,7 @@ def _submit(models: Sequence[str], settings: Settings) -> Schema:
                 "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,255}$"},
                 "description": "A request that is sent again with the same key makes no second batch.",
             },
+            *([{"name": "webhook", "in": "query", "schema": WEBHOOK}] if settings.webhook_keys else ()),
         ],
         "requestBody": {
             "required": True,

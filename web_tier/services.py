@@ -18,8 +18,11 @@ from web_tier.gauge import Gauge
 from web_tier.hub import Hub
 from web_tier.intake import Intake
 from web_tier.offers import Form
+from web_tier.post import Poster
+from web_tier.readiness import Readiness
 from web_tier.reply_queue import ReplyQueue
 from web_tier.venue import Venue
+from web_tier.webhooks import Webhooks
 
 EXTENSION = "shoal"
 STORE_THREADS = 16
@@ -45,6 +48,8 @@ class Services:
     fetcher: Fetcher
     fetchers: ThreadPoolExecutor
     models: tuple[str, ...]
+    webhooks: Webhooks
+    readiness: Readiness
     thumbnails: threading.BoundedSemaphore
     streams: threading.BoundedSemaphore
 
@@ -53,12 +58,14 @@ class Services:
         for collector in self.collectors:
             collector.start()
         self.gauge.start()
+        self.webhooks.start()
 
     def stop(self) -> None:
         """Tell open pages and waiting requests that it is over, and end the threads."""
         for collector in self.collectors:
             collector.stop()
         self.gauge.stop()
+        self.webhooks.stop()
         self.hub.stop()
         self.replies.close()
         self.workers.shutdown(wait=False)
@@ -72,13 +79,15 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
     venue: Venue = plugins.load(settings.venue, "web_tier.venues", "make")(cloud)
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     models = settings.served_models
+    batches = Batches(cloud, clock, hub, workers)
+    poster = Poster(settings.fetch_seconds, settings.fetch_own_places)
     replies = ReplyQueue(cloud.replies, settings.resp_queue)
     return Services(
         settings=settings,
         cloud=cloud,
         clock=clock,
         hub=hub,
-        batches=Batches(cloud, clock, hub, workers),
+        batches=batches,
         intake=Intake(settings, models, venue, cloud.outputs, replies, hub, workers),
         venue=venue,
         gauge=Gauge(cloud, hub),
@@ -89,6 +98,8 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
         fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),
         models=models,
+        readiness=Readiness(cloud),
+        webhooks=Webhooks(cloud.outputs, batches, clock, poster, settings.webhook_keys, settings.webhook_seconds),
         thumbnails=threading.BoundedSemaphore(THUMBNAILS_AT_ONCE),
         # Each open page holds a thread: leave half of them to everything else.
         streams=threading.BoundedSemaphore(max(1, settings.web_threads // 2)),
