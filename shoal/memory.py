@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from shoal.errors import CapacityUnavailable, NotFound, Permanent
 from shoal.lease import LeaseRecord, RecordLease
 from shoal.messages import MAX_REQUEST_BYTES
-from shoal.ports import Beat, Cloud, Depth, Instance, JobQueue, Received, StoredObject
+from shoal.ports import Beat, Cloud, Depth, Instance, JobQueue, Received, StoredObject, UploadForm
 
 
 class SystemClock:
@@ -209,6 +209,18 @@ class MemoryStore:
             self._objects.pop(key, None)
 
 
+class MemoryUploads:
+    """Uploads of a cloud that nobody can send anything to."""
+
+    origin = ""
+
+    def form(self, key: str, most_bytes: int, seconds: int) -> UploadForm:  # noqa: ARG002 - the port's signature
+        raise Permanent("a cloud in memory takes no uploads")
+
+    def works(self) -> bool:
+        return False
+
+
 class MemoryPool:
     """An InstancePool that records what was asked of it and can be told to have no more capacity.
 
@@ -313,4 +325,6 @@ def memory_cloud(clock: SystemClock | ManualClock, visibility_seconds: float = 3
     pool, register, lease = MemoryPool(clock), MemoryRegister(), memory_lease(clock)
     stores = MemoryStore(clock), MemoryStore(clock)
     replies = MemoryReplies(clock, responses)
-    return Cloud(*stores, requests, responses, replies, dead_letters, pool, register, lease, terminations)
+    return Cloud(
+        *stores, MemoryUploads(), requests, responses, replies, dead_letters, pool, register, lease, terminations
+    )

@@ -162,6 +162,30 @@ class ObjectStore(Protocol):
         """Remove one object; no error when there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class UploadForm:
+    """A form that puts one object in the bucket: POST to `url` as multipart/form-data the `fields`, then `Content-Type`
+    (an image's), then the bytes as `file`."""
+
+    url: str
+    fields: Mapping[str, str]
+
+
+class Uploads(Protocol):
+    """Uploads from outside straight into the input bucket, for whoever was given a form."""
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port that forms are sent to; empty when there are none."""
+
+    def form(self, key: str, most_bytes: int, seconds: int) -> UploadForm:
+        """A form for that key alone, for an image of 1 to `most_bytes` bytes, good for `seconds`."""
+
+    def works(self) -> bool:
+        """Whether the store keeps to what a form says and lets pages of other origins send it, found out by trying.
+        May raise Retryable."""
+
+
 class InstancePool(Protocol):
     """The worker instances of one Shoal. Every method may raise Retryable."""
 
@@ -232,6 +256,7 @@ class Cloud:
 
     inputs: ObjectStore
     outputs: ObjectStore
+    uploads: Uploads
     requests: JobQueue
     responses: JobQueue
     replies: Replies

@@ -77,6 +77,7 @@ class Settings:
     max_pixels: int = 50_000_000
     fetch_seconds: float = 15.0
     fetch_own: str = ""
+    direct_uploads: str = "auto"  # photos straight to the bucket: on, off, or auto, where the store is fit for it
     webhook_secret: str = field(default="", repr=False)  # whsec_<base64>; several, to change it, divided by commas
     webhook_seconds: float = 86_400.0  # for so long a webhook that is not taken is tried again
 
@@ -294,6 +295,7 @@ _MOST: dict[str, float] = {
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
+    "direct_uploads": ("auto", "on", "off"),
     "precision": ("auto", "float32", "int8"),
     "actuator": ("ec2", "autoscaling"),
     "cloudwatch": ("off", "file", "put"),

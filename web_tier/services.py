@@ -13,6 +13,7 @@ from shoal.ports import Clock, Cloud
 from shoal.settings import Settings
 from web_tier.batches import Batches
 from web_tier.collector import Collector
+from web_tier.direct import Direct
 from web_tier.fetch import Fetcher
 from web_tier.gauge import Gauge
 from web_tier.hub import Hub
@@ -48,6 +49,7 @@ class Services:
     fetcher: Fetcher
     fetchers: ThreadPoolExecutor
     models: tuple[str, ...]
+    direct: Direct
     webhooks: Webhooks
     readiness: Readiness
     thumbnails: threading.BoundedSemaphore
@@ -59,6 +61,7 @@ class Services:
             collector.start()
         self.gauge.start()
         self.webhooks.start()
+        self.direct.start()
 
     def stop(self) -> None:
         """Tell open pages and waiting requests that it is over, and end the threads."""
@@ -66,6 +69,7 @@ class Services:
             collector.stop()
         self.gauge.stop()
         self.webhooks.stop()
+        self.direct.stop()
         self.hub.stop()
         self.replies.close()
         self.workers.shutdown(wait=False)
@@ -99,6 +103,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),
         models=models,
         readiness=Readiness(cloud),
+        direct=Direct(settings.direct_uploads, settings.max_file_bytes, cloud, venue, hub, workers),
         webhooks=Webhooks(cloud.outputs, batches, clock, poster, settings.webhook_keys, settings.webhook_seconds),
         thumbnails=threading.BoundedSemaphore(THUMBNAILS_AT_ONCE),
         # Each open page holds a thread: leave half of them to everything else.

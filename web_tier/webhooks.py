@@ -179,8 +179,7 @@ class Webhooks:
         if not record.body:
             answered = sum(1 for _ in self._outputs.list(f"{batch}/"))
             if answered < record.photos:
-                age = now - record.made
-                return None if self._is_over(record, age, PENDING_SECONDS) else now + min(10.0, max(0.5, age / 10))
+                return self._wait(record, now)
             record = replace(record, done=now, body=self._body(batch, now))
         if now < record.due:
             return record.due
@@ -207,23 +206,28 @@ class Webhooks:
             told, over = f"it answered {status}", status == 410  # Gone: whoever was there wants no more
             if 200 <= status < 300:
                 log.info("webhook of batch %s delivered, attempt %d", record.batch, record.attempt + 1)
-                return self._forget(record)
+                self._forget(record)
+                return None
         now = self._clock.now()
         log.info("webhook of batch %s to %s, attempt %d: %s", record.batch, record.url, record.attempt + 1, told)
-        if over or self._is_over(record, now - record.done, self._seconds):
-            return self._forget(record)
+        if over or now - record.done >= self._seconds:
+            self._give_up(record)
+            return None
         again = record.tried(now)
         self._write(again)
         return again.due
 
-    def _is_over(self, record: Record, seconds: float, most: float) -> bool:
-        if seconds < most:
-            return False
-        log.warning(
-            "webhook of batch %s to %s given up after %d attempts", record.batch, record.url, record.attempt + 1
-        )
+    def _wait(self, record: Record, now: float) -> float | None:
+        """When to look again at a batch that is not answered: soon when it is young."""
+        age = now - record.made
+        if age < PENDING_SECONDS:
+            return now + min(10.0, max(0.5, age / 10))
+        self._give_up(record)
+        return None
+
+    def _give_up(self, record: Record) -> None:
+        log.warning("webhook of batch %s to %s is given up, attempt %d", record.batch, record.url, record.attempt + 1)
         self._forget(record)
-        return True
 
     def _body(self, batch: str, now: float) -> str:
         at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
