@@ -72,7 +72,7 @@ class Settings:
 
     venue: str = "pool"
     answer_seconds: float = 300.0
-    web_threads: int = 256
+    web_threads: int = 640
     max_file_bytes: int = 20 * 1024 * 1024
     max_pixels: int = 50_000_000
     fetch_seconds: float = 15.0

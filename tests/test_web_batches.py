@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -111,6 +112,52 @@ def test_an_empty_batch_of_another_time_is_unknown(idle: Site, age: float) -> No
     batch = new_batch(time.time() - age)
     for path in (f"/batches/{batch}.json", f"/batches/{batch}/events", f"/v1/batches/{batch}"):
         assert requests.get(idle.url + path, timeout=10).status_code == 404
+
+
+def test_a_result_that_two_ways_bring_is_told_once(idle: Site) -> None:
+    address = submit(idle, "a.jpg", "b.jpg")
+    batch = address.rpartition("/")[2]
+    with stream(address) as told:
+        until(told, "snapshot")
+        idle.worker.respond = False
+        idle.worker.step(1)
+        (photo,) = until(told, "results")  # from the bucket
+        stored = idle.cloud.outputs.get(f"{batch}/{photo['index']:05d}/{photo['name']}")
+        idle.cloud.responses.send([stored.decode()])
+        wait_until(lambda: not idle.cloud.responses.depth().total)
+        idle.worker.respond = True
+        idle.worker.step()
+        (other,) = until(told, "results")
+        assert other["name"] != photo["name"]
+        assert until(told, "done")["total"] == 2
+
+
+def test_pages_of_one_batch_share_what_they_ask_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = memory_cloud(SystemClock())
+    monkeypatch.setattr("web_tier.batches.LISTS_AT_ONCE", 1)
+    services: Services = create_app(settings(), cloud, SystemClock()).extensions[EXTENSION]
+    batch = new_batch(time.time())
+    asked, gate = [], threading.Event()
+    real = cloud.outputs.list
+
+    def slow(prefix: str, after: str = "") -> Any:
+        asked.append(prefix)
+        assert gate.wait(20)
+        return real(prefix, after)
+
+    monkeypatch.setattr(cloud.outputs, "list", slow)
+    with ThreadPoolExecutor(8) as pages:
+        first = pages.submit(services.batches.answers, batch, ())
+        wait_until(lambda: asked)
+        others = [pages.submit(services.batches.answers, batch, ()) for _ in range(7)]
+        key = f"{batch}/00000/a.jpg"
+        cloud.outputs.put(key, Result.failed(key, "x").to_json().encode(), "application/json")
+        wait_until(lambda: services.batches._asked)
+        gate.set()
+        first.result(20)
+        found = [one.result(20) for one in others]
+    assert len(asked) < 8
+    assert all([one.key for one in results] == [key] for results in found)  # asked after it was there
 
 
 def test_a_restart_shows_the_same_batch_and_finishes_it() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -19,6 +20,7 @@ SHOWN_LABELS = 5
 NOTHING = "nothing found"
 CANCELLED = "cancelled"
 EMPTY_SECONDS = 3600.0  # for so long after it was given out, by whatever process, a batch may be empty
+LISTS_AT_ONCE = 16  # of all pages together: more only crowd each other
 AHEAD_SECONDS = 60.0  # as far as the clocks of two web processes may be apart
 
 
@@ -155,6 +157,9 @@ class Batches:
         self._clock = clock
         self._hub = hub
         self._readers = readers
+        self._listing = threading.BoundedSemaphore(LISTS_AT_ONCE)
+        self._asked: dict[tuple[int, str], Future[list[StoredObject]]] = {}
+        self._asking = threading.Lock()
 
     def check(self, batch: str) -> None:
         """Raise Problem (404) when nothing is known of `batch`. May raise Retryable."""
@@ -170,14 +175,33 @@ class Batches:
         """The batch as it is now. Raises Problem (404) when nothing is known of it; may raise Retryable."""
         if not is_batch(batch):
             raise unknown_batch()
-        stored = {one.key: one for one in self._cloud.inputs.list(f"{batch}/")}
-        answered = {one.key: one for one in self._cloud.outputs.list(f"{batch}/")}
+        stored = {one.key: one for one in self._list(self._cloud.inputs, batch)}
+        answered = {one.key: one for one in self._list(self._cloud.outputs, batch)}
         if not stored and not answered and not self._may_be_empty(batch):
             raise unknown_batch()
         results = {result.key: result for result in self._results(answered)}
         jobs = _jobs(stored.keys() | answered.keys())
         photos = tuple(Photo(job, job.key in stored, results.get(job.key)) for job in jobs)
         return Batch(batch, photos, _seconds([*stored.values(), *answered.values()]))
+
+    def _list(self, store: ObjectStore, batch: str) -> list[StoredObject]:
+        """All objects of a batch. Those who ask for the same before it is begun share it: so many open pages of a batch
+        cost little more than one."""
+        place = (id(store), batch)
+        with self._asking:
+            found = self._asked.get(place)
+            if found is None:
+                mine = self._asked[place] = Future()
+        if found is not None:
+            return found.result()
+        with self._listing:
+            with self._asking:
+                del self._asked[place]
+            try:
+                mine.set_result(list(store.list(f"{batch}/")))
+            except BaseException as error:  # whatever it is, those who wait must hear of it
+                mine.set_exception(error)
+        return mine.result()
 
     def _may_be_empty(self, batch: str) -> bool:
         """Whether its id, which begins with the time, is young: its photos may be on their way."""
@@ -217,11 +241,11 @@ class Batches:
     def answers(self, batch: str, known: Iterable[str]) -> list[Result]:
         """The results in the output bucket whose keys are not among `known`. May raise Retryable."""
         skip = frozenset(known)
-        return self._results(one.key for one in self._cloud.outputs.list(f"{batch}/") if one.key not in skip)
+        return self._results(one.key for one in self._list(self._cloud.outputs, batch) if one.key not in skip)
 
     def jobs(self, batch: str) -> list[Job]:
         """The photos in the input bucket. May raise Retryable."""
-        return _jobs(one.key for one in self._cloud.inputs.list(f"{batch}/"))
+        return _jobs(one.key for one in self._list(self._cloud.inputs, batch))
 
     def job(self, batch: str, index: int) -> Job | None:
         """The stored photo at `index`, or None. May raise Retryable."""

@@ -152,6 +152,8 @@ class Stream:
         shown = []
         for result in results:
             known = self._photos.get(result.key)
+            if known is not None and known.result is not None and known.result.status == result.status:
+                continue  # told before: the bucket and a response both know of it
             photo = Photo(Job.from_key(result.key, ""), known is not None and known.stored, result)
             self._photos[result.key] = _told(photo)
             shown.append(photo.to_dict())

@@ -29,6 +29,7 @@ EXTENSION = "shoal"
 STORE_THREADS = 16
 FETCH_THREADS = 64  # photos that are fetched by address at once; each may take seconds
 THUMBNAILS_AT_ONCE = 2
+OTHER_THREADS = 128  # for what is not an open page; half of the threads where there are fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,8 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         direct=Direct(settings.direct_uploads, settings.max_file_bytes, cloud, venue, hub, workers),
         webhooks=Webhooks(cloud.outputs, batches, clock, poster, settings.webhook_keys, settings.webhook_seconds),
         thumbnails=threading.BoundedSemaphore(THUMBNAILS_AT_ONCE),
-        # Each open page holds a thread: leave half of them to everything else.
-        streams=threading.BoundedSemaphore(max(1, settings.web_threads // 2)),
+        # Each open page holds a thread: leave enough of them to everything else.
+        streams=threading.BoundedSemaphore(max(settings.web_threads // 2, settings.web_threads - OTHER_THREADS)),
     )
 
 
