@@ -63,8 +63,7 @@ def _run(stop: StopSignal) -> int:
         cloud = connecting.result()
     with ExitStack() as around:
         name, identifier = _watch_instance(stop, around)
-        replies = {chosen.resp_queue: cloud.responses}
-        worker = Worker(cloud, recogniser, replies, name, stop, chosen.visibility_seconds, chosen.answer_cache)
+        worker = Worker(cloud, recogniser, cloud.replies, name, stop, chosen.visibility_seconds, chosen.answer_cache)
         log.info("%s ready: %s on %s", name, ", ".join(recogniser.models), recogniser.engine)
         gc.freeze()
         gc.enable()

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from app_tier.held import Finished, Held
+from shoal.errors import NotFound
 from shoal.ports import Cloud, JobQueue
+
+log = logging.getLogger(__name__)
 
 STORE_THREADS = 4
 CALL_MESSAGES = 10  # what SQS takes in one call
+
+
+class Replies(Protocol):
+    """The part of `shoal.ports.Replies` that a worker needs."""
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a request message may name this queue in `reply_to`."""
+
+    def __getitem__(self, name: str) -> JobQueue:
+        """The queue of that name."""
 
 
 class Publisher:
@@ -28,7 +43,7 @@ class Publisher:
     def __init__(
         self,
         cloud: Cloud,
-        replies: Mapping[str, JobQueue],
+        replies: Replies,
         let_go: Callable[[Sequence[Held]], None],
         give_back: Callable[[Sequence[Held], Exception], None],
     ) -> None:
@@ -91,15 +106,18 @@ class Publisher:
         by_queue: dict[str, list[Finished]] = {}
         for one in some:
             by_queue.setdefault(one.held.job.reply_to, []).append(one)
-        return [held for reply_to, group in by_queue.items() for held in self._send(self._replies[reply_to], group)]
+        return [held for reply_to, group in by_queue.items() for held in self._send(reply_to, group)]
 
-    def _send(self, replies: JobQueue, group: Sequence[Finished]) -> list[Held]:
+    def _send(self, reply_to: str, group: Sequence[Finished]) -> list[Held]:
         held = [one.held for one in group]
         stored = [one.ended for one in held]
         for one, began in zip(held, stored, strict=True):
             one.note("publish", began)  # as far as the response itself can tell
         try:
-            replies.send([one.result.to_json() for one in group])
+            self._replies[reply_to].send([one.result.to_json() for one in group])
+        except NotFound as error:
+            # Its web process has gone. Whoever waits now reads the results in the bucket.
+            log.debug("%d responses have no reader: %s", len(group), error)
         except Exception as error:
             self._give_back(held, error)
             return []

@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from app_tier.answers import Answers
 from app_tier.heartbeat import Heartbeat
 from app_tier.held import Finished, Held
-from app_tier.publisher import Publisher
+from app_tier.publisher import Publisher, Replies
 from app_tier.ready import Image, Ready
 from app_tier.room import Room, pixels_in
 from app_tier.window import Window
@@ -26,7 +26,7 @@ from shoal import traces
 from shoal.errors import BadImage, MalformedMessage, NotFound, ShoalError
 from shoal.lifecycle import StopSignal
 from shoal.messages import UPLOAD, Result
-from shoal.ports import Cloud, JobQueue, Received
+from shoal.ports import Cloud, Received
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Worker:
         self,
         cloud: Cloud,
         recogniser: Recogniser,
-        replies: Mapping[str, JobQueue],
+        replies: Replies,
         name: str,
         stop: StopSignal,
         visibility_seconds: int,

@@ -1,7 +1,7 @@
 """`python -m benchmarks [PART ...]`: the figures of a worker in one run on this machine, ratios above all.
 
-Parts: labels, worker, start, memory, peer, page, idle; all of them when none is named. Every figure is the median of
-five rounds; what is compared takes turns, so that a busy neighbour slows both. The model is in int8, made for the
+Parts: labels, worker, start, memory, peer, page, web, idle; all of them when none is named. Every figure is the median
+of five rounds; what is compared takes turns, so that a busy neighbour slows both. The model is in int8, made for the
 occasion where the cache has none; SHOAL_PRECISION=float32 measures without.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cloudless, cold_start, engine, idle, memory, page, peer, photos
+from benchmarks import cloudless, cold_start, engine, idle, memory, page, peer, photos, web
 from benchmarks.processes import embedded_cloud, prepare
 from inference import store
 from inference.process import Recogniser
@@ -35,6 +35,8 @@ PHOTOS = 200
 PEER_PHOTOS = 500
 PEER_BYTES = 80_000
 MEMORY_PHOTOS = 1_000
+INTAKE_PHOTOS = 400
+OPEN_PAGES = 500
 ROUNDS = 5
 LATENCY_SECONDS = 0.02
 
@@ -209,6 +211,24 @@ def _page(bench: Bench) -> Iterator[Row]:
     yield Row("upload on an empty pool to first label, 1 s of it the boot", figure)
 
 
+def _web(bench: Bench) -> Iterator[Row]:
+    folder = bench.folder_of(PEER_BYTES, 60)
+    payloads = [path.read_bytes() for path in sorted(folder.iterdir())]
+    many = [payloads[number % len(payloads)] for number in range(INTAKE_PHOTOS)]
+    rates = web.intake(many, bench.folder / "intake", ROUNDS)
+    share = _median(ours / bare for ours, bare in rates)
+    yield Row("bare Flask and one PUT, 80 KB photos", f"{_median(bare for _, bare in rates):.0f} photos/s")
+    figure = f"{_median(ours for ours, _ in rates):.0f} photos/s, {share:.0%} of it"
+    yield Row("intake by the API", figure, ">= 60 %", share >= 0.6)
+    added = _median(web.added_seconds(many[:PHOTOS]))
+    yield Row("what the web tier adds to a photo's time", f"{added * 1000:.1f} ms", "< 10 ms", added < 0.01)
+    seen = web.open_pages(payloads[0], OPEN_PAGES, bench.folder / "pages")
+    whole = seen.results == seen.pages * web.BATCH_PHOTOS
+    figure = f"{seen.megabytes:.0f} MB, {seen.results:,} results told, the last {seen.behind_seconds:.1f} s behind"
+    name = f"{seen.pages} open pages on one web process"
+    yield Row(name, figure, "<= 200 MB, all told", seen.megabytes <= 200 and whole)
+
+
 def _idle(_: Bench) -> Iterator[Row]:
     seen = idle.measure()
     starts, core, room = _median(seen.starts), idle.MOST_OF_A_CORE, idle.MOST_BYTES
@@ -226,6 +246,7 @@ PARTS = {
     "memory": _memory,
     "peer": _peer,
     "page": _page,
+    "web": _web,
     "idle": _idle,
 }
 

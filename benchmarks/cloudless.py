@@ -36,7 +36,8 @@ class Late:
 def late_cloud(cloud: Cloud, seconds: float) -> Cloud:
     """The cloud with every store and queue call `seconds` late."""
     names = ("inputs", "outputs", "requests", "responses")
-    return replace(cloud, **{name: Late(getattr(cloud, name), seconds) for name in names})
+    late: dict[str, Any] = {name: Late(getattr(cloud, name), seconds) for name in names}
+    return replace(cloud, **late)
 
 
 def label_all(recogniser: Recogniser, payloads: Sequence[bytes], latency_seconds: float = 0.0) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 import uuid
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from shoal.errors import CapacityUnavailable, NotFound, Permanent
 from shoal.lease import LeaseRecord, RecordLease
 from shoal.messages import MAX_REQUEST_BYTES
-from shoal.ports import Beat, Cloud, Depth, Instance, Received, StoredObject
+from shoal.ports import Beat, Cloud, Depth, Instance, JobQueue, Received, StoredObject, UploadForm
 
 
 class SystemClock:
@@ -141,6 +142,41 @@ class MemoryQueue:
             return Depth(visible, len(self._messages) - visible, 0)
 
 
+class MemoryReplies:
+    """Replies. A name that is not a web process's is the common queue's."""
+
+    def __init__(self, clock: SystemClock | ManualClock, common: MemoryQueue) -> None:
+        self._clock = clock
+        self._common = common
+        self._own: dict[str, tuple[MemoryQueue, float]] = {}
+        self._lock = threading.Lock()
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str)
+
+    def __getitem__(self, name: str) -> JobQueue:
+        if not re.search("-[0-9a-f]{12}$", name):
+            return self._common
+        with self._lock:
+            if name not in self._own:
+                raise NotFound(f"there is no queue {name!r}")
+            return self._own[name][0]
+
+    def keep(self, name: str) -> JobQueue:
+        with self._lock:
+            queue = self._own[name][0] if name in self._own else MemoryQueue(self._clock)
+            self._own[name] = queue, self._clock.now()
+            return queue
+
+    def kept(self) -> dict[str, float]:
+        with self._lock:
+            return {name: at for name, (_, at) in self._own.items()}
+
+    def remove(self, name: str) -> None:
+        with self._lock:
+            self._own.pop(name, None)
+
+
 class MemoryStore:
     """An ObjectStore."""
 
@@ -171,6 +207,18 @@ class MemoryStore:
     def delete(self, key: str) -> None:
         with self._lock:
             self._objects.pop(key, None)
+
+
+class MemoryUploads:
+    """Uploads of a cloud that nobody can send anything to."""
+
+    origin = ""
+
+    def form(self, key: str, most_bytes: int, seconds: int) -> UploadForm:  # noqa: ARG002 - the port's signature
+        raise Permanent("a cloud in memory takes no uploads")
+
+    def works(self) -> bool:
+        return False
 
 
 class MemoryPool:
@@ -276,4 +324,7 @@ def memory_cloud(clock: SystemClock | ManualClock, visibility_seconds: float = 3
     terminations = MemoryQueue(clock, visibility_seconds)
     pool, register, lease = MemoryPool(clock), MemoryRegister(), memory_lease(clock)
     stores = MemoryStore(clock), MemoryStore(clock)
-    return Cloud(*stores, requests, responses, dead_letters, pool, register, lease, terminations)
+    replies = MemoryReplies(clock, responses)
+    return Cloud(
+        *stores, MemoryUploads(), requests, responses, replies, dead_letters, pool, register, lease, terminations
+    )

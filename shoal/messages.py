@@ -88,7 +88,7 @@ class Job:
     batch:    id of the submission it belongs to.
     index:    its place in the batch, from 0.
     name:     the client's file name after `safe_name`.
-    reply_to: name of the queue that the response message goes to.
+    reply_to: name of the queue that the response message goes to; empty for the common one.
     model:    name of the model that shall label it; empty for the worker's default. It is part of the key, so that a
               photo whose message was lost is labelled by the same model when its object is found.
     """
@@ -114,7 +114,8 @@ class Job:
     def from_json(cls, body: str) -> Job:
         """Read a request message. Raises MalformedMessage."""
         fields = _fields(body)
-        return cls.from_key(_text(fields, "key"), _text(fields, "reply_to"))
+        reply_to = _text(fields, "reply_to") if fields.get("reply_to") else ""
+        return cls.from_key(_text(fields, "key"), reply_to)
 
     @classmethod
     def from_key(cls, key: str, reply_to: str) -> Job:

@@ -119,6 +119,30 @@ class JobQueue(Protocol):
         """The counts. They may lag behind: never act on one zero alone."""
 
 
+class Replies(Protocol):
+    """The queues that responses go to: the common one, and one a web process, which is called like the common one with
+    a hyphen and 12 hexadecimal digits behind it.
+
+    Results are stored before their responses are sent: who loses such a queue loses nothing but some seconds.
+    """
+
+    def __contains__(self, name: object) -> bool:
+        """Whether `name` may be in `reply_to`: a queue of either kind, be it there or not; "" is the common one."""
+
+    def __getitem__(self, name: str) -> JobQueue:
+        """The queue of that name. Raises NotFound, now or when it is used, when there is none."""
+
+    def keep(self, name: str) -> JobQueue:
+        """Make the queue of a web process, or note that its process lives. May raise Retryable."""
+
+    def kept(self) -> dict[str, float]:
+        """The queues of web processes, and when `keep` was last called for each (seconds since 1970, the service's
+        clock). May raise Retryable."""
+
+    def remove(self, name: str) -> None:
+        """Remove the queue of a web process; no error when there is none. May raise Retryable."""
+
+
 class ObjectStore(Protocol):
     """One bucket. Every method may raise Retryable."""
 
@@ -136,6 +160,30 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove one object; no error when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadForm:
+    """A form that puts one object in the bucket: POST to `url` as multipart/form-data the `fields`, then `Content-Type`
+    (an image's), then the bytes as `file`."""
+
+    url: str
+    fields: Mapping[str, str]
+
+
+class Uploads(Protocol):
+    """Uploads from outside straight into the input bucket, for whoever was given a form."""
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port that forms are sent to; empty when there are none."""
+
+    def form(self, key: str, most_bytes: int, seconds: int) -> UploadForm:
+        """A form for that key alone, for an image of 1 to `most_bytes` bytes, good for `seconds`."""
+
+    def works(self) -> bool:
+        """Whether the store keeps to what a form says and lets pages of other origins send it, found out by trying.
+        May raise Retryable."""
 
 
 class InstancePool(Protocol):
@@ -208,8 +256,10 @@ class Cloud:
 
     inputs: ObjectStore
     outputs: ObjectStore
+    uploads: Uploads
     requests: JobQueue
     responses: JobQueue
+    replies: Replies
     dead_letters: JobQueue
     pool: InstancePool
     register: Register

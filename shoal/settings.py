@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +16,7 @@ from shoal.errors import SettingsError
 T = TypeVar("T")
 
 MAX_BUCKET_NAME = 63  # S3's own limit
+WEBHOOK_PREFIX = "whsec_"
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,14 @@ class Settings:
 
     venue: str = "pool"
     answer_seconds: float = 300.0
-    web_threads: int = 256
+    web_threads: int = 640
     max_file_bytes: int = 20 * 1024 * 1024
     max_pixels: int = 50_000_000
     fetch_seconds: float = 15.0
     fetch_own: str = ""
+    direct_uploads: str = "auto"  # photos straight to the bucket: on, off, or auto, where the store is fit for it
+    webhook_secret: str = field(default="", repr=False)  # whsec_<base64>; several, to change it, divided by commas
+    webhook_seconds: float = 86_400.0  # for so long a webhook that is not taken is tried again
 
     visibility_seconds: int = 30
     max_deliveries: int = 5
@@ -166,6 +172,11 @@ class Settings:
         """The "host:port" places that photos are fetched from although they are not on the public internet."""
         return frozenset(_list(self.fetch_own))
 
+    @property
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        """The keys that webhooks are signed with; none when there are no webhooks. Raises SettingsError."""
+        return tuple(_webhook_key(secret) for secret in _list(self.webhook_secret))
+
     def for_worker(self) -> dict[str, str]:
         """The variables that an instance's boot file must carry."""
         names = (
@@ -198,6 +209,19 @@ def variable(field_name: str) -> str:
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _webhook_key(secret: str) -> bytes:
+    try:
+        key = base64.b64decode(secret.removeprefix(WEBHOOK_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if secret.startswith(WEBHOOK_PREFIX) and 24 <= len(key) <= 64:
+        return key
+    raise SettingsError(
+        f"SHOAL_WEBHOOK_SECRET: expected {WEBHOOK_PREFIX} and 24 to 64 bytes in base64; "
+        f'`echo "{WEBHOOK_PREFIX}$(openssl rand -base64 32)"` makes one'
+    )
 
 
 def _path(text: str) -> Path:
@@ -249,6 +273,7 @@ _LEAST: dict[str, float] = {
     "max_file_bytes": 1,
     "max_pixels": 1,
     "fetch_seconds": 0.1,
+    "webhook_seconds": 1,
     "visibility_seconds": 3,
     "max_deliveries": 1,
     "answer_cache": 0,
@@ -270,6 +295,7 @@ _MOST: dict[str, float] = {
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
+    "direct_uploads": ("auto", "on", "off"),
     "precision": ("auto", "float32", "int8"),
     "actuator": ("ec2", "autoscaling"),
     "cloudwatch": ("off", "file", "put"),
@@ -326,6 +352,7 @@ def _check_together(settings: Settings) -> None:
             raise SettingsError(f"{variable(name)}={getattr(settings, name)!r}: expected {' or '.join(known)}")
     _check_controller(settings)
     _check_prefix(settings)
+    _ = settings.webhook_keys
     if settings.otlp_endpoint and not settings.otlp_endpoint.startswith(("http://", "https://")):
         raise SettingsError(f"SHOAL_OTLP_ENDPOINT={settings.otlp_endpoint!r}: expected http://host:port or https://...")
     if settings.model_weights is not None and not settings.model_weights.is_file():

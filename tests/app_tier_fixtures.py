@@ -10,13 +10,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from app_tier.publisher import Replies
 from app_tier.worker import Worker
 from benchmarks.system import wait_for as patiently
 from inference.answer import Answer, Decoded
 from shoal.errors import BadImage
 from shoal.lifecycle import StopSignal
 from shoal.messages import Job, Label, Result, new_batch
-from shoal.ports import Cloud, JobQueue
+from shoal.ports import Cloud
 
 DEADLINE_SECONDS = 60.0
 
@@ -82,16 +83,27 @@ def result(cloud: Cloud, job: Job) -> Result:
 
 
 def worker_of(
-    cloud: Cloud, recogniser: Recogniser, stop: StopSignal, visibility_seconds: int = 30, remember: int = 0
+    cloud: Cloud,
+    recogniser: Recogniser,
+    stop: StopSignal,
+    visibility_seconds: int = 30,
+    remember: int = 0,
+    replies: Replies | None = None,
 ) -> Worker:
-    replies: dict[str, JobQueue] = {"replies": cloud.responses}
+    replies = replies or {"replies": cloud.responses}
     return Worker(cloud, recogniser, replies, "app-tier-instance-1", stop, visibility_seconds, remember)
 
 
 @contextmanager
-def working(cloud: Cloud, recogniser: Recogniser, visibility_seconds: int = 30, remember: int = 0) -> Iterator[Worker]:
+def working(
+    cloud: Cloud,
+    recogniser: Recogniser,
+    visibility_seconds: int = 30,
+    remember: int = 0,
+    replies: Replies | None = None,
+) -> Iterator[Worker]:
     stop = StopSignal()
-    worker = worker_of(cloud, recogniser, stop, visibility_seconds, remember)
+    worker = worker_of(cloud, recogniser, stop, visibility_seconds, remember, replies)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:

@@ -118,7 +118,7 @@ def test_batches_sort_by_time(one: float, other: float) -> None:
         '{"v":1,"key":"x","reply_to":"q"}',
         '{"v":1,"key":7,"reply_to":"q"}',
         f'{{"v":1,"key":"{new_batch(0)}/0/a","reply_to":"q"}}',
-        f'{{"v":1,"key":"{new_batch(0)}/00000/../a","reply_to":""}}',
+        f'{{"v":1,"key":"{new_batch(0)}/00000/a","reply_to":7}}',
         f'{{"v":1,"key":"{new_batch(0)}/00000@/a","reply_to":"q"}}',
         f'{{"v":1,"key":"{new_batch(0)}/00000@os:system/a","reply_to":"q"}}',
         f'{{"v":1,"key":"{new_batch(0)}/00000@{"m" * 65}/a","reply_to":"q"}}',

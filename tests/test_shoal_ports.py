@@ -418,3 +418,54 @@ def test_only_the_controller_launches() -> None:
     pool = connect(load({"SHOAL_AMI": "empty"})).pool
     with pytest.raises(Permanent, match="only the controller"):
         pool.launch(["n"], pool.token(1))
+
+
+# Replies
+
+
+def test_a_web_process_has_a_response_queue_that_is_kept_and_removed(kind: Kind) -> None:
+    replies = kind.cloud.replies
+    common = f"{kind.prefix}-resp-queue"
+    name = f"{common}-{uuid.uuid4().hex[:12]}"
+    assert all(known in replies for known in ("", common, name))
+    with pytest.raises(NotFound):
+        replies[name].send(["nobody listens"])
+    began = time.time()
+    queue = replies.keep(name)
+    replies[name].send(["an answer"])
+    assert [one.body for one in queue.receive(10, 5)] == ["an answer"]
+    replies[""].send(["to the common one"])
+    assert [one.body for one in kind.cloud.responses.receive(10, 5)] == ["to the common one"]
+    first = replies.kept()[name]
+    assert began - 5 < first < time.time() + 5
+
+    def kept_again() -> bool:
+        replies.keep(name)
+        return replies.kept()[name] > first
+
+    wait_for(kept_again)
+    assert queue.depth().total == 1  # what was in it is in it still
+    replies.remove(name)
+    replies.remove(name)
+    assert name not in replies.kept()
+    with pytest.raises(NotFound):
+        replies[name].send(["nobody listens any more"])
+
+
+@pytest.mark.usefixtures("embedded_cloud")
+def test_only_response_queues_of_web_processes_of_this_shoal_are_named_or_removed() -> None:
+    prefix = f"t{uuid.uuid4().hex[:12]}"
+    settings = load({"SHOAL_PREFIX": prefix})
+    prepare(settings)
+    other = f"{settings.resp_queue}-copy"
+    client("sqs").create_queue(QueueName=other)
+    replies = connect(settings).replies
+    own = f"{settings.resp_queue}-0123456789ab"
+    replies.keep(own)
+    assert list(replies.kept()) == [own]
+    for name in (settings.req_queue, other, f"x{own}", f"{own}0", settings.resp_queue.upper()):
+        assert name not in replies
+    for name in (settings.resp_queue, other, settings.req_queue):
+        with pytest.raises(Permanent):
+            replies.remove(name)
+    assert connect(settings).responses.depth().total == 0

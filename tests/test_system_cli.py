@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,11 @@ def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
         labelled = shoal(system, "classify", str(EXAMPLES / "cat.jpg"))
         assert "cat.jpg, Egyptian_cat " in labelled.stdout
         assert "backlog      0: 0 waiting, 0 in work, 0 delayed" in shoal(system, "status").stdout
+        watched = shoal(system, "watch", "--once").stdout
+        assert re.search(r"backlog +0: 0 waiting, 0 in work, 0 delayed\n", watched)
+        assert re.search(r"workers +.* \(at most 15\)\n", watched)
+        assert re.search(r"\d\d:\d\d:\d\d  .*launched 1", watched)
+        assert "\x1b" not in watched
         told = json.loads(shoal(system, "status", "--json").stdout)
         assert (told["up"], told["dead_letters"]) == (True, 0)
         assert shoal(system, "dlq", "redrive").stdout == "0 messages are in the request queue again\n"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,9 +15,8 @@ import requests
 
 from shoal.errors import Retryable
 from shoal.memory import SystemClock, memory_cloud
-from shoal.messages import Result
+from shoal.messages import Result, new_batch
 from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
-from web_tier import events, waiting
 from web_tier.app import create_app
 from web_tier.collector import Collector
 from web_tier.gauge import pool_state
@@ -98,10 +99,65 @@ def test_the_page_refreshes_itself_without_script_while_something_is_open(idle: 
     wait_until(lambda: "Labelling: 0 of 1, 3 workers" in requests.get(address, headers=PAGE, timeout=10).text)
 
 
-def test_an_empty_batch_that_was_given_out_is_known(idle: Site) -> None:
+def test_an_empty_batch_that_was_given_out_is_known_to_every_web_process(idle: Site) -> None:
     batch = requests.post(idle.url + "/batches", timeout=10).json()
-    assert shown(idle.url + batch["url"])["total"] == 0
-    assert "Waiting for photos" in requests.get(idle.url + batch["url"], headers=PAGE, timeout=10).text
+    with running_site(idle.cloud, work=False) as other:
+        for url in (idle.url, other.url):
+            assert shown(url + batch["url"])["total"] == 0
+            assert "Waiting for photos" in requests.get(url + batch["url"], headers=PAGE, timeout=10).text
+
+
+@pytest.mark.parametrize("age", [-120.0, 2 * 3600.0])
+def test_an_empty_batch_of_another_time_is_unknown(idle: Site, age: float) -> None:
+    batch = new_batch(time.time() - age)
+    for path in (f"/batches/{batch}.json", f"/batches/{batch}/events", f"/v1/batches/{batch}"):
+        assert requests.get(idle.url + path, timeout=10).status_code == 404
+
+
+def test_a_result_that_two_ways_bring_is_told_once(idle: Site) -> None:
+    address = submit(idle, "a.jpg", "b.jpg")
+    batch = address.rpartition("/")[2]
+    with stream(address) as told:
+        until(told, "snapshot")
+        idle.worker.respond = False
+        idle.worker.step(1)
+        (photo,) = until(told, "results")  # from the bucket
+        stored = idle.cloud.outputs.get(f"{batch}/{photo['index']:05d}/{photo['name']}")
+        idle.cloud.responses.send([stored.decode()])
+        wait_until(lambda: not idle.cloud.responses.depth().total)
+        idle.worker.respond = True
+        idle.worker.step()
+        (other,) = until(told, "results")
+        assert other["name"] != photo["name"]
+        assert until(told, "done")["total"] == 2
+
+
+def test_pages_of_one_batch_share_what_they_ask_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = memory_cloud(SystemClock())
+    monkeypatch.setattr("web_tier.batches.LISTS_AT_ONCE", 1)
+    services: Services = create_app(settings(), cloud, SystemClock()).extensions[EXTENSION]
+    batch = new_batch(time.time())
+    asked, gate = [], threading.Event()
+    real = cloud.outputs.list
+
+    def slow(prefix: str, after: str = "") -> Any:
+        asked.append(prefix)
+        assert gate.wait(20)
+        return real(prefix, after)
+
+    monkeypatch.setattr(cloud.outputs, "list", slow)
+    with ThreadPoolExecutor(8) as pages:
+        first = pages.submit(services.batches.answers, batch, ())
+        wait_until(lambda: asked)
+        others = [pages.submit(services.batches.answers, batch, ()) for _ in range(7)]
+        key = f"{batch}/00000/a.jpg"
+        cloud.outputs.put(key, Result.failed(key, "x").to_json().encode(), "application/json")
+        wait_until(lambda: services.batches._asked)
+        gate.set()
+        first.result(20)
+        found = [one.result(20) for one in others]
+    assert len(asked) < 8
+    assert all([one.key for one in results] == [key] for results in found)  # asked after it was there
 
 
 def test_a_restart_shows_the_same_batch_and_finishes_it() -> None:
@@ -118,18 +174,14 @@ def test_a_restart_shows_the_same_batch_and_finishes_it() -> None:
         assert shown(second.url + path)["done"] == 3
 
 
-def test_a_lost_response_message_costs_a_request_some_seconds_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.3)
+def test_a_lost_response_message_costs_a_request_some_seconds_and_nothing_else() -> None:
     with running_site() as site:
         site.worker.respond = False
         reply = requests.post(site.url, files={"inputFile": ("test_0.JPG", jpeg())}, timeout=20)
         assert reply.text == "test_0:hair_spray"
 
 
-def test_a_lost_response_message_costs_a_page_some_seconds_and_nothing_else(
-    idle: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(events, "LIST_SECONDS", 0.3)
+def test_a_lost_response_message_costs_a_page_some_seconds_and_nothing_else(idle: Site) -> None:
     idle.worker.respond = False
     address = submit(idle, "test_0.JPG")
     with stream(address) as told:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -14,12 +16,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as some
 
 from shoal.errors import Retryable
-from shoal.memory import ManualClock, memory_cloud
+from shoal.memory import ManualClock, MemoryQueue, SystemClock, memory_cloud
 from shoal.messages import Job, Result
-from tests.web_fixtures import Site, jpeg, running_site, settings
+from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
 from web_tier.app import create_app
 from web_tier.multipart import read_parts
 from web_tier.offers import Form
+from web_tier.outbox import CALLS_AT_ONCE, Outbox
 from web_tier.problems import Problem
 from web_tier.services import EXTENSION, Services
 
@@ -296,3 +299,51 @@ def test_request_messages_name_the_queue_to_reply_to(idle: Services) -> None:
     (message,) = idle.cloud.requests.receive(10, 0)
     assert len(message.body.encode()) <= 1024
     assert Job.from_json(message.body).reply_to == "test-resp-queue"
+
+
+class SlowQueue(MemoryQueue):
+    """Notes each call, and holds them while the gate is closed."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
+        self.calls: list[int] = []
+        self.gate = threading.Event()
+
+    def send(self, bodies: Sequence[str], attributes: Sequence[Mapping[str, str]] = ()) -> None:
+        self.calls.append(len(bodies))
+        assert self.gate.wait(20)
+        if "bad" in bodies:
+            raise Retryable("away")
+        super().send(bodies, attributes)
+
+
+def test_messages_of_many_requests_gather_while_a_call_is_under_way() -> None:
+    queue = SlowQueue()
+    outbox = Outbox(queue)
+    with ThreadPoolExecutor(32) as requests_:
+        first = [requests_.submit(outbox.send, [f"first {number}"], [{}]) for number in range(CALLS_AT_ONCE)]
+        wait_until(lambda: len(queue.calls) == CALLS_AT_ONCE)
+        later = [
+            requests_.submit(outbox.send, [f"{number} {place}" for place in range(3)], [{}] * 3) for number in range(7)
+        ]
+        wait_until(lambda: len(outbox._waiting) == 7)
+        queue.gate.set()
+        for one in first + later:
+            one.result(20)
+    assert sum(queue.calls) == queue.depth().visible == CALLS_AT_ONCE + 21
+    assert queue.calls[CALLS_AT_ONCE:] == [9, 9, 3]
+
+
+def test_every_request_hears_that_its_messages_were_not_sent() -> None:
+    queue = SlowQueue()
+    outbox = Outbox(queue)
+    with ThreadPoolExecutor(32) as requests_:
+        first = [requests_.submit(outbox.send, ["good"], [{}]) for _ in range(CALLS_AT_ONCE)]
+        wait_until(lambda: len(queue.calls) == CALLS_AT_ONCE)
+        later = [requests_.submit(outbox.send, [body], [{}]) for body in ("bad", "good", "good")]
+        wait_until(lambda: len(outbox._waiting) == 3)
+        queue.gate.set()
+        assert [one.exception(20) for one in first] == [None] * CALLS_AT_ONCE
+        assert {type(one.exception(20)) for one in later} == {Retryable}
+    outbox.send(["good"], [{}])
+    assert queue.depth().visible == CALLS_AT_ONCE + 1

@@ -18,10 +18,12 @@ import psutil
 import pytest
 import requests
 
+from shoal.aws import clients, connect
 from shoal.errors import SettingsError
 from shoal.memory import SystemClock, memory_cloud
 from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
 from web_tier.app import create_app
+from web_tier.readiness import Readiness
 from web_tier.server import WebServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,6 +122,27 @@ def test_a_wrong_method_says_which_are_right(site: Site) -> None:
 def test_health_and_readiness(site: Site) -> None:
     assert requests.get(site.url + "/healthz", timeout=10).json() == {"status": "ok"}
     assert requests.get(site.url + "/readyz", timeout=10).json()["status"] == "ok"
+
+
+def test_readiness_is_told_soon_when_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that refuses, one that never answers; and who asks again and again leaves no threads behind."""
+    with running_site(work=False) as site, closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:9")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(clients, "_session", None)
+        away = Readiness(connect(settings()))
+        monkeypatch.setattr(Readiness, "look", lambda _, seconds, look=Readiness.look: look(away, seconds))
+        for _ in range(3):
+            began = time.monotonic()
+            reply = requests.get(f"{site.url}/readyz", timeout=10)
+            assert time.monotonic() - began < 10  # 1.5 s on a machine that has nothing else to do
+            assert (reply.status_code, reply.json()["status"]) == (503, "not ready")
+            assert reply.json()["checks"]["input bucket"].startswith("no answer for ")
+        assert sum(thread.name == "ready" for thread in threading.enumerate()) <= 4
+        wait_until(lambda: "test-req-queue" in requests.get(f"{site.url}/readyz", timeout=10).text)
 
 
 def test_a_hundred_requests_at_once_are_all_answered(site: Site) -> None:

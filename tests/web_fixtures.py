@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -113,7 +113,8 @@ class FakeWorker:
             self.cloud.outputs.put(job.key, result.to_json().encode(), "application/json")
             if self.respond:
                 assert job.reply_to
-                self.cloud.responses.send([result.to_json()])
+                with suppress(NotFound):  # whoever waited has gone
+                    self.cloud.replies[job.reply_to].send([result.to_json()])
             self.cloud.requests.delete([message.receipt])
             self.handled.append(job.key)
         return len(received)

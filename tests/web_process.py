@@ -1,7 +1,7 @@
 """The web tier as a process of its own for the tests.
 
-`web_process.py [--work] [folder port]`: a cloud in memory and, with --work, a fake worker in it; with a folder, the two
-buckets are kept there, so that they outlive a kill.
+`web_process.py [--work] [folder port] [setting=value ...]`: a cloud in memory and, with --work, a fake worker in it;
+with a folder, the two buckets are kept there, so that they outlive a kill.
 """
 
 from __future__ import annotations
@@ -68,13 +68,14 @@ def main() -> None:
     """Serve until stopped; the first line on stdout is the address."""
     logging.basicConfig(level="WARNING")
     cloud = memory_cloud(SystemClock())
-    words = [word for word in sys.argv[1:] if word != "--work"]
+    own = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+    words = [word for word in sys.argv[1:] if word != "--work" and "=" not in word]
     port = 0
     if words:
         folder, port = Path(words[0]), int(words[1])
         cloud = replace(cloud, inputs=FolderStore(folder / "inputs"), outputs=FolderStore(folder / "outputs"))
     with StopSignal() as stop:
-        server = WebServer(create_app(settings(), cloud, SystemClock()), "127.0.0.1", port, 64)
+        server = WebServer(create_app(settings(**own), cloud, SystemClock()), "127.0.0.1", port, 64)
         server.start()
         if "--work" in sys.argv:
             FakeWorker(cloud).start()

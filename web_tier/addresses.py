@@ -60,7 +60,7 @@ def parse(url: str, own: frozenset[str] = frozenset()) -> Place:
     except ValueError:
         raise BadImage("the address has a port that is not a number up to 65535") from None
     if port not in (*PORTS.values(), *OTHER_PORTS) and f"{host}:{port}" not in own:
-        raise BadImage(f"port {port} is not one that photos are fetched from (80, 443, 8080, 8443)")
+        raise BadImage(f"port {port} is not allowed: 80, 443, 8080 and 8443 are")
     path = quote(split.path or "/", safe="/%:@!$&'()*+,;=~-._")
     query = quote(split.query, safe="/%:@!$&'()*+,;=~-._?")
     return Place(split.scheme, host, port, urlunsplit(("", "", path, query, "")))

@@ -27,7 +27,6 @@ NO_THUMBNAIL = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96" ro
 def new() -> tuple[Response, int]:
     """A batch to send photos to."""
     batch = new_batch(services().clock.now())
-    services().batches.give_out(batch)
     return jsonify(batch=batch, url=f"/batches/{batch}"), 201
 
 

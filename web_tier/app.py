@@ -10,33 +10,34 @@ from flask import Flask, Response, request, url_for
 
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings
-from web_tier import api, contracts, events, health, pages, problems, v1
+from web_tier import api, contracts, events, health, pages, problems, uploads, v1
 from web_tier.examples import find_examples
 from web_tier.services import EXTENSION, build
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "static"
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' blob: data:",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-)
-
 HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",  # a batch's address is all that protects it
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+
+
+def _content_security_policy(store: str) -> str:
+    """store: the origin that pages send photos to besides this server; may be empty."""
+    parts = (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data:",
+        f"connect-src 'self' {store}".strip(),
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+    return "; ".join(parts)
 
 
 def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
@@ -45,17 +46,18 @@ def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
     Raises SettingsError for an unknown venue.
     """
     app = Flask("web_tier", root_path=str(ROOT), static_folder=str(STATIC), template_folder=str(ROOT / "templates"))
-    app.extensions[EXTENSION] = build(settings, cloud, clock)
+    built = app.extensions[EXTENSION] = build(settings, cloud, clock)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["asset"] = _asset
     app.jinja_env.globals["examples"] = find_examples(STATIC / "examples")
     app.jinja_env.globals["models"] = settings.served_models
-    for part in (pages, api, events, health, v1, contracts):
+    for part in (pages, api, events, health, v1, uploads, contracts):
         app.register_blueprint(part.blueprint)
     problems.install(app)
-    app.after_request(_finish)
+    headers = {"Content-Security-Policy": _content_security_policy(built.direct.origin), **HEADERS}
+    app.after_request(lambda response: _finish(response, headers))
     return app
 
 
@@ -69,8 +71,8 @@ def _digest(name: str) -> str:
     return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
 
 
-def _finish(response: Response) -> Response:
-    response.headers.update(HEADERS)
+def _finish(response: Response, headers: dict[str, str]) -> Response:
+    response.headers.update(headers)
     if request.endpoint == "static" and response.status_code in (200, 304):
         lasting = "v" in request.args
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if lasting else "no-cache"

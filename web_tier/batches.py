@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from shoal.errors import MalformedMessage, NotFound, Retryable
-from shoal.messages import Detection, Job, Label, Result, is_batch
-from shoal.ports import Cloud, ObjectStore, StoredObject
+from shoal.messages import Detection, Job, Label, Result, batch_floor, is_batch
+from shoal.ports import Clock, Cloud, ObjectStore, StoredObject
 from web_tier.hub import Hub
 from web_tier.problems import unknown_batch
 
 SHOWN_LABELS = 5
 NOTHING = "nothing found"
 CANCELLED = "cancelled"
-KNOWN_BATCHES = 10_000  # ids that were given out and may still be empty
+EMPTY_SECONDS = 3600.0  # for so long after it was given out, by whatever process, a batch may be empty
+LISTS_AT_ONCE = 16  # of all pages together: more only crowd each other
+AHEAD_SECONDS = 60.0  # as far as the clocks of two web processes may be apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,19 @@ class Batch:
         """Whether every photo is answered."""
         return bool(self.photos) and not self.count("queued")
 
+    def summary(self) -> dict[str, Any]:
+        """How far it is, without its photos, as JSON types, for programs."""
+        return {
+            "batch": self.id,
+            "state": "done" if self.finished else "queued",
+            "total": self.total,
+            "done": self.count("done"),
+            "failed": self.count("failed"),
+            "queued": self.count("queued"),
+            "page": f"/batches/{self.id}",
+            "results": f"/v1/batches/{self.id}/results",
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON types, for programs."""
         return {
@@ -136,23 +152,20 @@ class Page:
 class Batches:
     """Reads batches from the buckets."""
 
-    def __init__(self, cloud: Cloud, hub: Hub, readers: ThreadPoolExecutor) -> None:
+    def __init__(self, cloud: Cloud, clock: Clock, hub: Hub, readers: ThreadPoolExecutor) -> None:
         self._cloud = cloud
+        self._clock = clock
         self._hub = hub
         self._readers = readers
-        self._given_out: dict[str, None] = {}
-
-    def give_out(self, batch: str) -> None:
-        """Note that `batch` was promised to a client and may be looked at while it is still empty."""
-        self._given_out[batch] = None
-        while len(self._given_out) > KNOWN_BATCHES:
-            self._given_out.pop(next(iter(self._given_out)), None)
+        self._listing = threading.BoundedSemaphore(LISTS_AT_ONCE)
+        self._asked: dict[tuple[int, str], Future[list[StoredObject]]] = {}
+        self._asking = threading.Lock()
 
     def check(self, batch: str) -> None:
         """Raise Problem (404) when nothing is known of `batch`. May raise Retryable."""
         if not is_batch(batch):
             raise unknown_batch()
-        if batch in self._given_out:
+        if self._may_be_empty(batch):
             return
         stores = (self._cloud.inputs, self._cloud.outputs)
         if all(next(iter(store.list(f"{batch}/")), None) is None for store in stores):
@@ -162,14 +175,38 @@ class Batches:
         """The batch as it is now. Raises Problem (404) when nothing is known of it; may raise Retryable."""
         if not is_batch(batch):
             raise unknown_batch()
-        stored = {one.key: one for one in self._cloud.inputs.list(f"{batch}/")}
-        answered = {one.key: one for one in self._cloud.outputs.list(f"{batch}/")}
-        if not stored and not answered and batch not in self._given_out:
+        stored = {one.key: one for one in self._list(self._cloud.inputs, batch)}
+        answered = {one.key: one for one in self._list(self._cloud.outputs, batch)}
+        if not stored and not answered and not self._may_be_empty(batch):
             raise unknown_batch()
         results = {result.key: result for result in self._results(answered)}
         jobs = _jobs(stored.keys() | answered.keys())
         photos = tuple(Photo(job, job.key in stored, results.get(job.key)) for job in jobs)
         return Batch(batch, photos, _seconds([*stored.values(), *answered.values()]))
+
+    def _list(self, store: ObjectStore, batch: str) -> list[StoredObject]:
+        """All objects of a batch. Those who ask for the same before it is begun share it: so many open pages of a batch
+        cost little more than one."""
+        place = (id(store), batch)
+        with self._asking:
+            found = self._asked.get(place)
+            if found is None:
+                mine = self._asked[place] = Future()
+        if found is not None:
+            return found.result()
+        with self._listing:
+            with self._asking:
+                del self._asked[place]
+            try:
+                mine.set_result(list(store.list(f"{batch}/")))
+            except BaseException as error:  # whatever it is, those who wait must hear of it
+                mine.set_exception(error)
+        return mine.result()
+
+    def _may_be_empty(self, batch: str) -> bool:
+        """Whether its id, which begins with the time, is young: its photos may be on their way."""
+        now = self._clock.now()
+        return batch_floor(now - EMPTY_SECONDS) <= batch < batch_floor(now + AHEAD_SECONDS)
 
     def page(self, batch: str, after: int, limit: int) -> Page:
         """At most `limit` photos of index above `after`. Raises Problem (404); may raise Retryable."""
@@ -204,11 +241,11 @@ class Batches:
     def answers(self, batch: str, known: Iterable[str]) -> list[Result]:
         """The results in the output bucket whose keys are not among `known`. May raise Retryable."""
         skip = frozenset(known)
-        return self._results(one.key for one in self._cloud.outputs.list(f"{batch}/") if one.key not in skip)
+        return self._results(one.key for one in self._list(self._cloud.outputs, batch) if one.key not in skip)
 
     def jobs(self, batch: str) -> list[Job]:
         """The photos in the input bucket. May raise Retryable."""
-        return _jobs(one.key for one in self._cloud.inputs.list(f"{batch}/"))
+        return _jobs(one.key for one in self._list(self._cloud.inputs, batch))
 
     def job(self, batch: str, index: int) -> Job | None:
         """The stored photo at `index`, or None. May raise Retryable."""

@@ -1,13 +1,14 @@
-"""One thread that takes response messages off the queue and hands their results to the hub."""
+"""One thread that takes response messages off a queue and hands their results to the hub."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from typing import Protocol
 
 from shoal.errors import MalformedMessage
 from shoal.messages import Job, Result
-from shoal.ports import JobQueue, Received
+from shoal.ports import Received
 from web_tier.hub import Hub
 
 log = logging.getLogger(__name__)
@@ -18,10 +19,20 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0
 
 
-class Collector:
-    """Long-polls the response queue until stopped. A lost response message does no harm: the bucket has the result."""
+class Responses(Protocol):
+    """The part of a JobQueue that is needed here."""
 
-    def __init__(self, responses: JobQueue, hub: Hub) -> None:
+    def receive(self, max_messages: int, wait_seconds: float) -> list[Received]:
+        """Up to ten messages, waiting up to `wait_seconds` for the first."""
+
+    def delete(self, receipts: list[str]) -> None:
+        """Remove messages for good."""
+
+
+class Collector:
+    """Long-polls a response queue until stopped. A lost response message does no harm: the bucket has the result."""
+
+    def __init__(self, responses: Responses, hub: Hub) -> None:
         self._responses = responses
         self._hub = hub
         self._stop = threading.Event()
@@ -43,9 +54,9 @@ class Collector:
                 self.collect(RECEIVE_SECONDS)
                 pause = FIRST_PAUSE_SECONDS
             except Exception as error:
-                # Whatever it was, the pages live from this thread: say so, wait, go on.
-                if not self._stop.is_set():
-                    log.warning("cannot read the response queue, trying again in %g s: %s", pause, error)
+                # Whatever it was, the pages live from this thread: say so once, wait, go on.
+                if pause == FIRST_PAUSE_SECONDS and not self._stop.is_set():
+                    log.warning("cannot read the response queue, will go on trying: %s", error)
                 self._stop.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

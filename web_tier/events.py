@@ -24,6 +24,7 @@ from shoal.errors import Retryable, ShoalError
 from shoal.messages import Job, Result
 from web_tier.batches import Batch, Batches, Photo
 from web_tier.hub import Hub, Listener, News
+from web_tier.pace import Pace
 from web_tier.problems import Problem
 from web_tier.services import services
 
@@ -34,7 +35,6 @@ blueprint = Blueprint("events", __name__)
 RETRY_MILLISECONDS = 1_500
 HEARTBEAT_SECONDS = 10.0
 WAKE_SECONDS = 1.0
-LIST_SECONDS = 6.0  # how often the buckets are listed, in case that a response message was lost
 GATHER_SECONDS = 0.1  # the least time between two events of results
 IDLE_SECONDS = 900.0  # a page that waits for more photos is let go after this
 PHOTOS_AN_EVENT = 500
@@ -69,7 +69,8 @@ class Stream:
         self._waits_for_more = waits_for_more
         self._photos: dict[str, Photo] = {}
         self._told_done = False
-        self._spoke_at = self._listed_at = self._changed_at = time.monotonic()
+        self._pace = Pace()
+        self._spoke_at = self._changed_at = time.monotonic()
 
     def run(self, hub: Hub, left: Callable[[], bool]) -> Iterator[str]:
         """The events, until all is answered, the client is gone or the server stops."""
@@ -118,10 +119,10 @@ class Stream:
 
     def _tell(self, news: News) -> Iterator[str]:
         now = time.monotonic()
-        if self._open() and now - self._listed_at > LIST_SECONDS:
-            self._listed_at = now
-            with suppress(Retryable):  # the buckets are asked again soon enough
-                self._relist(news)
+        if news.results:
+            self._pace.heard()
+        if self._pace.due and self._open():
+            self._look(news)
         lines = [*self._added(news.added), *self._answered(news.results)]
         if news.pool is not None:
             lines.append(event("pool", asdict(news.pool)))
@@ -132,10 +133,13 @@ class Stream:
         yield from lines
         yield from self._done()
 
-    def _relist(self, news: News) -> None:
-        news.added += [job for job in self._batches.jobs(self._batch) if job.key not in self._photos]
-        answered = (key for key, photo in self._photos.items() if photo.result is not None)
-        news.results += self._batches.answers(self._batch, answered)
+    def _look(self, news: News) -> None:
+        known = len(news.results)
+        with suppress(Retryable):  # the buckets are asked again soon enough
+            news.added += [job for job in self._batches.jobs(self._batch) if job.key not in self._photos]
+            answered = (key for key, photo in self._photos.items() if photo.result is not None)
+            news.results += self._batches.answers(self._batch, answered)
+        self._pace.looked(len(news.results) > known)
 
     def _added(self, jobs: list[Job]) -> Iterator[str]:
         for job in jobs:
@@ -148,6 +152,8 @@ class Stream:
         shown = []
         for result in results:
             known = self._photos.get(result.key)
+            if known is not None and known.result is not None and known.result.status == result.status:
+                continue  # told before: the bucket and a response both know of it
             photo = Photo(Job.from_key(result.key, ""), known is not None and known.stored, result)
             self._photos[result.key] = _told(photo)
             shown.append(photo.to_dict())

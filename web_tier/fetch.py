@@ -11,32 +11,21 @@ import http.client
 import logging
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as ResolveTimeout
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from shoal.errors import BadImage
 from shoal.messages import safe_name
-from web_tier.addresses import Place, follow, parse, public
+from web_tier.addresses import Place, follow, parse
+from web_tier.lines import Dial, Lines, Resolve, dial, resolve
 
 log = logging.getLogger(__name__)
 
 REDIRECTS = 5
-RESOLVING_AT_ONCE = 16
-CONNECT_SECONDS = 5.0
 _CHUNK = 64 * 1024
 _REDIRECTED = (301, 302, 303, 307, 308)
-_NOT_THERE = "the address cannot be reached"
-
-Resolve = Callable[[str, int], list[str]]
-Dial = Callable[[str, int, float], socket.socket]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +34,6 @@ class Fetched:
 
     name: str
     payload: bytes
-
-
-def resolve(host: str, port: int) -> list[str]:
-    """Every address of a host. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
-def dial(address: str, port: int, seconds: float) -> socket.socket:
-    """A connection to an address. Raises OSError."""
-    return socket.create_connection((address, port), timeout=seconds)
 
 
 class Fetcher:
@@ -76,9 +54,7 @@ class Fetcher:
         self._max_bytes = max_bytes
         self._seconds = seconds
         self._own = own
-        self._resolve = resolve
-        self._dial = dial
-        self._resolvers = ThreadPoolExecutor(RESOLVING_AT_ONCE, "resolve")
+        self._lines = Lines(self._too_slow(), own, resolve, dial)
 
     def fetch(self, url: str) -> Fetched:
         """The file at `url`. Raises BadImage, which says why it was not fetched."""
@@ -93,21 +69,19 @@ class Fetcher:
 
     def stop(self) -> None:
         """End the threads that resolve names."""
-        self._resolvers.shutdown(wait=False, cancel_futures=True)
+        self._lines.stop()
 
     def _get(self, place: Place, deadline: float) -> bytes | str:
         """The body, or where a redirect leads."""
-        with self._connected(place, deadline) as line, _ending_at(deadline, line):
-            try:
-                if isinstance(line, ssl.SSLSocket):
-                    line.do_handshake()
+        try:
+            with self._lines.open(place, deadline) as line:
                 answer = self._ask(place, line)
-            except ssl.SSLError as error:
-                log.info("no encrypted connection to %s: %s", place.url, error)
-                raise BadImage("the server at the address has no valid certificate") from None
-            except (http.client.HTTPException, OSError) as error:
-                log.info("fetch of %s broke: %r", place.url, error)
-                raise BadImage(self._why(deadline)) from None
+        except ssl.SSLError as error:
+            log.info("no encrypted connection to %s: %s", place.url, error)
+            raise BadImage("the server at the address has no valid certificate") from None
+        except (http.client.HTTPException, OSError) as error:
+            log.info("fetch of %s broke: %r", place.url, error)
+            raise BadImage(self._why(deadline)) from None
         if time.monotonic() >= deadline:
             raise BadImage(self._too_slow())  # a body that was cut reads like one that has ended
         return answer
@@ -150,49 +124,6 @@ class Fetcher:
             raise http.client.IncompleteRead(bytes(body), answer.length)
         return bytes(body)
 
-    @contextmanager
-    def _connected(self, place: Place, deadline: float) -> Iterator[socket.socket]:
-        line = self._open(place, deadline)
-        try:
-            if place.scheme == "https":
-                # The handshake comes later, when the deadline is watched.
-                line = _context().wrap_socket(line, server_hostname=place.host, do_handshake_on_connect=False)
-            yield line
-        finally:
-            line.close()
-
-    def _open(self, place: Place, deadline: float) -> socket.socket:
-        problem: OSError | None = None
-        for address in self._allowed(place, deadline):
-            left = min(CONNECT_SECONDS, deadline - time.monotonic())
-            if left <= 0:
-                raise BadImage(self._too_slow())
-            try:
-                line = self._dial(address, place.port, left)
-            except OSError as error:
-                problem = error
-                continue
-            line.settimeout(max(0.1, deadline - time.monotonic()))
-            return line
-        log.info("cannot connect to %s: %s", place.url, problem)
-        raise BadImage(_NOT_THERE)
-
-    def _allowed(self, place: Place, deadline: float) -> list[str]:
-        """The addresses of the host; one that is not public spoils them all, for the next answer may have only it."""
-        try:
-            asked = self._resolvers.submit(self._resolve, place.host, place.port)
-            found = asked.result(max(0.0, deadline - time.monotonic()))
-        except ResolveTimeout:
-            raise BadImage(self._too_slow()) from None
-        except (OSError, UnicodeError):
-            raise BadImage("the host in the address is not known") from None
-        if f"{place.host}:{place.port}" in self._own:
-            return found
-        if not found or not all(public(address) for address in found):
-            log.warning("refused to fetch from %s, which is at %s", place.host, ", ".join(found) or "no address")
-            raise BadImage("the host in the address is not on the public internet")
-        return found
-
     def _why(self, deadline: float) -> str:
         return self._too_slow() if time.monotonic() >= deadline else "the server at the address broke off"
 
@@ -206,28 +137,3 @@ class Fetcher:
 def name_of(place: Place) -> str:
     """The file name in an address."""
     return safe_name(unquote(PurePosixPath(urlsplit(place.url).path).name) or place.host)
-
-
-@contextmanager
-def _ending_at(deadline: float, line: socket.socket) -> Iterator[None]:
-    """Cut the connection at the deadline: a timeout of each read alone lets a server send a byte now and then."""
-    timer = threading.Timer(max(0.0, deadline - time.monotonic()), _cut, (line,))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _cut(line: socket.socket) -> None:
-    try:
-        # Not SSLSocket's own, which takes the encryption away under the hands of the thread that reads.
-        socket.socket.shutdown(line, socket.SHUT_RDWR)
-    except OSError:
-        log.debug("a connection was closed already")
-
-
-@cache
-def _context() -> ssl.SSLContext:
-    return ssl.create_default_context()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify
 
-from shoal.errors import ShoalError
 from web_tier.services import services
 
 blueprint = Blueprint("health", __name__)
+
+ANSWER_SECONDS = 1.5
 
 
 @blueprint.get("/healthz")
@@ -19,19 +20,6 @@ def healthz() -> Response:
 @blueprint.get("/readyz")
 def readyz() -> tuple[Response, int]:
     """Store and queue answer."""
-    cloud = services().cloud
-    checks = {
-        "input bucket": lambda: next(cloud.inputs.list("-"), None),
-        "output bucket": lambda: next(cloud.outputs.list("-"), None),
-        "request queue": cloud.requests.depth,
-        "response queue": cloud.responses.depth,
-    }
-    found = {}
-    for name, check in checks.items():
-        try:
-            check()
-            found[name] = "ok"
-        except ShoalError as error:
-            found[name] = str(error)
+    found = services().readiness.look(ANSWER_SECONDS)
     ready = all(state == "ok" for state in found.values()) and not services().hub.stopping
     return jsonify(status="ok" if ready else "not ready", checks=found), 200 if ready else 503

@@ -56,7 +56,8 @@ def claim(fresh: str) -> Claim:
 
 
 def _fingerprint() -> str:
-    return f"{request.mimetype} {request.content_length} {request.args.get('model', '')}"
+    words = [request.mimetype, str(request.content_length), request.args.get("model", "")]
+    return " ".join([*words, *request.args.getlist("webhook")])
 
 
 def _read(place: str) -> dict[str, Any]:

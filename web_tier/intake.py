@@ -17,6 +17,7 @@ from web_tier.batches import Photo
 from web_tier.hub import Hub
 from web_tier.offers import Offer, Offers
 from web_tier.problems import Problem
+from web_tier.reply_queue import ReplyQueue
 from web_tier.venue import Submission, Venue
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Intake:
         models: Sequence[str],
         venue: Venue,
         outputs: ObjectStore,
+        replies: ReplyQueue,
         hub: Hub,
         workers: ThreadPoolExecutor,
     ) -> None:
@@ -56,6 +58,7 @@ class Intake:
         self._models = models
         self._venue = venue
         self._outputs = outputs
+        self._replies = replies
         self._hub = hub
         self._workers = workers
 
@@ -101,7 +104,7 @@ class Intake:
         except Problem:
             offer.close()
             raise
-        return Job(batch, index, safe_name(offer.name), self._settings.resp_queue, offers.model)
+        return Job(batch, index, safe_name(offer.name), self._replies.name, offers.model)
 
     def _start(self, submission: Submission, job: Job, offer: Offer) -> Future[Taken]:
         try:

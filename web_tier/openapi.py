@@ -13,11 +13,17 @@ BATCH_ID = {"type": "string", "pattern": "^[0-9a-hjkmnp-tv-z]{20}$", "examples":
 COUNT = {"type": "integer", "minimum": 0}
 SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 TEXT = {"type": "string"}
+INDEX = {"type": "integer", "minimum": 0, "maximum": 99_999}
+NAME = {"type": "string", "maxLength": 1_000}
+WEBHOOK = TEXT | {
+    "maxLength": 2_048,
+    "description": "Public http or https address to post the batch's summary to when every photo has its result.",
+}
 
 
 def document(models: Sequence[str], settings: Settings) -> Schema:
     """The document for a server that serves `models`, the default first."""
-    return {
+    told: Schema = {
         "openapi": "3.1.0",
         "info": {
             "title": "Shoal",
@@ -30,6 +36,42 @@ def document(models: Sequence[str], settings: Settings) -> Schema:
         "paths": _paths(models, settings),
         "components": {"schemas": _schemas(models), "responses": _problems()},
     }
+    if settings.webhook_keys:
+        told["webhooks"] = {"batchDone": {"post": _webhook()}}
+        told["components"]["schemas"] |= {"Event": _event()}
+        told["components"]["schemas"]["Submission"]["properties"]["webhook"] = WEBHOOK
+    return told
+
+
+def _webhook() -> Schema:
+    names = {
+        "webhook-id": "The same each time that this event is delivered.",
+        "webhook-timestamp": "When it is sent, in seconds since 1970.",
+        "webhook-signature": "`v1,` and the base64 of HMAC-SHA256 over `<webhook-id>.<webhook-timestamp>.<body>`; "
+        "several, divided by spaces, while the secret is changed.",
+    }
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Event"}}}
+    return {
+        "operationId": "batchDone",
+        "summary": "Every photo of a batch has its result",
+        "description": "Posted to the submission's `webhook`, at least once, as standardwebhooks.com describes it.",
+        "parameters": [
+            {"name": name, "in": "header", "required": True, "schema": TEXT, "description": text}
+            for name, text in names.items()
+        ],
+        "requestBody": {"required": True, "content": content},
+        "responses": {"2XX": {"description": "Taken"}, "410": {"description": "Try no more"}},
+    }
+
+
+def _event() -> Schema:
+    return _object(
+        {
+            "type": {"const": "batch.done"},
+            "timestamp": {"type": "string", "format": "date-time"},
+            "data": {"$ref": "#/components/schemas/Batch"},
+        }
+    )
 
 
 def _paths(models: Sequence[str], settings: Settings) -> Schema:
@@ -66,6 +108,8 @@ def _paths(models: Sequence[str], settings: Settings) -> Schema:
         "/v1/batches/{batch}/photos/{index}": {
             "get": _operation("getPhoto", "One photo with its result", "Photo", [batch, index])
         },
+        "/v1/batches/{batch}/photos/confirm": {"post": _confirm(models, batch)},
+        "/v1/uploads": {"post": _uploads(models)},
         "/v1/models": {
             "get": _operation("getModels", "The models that a request may name", "Models", [], missing=False)
         },
@@ -104,6 +148,7 @@ def _submit(models: Sequence[str], settings: Settings) -> Schema:
                 "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,255}$"},
                 "description": "A request that is sent again with the same key makes no second batch.",
             },
+            *([{"name": "webhook", "in": "query", "schema": WEBHOOK}] if settings.webhook_keys else ()),
         ],
         "requestBody": {
             "required": True,
@@ -120,6 +165,46 @@ def _submit(models: Sequence[str], settings: Settings) -> Schema:
             **{status: {"$ref": f"#/components/responses/{status}"} for status in ("400", "409", "413", "415", "503")},
         },
     }
+
+
+def _uploads(models: Sequence[str]) -> Schema:
+    photo = _object({"name": NAME, "index": INDEX}, ["name"])
+    responses = {"201": _json("A form for each photo", "Uploads")}
+    return {
+        "operationId": "offerUploads",
+        "summary": "Get forms to send photos straight to the bucket",
+        "description": "For photos that are large, or many. POST to each upload's `url`, as multipart/form-data, its "
+        "`fields`, then `Content-Type` (an image's), then the photo as `file`; then tell `confirmUploads`. Each form "
+        "takes one photo, for `seconds`. 409: this server's store is not fit for it, send the photos as a form.",
+        "requestBody": _body(_upload_list(models, photo) | {"batch": BATCH_ID}),
+        "responses": responses | _told("400", "409", "413", "503"),
+    }
+
+
+def _confirm(models: Sequence[str], batch: Schema) -> Schema:
+    photo = _object({"name": NAME, "index": INDEX}, ["name", "index"])
+    responses = {"200": _json("What became of each photo", "Arrivals")}
+    return {
+        "operationId": "confirmUploads",
+        "summary": "Queue photos that were sent to the bucket",
+        "description": "The same model, index and name as when the forms were asked for. Saying it twice does no harm.",
+        "parameters": [batch],
+        "requestBody": _body(_upload_list(models, photo)),
+        "responses": responses | _told("400", "404", "413", "503"),
+    }
+
+
+def _upload_list(models: Sequence[str], photo: Schema) -> Schema:
+    photos = {"type": "array", "minItems": 1, "maxItems": 1_000, "items": photo}
+    return {"photos": photos, "model": {"type": "string", "enum": list(models)}}
+
+
+def _body(properties: Schema) -> Schema:
+    return {"required": True, "content": {"application/json": {"schema": _object(properties, ["photos"])}}}
+
+
+def _told(*statuses: str) -> Schema:
+    return {status: {"$ref": f"#/components/responses/{status}"} for status in statuses}
 
 
 def _links() -> Schema:
@@ -172,7 +257,7 @@ def _problems() -> Schema:
     told = {
         "400": "The request is malformed",
         "404": "There is no such thing",
-        "409": "The Idempotency-Key was used for another request",
+        "409": "The Idempotency-Key was used for another request, or uploads to the bucket are off",
         "413": "Too large",
         "415": "Neither a form nor JSON",
         "503": "Store or queue do not answer, or the server stops; try again",
@@ -213,6 +298,8 @@ def _schemas(models: Sequence[str]) -> Schema:
         "Batch": _object(_batch()),
         "Submitted": _object(_batch() | {"photos": photos}),
         "Results": _object({"photos": photos, "next": {"type": ["string", "null"]}}),
+        "Uploads": _object({"batch": BATCH_ID, "seconds": COUNT, "uploads": {"type": "array", "items": _upload()}}),
+        "Arrivals": _object({"photos": {"type": "array", "items": _arrival()}}),
         "Photo": _object(_photo(), ["index", "name", "state"]),
         "Label": _object({"name": TEXT, "probability": SHARE}),
         "Cancelled": _object({"cancelled": COUNT}),
@@ -235,6 +322,16 @@ def _batch() -> Schema:
         "page": _described("The batch as a page"),
         "results": _described("The batch's results"),
     }
+
+
+def _upload() -> Schema:
+    fields = {"type": "object", "additionalProperties": TEXT}
+    return _object({"index": COUNT, "name": TEXT, "url": TEXT, "fields": fields})
+
+
+def _arrival() -> Schema:
+    status = {"enum": ["accepted", "failed", "missing"], "description": "missing: it is not in the bucket"}
+    return _object({"index": COUNT, "name": TEXT, "status": status, "error": _described("Why it was not accepted")})
 
 
 def _photo() -> Schema:

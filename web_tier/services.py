@@ -13,17 +13,23 @@ from shoal.ports import Clock, Cloud
 from shoal.settings import Settings
 from web_tier.batches import Batches
 from web_tier.collector import Collector
+from web_tier.direct import Direct
 from web_tier.fetch import Fetcher
 from web_tier.gauge import Gauge
 from web_tier.hub import Hub
 from web_tier.intake import Intake
 from web_tier.offers import Form
+from web_tier.post import Poster
+from web_tier.readiness import Readiness
+from web_tier.reply_queue import ReplyQueue
 from web_tier.venue import Venue
+from web_tier.webhooks import Webhooks
 
 EXTENSION = "shoal"
 STORE_THREADS = 16
 FETCH_THREADS = 64  # photos that are fetched by address at once; each may take seconds
 THUMBNAILS_AT_ONCE = 2
+OTHER_THREADS = 128  # for what is not an open page; half of the threads where there are fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +44,35 @@ class Services:
     intake: Intake
     venue: Venue
     gauge: Gauge
-    collector: Collector
+    replies: ReplyQueue
+    collectors: tuple[Collector, ...]
     workers: ThreadPoolExecutor
     fetcher: Fetcher
     fetchers: ThreadPoolExecutor
     models: tuple[str, ...]
+    direct: Direct
+    webhooks: Webhooks
+    readiness: Readiness
     thumbnails: threading.BoundedSemaphore
     streams: threading.BoundedSemaphore
 
     def start(self) -> None:
         """Start the threads behind the routes."""
-        self.collector.start()
+        for collector in self.collectors:
+            collector.start()
         self.gauge.start()
+        self.webhooks.start()
+        self.direct.start()
 
     def stop(self) -> None:
         """Tell open pages and waiting requests that it is over, and end the threads."""
-        self.collector.stop()
+        for collector in self.collectors:
+            collector.stop()
         self.gauge.stop()
+        self.webhooks.stop()
+        self.direct.stop()
         self.hub.stop()
+        self.replies.close()
         self.workers.shutdown(wait=False)
         self.fetchers.shutdown(wait=False, cancel_futures=True)
         self.fetcher.stop()
@@ -67,23 +84,31 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
     venue: Venue = plugins.load(settings.venue, "web_tier.venues", "make")(cloud)
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     models = settings.served_models
+    batches = Batches(cloud, clock, hub, workers)
+    poster = Poster(settings.fetch_seconds, settings.fetch_own_places)
+    replies = ReplyQueue(cloud.replies, settings.resp_queue)
     return Services(
         settings=settings,
         cloud=cloud,
         clock=clock,
         hub=hub,
-        batches=Batches(cloud, hub, workers),
-        intake=Intake(settings, models, venue, cloud.outputs, hub, workers),
+        batches=batches,
+        intake=Intake(settings, models, venue, cloud.outputs, replies, hub, workers),
         venue=venue,
         gauge=Gauge(cloud, hub),
-        collector=Collector(cloud.responses, hub),
+        replies=replies,
+        # The common queue has what was queued by no process that waits: the sweeper, an older version.
+        collectors=(Collector(replies, hub), Collector(cloud.responses, hub)),
         workers=workers,
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
         fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),
         models=models,
+        readiness=Readiness(cloud),
+        direct=Direct(settings.direct_uploads, settings.max_file_bytes, cloud, venue, hub, workers),
+        webhooks=Webhooks(cloud.outputs, batches, clock, poster, settings.webhook_keys, settings.webhook_seconds),
         thumbnails=threading.BoundedSemaphore(THUMBNAILS_AT_ONCE),
-        # Each open page holds a thread: leave half of them to everything else.
-        streams=threading.BoundedSemaphore(max(1, settings.web_threads // 2)),
+        # Each open page holds a thread: leave enough of them to everything else.
+        streams=threading.BoundedSemaphore(max(settings.web_threads // 2, settings.web_threads - OTHER_THREADS)),
     )
 
 

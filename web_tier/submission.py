@@ -16,24 +16,30 @@ LONGEST_NAME = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a JSON submission asks for: photos, and the model's name, None when it names none."""
+    """What a JSON submission asks for: photos, the model's name and the webhook's address, None where it has none."""
 
     photos: tuple[Named, ...]
     model: str | None
+    webhook: str | None
 
 
 def read_submission(stream: IO[bytes]) -> Asked:
-    """Read `{"model": ..., "photos": [{"name", "data"} or {"name", "url"}, ...]}`. Raises Problem (400 or 413)."""
+    """Read `{"model", "webhook", "photos": [{"name", "data"} or {"name", "url"}, ...]}`. Raises Problem (400, 413)."""
     body = json_object(stream)
     photos = body.get("photos")
     if not isinstance(photos, list) or not photos:
         raise Problem(400, 'The body has no "photos", a list of at least one photo.')
     if len(photos) > MOST_PHOTOS:
         raise Problem(400, f"A JSON submission has at most {MOST_PHOTOS:,} photos. Send them in several, or as a form.")
-    model = body.get("model")
-    if not isinstance(model, str | None) or ("model" in body and model is None):
-        raise Problem(400, '"model" must be the name of a model.')
-    return Asked(tuple(_photo(number, photo) for number, photo in enumerate(photos)), model)
+    model, webhook = _text(body, "model", "the name of a model"), _text(body, "webhook", "an address")
+    return Asked(tuple(_photo(number, photo) for number, photo in enumerate(photos)), model, webhook)
+
+
+def _text(body: dict[str, Any], name: str, what: str) -> str | None:
+    text = body.get(name)
+    if not isinstance(text, str | None) or (name in body and text is None):
+        raise Problem(400, f'"{name}" must be {what}.')
+    return text
 
 
 def json_object(stream: IO[bytes]) -> dict[str, Any]:

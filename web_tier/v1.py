@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
@@ -41,19 +40,20 @@ def try_it() -> str:
 def submit() -> Response:
     """Take photos in; wait for their labels where the client prefers that."""
     wait = _preferred_wait()
-    offers = _offers()
+    offers, webhook = _asked()
     claimed = claim(new_batch(services().clock.now()))
     with services().hub.listen(claimed.batch) as listener:
-        photos = _already(claimed.batch) if claimed.complete else _take(offers, claimed)
+        photos = _already(claimed.batch) if claimed.complete else _take(offers, claimed, webhook)
         found = answers(claimed.batch, photos, listener, wait)
     whole = tuple(replace(photo, result=found.get(photo.job.key)) for photo in photos)
     return _submitted(Batch(claimed.batch, whole, 0.0), wait)
 
 
-def _take(offers: Offers, claimed: Claim) -> list[Photo]:
+def _take(offers: Offers, claimed: Claim, webhook: str | None) -> list[Photo]:
     taken = services().intake.take(offers, claimed.batch)
+    if webhook is not None:
+        services().webhooks.register(claimed.batch, webhook, len(taken))
     claimed.finish()
-    services().batches.give_out(claimed.batch)
     return [one.photo for one in taken]
 
 
@@ -62,7 +62,7 @@ def _already(batch: str) -> list[Photo]:
 
 
 def _submitted(whole: Batch, waited: int) -> Response:
-    told = _batch(whole) | {"photos": [photo.to_dict() for photo in whole.photos]}
+    told = whole.summary() | {"photos": [photo.to_dict() for photo in whole.photos]}
     response = make_response(told, 200 if whole.finished else 202)
     response.headers["Location"] = f"/v1/batches/{whole.id}"
     if waited:
@@ -73,7 +73,7 @@ def _submitted(whole: Batch, waited: int) -> Response:
 @blueprint.get("/v1/batches/<batch>")
 def batch_state(batch: str) -> Response:
     """How far a batch is."""
-    return jsonify(_batch(services().batches.read(batch)))
+    return jsonify(services().batches.read(batch).summary())
 
 
 @blueprint.get("/v1/batches/<batch>/results")
@@ -107,18 +107,24 @@ def models() -> Response:
     return jsonify(models=[{"name": name, "default": name == names[0]} for name in names])
 
 
-def _offers() -> Offers:
-    model = request.args.get("model")
+def _asked() -> tuple[Offers, str | None]:
+    """The photos of the current request, and the address of its webhook, if any. A JSON body's own words win."""
+    model, webhook = request.args.get("model"), request.args.get("webhook")
     if model is not None:
         services().intake.check_model(model)
     if request.mimetype == "application/json":
         asked = read_submission(request.stream)
         if asked.model is not None:
             services().intake.check_model(asked.model)
-        return Listed(asked.photos, services().fetcher, services().fetchers, asked.model or model or "")
-    if request.mimetype == "multipart/form-data":
-        return form()
-    raise Problem(415, "Send the photos as multipart/form-data, in the field inputFile, or as application/json.")
+        webhook = webhook if asked.webhook is None else asked.webhook
+        offers: Offers = Listed(asked.photos, services().fetcher, services().fetchers, asked.model or model or "")
+    elif request.mimetype == "multipart/form-data":
+        offers = form()
+    else:
+        raise Problem(415, "Send the photos as multipart/form-data, in the field inputFile, or as application/json.")
+    if webhook is not None:
+        services().webhooks.check(webhook)
+    return offers, webhook
 
 
 def _preferred_wait() -> int:
@@ -134,16 +140,3 @@ def _number(name: str, usual: int, least: int, most: int) -> int:
     if re.fullmatch(r"-?[0-9]{1,6}", text) and least <= int(text) <= most:
         return int(text)
     raise Problem(400, f"{name}={text[:20]!r}: expected a number from {least} to {most}.")
-
-
-def _batch(found: Batch) -> dict[str, Any]:
-    return {
-        "batch": found.id,
-        "state": "done" if found.finished else "queued",
-        "total": found.total,
-        "done": found.count("done"),
-        "failed": found.count("failed"),
-        "queued": found.count("queued"),
-        "page": f"/batches/{found.id}",
-        "results": f"/v1/batches/{found.id}/results",
-    }

@@ -12,10 +12,10 @@ from shoal.messages import Result, new_batch
 from web_tier.batches import Photo
 from web_tier.hub import Listener
 from web_tier.offers import Offers
+from web_tier.pace import Pace
 from web_tier.problems import Problem
 from web_tier.services import services
 
-LOOK_SECONDS = 5.0  # how often the output bucket is looked at, in case that a response message was lost
 WAKE_SECONDS = 1.0  # how often a client that went away is noticed
 
 
@@ -37,17 +37,20 @@ def answers(batch: str, photos: Sequence[Photo], listener: Listener, seconds: fl
     Raises Problem: 503 when the server stops, 499 when the client went away.
     """
     results = {photo.job.key: photo.result for photo in photos if photo.result}
-    now = time.monotonic()
-    deadline, next_look = now + seconds, now + LOOK_SECONDS
+    now, pace = time.monotonic(), Pace()
+    deadline = now + seconds
     while len(results) < len(photos) and now < deadline:
         news = listener.take(min(WAKE_SECONDS, deadline - now))
         if news.stopping:
             raise Problem(503, f"The server is about to restart. The photos are safe: see {address(batch)}")
+        if news.results:
+            pace.heard()
         results.update((result.key, result) for result in news.results)
+        if pace.due and len(results) < len(photos):
+            found = services().batches.answers(batch, results)
+            results.update((result.key, result) for result in found)
+            pace.looked(bool(found))
         now = time.monotonic()
-        if now >= next_look and len(results) < len(photos):
-            results.update((result.key, result) for result in services().batches.answers(batch, results))
-            next_look = now + LOOK_SECONDS
         if client_left():
             raise Problem(499, "the client went away")
     return results

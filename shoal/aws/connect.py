@@ -13,9 +13,11 @@ from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
 from shoal.aws.ec2 import Ec2Pool
 from shoal.aws.iam import create_role
 from shoal.aws.offers import Offers
+from shoal.aws.replies import SqsReplies
 from shoal.aws.s3 import S3Store, create_bucket
 from shoal.aws.sqs import SqsQueue, create_queue
 from shoal.aws.template import LaunchTemplate
+from shoal.aws.uploads import S3Uploads, allow_forms
 from shoal.errors import Permanent
 from shoal.lease import RecordLease
 from shoal.lifecycle import steady
@@ -38,8 +40,10 @@ def connect(settings: Settings, boot_file: Callable[[], str] = _no_boot_file) ->
     return Cloud(
         inputs=S3Store(s3, settings.in_bucket),
         outputs=S3Store(s3, settings.out_bucket),
+        uploads=S3Uploads(s3, settings.in_bucket),
         requests=SqsQueue(sqs, settings.req_queue),
         responses=SqsQueue(sqs, settings.resp_queue),
+        replies=SqsReplies(sqs, settings.resp_queue),
         dead_letters=SqsQueue(sqs, settings.dead_queue),
         pool=connect_pool(settings, boot_file),
         register=DynamoRegister(lambda: client("dynamodb"), settings.pool_table),
@@ -86,6 +90,7 @@ def prepare(settings: Settings) -> None:
     """Make the two buckets, the four queues, the table and the workers' role where they are missing. Safe to repeat."""
     s3, sqs = client("s3"), client("sqs")
     create_bucket(s3, settings.in_bucket)
+    allow_forms(s3, settings.in_bucket)
     create_bucket(s3, settings.out_bucket)
     create_queue(sqs, settings.dead_queue, settings.visibility_seconds)
     create_queue(

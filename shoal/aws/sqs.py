@@ -127,12 +127,17 @@ def create_queue(
     max_bytes: int = 262_144,
     dead_letters: str = "",
     max_deliveries: int = 0,
+    retention_seconds: int = RETENTION_SECONDS,
+    touch: bool = False,
 ) -> None:
-    """Make the queue, or bring an existing one to these settings. `dead_letters` names an existing queue."""
+    """Make the queue, or bring an existing one to these settings. `dead_letters` names an existing queue.
+
+    touch: set them also where they are the same, which moves the queue's time of last change.
+    """
     attributes = {
         "VisibilityTimeout": str(visibility_seconds),
         "MaximumMessageSize": str(max_bytes),
-        "MessageRetentionPeriod": str(RETENTION_SECONDS),
+        "MessageRetentionPeriod": str(retention_seconds),
     }
     if dead_letters:
         attributes["RedrivePolicy"] = json.dumps(
@@ -141,12 +146,14 @@ def create_queue(
     with our_errors(f"set up queue {name}"):
         try:
             with our_errors(f"create queue {name}"):
-                sqs.create_queue(QueueName=name, Attributes=attributes)
+                url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+            if not touch:
+                return
         except Permanent as error:
             if error_code(error) not in {"QueueAlreadyExists", "QueueNameExists"}:
                 raise
             url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
-            sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
+        sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
 
 
 def _arn(sqs: Any, name: str) -> str:

@@ -35,15 +35,16 @@ def command(as_json: bool) -> None:
         f"backlog      {depth.total}: {depth.visible} waiting, {depth.in_flight} in work, {depth.delayed} delayed"
     )
     console.print(f"dead letters {dead}{' (see `shoal dlq`)' if dead else ''}", markup=False)
-    counts = Counter(_state(one) for one in instances)
+    counts = Counter(state(one) for one in instances)
     told_states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
     console.print(f"workers      {told_states} (at most {chosen.max_instances})")
     if instances:
         table = Table("name", "instance", "state")
         for one in instances:
-            table.add_row(one.name, one.id, _state(one))
+            table.add_row(one.name, one.id, state(one))
         console.print(table)
 
 
-def _state(one: Instance) -> str:
+def state(one: Instance) -> str:
+    """EC2's word for the instance's state; "leaving" for one that drains."""
     return "leaving" if one.drain_since is not None and one.state in ("pending", "running") else one.state

@@ -1,7 +1,10 @@
-// Sends photos in small groups, a few at a time, and goes on trying while the server is away.
+// Sends photos, a few requests at a time, and goes on trying while the server is away: large ones each by itself straight
+// to the bucket, where the server offers that, others in small groups through the server.
 //
-// Each photo has its index in the batch: the same group sent twice writes the same objects, so a retry does no harm.
+// Each photo has its index in the batch: the same photo sent twice writes the same object, so a retry does no harm.
 
+const DIRECT_BYTES = 1024 * 1024; // from here on the two more requests of the direct way are worth it
+const DIRECT_TRIES = 4;
 const GROUP_PHOTOS = 8;
 const GROUP_BYTES = 4 * 1024 * 1024;
 const LANES = 3;
@@ -19,7 +22,7 @@ export class Uploader {
     this.total = 0;
     this.settled = 0;
     this.flying = new Map();
-    this.pauses = new Map();
+    this.direct = true; // until the server or the way to the bucket says otherwise
   }
 
   get busy() { return this.lanes > 0 || this.waiting.length > 0; }
@@ -55,7 +58,11 @@ export class Uploader {
 
   async #lane() {
     this.lanes += 1;
-    while (this.waiting.length) await this.#send(this.#group());
+    while (this.waiting.length) {
+      const group = this.#group();
+      if (this.#isLarge(group[0]) && await this.#sendDirect(group[0])) continue;
+      await this.#send(group);
+    }
     this.lanes -= 1;
     this.tell.progress();
   }
@@ -63,14 +70,72 @@ export class Uploader {
   #group() {
     const group = [this.waiting.shift()];
     let size = group[0].file.size;
+    if (this.#isLarge(group[0])) return group;
     while (this.waiting.length && group.length < GROUP_PHOTOS) {
       const next = this.waiting[0];
       // The server counts on from the first index of a group.
       if (size + next.file.size > GROUP_BYTES || next.index !== group[group.length - 1].index + 1) break;
+      if (this.#isLarge(next)) break;
       size += next.file.size;
       group.push(this.waiting.shift());
     }
     return group;
+  }
+
+  #isLarge(item) { return this.direct && item.file.size >= DIRECT_BYTES; }
+
+  // Straight to the bucket. False when it has to go through the server after all.
+  async #sendDirect(item) {
+    this.tell.state(item, "uploading");
+    for (let pause = FIRST_PAUSE, tries = 0; tries < DIRECT_TRIES && this.direct; pause *= 2, tries += 1) {
+      const offered = await this.#ask("/v1/uploads", { batch: this.batch, ...this.#named(item) });
+      if (offered.status >= 400 && offered.status < 500) this.direct = false;
+      const sent = offered.status === 201 ? await this.#put(item, offered.reply.uploads[0]) : 0;
+      if (sent >= 200 && sent < 300) return this.#confirm(item);
+      if (sent === 0 && offered.status === 201 && await this.#unreadable([item])) return true;
+      if (offered.status === 201 && !this.arrived && tries > 0) this.direct = false; // the bucket is not to be reached from here
+      if (this.direct) await rest(pause);
+    }
+    return false;
+  }
+
+  async #confirm(item) {
+    this.arrived = true;
+    for (let pause = FIRST_PAUSE; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
+      const { status, reply } = await this.#ask(`/v1/batches/${this.batch}/photos/confirm`, this.#named(item));
+      const taken = reply?.photos?.[0];
+      if (taken?.status === "missing" || (status >= 400 && status < 500)) return false;
+      if (taken) {
+        this.tell.connection(true);
+        this.#settle([item]);
+        this.tell.state(item, taken.status === "failed" ? "failed" : "queued", taken.error);
+        return true;
+      }
+      this.tell.connection(false);
+      await rest(pause);
+    }
+  }
+
+  #named(item) {
+    return { photos: [{ index: item.index, name: item.file.name }], ...(this.model && { model: this.model }) };
+  }
+
+  async #ask(path, body) {
+    try {
+      const headers = { "Content-Type": "application/json" };
+      const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+      return { status: answer.status, reply: await answer.json() };
+    } catch {
+      return { status: 0, reply: null }; // the server is away
+    }
+  }
+
+  async #put(item, { url, fields }) {
+    const form = new FormData();
+    for (const [name, value] of Object.entries(fields)) form.append(name, value);
+    form.append("Content-Type", item.file.type.startsWith("image/") ? item.file.type : "image/unknown");
+    form.append("file", item.file);
+    return (await this.#transfer(url, form, item.file.size)).status;
   }
 
   async #send(group) {
@@ -126,11 +191,16 @@ export class Uploader {
     const form = new FormData();
     for (const item of group) form.append("inputFile", item.file, item.file.name);
     const size = group.reduce((sum, item) => sum + item.file.size, 0);
+    const query = `first=${group[0].index}&model=${encodeURIComponent(this.model)}`;
+    return this.#transfer(`/batches/${this.batch}/photos?${query}`, form, size, "json");
+  }
+
+  #transfer(address, form, size, kind = "") {
     return new Promise((done) => {
       const call = new XMLHttpRequest(); // fetch does not tell how much of a body was sent
-      call.open("POST", `/batches/${this.batch}/photos?first=${group[0].index}&model=${encodeURIComponent(this.model)}`);
-      call.setRequestHeader("Accept", "application/json");
-      call.responseType = "json";
+      call.open("POST", address);
+      if (kind) call.setRequestHeader("Accept", "application/json");
+      call.responseType = kind;
       call.timeout = 120000 + size / 10;
       call.upload.onprogress = (sent) => {
         this.flying.set(call, Math.min(sent.loaded, size));

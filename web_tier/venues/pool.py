@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from shoal import traces
 from shoal.messages import UPLOAD, Job
 from shoal.ports import Cloud, JobQueue, ObjectStore
+from web_tier.outbox import CALL_MESSAGES, Outbox
 from web_tier.venue import Submission, Venue
-
-SEND_BATCH = 10  # what SQS takes in one call
 
 
 def make(cloud: Cloud) -> Venue:
@@ -26,10 +25,11 @@ class PoolVenue:
     def __init__(self, inputs: ObjectStore, requests: JobQueue) -> None:
         self._inputs = inputs
         self._requests = requests
+        self._outbox = Outbox(requests)
 
     def open(self) -> Submission:
         """Begin a submission."""
-        return PoolSubmission(self._inputs, self._requests)
+        return PoolSubmission(self._inputs, self._outbox)
 
     def again(self, jobs: Sequence[Job]) -> None:
         """Send the request messages of stored photos once more. May raise Retryable."""
@@ -39,9 +39,9 @@ class PoolVenue:
 class PoolSubmission:
     """One request's photos: each is stored at once, the messages go ten a call."""
 
-    def __init__(self, inputs: ObjectStore, requests: JobQueue) -> None:
+    def __init__(self, inputs: ObjectStore, outbox: Outbox) -> None:
         self._inputs = inputs
-        self._requests = requests
+        self._outbox = outbox
         self._held: list[tuple[Job, float]] = []
         self._lock = threading.Lock()
 
@@ -52,7 +52,7 @@ class PoolSubmission:
         self._inputs.put(job.key, payload, content_type)
         with self._lock:
             self._held.append((job, began))
-            if len(self._held) < SEND_BATCH:
+            if len(self._held) < CALL_MESSAGES:
                 return
             full, self._held = self._held, []
         self._send(full)
@@ -67,4 +67,4 @@ class PoolSubmission:
     def _send(self, held: Sequence[tuple[Job, float]]) -> None:
         now = time.perf_counter()
         attributes = [{UPLOAD: f"{now - began:.4f}"} | traces.begin({UPLOAD: (began, now)}) for _, began in held]
-        self._requests.send([job.to_json() for job, _ in held], attributes)
+        self._outbox.send([job.to_json() for job, _ in held], attributes)

@@ -1,0 +1,71 @@
+"""Replies on Amazon SQS: the response queues of one Shoal.
+
+A queue's LastModifiedTimestamp tells when its process was last heard: setting an attribute, though to what it is, moves
+it, and it is by the service's own clock.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache, partial
+from typing import Any
+
+from shoal.aws.clients import error_code, our_errors
+from shoal.aws.sqs import SqsQueue, create_queue
+from shoal.errors import NotFound, Permanent, Retryable
+from shoal.ports import JobQueue
+
+RETENTION_SECONDS = 3600  # nobody waits longer for a response; its result is in the bucket
+VISIBILITY_SECONDS = 30
+OPENED = 256  # queues that are remembered, the latest
+
+
+class SqsReplies:
+    """The response queues beside the common one, whose name theirs begin with."""
+
+    def __init__(self, sqs: Any, common: str) -> None:
+        self._sqs = sqs
+        self._common = common
+        self._own = re.compile(f"{re.escape(common)}-[0-9a-f]{{12}}")
+        self._open = lru_cache(OPENED)(partial(SqsQueue, sqs))
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (name in ("", self._common) or bool(self._own.fullmatch(name)))
+
+    def __getitem__(self, name: str) -> JobQueue:
+        return self._open(name or self._common)
+
+    def keep(self, name: str) -> JobQueue:
+        try:
+            create_queue(self._sqs, name, VISIBILITY_SECONDS, retention_seconds=RETENTION_SECONDS, touch=True)
+        except Permanent as error:
+            if error_code(error) in {"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"}:
+                raise Retryable(str(error)) from error
+            raise
+        return self._open(name)
+
+    def kept(self) -> dict[str, float]:
+        with our_errors(f"response queues {self._common}-*"):
+            pages = self._sqs.get_paginator("list_queues").paginate(QueueNamePrefix=f"{self._common}-")
+            names = [url.rpartition("/")[2] for page in pages for url in page.get("QueueUrls", ())]
+        found = {name: self._kept_at(name) for name in names if self._own.fullmatch(name)}
+        return {name: at for name, at in found.items() if at is not None}
+
+    def _kept_at(self, name: str) -> float | None:
+        try:
+            url = SqsQueue(self._sqs, name).url
+            with our_errors(f"age of {name}"):
+                answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["LastModifiedTimestamp"])
+        except NotFound:
+            return None  # removed since it was listed
+        return float(answer["Attributes"]["LastModifiedTimestamp"])
+
+    def remove(self, name: str) -> None:
+        if not self._own.fullmatch(name):
+            raise Permanent(f"{name} is not the response queue of a web process")
+        try:
+            url = SqsQueue(self._sqs, name).url
+            with our_errors(f"remove queue {name}"):
+                self._sqs.delete_queue(QueueUrl=url)
+        except NotFound:
+            return

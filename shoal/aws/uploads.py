@@ -1,0 +1,74 @@
+"""Uploads on Amazon S3: presigned POST (a form with a policy) into one bucket."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+
+from shoal.aws.clients import our_errors
+from shoal.errors import Retryable
+from shoal.ports import UploadForm
+
+PROBE_FOLDER = "probe"
+PROBE_SECONDS = 60
+PROBE_BYTES = 16
+ELSEWHERE = "https://shoal.invalid"  # a page of another origin
+
+
+class S3Uploads:
+    """Makes the forms; nothing is called for one."""
+
+    def __init__(self, s3: Any, bucket: str) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+
+    @property
+    def origin(self) -> str:
+        address = urlsplit(self._s3.meta.endpoint_url)
+        return f"{address.scheme}://{address.netloc}"
+
+    def form(self, key: str, most_bytes: int, seconds: int) -> UploadForm:
+        conditions = [["content-length-range", 1, most_bytes], ["starts-with", "$Content-Type", "image/"]]
+        with our_errors(f"form for {key}"):
+            made = self._s3.generate_presigned_post(self._bucket, key, Conditions=conditions, ExpiresIn=seconds)
+        # The same kind of address as S3Store's, whatever boto3 prefers: what is asked of `works` is so of all forms.
+        return UploadForm(f"{self._s3.meta.endpoint_url}/{self._bucket}", dict(made["fields"]))
+
+    def works(self) -> bool:
+        key = f"{PROBE_FOLDER}/{secrets.token_hex(8)}"
+        form = self.form(key, PROBE_BYTES, PROBE_SECONDS)
+        try:
+            refuses = not any(
+                (
+                    self._sent(form, b"x" * (PROBE_BYTES + 1), "image/png"),
+                    self._sent(form, b"x", "text/html"),
+                    self._sent(UploadForm(form.url, {**form.fields, "key": f"{key}-other"}), b"x", "image/png"),
+                )
+            )
+            return refuses and self._sent(form, b"x", "image/png")
+        finally:
+            for one in (key, f"{key}-other"):
+                with our_errors(f"remove {one} from {self._bucket}"):
+                    self._s3.delete_object(Bucket=self._bucket, Key=one)
+
+    def _sent(self, form: UploadForm, body: bytes, content_type: str) -> bool:
+        """Whether the store takes the form, and lets a page of another origin know."""
+        fields: dict[str, Any] = {**form.fields, "Content-Type": content_type, "file": ("probe", body)}
+        with our_errors(f"form of {self._bucket}"):
+            answer = urllib3.request(
+                "POST", form.url, fields=fields, headers={"Origin": ELSEWHERE}, timeout=5, retries=False
+            )
+        if answer.status >= 500:
+            raise Retryable(f"form of {self._bucket}: the store answers {answer.status}")
+        allowed = answer.headers.get("Access-Control-Allow-Origin", "")
+        return answer.status < 300 and allowed in ("*", ELSEWHERE)
+
+
+def allow_forms(s3: Any, bucket: str) -> None:
+    """Let pages of any origin send forms to the bucket: the permission is the form's own signature."""
+    rule = {"AllowedOrigins": ["*"], "AllowedMethods": ["POST"], "AllowedHeaders": ["*"], "MaxAgeSeconds": 3600}
+    with our_errors(f"CORS of bucket {bucket}"):
+        s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})

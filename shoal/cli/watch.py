@@ -1,0 +1,130 @@
+"""`shoal watch`: the queue, the pool and what the controller decided lately, in the terminal, as they change."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from shoal import ledger, settings
+from shoal.aws import connect
+from shoal.cli._client import is_up
+from shoal.cli.status import state
+from shoal.errors import ShoalError
+from shoal.ports import Cloud, Depth
+from shoal.settings import Settings
+
+SENTENCES = 8
+COLOURS = {"running": "green", "pending": "yellow", "leaving": "cyan"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen at one moment. workers: state -> how many."""
+
+    up: bool
+    backlog: Depth
+    dead_letters: int
+    workers: Counter[str]
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Show it one time and end.")
+@click.option(
+    "--every", type=click.FloatRange(0.2, 3600), default=1.0, show_default=True, help="Seconds between looks."
+)
+def command(once: bool, every: float) -> None:
+    """Watch the queue, the workers and the controller's decisions until Ctrl-C."""
+    chosen = settings.load_with_env_file()
+    cloud, sentences = connect(chosen), Sentences(chosen.state_dir / ledger.NAME)
+    console = Console(highlight=False)
+    if once:
+        console.print(frame(chosen, look(chosen, cloud), sentences.latest()))
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        if console.is_terminal:
+            with Live(console=console, auto_refresh=False) as live:
+                while True:
+                    live.update(_now(chosen, cloud, sentences), refresh=True)
+                    time.sleep(every)
+        while True:  # into a file or a pipe: one after the other
+            console.print(_now(chosen, cloud, sentences))
+            time.sleep(every)
+
+
+def _now(chosen: Settings, cloud: Cloud, sentences: Sentences) -> RenderableType:
+    try:
+        return frame(chosen, look(chosen, cloud), sentences.latest())
+    except ShoalError as error:  # it may come back: that is what one watches for
+        return Text(f"{_time(time.time())}  the cloud does not answer: {error}")
+
+
+def look(chosen: Settings, cloud: Cloud) -> Sight:
+    """One look at the cloud. May raise Retryable and NotFound."""
+    return Sight(
+        is_up(_address(chosen)),
+        cloud.requests.depth(),
+        cloud.dead_letters.depth().total,
+        Counter(state(one) for one in cloud.pool.describe()),
+    )
+
+
+def frame(chosen: Settings, seen: Sight, sentences: list[tuple[float, str]]) -> RenderableType:
+    """What a person is shown."""
+    depth = seen.backlog
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("time", _time(time.time()))
+    facts.add_row("page", escape(f"{_address(chosen)} {'answers' if seen.up else 'does not answer'}"))
+    backlog = f"{depth.total}: {depth.visible} waiting, {depth.in_flight} in work, {depth.delayed} delayed"
+    facts.add_row("backlog", backlog)
+    dead = f"{seen.dead_letters} (see `shoal dlq`)" if seen.dead_letters else "0"
+    facts.add_row("dead letters", Text(dead, "bold red" if seen.dead_letters else ""))
+    facts.add_row("workers", _workers(seen.workers, chosen.max_instances))
+    lately = Table.grid(padding=(0, 2))
+    for at, sentence in sentences:
+        lately.add_row(Text(_time(at), "dim"), Text(sentence))
+    return Group(facts, "", lately if sentences else Text("The controller has decided nothing here yet.", "dim"))
+
+
+def _workers(counts: Counter[str], most: int) -> Text:
+    words = Text(", ").join(Text(f"{count} {name}", COLOURS.get(name, "")) for name, count in sorted(counts.items()))
+    return Text.assemble(words if counts else "none", f" (at most {most})")
+
+
+class Sentences:
+    """The ledger's last sentences, read again only when it has grown."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[float, int] | None = None
+        self._latest: list[tuple[float, str]] = []
+
+    def latest(self) -> list[tuple[float, str]]:
+        """(seconds since 1970, sentence), the newest last."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return []
+        if self._seen != (found.st_mtime, found.st_size):
+            self._seen = found.st_mtime, found.st_size
+            entries = deque(ledger.read(self._path), SENTENCES)
+            self._latest = [(entry["at"], entry["sentence"]) for entry in entries]
+        return self._latest
+
+
+def _address(chosen: Settings) -> str:
+    return f"http://{chosen.host}:{chosen.port}"
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at).strftime("%H:%M:%S")

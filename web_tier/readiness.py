@@ -1,0 +1,73 @@
+"""Whether store and queues answer, told soon even when they do not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from shoal.errors import ShoalError
+from shoal.ports import Cloud
+
+
+class Readiness:
+    """Asks all of them at once. One that has not answered is not asked a second time meanwhile."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._checks = [
+            Check("input bucket", lambda: next(iter(cloud.inputs.list("-")), None)),
+            Check("output bucket", lambda: next(iter(cloud.outputs.list("-")), None)),
+            Check("request queue", cloud.requests.depth),
+            Check("response queue", cloud.responses.depth),
+        ]
+
+    def look(self, seconds: float) -> dict[str, str]:
+        """Each by its name: "ok", or why not; takes `seconds` at most."""
+        deadline = time.monotonic() + seconds
+        asked = [(one, one.ask()) for one in self._checks]
+        return {one.name: answer.wait(deadline - time.monotonic()) for one, answer in asked}
+
+
+class Answer:
+    """The outcome of one question, which may be still to come."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        self._began = time.monotonic()
+        self._told = ""
+        # A daemon: a store that is away keeps its caller for half a minute, and the end of the process need not wait.
+        self._thread = threading.Thread(target=self._run, args=(ask,), name="ready", daemon=True)
+        self._thread.start()
+
+    @property
+    def over(self) -> bool:
+        """Whether it is known."""
+        return not self._thread.is_alive()
+
+    def wait(self, seconds: float) -> str:
+        """Either "ok" or why not."""
+        self._thread.join(max(0.0, seconds))
+        return self._told or f"no answer for {time.monotonic() - self._began:.1f} s"
+
+    def _run(self, ask: Callable[[], object]) -> None:
+        try:
+            ask()
+            self._told = "ok"
+        except ShoalError as error:
+            self._told = str(error)
+
+
+class Check:
+    """One thing to ask, by its name."""
+
+    def __init__(self, name: str, ask: Callable[[], object]) -> None:
+        self.name = name
+        self._ask = ask
+        self._answer: Answer | None = None
+        self._asking = threading.Lock()
+
+    def ask(self) -> Answer:
+        """A new answer, or the one that is still to come."""
+        with self._asking:
+            if self._answer is None or self._answer.over:
+                self._answer = Answer(self._ask)
+            return self._answer

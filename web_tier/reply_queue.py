@@ -1,0 +1,99 @@
+"""This web process's own response queue, so that an answer reaches whoever waits for it here.
+
+It is made when it is first listened to, kept alive while the process lives and removed when it stops. What a process
+that was killed leaves behind is swept away by the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+
+from shoal.errors import NotFound, Retryable, ShoalError
+from shoal.ports import JobQueue, Received, Replies
+
+log = logging.getLogger(__name__)
+
+KEEP_SECONDS = 300.0
+SWEEP_SECONDS = 3600.0
+ABANDONED_SECONDS = 12 * KEEP_SECONDS  # a process that was paused for an hour makes itself a new queue
+CLOSE_SECONDS = 1.0
+
+
+class ReplyQueue:
+    """What a Collector reads from. Only `receive` may make the queue, and one thread calls it.
+
+    common: name of the queue that all web processes share.
+    """
+
+    def __init__(self, replies: Replies, common: str, steady: Callable[[], float] = time.monotonic) -> None:
+        self._replies = replies
+        self._common = common
+        self._steady = steady
+        self._name = ""
+        self._kept_at = self._swept_at = float("-inf")
+        self._closed = False
+        self._changing = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """What goes into `reply_to`: the common queue's name as long as there is none of our own."""
+        return self._name or self._common
+
+    def receive(self, max_messages: int, wait_seconds: float) -> list[Received]:
+        """As a JobQueue's. Raises NotFound when the queue was lost; the next call makes another."""
+        try:
+            return self._open().receive(max_messages, wait_seconds)
+        except NotFound:
+            self._name = ""
+            raise
+
+    def delete(self, receipts: list[str]) -> None:
+        """As a JobQueue's."""
+        self._replies[self.name].delete(receipts)
+
+    def close(self) -> None:
+        """Remove the queue, unless that takes longer than a second: then the other processes will."""
+        closing = threading.Thread(target=self._remove, name="close-replies", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+
+    def _open(self) -> JobQueue:
+        with self._changing:
+            if self._closed:
+                raise Retryable("the web tier is stopping")
+            if self._name and self._steady() - self._kept_at < KEEP_SECONDS:
+                return self._replies[self._name]
+            name = self._name or f"{self._common}-{secrets.token_hex(6)}"
+            queue = self._replies.keep(name)
+            self._name, self._kept_at = name, self._steady()
+        if self._steady() - self._swept_at > SWEEP_SECONDS:
+            self._swept_at = self._steady()
+            self._sweep()
+        return queue
+
+    def _sweep(self) -> None:
+        """Remove the queues that nobody has listened to for long. Our own tells what time it is by the service's clock;
+        should one be removed by mistake, its process makes another."""
+        try:
+            kept = self._replies.kept()
+            now = kept.get(self._name, 0.0)
+            for name in [name for name, at in kept.items() if at < now - ABANDONED_SECONDS]:
+                self._replies.remove(name)
+                log.info("removed %s, the response queue of a web process that has gone", name)
+        except ShoalError as error:
+            log.info("response queues of dead processes are left for later: %s", error)
+
+    def _remove(self) -> None:
+        with self._changing:
+            self._closed = True
+            name, self._name = self._name, ""
+        if not name:
+            return
+        try:
+            self._replies.remove(name)
+        except ShoalError as error:
+            log.info("%s is left for another process to remove: %s", name, error)

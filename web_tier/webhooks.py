@@ -1,0 +1,249 @@
+"""Webhooks: when a batch is answered, its summary is posted to the address that its submission named.
+
+What is to be delivered is an object in the output bucket until it is, so any web process can take it up: it is
+delivered at least once, each time under the same webhook-id. For each attempt there is a claim, written by one process
+alone, so that two do not deliver at the same time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from shoal.errors import BadImage, NotFound, ShoalError
+from shoal.ports import Clock, ObjectStore
+from web_tier import signature
+from web_tier.batches import Batches
+from web_tier.post import Poster
+from web_tier.problems import Problem
+
+log = logging.getLogger(__name__)
+
+FOLDER = "webhooks"
+TICK_SECONDS = 0.5
+LIST_SECONDS = 30.0  # how often the records of other processes are looked for
+FIRST_PAUSE_SECONDS = 2.0  # it doubles with each attempt
+LONGEST_PAUSE_SECONDS = 3600.0
+CLAIM_SECONDS = 60.0  # longer than an attempt takes: who claimed it and said no more has died
+PENDING_SECONDS = 14 * 24 * 3600.0  # a batch that is not answered by then never will be
+AT_ONCE = 8
+
+OFF = "Webhooks are not set up here: the operator has to set SHOAL_WEBHOOK_SECRET."
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A webhook that is not delivered yet.
+
+    photos:   how many results its batch must have.
+    body:     what is posted; empty as long as the batch is not answered.
+    attempt:  how often it was tried.  due: when it is tried next (seconds since 1970), as made and done.
+    """
+
+    batch: str
+    url: str
+    photos: int
+    made: float
+    done: float = 0.0
+    body: str = ""
+    attempt: int = 0
+    due: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """Where it is kept."""
+        return f"{FOLDER}/{self.batch}/record"
+
+    @property
+    def claim(self) -> str:
+        """Where the claim to its next attempt is kept."""
+        return f"{FOLDER}/{self.batch}/attempt-{self.attempt}"
+
+    def tried(self, now: float) -> Record:
+        """The same after an attempt that came to nothing."""
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**self.attempt)
+        return replace(self, attempt=self.attempt + 1, due=now + pause * random.uniform(0.8, 1.2))
+
+
+class Webhooks:
+    """Keeps and delivers them. `register` is for many threads; one thread of its own does the rest.
+
+    keys:    what deliveries are signed with; without any there are no webhooks.
+    seconds: for how long after the batch was answered a delivery is tried.
+    """
+
+    def __init__(
+        self,
+        outputs: ObjectStore,
+        batches: Batches,
+        clock: Clock,
+        poster: Poster,
+        keys: Sequence[bytes],
+        seconds: float,
+    ) -> None:
+        self._outputs = outputs
+        self._batches = batches
+        self._clock = clock
+        self._poster = poster
+        self._keys = keys
+        self._seconds = seconds
+        self._due: dict[str, float] = {}  # batch -> when to look at it next
+        self._busy: set[str] = set()
+        self._listed_at = float("-inf")
+        self._changing = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        if self._keys:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Begin nothing more; what is not delivered is taken up by another process or the next."""
+        self._stop.set()
+        self._poster.stop()
+
+    def check(self, url: str) -> None:
+        """Raise Problem (400) when nothing can be delivered there."""
+        if not self._keys:
+            raise Problem(400, OFF)
+        try:
+            self._poster.check(url)
+        except BadImage as error:
+            raise Problem(400, f"webhook: {error}") from None
+
+    def register(self, batch: str, url: str, photos: int) -> None:
+        """Deliver when the batch has results of so many photos. May raise Retryable."""
+        self._write(Record(batch, url, photos, made=self._clock.now()))
+        with self._changing:
+            self._due[batch] = 0.0
+
+    def _run(self) -> None:
+        while not self._stop.wait(TICK_SECONDS):
+            try:
+                self.step()
+            except Exception as error:
+                log.warning("webhooks wait, will go on: %s", error)
+                self._stop.wait(LIST_SECONDS)
+
+    def step(self) -> None:
+        """Begin what is due, each in a thread of its own. May raise Retryable."""
+        now = self._clock.now()
+        if now - self._listed_at > LIST_SECONDS:
+            self._listed_at = now
+            self._find()
+        with self._changing:
+            due = [batch for batch, at in self._due.items() if at <= now and batch not in self._busy]
+            due = due[: AT_ONCE - len(self._busy)]
+            self._busy.update(due)
+        for batch in due:
+            threading.Thread(target=self._look, args=(batch,), name="webhook", daemon=True).start()
+
+    def _find(self) -> None:
+        keys = [one.key.split("/") for one in self._outputs.list(f"{FOLDER}/") if one.key.count("/") == 2]
+        recorded = {batch for _, batch, name in keys if name == "record"}
+        for _, batch, name in keys:
+            if batch not in recorded:  # a claim that outlived its record
+                self._outputs.delete(f"{FOLDER}/{batch}/{name}")
+        with self._changing:
+            self._due = dict.fromkeys(recorded, 0.0) | self._due
+
+    def _look(self, batch: str) -> None:
+        try:
+            again = self._tend(batch)
+        except ShoalError as error:
+            log.info("webhook of batch %s waits: %s", batch, error)
+            again = self._clock.now() + FIRST_PAUSE_SECONDS
+        except Exception:
+            log.exception("webhook of batch %s broke", batch)
+            again = self._clock.now() + LIST_SECONDS
+        with self._changing:
+            self._busy.discard(batch)
+            if again is None:
+                self._due.pop(batch, None)
+            else:
+                self._due[batch] = again
+
+    def _tend(self, batch: str) -> float | None:
+        """Do what can be done now; returns when to look again, None when all is done. May raise Retryable."""
+        record, now = self._read(batch), self._clock.now()
+        if record is None:
+            return None
+        if not record.body:
+            answered = sum(1 for _ in self._outputs.list(f"{batch}/"))
+            if answered < record.photos:
+                return self._wait(record, now)
+            record = replace(record, done=now, body=self._body(batch, now))
+        if now < record.due:
+            return record.due
+        if not self._outputs.put_new(record.claim, b"", "text/plain"):
+            return self._after_other(record, now)
+        return self._attempt(record)
+
+    def _after_other(self, record: Record, now: float) -> float:
+        """Another process has the claim to this attempt. One that died in it counts as tried."""
+        claimed = next(iter(self._outputs.list(record.claim)), None)
+        if claimed is None or now - claimed.modified_at < CLAIM_SECONDS:
+            return now + FIRST_PAUSE_SECONDS
+        self._write(replace(record, attempt=record.attempt + 1))
+        return now
+
+    def _attempt(self, record: Record) -> float | None:
+        body = record.body.encode()
+        sent = signature.headers(self._keys, f"batch_{record.batch}", int(self._clock.now()), body)
+        try:
+            status = self._poster.post(record.url, body, sent)
+        except BadImage as error:
+            told, over = str(error), False
+        else:
+            told, over = f"it answered {status}", status == 410  # Gone: whoever was there wants no more
+            if 200 <= status < 300:
+                log.info("webhook of batch %s delivered, attempt %d", record.batch, record.attempt + 1)
+                self._forget(record)
+                return None
+        now = self._clock.now()
+        log.info("webhook of batch %s to %s, attempt %d: %s", record.batch, record.url, record.attempt + 1, told)
+        if over or now - record.done >= self._seconds:
+            self._give_up(record)
+            return None
+        again = record.tried(now)
+        self._write(again)
+        return again.due
+
+    def _wait(self, record: Record, now: float) -> float | None:
+        """When to look again at a batch that is not answered: soon when it is young."""
+        age = now - record.made
+        if age < PENDING_SECONDS:
+            return now + min(10.0, max(0.5, age / 10))
+        self._give_up(record)
+        return None
+
+    def _give_up(self, record: Record) -> None:
+        log.warning("webhook of batch %s to %s is given up, attempt %d", record.batch, record.url, record.attempt + 1)
+        self._forget(record)
+
+    def _body(self, batch: str, now: float) -> str:
+        at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return json.dumps({"type": "batch.done", "timestamp": at, "data": self._batches.read(batch).summary()})
+
+    def _read(self, batch: str) -> Record | None:
+        try:
+            fields: dict[str, Any] = json.loads(self._outputs.get(f"{FOLDER}/{batch}/record"))
+            return Record(**fields)
+        except NotFound:
+            return None
+
+    def _write(self, record: Record) -> None:
+        self._outputs.put(record.key, json.dumps(asdict(record)).encode(), "application/json")
+
+    def _forget(self, record: Record) -> None:
+        self._outputs.delete(record.key)
+        for one in list(self._outputs.list(f"{FOLDER}/{record.batch}/")):
+            self._outputs.delete(one.key)
