@@ -13,6 +13,8 @@ from shoal.settings import Settings
 from web_tier import api, contracts, events, health, pages, problems, v1
 from web_tier.examples import find_examples
 from web_tier.services import EXTENSION, build
+from web_tier.timeline import timeline, total
+from web_tier.view import ORDERS, SHOWN
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "static"
@@ -52,6 +54,7 @@ def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
     app.jinja_env.globals["asset"] = _asset
     app.jinja_env.globals["examples"] = find_examples(STATIC / "examples")
     app.jinja_env.globals["models"] = settings.served_models
+    app.jinja_env.globals.update(timeline=timeline, total=total, shown=SHOWN, orders=ORDERS)
     for part in (pages, api, events, health, v1, contracts):
         app.register_blueprint(part.blueprint)
     problems.install(app)

@@ -12,6 +12,7 @@ from typing import Any
 from shoal.errors import MalformedMessage, NotFound, Retryable
 from shoal.messages import Detection, Job, Label, Result, is_batch
 from shoal.ports import Cloud, ObjectStore, StoredObject
+from web_tier.corrections import Corrections
 from web_tier.hub import Hub
 from web_tier.problems import unknown_batch
 
@@ -23,11 +24,13 @@ KNOWN_BATCHES = 10_000  # ids that were given out and may still be empty
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One photo of a batch. stored: whether its bytes are in the input bucket. result: None while it is open."""
+    """One photo of a batch. stored: whether its bytes are in the input bucket. result: None while it is open.
+    correction: what a person says is in it, where the label is wrong."""
 
     job: Job
     stored: bool
     result: Result | None
+    correction: str = ""
 
     @property
     def state(self) -> str:
@@ -59,6 +62,16 @@ class Photo:
         return labels or [(one.name, one.score) for one in self.result.detections]
 
     @property
+    def seconds(self) -> dict[str, float]:
+        """Stage -> seconds, as far as they were measured."""
+        return self.result.seconds if self.result else {}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why its label may be worth little."""
+        return self.result.warnings if self.result else ()
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height of the picture that its detections are in; (0, 0) when there are none."""
         found = self.result.detections if self.result else ()
@@ -81,6 +94,10 @@ class Photo:
         elif self.result:
             found["error"] = self.result.error
             found["can_retry"] = self.can_retry
+        if self.seconds:
+            found["seconds"] = self.seconds
+        if self.correction:
+            found["correction"] = self.correction
         return found
 
 
@@ -136,10 +153,11 @@ class Page:
 class Batches:
     """Reads batches from the buckets."""
 
-    def __init__(self, cloud: Cloud, hub: Hub, readers: ThreadPoolExecutor) -> None:
+    def __init__(self, cloud: Cloud, hub: Hub, readers: ThreadPoolExecutor, corrections: Corrections) -> None:
         self._cloud = cloud
         self._hub = hub
         self._readers = readers
+        self._corrections = corrections
         self._given_out: dict[str, None] = {}
 
     def give_out(self, batch: str) -> None:
@@ -168,7 +186,8 @@ class Batches:
             raise unknown_batch()
         results = {result.key: result for result in self._results(answered)}
         jobs = _jobs(stored.keys() | answered.keys())
-        photos = tuple(Photo(job, job.key in stored, results.get(job.key)) for job in jobs)
+        right = self._corrections.of(f"{batch}/")
+        photos = tuple(Photo(job, job.key in stored, results.get(job.key), right.get(job.key, "")) for job in jobs)
         return Batch(batch, photos, _seconds([*stored.values(), *answered.values()]))
 
     def page(self, batch: str, after: int, limit: int) -> Page:
@@ -181,7 +200,10 @@ class Batches:
         )
         jobs = _jobs(stored | answered)
         results = {one.key: one for one in self._results(job.key for job in jobs[:limit] if job.key in answered)}
-        photos = tuple(Photo(job, job.key in stored, results.get(job.key)) for job in jobs[:limit])
+        right = self._corrections.of(f"{batch}/")
+        photos = tuple(
+            Photo(job, job.key in stored, results.get(job.key), right.get(job.key, "")) for job in jobs[:limit]
+        )
         return Page(photos, len(jobs) > limit)
 
     def cancel(self, batch: str) -> int:

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 
 from flask import current_app, request
 
-from shoal import plugins
+from shoal import ledger, plugins
+from shoal.ledger import Follower
 from shoal.ports import Clock, Cloud
+from shoal.prices import price_per_hour
 from shoal.settings import Settings
 from web_tier.batches import Batches
 from web_tier.collector import Collector
+from web_tier.corrections import Corrections
 from web_tier.fetch import Fetcher
 from web_tier.gauge import Gauge
+from web_tier.history import History
 from web_tier.hub import Hub
 from web_tier.intake import Intake
 from web_tier.offers import Form
@@ -35,10 +39,13 @@ class Services:
     clock: Clock
     hub: Hub
     batches: Batches
+    corrections: Corrections
     intake: Intake
     venue: Venue
     gauge: Gauge
     collector: Collector
+    history: History
+    price: float | None
     workers: ThreadPoolExecutor
     fetcher: Fetcher
     fetchers: ThreadPoolExecutor
@@ -66,17 +73,23 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
     hub = Hub()
     venue: Venue = plugins.load(settings.venue, "web_tier.venues", "make")(cloud)
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
+    corrections = Corrections(cloud.outputs, workers, clock)
+    gauge, price = Gauge(cloud, hub), price_per_hour(settings)
+    past = History(Follower(settings.state_dir / ledger.NAME), clock)
     models = settings.served_models
     return Services(
         settings=settings,
         cloud=cloud,
         clock=clock,
         hub=hub,
-        batches=Batches(cloud, hub, workers),
+        batches=Batches(cloud, hub, workers, corrections),
+        corrections=corrections,
         intake=Intake(settings, models, venue, cloud.outputs, hub, workers),
         venue=venue,
-        gauge=Gauge(cloud, hub),
+        gauge=gauge,
         collector=Collector(cloud.responses, hub),
+        history=past,
+        price=price,
         workers=workers,
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
         fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),
