@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from shoal.errors import SettingsError
 T = TypeVar("T")
 
 MAX_BUCKET_NAME = 63  # S3's own limit
+LEAST_SECRET = 16
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Settings:
     max_pixels: int = 50_000_000
     fetch_seconds: float = 15.0
     fetch_own: str = ""
+    operator_secret: str = field(default="", repr=False)  # signs in on the fleet page; unset, nobody can act there
 
     visibility_seconds: int = 30
     max_deliveries: int = 5
@@ -326,6 +328,10 @@ def _check_together(settings: Settings) -> None:
             raise SettingsError(f"{variable(name)}={getattr(settings, name)!r}: expected {' or '.join(known)}")
     _check_controller(settings)
     _check_prefix(settings)
+    if 0 < len(settings.operator_secret) < LEAST_SECRET:
+        raise SettingsError(
+            f"SHOAL_OPERATOR_SECRET: expected at least {LEAST_SECRET} letters, for it can be guessed at"
+        )
     if settings.otlp_endpoint and not settings.otlp_endpoint.startswith(("http://", "https://")):
         raise SettingsError(f"SHOAL_OTLP_ENDPOINT={settings.otlp_endpoint!r}: expected http://host:port or https://...")
     if settings.model_weights is not None and not settings.model_weights.is_file():

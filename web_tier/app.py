@@ -10,7 +10,7 @@ from flask import Flask, Response, request, url_for
 
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings
-from web_tier import api, contracts, events, health, pages, problems, v1
+from web_tier import api, contracts, events, fleet, health, operator, pages, problems, v1
 from web_tier.examples import find_examples
 from web_tier.services import EXTENSION, build
 from web_tier.timeline import timeline, total
@@ -55,9 +55,10 @@ def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
     app.jinja_env.globals["examples"] = find_examples(STATIC / "examples")
     app.jinja_env.globals["models"] = settings.served_models
     app.jinja_env.globals.update(timeline=timeline, total=total, shown=SHOWN, orders=ORDERS)
-    for part in (pages, api, events, health, v1, contracts):
+    for part in (pages, api, events, fleet, health, v1, contracts):
         app.register_blueprint(part.blueprint)
     problems.install(app)
+    operator.install(app, settings)
     app.after_request(_finish)
     return app
 

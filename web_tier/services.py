@@ -22,6 +22,7 @@ from web_tier.history import History
 from web_tier.hub import Hub
 from web_tier.intake import Intake
 from web_tier.offers import Form
+from web_tier.report import Reporter
 from web_tier.venue import Venue
 
 EXTENSION = "shoal"
@@ -46,6 +47,7 @@ class Services:
     collector: Collector
     history: History
     price: float | None
+    reporter: Reporter
     workers: ThreadPoolExecutor
     fetcher: Fetcher
     fetchers: ThreadPoolExecutor
@@ -90,6 +92,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         collector=Collector(cloud.responses, hub),
         history=past,
         price=price,
+        reporter=Reporter(cloud, gauge, hub, past, clock, price),
         workers=workers,
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
         fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),
