@@ -11,7 +11,7 @@ run: .venv/installed
 demo: .venv/installed
 	@exec $(SHOAL) demo
 
-test: .venv/installed-dev .venv/aws/installed
+test: .venv/installed-dev .venv/aws/installed build/axe.js
 	@exec sh tests/run.sh
 
 check: .venv/installed-dev
@@ -21,7 +21,7 @@ bench: .venv/installed-dev
 	@exec .venv/bin/python -m benchmarks
 
 clean:
-	rm -rf .venv .shoal .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .shoal build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/installed: requirements.txt constraints.txt
 	@PYTHON="$(PYTHON)" sh ami/make-venv .venv requirements.txt && touch $@
@@ -31,3 +31,8 @@ clean:
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
 	@PYTHON="$(PYTHON)" sh ami/make-venv .venv requirements-dev.txt && touch $@
+
+# axe-core looks for what people cannot use on the pages; tests/axe.sha512 names and pins it.
+build/axe.js: tests/axe.sha512
+	@mkdir -p build && cd build && npm pack axe-core@4.10.3 --ignore-scripts --loglevel=error >/dev/null && \
+		sha512sum --quiet --check ../$< && tar -xzf axe-core-4.10.3.tgz --to-stdout package/axe.min.js >axe.js

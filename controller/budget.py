@@ -10,24 +10,6 @@ from typing import Literal
 Period = Literal["hour", "day", "week", "month"]
 PERIODS: tuple[Period, ...] = ("hour", "day", "week", "month")
 
-# US dollars an hour, Linux, on demand, in us-east-1, as AWS listed them in 2025. Others: SHOAL_PRICE_PER_HOUR.
-PRICES = {
-    "t3.micro": 0.0104,
-    "t3.small": 0.0208,
-    "t3.medium": 0.0416,
-    "t3.large": 0.0832,
-    "t3.xlarge": 0.1664,
-    "t3.2xlarge": 0.3328,
-    "m5.large": 0.096,
-    "m5.xlarge": 0.192,
-    "m6i.large": 0.096,
-    "m6i.xlarge": 0.192,
-    "c5.large": 0.085,
-    "c5.xlarge": 0.17,
-    "c6i.large": 0.085,
-    "c6i.xlarge": 0.17,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Budget:

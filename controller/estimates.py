@@ -84,6 +84,11 @@ class Flow:
         blend = 1 - math.exp(-passed / memory_seconds)
         return Flow(_thinned(_still_telling((*self.points, point))), self.arrivals + (rate - self.arrivals) * blend)
 
+    @property
+    def finished(self) -> int:
+        """How many photos were finished since the first look."""
+        return self.points[-1].finished if self.points else 0
+
     def waiting(self, now: float) -> tuple[Waiting, ...]:
         """The line, its oldest part first; counts grow, ages fall. Empty when nothing waits."""
         if not self.points:

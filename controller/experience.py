@@ -47,7 +47,8 @@ class Experience:
     ) -> Observation:
         """What a policy gets to see of the last look."""
         seen = self.seen or {}
-        measured = Measured(self.service, self.boot, self.flow.arrivals, self.flow.waiting(now))
+        flow = self.flow
+        measured = Measured(self.service, self.boot, flow.arrivals, flow.waiting(now), flow.finished)
         return Observation(now, confirmed(depth, seen), instances, intents, seen, measured)
 
 

@@ -60,6 +60,7 @@ class Entry:
             "arrivals_per_second": round(measured.arrivals, 3),
             "service_seconds": round(measured.service_seconds, 4),
             "boot_seconds": round(measured.boot_seconds, 2),
+            "finished": measured.finished,
             "machines": seen.machines,
             "pool": self._pool(),
             "desired": self.decision.desired,

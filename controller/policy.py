@@ -37,12 +37,14 @@ class Measured:
     boot:     seconds from a launch to the worker's first beat.
     arrivals: photos a second, lately.
     waiting:  how many unanswered photos have waited for how long, the oldest first.
+    finished: photos that workers finished since this controller started.
     """
 
     service: Spread = field(default_factory=lambda: Spread.guess(1.0))
     boot: Spread = field(default_factory=lambda: Spread.guess(30.0))
     arrivals: float = 0.0
     waiting: tuple[Waiting, ...] = ()
+    finished: int = 0
 
     @property
     def service_seconds(self) -> float:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from controller import calendar
-from controller.budget import PERIODS, PRICES, Budget
+from controller.budget import PERIODS, Budget
 from controller.policies import step
 from controller.policy import Limits, Policy, Terms
 from controller.sightings import Patience
 from shoal import plugins
 from shoal.errors import SettingsError
+from shoal.prices import price_per_hour
 from shoal.settings import Settings
 
 T = TypeVar("T")
@@ -66,12 +67,10 @@ def _budget(settings: Settings) -> Budget | None:
     period = next((one for one in PERIODS if one == settings.budget_period), None)
     if period is None:
         raise SettingsError(f"SHOAL_BUDGET_PERIOD={settings.budget_period!r}: expected {', '.join(PERIODS)}")
-    return Budget(settings.budget_amount, period, settings.price_per_hour or _dearest(settings.instance_types))
-
-
-def _dearest(instance_types: Sequence[str]) -> float:
-    """The price of the dearest type, on demand: the worst case."""
-    unknown = [kind for kind in instance_types if kind not in PRICES]
-    if unknown:
-        raise SettingsError(f"SHOAL_BUDGET_AMOUNT needs SHOAL_PRICE_PER_HOUR: no price is known for {unknown[0]!r}")
-    return max(PRICES[kind] for kind in instance_types)
+    price = price_per_hour(settings)  # of the dearest type, on demand: the worst case
+    if price is None:
+        raise SettingsError(
+            "SHOAL_BUDGET_AMOUNT needs SHOAL_PRICE_PER_HOUR: no price is known for one of "
+            f"SHOAL_INSTANCE_TYPE={settings.instance_type!r}"
+        )
+    return Budget(settings.budget_amount, period, price)

@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 MAX_BUCKET_NAME = 63  # S3's own limit
 WEBHOOK_PREFIX = "whsec_"
+LEAST_SECRET = 16
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Settings:
     direct_uploads: str = "auto"  # photos straight to the bucket: on, off, or auto, where the store is fit for it
     webhook_secret: str = field(default="", repr=False)  # whsec_<base64>; several, to change it, divided by commas
     webhook_seconds: float = 86_400.0  # for so long a webhook that is not taken is tried again
+    operator_secret: str = field(default="", repr=False)  # signs in on the fleet page; unset, nobody can act there
 
     visibility_seconds: int = 30
     max_deliveries: int = 5
@@ -353,6 +355,10 @@ def _check_together(settings: Settings) -> None:
     _check_controller(settings)
     _check_prefix(settings)
     _ = settings.webhook_keys
+    if 0 < len(settings.operator_secret) < LEAST_SECRET:
+        raise SettingsError(
+            f"SHOAL_OPERATOR_SECRET: expected at least {LEAST_SECRET} letters, for it can be guessed at"
+        )
     if settings.otlp_endpoint and not settings.otlp_endpoint.startswith(("http://", "https://")):
         raise SettingsError(f"SHOAL_OTLP_ENDPOINT={settings.otlp_endpoint!r}: expected http://host:port or https://...")
     if settings.model_weights is not None and not settings.model_weights.is_file():

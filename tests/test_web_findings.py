@@ -73,7 +73,7 @@ def test_a_finished_page_shows_boxes_counts_and_warnings(site: Site, page: Page)
     assert [one.get_attribute("x") for one in street.locator("rect").all()] == ["8", "32"]
     expect(street.locator(".percent")).to_have_text("90 %")
     expect(page.locator(".photo >> nth=1 >> .line")).to_have_text("empty.jpg, nothing found")
-    expect(page.locator(".photo >> nth=1 >> .sure")).to_be_hidden()
+    expect(page.locator(".photo >> nth=1 >> .percent")).to_be_hidden()
     expect(page.locator(".boxes")).to_have_count(1)
     expect(page.locator("#stand-in")).to_be_hidden()
 

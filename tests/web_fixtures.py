@@ -22,6 +22,7 @@ from shoal.ports import Cloud
 from shoal.settings import Settings
 from web_tier.app import create_app
 from web_tier.server import WebServer
+from web_tier.timeline import STAGES
 
 LABELS = ("hair_spray", "golden_retriever", "sea_lion", "espresso", "sports_car", "daisy", "lighthouse", "tabby")
 DEADLINE_SECONDS = 20.0
@@ -55,6 +56,12 @@ def labels_of(job: Job) -> tuple[Label, ...]:
     return tuple(Label(name, f"n{names.index(name):08d}", share) for name, share in zip(names, shares, strict=True))
 
 
+def seconds_of(job: Job) -> dict[str, float]:
+    """What the fake worker says of a photo's time: later photos waited longer in the queue."""
+    spent = (0.004, 0.12 + 0.05 * job.index, 0.011, 0.034, 0.006, 0.082, 0.005, 0.003)
+    return dict(zip(STAGES, spent, strict=True))
+
+
 def answer_of(job: Job) -> Result:
     """What the fake worker says of a photo that it can read."""
     model = job.model or "resnet50"
@@ -63,7 +70,7 @@ def answer_of(job: Job) -> Result:
         return Result(job.key, "done", model=model, detections=found, warnings=("the photo is far too blurred",))
     if job.name.startswith("empty"):
         return Result(job.key, "done", model=model)
-    return Result(job.key, "done", labels_of(job), model=model, worker="fake")
+    return Result(job.key, "done", labels_of(job), model=model, worker="fake", seconds=seconds_of(job))
 
 
 # Two people in a picture of 64 x 48.
@@ -145,7 +152,8 @@ class Site:
 
 def settings(**changes: object) -> Settings:
     """Settings for a test."""
-    return Settings(**{"prefix": "test", "web_threads": 64, "answer_seconds": 20.0, **changes})  # type: ignore[arg-type]
+    usual = {"prefix": "test", "web_threads": 64, "answer_seconds": 20.0, "state_dir": Path("no-such-folder")}
+    return Settings(**{**usual, **changes})  # type: ignore[arg-type]
 
 
 @contextmanager

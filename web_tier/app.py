@@ -10,9 +10,11 @@ from flask import Flask, Response, request, url_for
 
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings
-from web_tier import api, contracts, events, health, pages, problems, uploads, v1
+from web_tier import api, contracts, events, fleet, health, operator, pages, problems, uploads, v1
 from web_tier.examples import find_examples
 from web_tier.services import EXTENSION, build
+from web_tier.timeline import timeline, total
+from web_tier.view import ORDERS, SHOWN
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "static"
@@ -53,9 +55,11 @@ def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
     app.jinja_env.globals["asset"] = _asset
     app.jinja_env.globals["examples"] = find_examples(STATIC / "examples")
     app.jinja_env.globals["models"] = settings.served_models
-    for part in (pages, api, events, health, v1, uploads, contracts):
+    app.jinja_env.globals.update(timeline=timeline, total=total, shown=SHOWN, orders=ORDERS)
+    for part in (pages, api, events, fleet, health, v1, uploads, contracts):
         app.register_blueprint(part.blueprint)
     problems.install(app)
+    operator.install(app, settings)
     headers = {"Content-Security-Policy": _content_security_policy(built.direct.origin), **HEADERS}
     app.after_request(lambda response: _finish(response, headers))
     return app

@@ -13,6 +13,7 @@ from typing import Any
 from shoal.errors import MalformedMessage, NotFound, Retryable
 from shoal.messages import Detection, Job, Label, Result, batch_floor, is_batch
 from shoal.ports import Clock, Cloud, ObjectStore, StoredObject
+from web_tier.corrections import Corrections
 from web_tier.hub import Hub
 from web_tier.problems import unknown_batch
 
@@ -26,11 +27,13 @@ AHEAD_SECONDS = 60.0  # as far as the clocks of two web processes may be apart
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One photo of a batch. stored: whether its bytes are in the input bucket. result: None while it is open."""
+    """One photo of a batch. stored: whether its bytes are in the input bucket. result: None while it is open.
+    correction: what a person says is in it, where the label is wrong."""
 
     job: Job
     stored: bool
     result: Result | None
+    correction: str = ""
 
     @property
     def state(self) -> str:
@@ -62,6 +65,16 @@ class Photo:
         return labels or [(one.name, one.score) for one in self.result.detections]
 
     @property
+    def seconds(self) -> dict[str, float]:
+        """Stage -> seconds, as far as they were measured."""
+        return self.result.seconds if self.result else {}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why its label may be worth little."""
+        return self.result.warnings if self.result else ()
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height of the picture that its detections are in; (0, 0) when there are none."""
         found = self.result.detections if self.result else ()
@@ -84,6 +97,10 @@ class Photo:
         elif self.result:
             found["error"] = self.result.error
             found["can_retry"] = self.can_retry
+        if self.seconds:
+            found["seconds"] = self.seconds
+        if self.correction:
+            found["correction"] = self.correction
         return found
 
 
@@ -152,7 +169,9 @@ class Page:
 class Batches:
     """Reads batches from the buckets."""
 
-    def __init__(self, cloud: Cloud, clock: Clock, hub: Hub, readers: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, cloud: Cloud, clock: Clock, hub: Hub, readers: ThreadPoolExecutor, corrections: Corrections
+    ) -> None:
         self._cloud = cloud
         self._clock = clock
         self._hub = hub
@@ -160,6 +179,7 @@ class Batches:
         self._listing = threading.BoundedSemaphore(LISTS_AT_ONCE)
         self._asked: dict[tuple[int, str], Future[list[StoredObject]]] = {}
         self._asking = threading.Lock()
+        self._corrections = corrections
 
     def check(self, batch: str) -> None:
         """Raise Problem (404) when nothing is known of `batch`. May raise Retryable."""
@@ -181,7 +201,8 @@ class Batches:
             raise unknown_batch()
         results = {result.key: result for result in self._results(answered)}
         jobs = _jobs(stored.keys() | answered.keys())
-        photos = tuple(Photo(job, job.key in stored, results.get(job.key)) for job in jobs)
+        right = self._corrections.of(f"{batch}/")
+        photos = tuple(Photo(job, job.key in stored, results.get(job.key), right.get(job.key, "")) for job in jobs)
         return Batch(batch, photos, _seconds([*stored.values(), *answered.values()]))
 
     def _list(self, store: ObjectStore, batch: str) -> list[StoredObject]:
@@ -218,7 +239,10 @@ class Batches:
         )
         jobs = _jobs(stored | answered)
         results = {one.key: one for one in self._results(job.key for job in jobs[:limit] if job.key in answered)}
-        photos = tuple(Photo(job, job.key in stored, results.get(job.key)) for job in jobs[:limit])
+        right = self._corrections.of(f"{batch}/")
+        photos = tuple(
+            Photo(job, job.key in stored, results.get(job.key), right.get(job.key, "")) for job in jobs[:limit]
+        )
         return Page(photos, len(jobs) > limit)
 
     def cancel(self, batch: str) -> int:

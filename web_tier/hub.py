@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from shoal.messages import Job, Result
 
+KEPT_ANSWERS = 1_000
 REMEMBERED_RESULTS = 8_192  # some 20 MB; a result that was forgotten is read from the output bucket again
 
 
@@ -23,6 +24,14 @@ class PoolState:
     pending: int
     running: int
     draining: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A photo's answer arrived. at: by this process's steady clock. wait_seconds: how long its message was queued."""
+
+    at: float
+    wait_seconds: float
 
 
 @dataclass(slots=True)
@@ -85,6 +94,7 @@ class Hub:
         self._listeners: defaultdict[str, list[Listener]] = defaultdict(list)
         self._watchers: list[Listener] = []
         self._pool: PoolState | None = None
+        self._answered: deque[Answered] = deque(maxlen=KEPT_ANSWERS)
         self._changed = threading.Condition()
         self._stopping = False
 
@@ -116,6 +126,8 @@ class Hub:
         with self._changed:
             for result in results:
                 self._remember(result)
+                if "queue" in result.seconds:
+                    self._answered.append(Answered(time.monotonic(), result.seconds["queue"]))
                 for listener in self._listeners.get(_batch_of(result.key), ()):
                     listener.post(results=[result])
 
@@ -139,6 +151,11 @@ class Hub:
         """Drop the result of a photo that is labelled again."""
         with self._changed:
             self._results.pop(key, None)
+
+    def answered(self) -> list[Answered]:
+        """The last thousand photos that workers answered while this process looked on, oldest first."""
+        with self._changed:
+            return list(self._answered)
 
     def publish_pool(self, state: PoolState) -> None:
         """Tell the watching pages how the pool is doing, when that has changed."""

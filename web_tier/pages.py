@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flask import Blueprint, Response, make_response, redirect, render_template, url_for
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from shoal.messages import new_batch
-from web_tier import compat
-from web_tier.batches import Batch
+from web_tier import compat, corrections, table
+from web_tier.batches import Batch, Photo
+from web_tier.estimate import dollars, estimate
 from web_tier.hub import PoolState
-from web_tier.intake import megabytes
+from web_tier.intake import MOST_INDEX, megabytes
 from web_tier.problems import Problem, wants_page
 from web_tier.services import form, services
+from web_tier.view import PAGE_PHOTOS, View
 
 blueprint = Blueprint("pages", __name__)
 
@@ -46,11 +48,78 @@ def batch_page(batch: str) -> Response:
     """A batch, read from the buckets."""
     found = services().batches.read(batch)
     pool = None if found.finished else services().gauge.read()
-    page = render_template("batch.html", batch=found, status=status_line(found, pool), pool=pool)
+    view = View.of(request.args)
+    shown = view.found(found.photos)
+    start = (view.page - 1) * PAGE_PHOTOS
+    page = render_template(
+        "batch.html",
+        batch=found,
+        status=status_line(found, pool),
+        pool=pool,
+        view=view,
+        found=len(shown),
+        drawn=shown[start : start + PAGE_PHOTOS],
+        pages=-(-len(shown) // PAGE_PHOTOS),
+    )
     response = make_response(page)
     # What nobody can guess must not turn up in a search engine either.
     response.headers["X-Robots-Tag"] = "noindex"
     return response
+
+
+@blueprint.get("/batches/<batch>.csv")
+def batch_csv(batch: str) -> Response:
+    """A batch as a table."""
+    whole = services().batches.read(batch)
+    response = Response(table.rows(whole), mimetype="text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="shoal-{batch}.csv"'
+    return response
+
+
+@blueprint.post("/batches/<batch>/photos/<int:index>/correction")
+def correct(batch: str, index: int) -> BaseResponse:
+    """Keep what is right where the label is wrong, or take that back."""
+    photo = _photo(batch, index)
+    if "drop" in request.form:
+        label = ""
+        services().corrections.drop(photo.job)
+    else:
+        label = corrections.checked(request.form.get("label", ""))
+        if label == photo.label:
+            raise Problem(400, f"{label} is the label that it has already.")
+        services().corrections.keep(photo.job, label, photo.label)
+    if wants_page():
+        page = index // PAGE_PHOTOS + 1
+        place = url_for("pages.batch_page", batch=batch, _anchor=f"photo-{index}", page=page if page > 1 else None)
+        return redirect(place, 303)
+    return make_response({"index": index, "correction": label})
+
+
+def _photo(batch: str, index: int) -> Photo:
+    """A labelled photo. Raises Problem (404, 409); may raise Retryable."""
+    found = services().batches.page(batch, index - 1, 1).photos
+    if not found or found[0].job.index != index:
+        raise Problem(404, f"The batch has no photo {index}.")
+    if found[0].state != "done":
+        raise Problem(409, "This photo has no label yet that could be wrong.")
+    return found[0]
+
+
+@blueprint.get("/estimate")
+def expected() -> Response:
+    """What labelling `photos` photos will take and cost, in numbers and in words."""
+    text = request.args.get("photos", "")
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_INDEX + 1):
+        raise Problem(400, f"photos={text[:20]!r}: expected a number from 1 to {MOST_INDEX + 1:,}.")
+    pool = services().gauge.read()
+    if pool is None:
+        raise Problem(503, "The pool cannot be read at the moment.")
+    ours, last = services().settings, next(iter((services().history.read() or ())[-1:]), None)
+    service = last.service_seconds if last else ours.expected_service_seconds
+    boot = last.boot_seconds if last else ours.expected_boot_seconds
+    found = estimate(int(text), service, boot, pool, ours, services().price)
+    words = f"about {duration(found.seconds)}" + (f", about {dollars(found.price)}" if found.price is not None else "")
+    return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=words)
 
 
 @blueprint.post("/batches/<batch>/retry")

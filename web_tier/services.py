@@ -8,20 +8,25 @@ from dataclasses import dataclass
 
 from flask import current_app, request
 
-from shoal import plugins
+from shoal import ledger, plugins
+from shoal.ledger import Follower
 from shoal.ports import Clock, Cloud
+from shoal.prices import price_per_hour
 from shoal.settings import Settings
 from web_tier.batches import Batches
 from web_tier.collector import Collector
+from web_tier.corrections import Corrections
 from web_tier.direct import Direct
 from web_tier.fetch import Fetcher
 from web_tier.gauge import Gauge
+from web_tier.history import History
 from web_tier.hub import Hub
 from web_tier.intake import Intake
 from web_tier.offers import Form
 from web_tier.post import Poster
 from web_tier.readiness import Readiness
 from web_tier.reply_queue import ReplyQueue
+from web_tier.report import Reporter
 from web_tier.venue import Venue
 from web_tier.webhooks import Webhooks
 
@@ -41,11 +46,15 @@ class Services:
     clock: Clock
     hub: Hub
     batches: Batches
+    corrections: Corrections
     intake: Intake
     venue: Venue
     gauge: Gauge
     replies: ReplyQueue
     collectors: tuple[Collector, ...]
+    history: History
+    price: float | None
+    reporter: Reporter
     workers: ThreadPoolExecutor
     fetcher: Fetcher
     fetchers: ThreadPoolExecutor
@@ -83,8 +92,11 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
     hub = Hub()
     venue: Venue = plugins.load(settings.venue, "web_tier.venues", "make")(cloud)
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
+    corrections = Corrections(cloud.outputs, workers, clock)
+    gauge, price = Gauge(cloud, hub), price_per_hour(settings)
+    past = History(Follower(settings.state_dir / ledger.NAME), clock)
     models = settings.served_models
-    batches = Batches(cloud, clock, hub, workers)
+    batches = Batches(cloud, clock, hub, workers, corrections)
     poster = Poster(settings.fetch_seconds, settings.fetch_own_places)
     replies = ReplyQueue(cloud.replies, settings.resp_queue)
     return Services(
@@ -93,12 +105,16 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         clock=clock,
         hub=hub,
         batches=batches,
+        corrections=corrections,
         intake=Intake(settings, models, venue, cloud.outputs, replies, hub, workers),
         venue=venue,
-        gauge=Gauge(cloud, hub),
+        gauge=gauge,
         replies=replies,
         # The common queue has what was queued by no process that waits: the sweeper, an older version.
         collectors=(Collector(replies, hub), Collector(cloud.responses, hub)),
+        history=past,
+        price=price,
+        reporter=Reporter(cloud, gauge, hub, past, clock, price),
         workers=workers,
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
         fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),

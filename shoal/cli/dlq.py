@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from shoal import settings
+from shoal import dead_letters, settings
 from shoal.aws import connect
 from shoal.errors import MalformedMessage
 from shoal.messages import Job
@@ -22,47 +22,27 @@ def command() -> None:
 @command.command("list")
 def list_() -> None:
     """Show them; they stay where they are."""
-    cloud = _cloud()
-    letters = _take(cloud)
+    letters = dead_letters.look(_cloud())
     for letter in letters:
         click.echo(_line(letter))
-    cloud.dead_letters.extend([letter.receipt for letter in letters], 0)
     click.echo(f"{len(letters)} dead letters", err=True)
 
 
 @command.command()
 def redrive() -> None:
     """Send them to the request queue once more."""
-    cloud = _cloud()
-    count = 0
-    while letters := cloud.dead_letters.receive(10, 0):
-        cloud.requests.send([letter.body for letter in letters])
-        cloud.dead_letters.delete([letter.receipt for letter in letters])
-        count += len(letters)
-    click.echo(f"{count} messages are in the request queue again")
+    click.echo(f"{dead_letters.redrive(_cloud())} messages are in the request queue again")
 
 
 @command.command()
 @click.confirmation_option(prompt="Delete all dead letters? Their photos stay without a result.")
 def purge() -> None:
     """Delete them."""
-    cloud = _cloud()
-    count = 0
-    while letters := cloud.dead_letters.receive(10, 0):
-        cloud.dead_letters.delete([letter.receipt for letter in letters])
-        count += len(letters)
-    click.echo(f"{count} dead letters deleted")
+    click.echo(f"{dead_letters.purge(_cloud())} dead letters deleted")
 
 
 def _cloud() -> Cloud:
     return connect(settings.load_with_env_file())
-
-
-def _take(cloud: Cloud) -> list[Received]:
-    letters: list[Received] = []
-    while found := cloud.dead_letters.receive(10, 0):
-        letters += found
-    return letters
 
 
 def _line(letter: Received) -> str:

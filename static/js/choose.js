@@ -4,11 +4,12 @@ const LOOKS_LIKE_A_PHOTO = /\.(jpe?g|png|gif|webp|bmp|tiff?|heic|heif|avif|jfif)
 
 // take(files, leftOut): leftOut is the number of files in a folder that are no photos.
 export function installChoosers(page, take) {
-  const input = page.querySelector("#files");
-  input.addEventListener("change", () => {
-    take([...input.files], 0);
-    input.value = ""; // so that the same photos can be chosen again
-  });
+  for (const input of page.querySelectorAll("#files, #camera")) {
+    input.addEventListener("change", () => {
+      take([...input.files], 0);
+      input.value = ""; // so that the same photos can be chosen again
+    });
+  }
   page.querySelector("#folder").addEventListener("click", () => chooseFolder(take));
   page.querySelectorAll(".example").forEach((button) => {
     button.addEventListener("click", () => addExample(button, take));

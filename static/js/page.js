@@ -1,18 +1,21 @@
 // Ties the page together: the upload page turns into the page of its batch, and says at all times what goes on.
 
 import { installChoosers } from "./choose.js";
+import { Finder } from "./find.js";
 import { Live } from "./live.js";
 import { PhotoList } from "./photos.js";
 import { Uploader } from "./upload.js";
 import { bytes, duration, photos, plural } from "./words.js";
 
 const SAY_EVERY = 5000; // milliseconds between two announcements to a screen reader
+const COUNT_EVERY = 1000;
 
 const at = (id) => document.getElementById(id);
 const section = at("batch");
 const limit = Number(at("form")?.dataset.limit ?? Infinity);
 
-const list = new PhotoList(at("photos"), at("photo"), () => refresh());
+const finder = new Finder(at("find"), () => arrange());
+const list = new PhotoList(at("photos"), { photo: at("photo"), wrong: at("wrong") }, finder, () => refresh());
 const uploader = new Uploader({
   state(item, state, error = "") {
     // The answer may be here before the reply to the upload is.
@@ -33,10 +36,12 @@ let seconds = 0;
 let finished = section.dataset.finished === "yes";
 let told = false; // by the server, that every photo is answered
 let size = 0;
+let completing = false;
 
 if (section.dataset.batch) {
   list.adopt(section.dataset.batch);
   if (!finished) watch(section.dataset.batch, false);
+  else if (list.size < Number(section.dataset.total)) complete();
 } else {
   installChoosers(document, take);
   at("go").addEventListener("click", start);
@@ -66,10 +71,24 @@ function take(files, leftOut) {
   at("go").textContent = `Label ${list.size === 1 ? "it" : `all ${list.size.toLocaleString("en")}`}`;
   at("go").disabled = !list.size;
   at("tray").hidden = false;
+  estimate();
   section.hidden = false;
   document.body.classList.add("choosing");
   say(at("chosen").textContent);
   if (document.activeElement === document.body || document.activeElement === at("files")) at("go").focus({ preventScroll: true });
+}
+
+// What it will take and cost, in the server's words.
+let asked = 0;
+async function estimate() {
+  const mine = asked += 1;
+  at("expected").textContent = "";
+  try {
+    const reply = await fetch(`/estimate?photos=${list.size}`);
+    if (reply.ok && mine === asked) at("expected").textContent = `Expected: ${(await reply.json()).words}`;
+  } catch {
+    // the server is away: nothing is promised
+  }
 }
 
 function clear() {
@@ -94,6 +113,10 @@ async function start() {
   list.batch = batch;
   history.replaceState(null, "", `/batches/${batch}`);
   at("retry").action = `/batches/${batch}/retry`;
+  for (const link of document.querySelectorAll("[data-kind]")) {
+    link.href = `/batches/${batch}.${link.dataset.kind}`;
+    link.download = `shoal-${batch}.${link.dataset.kind}`;
+  }
   watch(batch, true);
   uploader.add([...list.items.values()].filter((item) => item.state === "waiting"));
   refresh();
@@ -136,7 +159,7 @@ function refresh() {
 }
 
 function draw() {
-  if (!section.dataset.batch && !started) return;
+  if (completing || (!section.dataset.batch && !started)) return;
   const over = list.size > 0 && !list.open && !uploader.busy && (started || finished || told);
   if (over && !finished) finish();
   const line = status();
@@ -152,8 +175,36 @@ function draw() {
   at("fact-open").textContent = list.open.toLocaleString("en");
   if (pool) at("fact-workers").textContent = (pool.running + pool.draining).toLocaleString("en");
   at("copy").disabled = !list.answered;
+  if (!finder.plain) count(over);
   if (over) at("retry").hidden = !list.canRetry && (at("retry").hidden || !list.counts.failed);
   sayNowAndThen(line, over);
+}
+
+function arrange() {
+  list.arrange();
+  count(true);
+}
+
+let countedAt = 0;
+function count(now) {
+  if (!now && performance.now() - countedAt < COUNT_EVERY) return;
+  countedAt = performance.now();
+  const words = finder.plain ? "" : `${list.found.toLocaleString("en")} of ${list.size.toLocaleString("en")} shown`;
+  if (at("shown").textContent !== words) at("shown").textContent = words;
+}
+
+// The server draws the first few hundred of a long batch.
+async function complete() {
+  completing = true;
+  try {
+    await list.complete();
+  } catch {
+    at("shown").textContent = "The other photos could not be fetched: load the page again.";
+    return;
+  }
+  completing = false;
+  arrange();
+  refresh();
 }
 
 function finish() {

@@ -1,24 +1,35 @@
 // The list of photos: what is known of each, and its element on the page (templates/_photo.html draws the same).
 
-import { percent, whatIsThere } from "./words.js";
+import { drawCard, drawCorrection, drawMore, named, newCard, readCard } from "./card.js";
+import { total } from "./timeline.js";
+import { whatIsThere } from "./words.js";
 
 const INSERT_AT_ONCE = 200;
 const DECODE_AT_ONCE = 3;
 const THUMB = 168; // twice the size on the page, for sharp screens
-const STATES = { waiting: "Ready", uploading: "Uploading", queued: "Queued" };
+const PAGE = 1000;
 
 export class PhotoList {
-  constructor(list, template, changed) {
+  // finder: which photos are shown. changed(): something is known that was not.
+  constructor(list, templates, finder, changed) {
     this.list = list;
-    this.template = template;
+    this.template = templates.photo;
+    this.wrong = templates.wrong;
+    this.finder = finder;
     this.changed = changed;
     this.items = new Map();
     this.counts = { waiting: 0, uploading: 0, queued: 0, done: 0, failed: 0 };
     this.batch = "";
-    this.fresh = [];
+    this.fresh = new Set(); // to be put on the page, in this order
+    this.inserting = 0; // the frame that is asked for, to do that
     this.decoding = 0;
     this.wanted = [];
     this.sight = new IntersectionObserver((seen) => this.#seen(seen), { rootMargin: "300px" });
+    list.addEventListener("toggle", (event) => this.#opened(event.target), true);
+    list.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#correct(event.target, event.submitter?.name === "drop");
+    });
   }
 
   get size() { return this.items.size; }
@@ -30,11 +41,8 @@ export class PhotoList {
   adopt(batch) {
     this.batch = batch;
     for (const element of this.list.children) {
-      const index = Number(element.dataset.index);
-      const item = { index, name: text(element, ".name"), state: element.dataset.state, element, file: null, drawn: true };
-      item.label = text(element, ".label");
-      item.error = item.state === "failed" ? text(element, ".state") : "";
-      this.items.set(index, item);
+      const item = { ...readCard(element), element, file: null, drawn: true };
+      this.items.set(item.index, item);
       this.counts[item.state] += 1;
     }
   }
@@ -46,14 +54,18 @@ export class PhotoList {
       item = { index, name: "", state: "waiting", labels: [], error: "", file: null, element: null };
       this.items.set(index, item);
       this.counts.waiting += 1;
-      this.#insert(item);
     }
     this.counts[item.state] -= 1;
     const before = item.state;
     Object.assign(item, known);
     this.counts[item.state] += 1;
-    if (known.labels) item.label = whatIsThere(known);
+    if (known.labels) {
+      item.label = whatIsThere(known);
+      item.sure = named(known)[0]?.[1];
+    }
+    if (known.seconds) item.total = total(known.seconds);
     if (item.element && !(item.drawn && before === item.state)) this.#draw(item);
+    if (!item.element?.isConnected && this.finder.fits(item)) this.#insert(item);
     this.changed();
     return item;
   }
@@ -62,12 +74,32 @@ export class PhotoList {
     for (const item of this.items.values()) forget(item);
     this.sight.disconnect();
     this.items.clear();
-    this.fresh = [];
+    this.fresh.clear();
     this.wanted = [];
     for (const state of Object.keys(this.counts)) this.counts[state] = 0;
     this.list.replaceChildren();
     this.changed();
   }
+
+  // The photos that the server did not draw, of a batch that is finished.
+  async complete() {
+    for (let next = `/v1/batches/${this.batch}/results?limit=${PAGE}`; next;) {
+      const page = await (await fetch(next)).json();
+      for (const { index, ...rest } of page.photos) this.set(index, rest);
+      next = page.next;
+    }
+    while (this.fresh.size) await new Promise(requestAnimationFrame);
+  }
+
+  // Shows what the finder finds, in its order.
+  arrange() {
+    this.fresh = new Set(this.finder.found([...this.items.values()]));
+    this.list.replaceChildren();
+    cancelAnimationFrame(this.inserting);
+    this.#insertSome();
+  }
+
+  get found() { return [...this.items.values()].filter((item) => this.finder.fits(item)).length; }
 
   asText() {
     const sorted = [...this.items.values()].sort((one, other) => one.index - other.index);
@@ -76,23 +108,26 @@ export class PhotoList {
   }
 
   #insert(item) {
-    this.fresh.push(item);
-    if (this.fresh.length === 1) requestAnimationFrame(() => this.#insertSome());
+    this.fresh.add(item);
+    this.inserting ||= requestAnimationFrame(() => this.#insertSome());
   }
 
-  // A few hundred a frame: thousands of photos at once must not freeze the page.
+  // A few hundred a frame: thousands of photos at once would stop the page for ten seconds.
   #insertSome() {
-    const some = this.fresh.splice(0, INSERT_AT_ONCE);
     const made = document.createDocumentFragment();
-    for (const item of some) {
-      item.element = this.template.content.firstElementChild.cloneNode(true);
-      item.element.dataset.index = item.index;
-      this.#draw(item);
-      this.sight.observe(item.element);
-      made.append(item.element);
+    for (const item of [...this.fresh].slice(0, INSERT_AT_ONCE)) {
+      this.fresh.delete(item);
+      if (!item.element) this.#make(item);
+      if (this.finder.fits(item)) made.append(item.element);
     }
     this.list.append(made);
-    if (this.fresh.length) requestAnimationFrame(() => this.#insertSome());
+    this.inserting = this.fresh.size ? requestAnimationFrame(() => this.#insertSome()) : 0;
+  }
+
+  #make(item) {
+    item.element = newCard(item, this.template);
+    this.#draw(item);
+    this.sight.observe(item.element);
   }
 
   #draw(item) {
@@ -100,25 +135,34 @@ export class PhotoList {
     let element = item.element;
     if (!element.querySelector("details") || !element.querySelector(".state")) {
       const thumb = element.querySelector(".thumb"); // drawn by the server for another state
-      element = this.template.content.firstElementChild.cloneNode(true);
-      element.dataset.index = item.index;
+      element = newCard(item, this.template);
       element.querySelector(".thumb").replaceWith(thumb);
       item.element.replaceWith(element);
       item.element = element;
     }
-    const done = item.state === "done";
-    element.className = `photo ${item.state}`;
-    element.dataset.state = item.state;
-    element.querySelector(".name").textContent = item.name;
-    element.querySelector(".name").title = item.name;
-    element.querySelector(".comma").hidden = !done;
-    element.querySelector(".label").textContent = done ? item.label : "";
-    element.querySelector(".state").textContent = item.state === "failed" ? item.error : STATES[item.state] || "";
-    element.querySelector(".state").hidden = done;
-    element.querySelector(".sure").hidden = !done;
-    drawBoxes(element, done ? item.detections || [] : []);
-    drawWarnings(element, done ? item.warnings || [] : []);
-    if (done) drawLabels(element, item.labels?.length ? item.labels : asLabels(item.detections || []));
+    drawCard(element, item);
+    if (element.querySelector("details").open) drawMore(element, item, this.batch, this.wrong);
+  }
+
+  #opened(details) {
+    const item = this.items.get(Number(details.closest(".photo")?.dataset.index));
+    if (details.open && item) drawMore(item.element, item, this.batch, this.wrong);
+  }
+
+  async #correct(form, drop) {
+    const item = this.items.get(Number(form.closest(".photo").dataset.index));
+    const answer = form.querySelector(".answer");
+    const body = new URLSearchParams(drop ? { drop: "1" } : { label: form.elements.label.value });
+    try {
+      const reply = await fetch(form.action, { method: "POST", headers: { Accept: "application/json" }, body });
+      const { correction, error } = await reply.json();
+      answer.textContent = error ?? (drop ? "Taken back." : "Kept for a later training.");
+      if (error) return;
+      item.correction = form.elements.label.value = correction;
+      drawCorrection(item.element, item);
+    } catch {
+      answer.textContent = "The server does not answer. Try again.";
+    }
   }
 
   #seen(entries) {
@@ -162,51 +206,6 @@ export class PhotoList {
   }
 }
 
-function drawLabels(element, labels) {
-  element.querySelector(".sure").hidden = !labels.length;
-  const share = labels.length ? labels[0].probability : 0;
-  element.querySelector("progress").value = share;
-  element.querySelector(".percent").textContent = percent(share);
-  element.querySelector(".others").replaceChildren(...labels.slice(1).map((label) => {
-    const line = document.createElement("li");
-    for (const words of [label.name, percent(label.probability)]) {
-      line.append(Object.assign(document.createElement("span"), { textContent: words }));
-    }
-    return line;
-  }));
-}
-
-const asLabels = (detections) => detections.map(({ name, score }) => ({ name, probability: score }));
-
-function drawWarnings(element, warnings) {
-  element.querySelectorAll(".warning").forEach((line) => line.remove());
-  element.querySelector(".about").append(...warnings.map((words) =>
-    Object.assign(document.createElement("p"), { className: "warning", textContent: words })));
-}
-
-// The thumbnail is cut to a square in the middle, and so are the boxes on it.
-function drawBoxes(element, detections) {
-  element.querySelector(".boxes")?.remove();
-  if (!detections.length) return;
-  const side = (at) => {
-    const furthest = detections.reduce((one, other) => (other.relative_box[at] > one.relative_box[at] ? other : one));
-    return Math.round(furthest.box[at] / furthest.relative_box[at]);
-  };
-  const picture = svg("svg", {
-    class: "boxes", viewBox: `0 0 ${side(2)} ${side(3)}`, preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true",
-  });
-  for (const { box: [left, top, right, bottom] } of detections) {
-    picture.append(svg("rect", { x: left, y: top, width: right - left, height: bottom - top }));
-  }
-  element.querySelector(".thumb").after(picture);
-}
-
-function svg(name, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
-}
-
 async function shrink(file) {
   const picture = await createImageBitmap(file);
   try {
@@ -224,8 +223,4 @@ async function shrink(file) {
 
 function forget(item) {
   if (item.url) URL.revokeObjectURL(item.url);
-}
-
-function text(element, selector) {
-  return element.querySelector(selector)?.textContent ?? "";
 }

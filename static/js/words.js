@@ -12,6 +12,12 @@ export function whatIsThere({ labels, detections = [] }) {
 
 export const photos = (count) => `${count.toLocaleString("en")} ${plural(count, "photo")}`;
 
+export function svg(name, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
 export function bytes(size) {
   if (size < 1024) return `${size} bytes`;
   if (size < 1024 * 1024) return `${Math.round(size / 1024)} KB`;

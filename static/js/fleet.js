@@ -1,0 +1,23 @@
+// Keeps the fleet page up to date: asks for the page again and takes over what is marked as live.
+
+const EVERY = 2000;
+
+async function look() {
+  try {
+    const reply = await fetch("/fleet", { headers: { Accept: "text/html" } });
+    if (!reply.ok) throw new Error(reply.status);
+    const fresh = new DOMParser().parseFromString(await reply.text(), "text/html");
+    for (const old of document.querySelectorAll("[data-live]")) {
+      const now = fresh.getElementById(old.id);
+      if (now && now.innerHTML !== old.innerHTML) old.replaceChildren(...now.childNodes);
+    }
+    document.getElementById("lost").hidden = true;
+  } catch {
+    document.getElementById("lost").hidden = false;
+  }
+}
+
+for (;;) {
+  await new Promise((done) => { setTimeout(done, EVERY); });
+  if (!document.hidden) await look();
+}

@@ -1,0 +1,122 @@
+"""axe-core finds nothing serious on any page, in light and dark, on a desktop and on a phone."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect
+
+from shoal.memory import SystemClock
+from tests.fleet_fixtures import write_ledger
+from tests.web_fixtures import Site, jpeg, running_site
+from tests.web_screenshots import DESKTOP, chromium, files
+
+ROOT = Path(__file__).parent.parent
+SECRET = "sixteen or more letters"
+SERIOUS = {"serious", "critical"}
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The program, as the Makefile fetches it."""
+    subprocess.run(["make", "build/axe.js"], cwd=ROOT, check=True)
+    return (ROOT / "build" / "axe.js").read_text()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(params=["light", "dark phone"])
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    phone: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
+    dark = request.param != "light"
+    context = browser.new_context(**({"color_scheme": "dark", **phone} if dark else {"viewport": DESKTOP}))
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    write_ledger(tmp_path, SystemClock().now())
+    with running_site(work=False, state_dir=tmp_path, operator_secret=SECRET, models="ssd_mobilenet_v2") as running:
+        yield running
+
+
+def is_fine(page: Page, axe: str) -> None:
+    page.evaluate(axe)
+    found = page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
+    assert found["passes"], "axe looked at nothing"
+    bad = [one for one in found["violations"] if one["impact"] in SERIOUS]
+    told = [(one["id"], [(node["html"][:150], node["failureSummary"]) for node in one["nodes"][:3]]) for one in bad]
+    assert not told, page.url
+
+
+def test_upload_running_and_finished_batch(site: Site, page: Page, axe: str) -> None:
+    page.goto(site.url)
+    is_fine(page, axe)
+    page.set_input_files("#files", files(6, bad=2))
+    expect(page.locator("#expected")).to_contain_text("about")
+    is_fine(page, axe)
+    page.click("#go")
+    expect(page.locator("#status")).to_have_text("Waiting for a worker: none is running yet")
+    is_fine(page, axe)
+    while site.worker.step():
+        pass
+    expect(page.locator("#status")).to_contain_text("Done")
+    page.locator(".photo.done summary").first.click()
+    page.get_by_label("Wrong label? It is:").first.fill("my cat")
+    page.get_by_role("button", name="Correct").first.click()
+    expect(page.locator(".corrected")).to_have_text("Corrected: my_cat")
+    is_fine(page, axe)
+
+
+def test_a_failed_batch_a_batch_with_warnings_and_the_page_of_a_problem(site: Site, page: Page, axe: str) -> None:
+    names = ("fail.jpg", "street.jpg", "empty.jpg", "test_0.JPG")
+    address = requests.post(f"{site.url}/batches", timeout=10).json()["url"]
+    forms = [("inputFile", (name, jpeg(), "image/jpeg")) for name in names]
+    requests.post(f"{site.url}{address}/photos", files=forms, timeout=10)
+    while site.worker.step():
+        pass
+    page.goto(site.url + address)
+    expect(page.locator(".photo.failed")).to_have_count(1)
+    for summary in page.locator("summary:visible").all():
+        summary.click()
+    is_fine(page, axe)
+    page.goto(f"{site.url}/batches/nonsense")
+    is_fine(page, axe)
+
+
+def test_the_fleet_and_its_operator(site: Site, page: Page, axe: str) -> None:
+    page.goto(f"{site.url}/fleet")
+    is_fine(page, axe)
+    page.click("text=Sign in to act")
+    page.fill("#secret", "wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("[role=alert]")).to_be_visible()
+    is_fine(page, axe)
+    page.fill("#secret", SECRET)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Send them to the workers again").click()
+    expect(page.locator(".told")).to_be_visible()
+    is_fine(page, axe)
+
+
+def test_the_page_of_the_api(site: Site, page: Page, axe: str) -> None:
+    page.goto(f"{site.url}/api")
+    page.locator("summary").first.click()
+    page.locator("summary").nth(1).click()
+    is_fine(page, axe)
+
+
+def test_axe_would_tell(page: Page, axe: str) -> None:
+    page.set_content("<html lang=en><title>x</title><main><h1>x</h1><img src='x'><input></main>")
+    with pytest.raises(AssertionError, match="image-alt"):
+        is_fine(page, axe)

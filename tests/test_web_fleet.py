@@ -1,0 +1,268 @@
+"""The fleet page: what it shows with and without a ledger, and what an operator, and nobody else, can do there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect
+
+from controller import ledger as controllers
+from shoal import dead_letters, ledger
+from shoal import settings as shoal_settings
+from shoal.errors import SettingsError
+from shoal.memory import ManualClock, SystemClock, memory_cloud
+from shoal.messages import Job, Result
+from tests.fleet_fixtures import write_ledger
+from tests.web_fixtures import Site, running_site, settings
+from tests.web_screenshots import DESKTOP, chromium
+from web_tier import history
+from web_tier.history import History, Moment
+from web_tier.plots import plot
+
+expect.set_options(timeout=20_000)
+
+SECRET = "sixteen or more letters"
+JOB = Job("1m7yv8wnwyewm4djehxe", 0, "a.jpg", "test-resp-queue")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A web tier with an operator, beside a controller's ledger, and without workers."""
+    write_ledger(tmp_path, SystemClock().now())
+    with running_site(work=False, state_dir=tmp_path, operator_secret=SECRET) as running:
+        yield running
+
+
+@pytest.fixture(params=["script", "phone, no script"])
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    phone: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "java_script_enabled": False}
+    context = browser.new_context(**(phone if request.param != "script" else {"viewport": DESKTOP}))
+    yield context.new_page()
+    context.close()
+
+
+def test_the_page_shows_queue_pool_ledger_and_cost(site: Site, page: Page) -> None:
+    site.cloud.requests.send([JOB.to_json()] * 3)
+    site.cloud.pool.launch(["a", "b"], "t")
+    page.goto(site.url)
+    page.get_by_role("link", name="Fleet").click()
+
+    figures = page.locator(".figures div")
+    expect(figures.nth(0)).to_have_text(re.compile(r"Backlog\s*3\s*3 waiting, 0 in flight"))
+    expect(figures.nth(1)).to_have_text(re.compile(r"Workers\s*2\s*0 starting, 0 leaving; at most 15"))
+    expect(figures.nth(4)).to_have_text(re.compile(r"Cost so far\s*\$0\.\d+"))
+    expect(figures.nth(5)).to_have_text(re.compile(r"Cost of 1,000 images\s*\$0\.\d+\s*[\d,]+ images in that time"))
+    expect(page.locator("#why li")).to_have_count(20)
+    expect(page.locator("#why li").first).to_contain_text("backlog 3, 0.42 s each, target 60 s: need 1; 1 pending")
+    expect(page.locator("svg[role=img]")).to_have_count(3)
+    assert (page.get_by_role("img", name="Backlog in the last half hour").locator("path").count()) == 2
+    expect(page.locator("#dead")).to_have_text("None: every request message was finished, or is on its way.")
+
+
+def test_the_page_follows_without_being_loaded_again(site: Site, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(f"{site.url}/fleet")
+    expect(page.locator(".figures dd >> nth=0")).to_have_text("0")
+    site.cloud.requests.send([JOB.to_json()])
+    site.cloud.dead_letters.send([JOB.to_json()])
+    expect(page.locator(".figures dd >> nth=0")).to_have_text("1")
+    expect(page.locator("#dead")).to_contain_text("1 request message that no worker could finish")
+    page.context.set_offline(True)
+    expect(page.locator("#lost")).to_be_visible()
+    page.context.close()
+
+
+def test_programs_get_the_same_figures(site: Site) -> None:
+    site.cloud.requests.send([JOB.to_json()])
+    site.cloud.responses.send([Result(JOB.key, "done", seconds={"queue": 1.5}).to_json()])
+
+    def read() -> dict[str, Any]:
+        found: dict[str, Any] = requests.get(f"{site.url}/fleet.json", timeout=10).json()
+        return found
+
+    found = read()
+    assert found["pool"] == {"visible": 1, "in_flight": 0, "pending": 0, "running": 0, "draining": 0}
+    assert found["ledger"] is True
+    assert found["cost"]["per_thousand"] == pytest.approx(found["cost"]["dollars"] / found["cost"]["images"] * 1000)
+    assert found["decisions"][0]["sentence"].startswith("backlog 3, ")
+
+
+def test_what_cannot_be_read_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_site(work=False) as site:
+        told = requests.get(f"{site.url}/fleet", timeout=10).text
+        assert "ledger is not in no-such-folder on this machine" in told
+        assert "Nobody can act here: set <code>SHOAL_OPERATOR_SECRET</code>" in told
+        assert requests.get(f"{site.url}/fleet.json", timeout=10).json()["cost"] is None
+        assert "Nobody can: set" in requests.get(f"{site.url}/fleet/sign-in", timeout=10).text
+        for action in ("sign-in", "sign-out", "redrive"):
+            reply = requests.post(f"{site.url}/fleet/{action}", data={"secret": "", "token": ""}, timeout=10)
+            assert (reply.status_code, reply.cookies.get_dict()) == (403, {})
+
+
+def test_the_operator_sends_dead_letters_to_the_workers_again(site: Site, page: Page) -> None:
+    site.cloud.dead_letters.send([JOB.to_json(), JOB.to_json()])
+    page.goto(f"{site.url}/fleet")
+    expect(page.locator("#dead")).to_have_text("2 request messages that no worker could finish.")
+    expect(page.get_by_role("button", name="Send them")).to_have_count(0)
+    page.click("text=Sign in to act")
+    page.fill("#secret", "not the right one")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("[role=alert]")).to_have_text("That is not the operator's secret.")
+    page.fill("#secret", SECRET)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Send them to the workers again").click()
+    expect(page.locator(".told")).to_have_text("2 messages are in the request queue again.")
+    assert site.cloud.requests.depth().visible == 2
+    assert site.cloud.dead_letters.depth().total == 0
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("button", name="Send them")).to_have_count(0)
+
+
+def token(site: Site, browser: requests.Session, path: str = "/fleet/sign-in") -> str:
+    """What the forms of a page carry."""
+    found = re.search(r'name="token" value="([^"]+)"', browser.get(site.url + path, timeout=10).text)
+    assert found is not None
+    return found[1]
+
+
+def operator(site: Site) -> requests.Session:
+    """A browser in which the operator is signed in."""
+    session = requests.Session()
+    form = {"secret": SECRET, "token": token(site, session)}
+    assert session.post(f"{site.url}/fleet/sign-in", data=form, timeout=10).ok
+    return session
+
+
+def redrive(site: Site, session: requests.Session, carried: str) -> int:
+    return session.post(f"{site.url}/fleet/redrive", data={"token": carried}, timeout=10).status_code
+
+
+def test_another_sites_form_does_nothing(site: Site) -> None:
+    signed_in, stranger = operator(site), requests.Session()
+    mine = token(site, signed_in, "/fleet")
+    assert redrive(site, signed_in, "") == 403
+    assert redrive(site, signed_in, token(site, stranger)) == 403
+    assert redrive(site, stranger, token(site, stranger)) == 403
+    assert stranger.post(f"{site.url}/fleet/sign-in", data={"secret": SECRET}, timeout=10).status_code == 403
+    assert signed_in.post(f"{site.url}/fleet/sign-out", timeout=10).status_code == 403
+    assert redrive(site, signed_in, mine) == 200
+
+
+def test_the_cookie_is_for_the_fleet_page_alone_and_dies_with_its_secret(site: Site) -> None:
+    assert "Set-Cookie" not in requests.get(f"{site.url}/fleet", timeout=10).headers
+    told = requests.get(f"{site.url}/fleet/sign-in", timeout=10).headers["Set-Cookie"]
+    assert {"HttpOnly", "SameSite=Strict", "Path=/fleet"} <= set(told.split("; "))
+    signed_in = operator(site)
+    carried = token(site, signed_in, "/fleet")
+    with running_site(site.cloud, work=False, operator_secret=SECRET + "!") as other:
+        assert redrive(other, signed_in, carried) == 403
+
+
+@pytest.mark.parametrize("secret", ["short", "x" * 15])
+def test_a_secret_that_can_be_guessed_is_refused_and_not_told(secret: str) -> None:
+    with pytest.raises(SettingsError, match="SHOAL_OPERATOR_SECRET: expected at least 16") as raised:
+        shoal_settings.load({"SHOAL_OPERATOR_SECRET": secret})
+    assert secret not in str(raised.value)
+
+
+def test_no_worker_and_no_log_gets_the_secret() -> None:
+    chosen = shoal_settings.load({"SHOAL_OPERATOR_SECRET": SECRET})
+    assert SECRET not in repr(chosen)
+    assert SECRET not in "".join(chosen.for_worker().values())
+
+
+def test_dead_letters_can_be_looked_at_and_purged() -> None:
+    cloud = memory_cloud(SystemClock())
+    cloud.dead_letters.send([str(number) for number in range(25)])
+    assert len(dead_letters.look(cloud)) == 25
+    assert cloud.dead_letters.depth().visible == 25
+    assert dead_letters.purge(cloud) == 25
+    assert dead_letters.look(cloud) == []
+
+
+def test_a_ledger_is_followed_as_it_grows_and_when_it_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = ledger.Follower(tmp_path / ledger.NAME)
+    with pytest.raises(FileNotFoundError):
+        follower.news()
+    write_ledger(tmp_path, 10_000.0, minutes=5)
+    first = follower.news()
+    assert len(first) == 21
+    assert follower.news() == []
+    with (tmp_path / ledger.NAME).open("a") as file:
+        file.write('not json\n{"at": 1, "half')
+        file.flush()
+        assert follower.news() == []
+        file.write('": 2}\n')
+        file.flush()
+        assert follower.news() == [{"at": 1, "half": 2}]
+        file.write('{"at": 3}\n')
+    (tmp_path / ledger.NAME).replace(ledger.older(tmp_path / ledger.NAME))
+    write_ledger(tmp_path, 20_000.0, minutes=0.5)
+    assert [entry["at"] for entry in follower.news()] == [3, 19_970.0, 19_985.0, 20_000.0]
+    monkeypatch.setattr(controllers, "MAX_BYTES", 1_000)
+    write_ledger(tmp_path, 30_000.0, minutes=0.5)  # moved twice: what was known is gone, all that is there is new
+    assert [entry["at"] for entry in follower.news()] == [29_970.0, 29_985.0, 30_000.0]
+
+
+def test_a_controller_that_starts_again_counts_on(tmp_path: Path) -> None:
+    clock = ManualClock(50_000.0)
+    past = History(ledger.Follower(tmp_path / ledger.NAME), clock)
+    assert past.read() is None
+    write_ledger(tmp_path, 49_000.0, minutes=5, finished_before=700)
+    once = past.read() or ()
+    done = once[-1].finished - once[0].finished
+    assert done == history.done(once) > 0
+    write_ledger(tmp_path, 50_000.0, minutes=5)
+    both = past.read() or ()
+    assert history.done(both) == 2 * done
+
+
+def test_a_dry_run_is_no_history_and_a_day_is_kept(tmp_path: Path) -> None:
+    clock = ManualClock(100_000.0)
+    write_ledger(tmp_path, 100_000.0, minutes=1)
+    path = tmp_path / ledger.NAME
+    lines = path.read_text().splitlines()
+    dry = json.loads(lines[-1]) | {"dry_run": True}
+    path.write_text("\n".join([*lines, json.dumps(dry)]) + "\n")
+    past = History(ledger.Follower(path), clock)
+    assert len(past.read() or ()) == len(lines)
+    clock.wait(2 * history.DAY_SECONDS)
+    assert len(past.read() or ()) == 1  # what held last still holds
+
+
+def moment(at: float, machines: int, finished: int = 0) -> Moment:
+    return Moment(at, 0, 0, machines, machines, finished, 0.0, 0.5, 5.0, "")
+
+
+def test_cost_and_rates_are_reckoned_from_what_held_in_between() -> None:
+    moments = (moment(0, 2), moment(1800, 0, 90), moment(3600, 1, 90))
+    assert history.cost(moments, 7200, price=0.10) == pytest.approx((2 * 0.5 + 1 * 1.0) * 0.10)
+    assert history.done(moments) == 90
+    assert history.rate(moments, 1800, 30) == 3.0
+    assert history.rate((), 0, 30) == 0.0
+    assert history.steps(moments, 900, 4000, lambda one: one.machines) == [(900, 2), (1800, 0), (3600, 1), (4000, 1)]
+    assert history.steps((), 0, 1, lambda one: one.machines) == []
+    assert history.rates(moments, 0, 3600, 2) == [(1800, 0.05), (3600, 0.0)]
+
+
+def test_a_plot_goes_from_its_begin_to_its_end_and_has_room_above() -> None:
+    drawn = plot("Backlog", 100, 200, {"a": [(100, 0), (150, 7), (200, 7)], "b": []})
+    assert (drawn.most, drawn.lines[0].now, drawn.lines[1].now) == ("10", "7", "–")
+    assert drawn.lines[0].path == "M0.0 80.0H150.0V24.0H300.0V24.0"
+    assert plot("Rate", 0, 1, {"a": [(0, 0.0), (1, 0.5)]}, steps=False).lines[0].path == "M0.0 80.0L300.0 40.0"
+
+
+def test_the_settings_of_a_test_find_no_ledger() -> None:
+    assert not settings().state_dir.exists()

@@ -1,0 +1,377 @@
+"""What can be done on a batch's page: find, sort, download, correct, see its times. With and without script."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Browser, FilePayload, Page, ViewportSize, expect
+
+from shoal.memory import SystemClock, memory_cloud
+from shoal.messages import Job, Label, Result, new_batch
+from tests.web_fixtures import Site, jpeg, labels_of, running_site, settings
+from tests.web_screenshots import DESKTOP, chromium
+from web_tier.batches import Photo
+from web_tier.corrections import checked
+from web_tier.estimate import dollars, estimate
+from web_tier.hub import PoolState
+from web_tier.problems import Problem
+from web_tier.timeline import STAGES, short, timeline
+from web_tier.view import View
+
+expect.set_options(timeout=20_000)
+
+PHONE: ViewportSize = {"width": 360, "height": 740}
+NAMES = ("b.jpg", "test_0.JPG", "fail.jpg", "street.jpg", "A.jpg")
+SPENT = dict(zip(STAGES, (0.004, 0.12, 0.011, 0.034, 0.006, 0.082, 0.005, 0.003), strict=True))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with running_site() as running:
+        yield running
+
+
+@pytest.fixture(params=["script", "phone", "phone, no script"])
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    kind: str = request.param
+    options: dict[str, Any] = {"viewport": DESKTOP}
+    if kind.startswith("phone"):
+        options = {"viewport": PHONE, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
+    context = browser.new_context(java_script_enabled=not kind.endswith("no script"), **options)
+    yield context.new_page()
+    context.close()
+
+
+def send(site: Site, *names: str) -> str:
+    """Upload photos, wait until they are answered; the batch's address."""
+    files = [("inputFile", (name, jpeg(), "image/jpeg")) for name in names]
+    return site.url + requests.post(site.url, files=files, timeout=20).headers["Content-Location"]
+
+
+def has_script(page: Page) -> bool:
+    return page.locator("#copy").is_visible()
+
+
+def find(page: Page, show: str = "all", sort: str = "sent", text: str = "") -> None:
+    """What a person does in the line above the photos."""
+    page.fill("[name=text]", text)
+    page.select_option("[name=show]", show)
+    page.select_option("[name=sort]", sort)
+    if not has_script(page):
+        page.click("text=Apply")
+
+
+def test_photos_are_found_and_sorted(page: Page, site: Site) -> None:
+    page.goto(send(site, *NAMES))
+    names = page.locator(".photo .name")
+
+    find(page, text="hair")
+    expect(names).to_have_text(["test_0.JPG"])
+    expect(page.locator("#shown")).to_have_text("1 of 5 shown")
+    find(page, text="STREET")
+    expect(names).to_have_text(["street.jpg"])
+    find(page, show="failed")
+    expect(names).to_have_text(["fail.jpg"])
+    find(page, show="warned")
+    expect(names).to_have_text(["street.jpg"])
+    find(page, show="done", sort="name")
+    expect(names).to_have_text(["A.jpg", "b.jpg", "street.jpg", "test_0.JPG"])
+    find(page, sort="slow")
+    expect(names).to_have_text(["A.jpg", "test_0.JPG", "b.jpg", "fail.jpg", "street.jpg"])
+    find(page, sort="sure")
+    shares = [int(words.split()[0]) for words in page.locator(".percent:visible").all_inner_texts()]
+    assert shares == sorted(shares)
+    assert len(shares) == 4
+    find(page, sort="label")
+    expect(names.last).to_have_text("fail.jpg")
+    labels = page.locator(".photo.done .label").all_inner_texts()
+    assert labels == sorted(labels)
+    find(page, text="no such thing")
+    expect(names).to_have_count(0)
+    find(page)
+    expect(names).to_have_text(list(NAMES))
+    expect(page.locator("#shown")).to_have_text("")
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth") if has_script(page) else True
+
+
+def test_a_correction_is_kept_shown_again_and_taken_back(page: Page, site: Site) -> None:
+    address = send(site, "test_0.JPG", "b.jpg")
+    page.goto(address)
+    first = page.locator(".photo >> nth=0")
+    right = first.get_by_label("Wrong label? It is:")
+
+    first.locator("summary").click()
+    right.fill("Tabby  cat")
+    first.get_by_role("button", name="Correct").click()
+    expect(first.locator(".corrected")).to_have_text("Corrected: Tabby_cat")
+    page.goto(address)
+    expect(first.locator(".corrected")).to_have_text("Corrected: Tabby_cat")
+    ((key, kept),) = corrections(site)
+    assert key.endswith("/00000/test_0.JPG")
+    assert (kept["label"], kept["instead_of"]) == ("Tabby_cat", "hair_spray")
+    find(page, text="tabby_c")
+    expect(page.locator(".photo")).to_have_count(1)
+
+    first.locator("summary").click()
+    first.get_by_role("button", name="Take back").click()
+    expect(first.locator(".corrected:visible")).to_have_count(0)
+    assert corrections(site) == []
+
+
+def corrections(site: Site) -> list[tuple[str, dict[str, Any]]]:
+    outputs = site.cloud.outputs
+    return [(one.key, json.loads(outputs.get(one.key))) for one in outputs.list("corrections/")]
+
+
+def test_a_bad_correction_gets_a_clear_answer(page: Page, site: Site) -> None:
+    page.goto(send(site, "test_0.JPG"))
+    page.locator("summary").first.click()
+    page.get_by_label("Wrong label? It is:").fill("../cat")
+    page.get_by_role("button", name="Correct").click()
+    told = "A label is made of letters, digits, spaces and -_.&'()+ and does not begin with a dot."
+    expect(page.locator(".answer" if has_script(page) else ".problem .lead")).to_have_text(told)
+    assert corrections(site) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "Write what"),
+        ("   ", "Write what"),
+        ("x" * 61, "at most 60 letters, this one has 61"),
+        ("a/b", "made of letters"),
+        (".hidden", "not begin with a dot"),
+        ("<b>", "made of letters"),
+        ("a\x00b", "made of letters"),
+    ],
+)
+def test_what_cannot_be_the_name_of_a_class_is_refused(text: str, told: str) -> None:
+    with pytest.raises(Problem, match=told):
+        checked(text)
+
+
+@pytest.mark.parametrize(("text", "label"), [(" hair  spray ", "hair_spray"), ("Bücherei", "Bücherei"), ("猫", "猫")])
+def test_a_label_is_kept_as_the_models_write_theirs(text: str, label: str) -> None:
+    assert checked(text) == label
+
+
+def test_only_a_labelled_photo_can_be_corrected(site: Site) -> None:
+    address = send(site, "test_0.JPG", "fail.jpg")
+
+    def told(index: int, label: str) -> tuple[int, str]:
+        reply = requests.post(f"{address}/photos/{index}/correction", data={"label": label}, timeout=10)
+        return reply.status_code, reply.text
+
+    assert told(0, "hair spray") == (400, "hair_spray is the label that it has already.\n")
+    assert told(1, "cat")[0] == 409
+    assert told(2, "cat") == (404, "The batch has no photo 2.\n")
+    assert requests.post(f"{site.url}/batches/{'1' * 20}/photos/0/correction", timeout=10).status_code == 404
+
+
+def test_a_correction_changes_nothing_else_of_its_batch(site: Site) -> None:
+    address = send(site, "test_0.JPG", "b.jpg")
+    before = requests.get(f"{address}.json", timeout=10).json()
+    requests.post(f"{address}/photos/1/correction", data={"label": "cat"}, timeout=10)
+    after = requests.get(f"{address}.json", timeout=10).json()
+    assert after["photos"][1].pop("correction") == "cat"
+    assert after == before
+
+
+def test_the_opened_photo_shows_where_its_time_went(page: Page, site: Site) -> None:
+    page.goto(send(site, "test_0.JPG", "b.jpg"))
+    first = page.locator(".photo >> nth=0")
+    first.locator("summary").click()
+    expect(first.locator(".stages dt")).to_have_text(list(STAGES))
+    expect(first.locator(".stages dd")).to_have_text([short(seconds) for seconds in SPENT.values()])
+    widths = [float(one.get_attribute("width") or 0) for one in first.locator(".times rect").all()]
+    assert sum(widths) == pytest.approx(100, abs=0.1)
+    assert max(widths) == widths[1]
+
+
+def test_downloads_hold_every_photo(page: Page, site: Site) -> None:
+    address = send(site, *NAMES)
+    requests.post(f"{address}/photos/0/correction", data={"label": "cat"}, timeout=10)
+    page.goto(address)
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Download as CSV").click()
+    table = list(csv.DictReader(io.StringIO(Path(started.value.path()).read_text())))
+    assert started.value.suggested_filename == f"shoal-{address.rpartition('/')[2]}.csv"
+    assert [row["name"] for row in table] == list(NAMES)
+    assert (table[0]["correction"], table[1]["label"], table[2]["error"]) == (
+        "cat",
+        "hair_spray",
+        "the picture is cut off",
+    )
+    assert float(table[1]["seconds"]) == pytest.approx(sum(SPENT.values()) + 0.05)
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Download as JSON").click()
+    found = json.loads(Path(started.value.path()).read_text())
+    assert [photo["name"] for photo in found["photos"]] == list(NAMES)
+    assert found["photos"][1]["seconds"]["queue"] == pytest.approx(0.17)
+
+
+def test_a_name_is_no_formula_in_a_spreadsheet(site: Site) -> None:
+    address = send(site, '=HYPERLINK("x").jpg')
+    table = requests.get(f"{address}.csv", timeout=10)
+    assert table.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert next(csv.DictReader(io.StringIO(table.text)))["name"] == '\'=HYPERLINK("x").jpg'
+
+
+def test_what_it_takes_and_costs_is_said_before_the_upload(browser: Browser, site: Site) -> None:
+    page = browser.new_page()
+    page.goto(site.url)
+    chosen = [FilePayload(name=f"{number}.jpg", mimeType="image/jpeg", buffer=jpeg()) for number in range(12)]
+    page.set_input_files("#files", chosen)
+    # 12 photos of half a second, after a boot of 30 s, at 0.0416 dollars an hour.
+    expect(page.locator("#expected")).to_have_text("Expected: about 36 s, about $0.00007")
+    page.context.close()
+    for wrong in ("", "0", "-1", "x", "1e3", "100001"):
+        assert requests.get(f"{site.url}/estimate?photos={wrong}", timeout=10).status_code == 400
+
+
+def test_the_estimate_follows_what_was_measured_and_what_runs() -> None:
+    idle, busy = PoolState(0, 0, 0, 0, 0), PoolState(80, 20, 0, 4, 0)
+    ours = settings(target_seconds=60.0, max_instances=15)
+    assert estimate(12, 0.1, 5.0, idle, ours, None).seconds == pytest.approx(6.2)
+    assert estimate(1, 0.1, 5.0, busy, ours, None).seconds == pytest.approx(101 * 0.1 / 4)
+    # 10,000 photos are 1,000 s of work, for 55 s: 19 workers, of which 15 are allowed.
+    assert estimate(10_000, 0.1, 5.0, idle, ours, 3.6).seconds == pytest.approx(5 + 1000 / 15)
+    assert estimate(10_000, 0.1, 5.0, idle, ours, 3.6).price == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [(0, "$0.00"), (0.0000208, "$0.00002"), (0.0061, "$0.006"), (0.0999, "$0.10"), (12.4, "$12.40"), (0.314, "$0.31")],
+)
+def test_prices_in_words(amount: float, words: str) -> None:
+    assert dollars(amount) == words
+
+
+def test_a_phone_has_a_camera_and_a_desktop_has_none(browser: Browser, site: Site) -> None:
+    for phone in (True, False):
+        context = browser.new_context(viewport=PHONE, is_mobile=phone, has_touch=phone)
+        page = context.new_page()
+        page.goto(site.url)
+        expect(page.locator("label.camera")).to_be_visible(visible=phone)
+        if phone:
+            assert page.locator("#camera").get_attribute("capture") == "environment"
+            page.set_input_files("#camera", {"name": "shot.jpg", "mimeType": "image/jpeg", "buffer": jpeg()})
+            expect(page.locator(".photo .name")).to_have_text("shot.jpg")
+        context.close()
+
+
+def test_a_photo_of_the_camera_can_be_sent_without_script(browser: Browser, site: Site) -> None:
+    context = browser.new_context(viewport=PHONE, is_mobile=True, has_touch=True, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(site.url)
+    page.set_input_files("#camera", {"name": "shot.jpg", "mimeType": "image/jpeg", "buffer": jpeg()})
+    page.click("text=Upload and label")
+    expect(page.locator(".photo .name")).to_have_text("shot.jpg")
+    context.close()
+
+
+def stored(site: Site, count: int) -> str:
+    """A finished batch that was never sent, as its results lie in the bucket; its address."""
+    batch = new_batch(SystemClock().now())
+    for number in range(count):
+        job = Job(batch, number, f"{number:05d}.jpg", "")
+        site.cloud.inputs.put(job.key, b"", "image/jpeg")
+        result = Result(job.key, "done", labels_of(job), model="resnet50", seconds=SPENT)
+        site.cloud.outputs.put(job.key, result.to_json().encode(), "application/json")
+    return f"{site.url}/batches/{batch}"
+
+
+def test_a_long_batch_is_drawn_in_parts_and_found_whole(browser: Browser) -> None:
+    with running_site(memory_cloud(SystemClock()), work=False) as site:
+        address = stored(site, 450)
+        context = browser.new_context(java_script_enabled=False)
+        plain = context.new_page()
+        plain.route("**/thumbnail", lambda route: route.abort())
+        plain.goto(f"{address}?sort=name")
+        expect(plain.locator(".photo")).to_have_count(200)
+        plain.click("text=Next")
+        plain.click("text=Next")
+        expect(plain.locator(".photo .name").last).to_have_text("00449.jpg")
+        expect(plain.locator(".pages")).to_contain_text("Page 3 of 3")
+        find(plain, text="0044")
+        expect(plain.locator(".photo")).to_have_count(11)
+        context.close()
+        page = browser.new_page()
+        page.goto(address)
+        expect(page.locator(".photo")).to_have_count(450)
+        expect(page.locator("#fact-done")).to_have_text("450")
+        find(page, text="0044")
+        expect(page.locator(".photo")).to_have_count(11)
+        page.locator("summary").first.click()
+        expect(page.locator(".stages dt").first).to_be_visible()
+        page.context.close()
+
+
+def test_five_thousand_answered_photos_are_found_without_a_long_wait(browser: Browser) -> None:
+    with running_site(memory_cloud(SystemClock()), work=False) as site:
+        page = browser.new_page()
+        page.route("**/thumbnail", lambda route: route.abort())
+        page.goto(stored(site, 5_000))
+        expect(page.locator("#fact-done")).to_have_text("5,000")
+        spent = page.evaluate(
+            """async () => {
+                const form = document.getElementById("find");
+                const told = {};
+                const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+                for (const [name, value] of [["sort", "sure"], ["sort", "name"], ["text", "0049"], ["text", ""]]) {
+                    const began = performance.now();
+                    form.elements[name].value = value;
+                    form.dispatchEvent(new Event("input", { bubbles: true }));
+                    await frame();
+                    told[`${name} ${value}`] = Math.round(performance.now() - began);
+                }
+                return told;
+            }"""
+        )
+        print(f"5,000 photos, milliseconds until they are drawn again: {spent}")
+        expect(page.locator(".photo")).to_have_count(5_000)
+        names = page.locator(".photo .name")
+        assert [names.nth(0).text_content(), names.nth(4_999).text_content()] == ["00000.jpg", "04999.jpg"]
+        page.context.close()
+
+
+def test_what_an_address_asks_for_wrongly_is_as_if_it_did_not() -> None:
+    assert View.of({"show": "x", "sort": "y", "page": "-3"}) == View()
+    assert View.of({"page": "9" * 30}).page == 1
+    assert View.of({"text": " a ", "page": "2"}) == View(text="a", page=2)
+
+
+def test_what_is_not_answered_comes_last_in_every_order_but_by_name() -> None:
+    job = Job("1" * 20, 0, "a.jpg", "")
+    waiting = Photo(job, True, None)
+    done = Photo(
+        Job("1" * 20, 1, "b.jpg", ""), True, Result("", "done", (Label("x", "", 0.5),), seconds={"infer": 1.0})
+    )
+    for sort in ("label", "sure", "slow"):
+        assert View(sort=sort).found([waiting, done]) == [done, waiting]
+    assert View(sort="name").found([done, waiting]) == [waiting, done]
+
+
+def test_a_timeline_has_only_what_was_measured() -> None:
+    stages = timeline({"infer": 3.0, "queue": 1.0, "unknown": 9.0})
+    assert [(one.name, one.start, one.width, one.told) for one in stages] == [
+        ("queue", 0.0, 25.0, "1.0 s"),
+        ("infer", 25.0, 75.0, "3.0 s"),
+    ]
+    assert timeline({}) == []
+    assert re.fullmatch(r"\d+ ms", short(0.0123))
+    assert short(12.4) == "12 s"

@@ -1,0 +1,71 @@
+"""What people say is in a photo when the model was wrong, kept for a later training.
+
+Each is an object of its own in the output bucket, `corrections/<key of the photo>`, which nothing else reads.
+docs/train.md says how they become a data set.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+from shoal.errors import NotFound, Retryable
+from shoal.messages import Job
+from shoal.ports import Clock, ObjectStore
+from web_tier.problems import Problem
+
+FOLDER = "corrections"
+LONGEST = 60
+# A label becomes the name of a folder of photos to learn from.
+_LABEL = re.compile(r"[\w&'()+-][\w&'()+.-]*")
+
+
+def checked(text: str) -> str:
+    """A label as it is kept: `Hair  spray` -> `Hair_spray`. Raises Problem (400) for what cannot be one."""
+    label = "_".join(text.split())
+    if not label:
+        raise Problem(400, "Write what is in the photo.")
+    if len(label) > LONGEST:
+        raise Problem(400, f"A label has at most {LONGEST} letters, this one has {len(label)}.")
+    if not _LABEL.fullmatch(label):
+        raise Problem(400, "A label is made of letters, digits, spaces and -_.&'()+ and does not begin with a dot.")
+    return label
+
+
+class Corrections:
+    """Those of all batches. Every method may raise Retryable."""
+
+    def __init__(self, outputs: ObjectStore, readers: ThreadPoolExecutor, clock: Clock) -> None:
+        self._outputs = outputs
+        self._readers = readers
+        self._clock = clock
+
+    def of(self, prefix: str) -> dict[str, str]:
+        """The right labels by the keys of their photos, of all photos whose keys begin with `prefix`."""
+        keys = [one.key for one in self._outputs.list(f"{FOLDER}/{prefix}")]
+        try:
+            labels = list(self._readers.map(self._read, keys))
+        except RuntimeError:
+            raise Retryable("the web tier is stopping") from None
+        return {key.partition("/")[2]: label for key, label in zip(keys, labels, strict=True) if label}
+
+    def keep(self, job: Job, label: str, instead_of: str) -> None:
+        """Note that `label` is right where the model said `instead_of`."""
+        kept = {"v": 1, "key": job.key, "label": label, "instead_of": instead_of, "at": round(self._clock.now(), 3)}
+        self._outputs.put(_place(job), json.dumps(kept, ensure_ascii=False).encode(), "application/json")
+
+    def drop(self, job: Job) -> None:
+        """Take the correction back."""
+        self._outputs.delete(_place(job))
+
+    def _read(self, key: str) -> str:
+        try:
+            label = json.loads(self._outputs.get(key))["label"]
+        except (NotFound, ValueError, KeyError, TypeError):
+            return ""  # taken back meanwhile, or an object that somebody else put there
+        return label if isinstance(label, str) else ""
+
+
+def _place(job: Job) -> str:
+    return f"{FOLDER}/{job.key}"

@@ -1,0 +1,99 @@
+"""The fleet page: how many machines, what they do, what they cost and why, and what an operator can do about it."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+from flask import (
+    Blueprint,
+    Response,
+    flash,
+    get_flashed_messages,
+    jsonify,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from werkzeug.wrappers import Response as BaseResponse
+
+from shoal import dead_letters
+from web_tier import operator
+from web_tier.estimate import dollars
+from web_tier.services import services
+from web_tier.timeline import short
+
+log = logging.getLogger(__name__)
+
+blueprint = Blueprint("fleet", __name__)
+
+
+@blueprint.get("/fleet")
+def fleet_page() -> str:
+    """The fleet now; the page's script asks again every other second."""
+    signed_in = operator.signed_in()
+    return render_template(
+        "fleet.html",
+        report=services().reporter.read(),
+        settings=services().settings,
+        price=services().price,
+        signed_in=signed_in,
+        token=operator.token() if signed_in else "",
+        told=get_flashed_messages() if signed_in else (),
+    )
+
+
+@blueprint.get("/fleet.json")
+def fleet_json() -> Response:
+    """The same for programs."""
+    return jsonify(services().reporter.read().to_dict())
+
+
+@blueprint.get("/fleet/sign-in")
+def sign_in_page() -> Response:
+    """Where the operator says the secret."""
+    return _sign_in_page()
+
+
+@blueprint.post("/fleet/sign-in")
+def sign_in() -> BaseResponse:
+    """Sign in."""
+    if operator.sign_in():
+        return redirect(url_for("fleet.fleet_page"), 303)
+    log.warning("a wrong operator's secret was given, from %s", request.remote_addr)
+    return _sign_in_page("That is not the operator's secret.", 403)
+
+
+@blueprint.post("/fleet/sign-out")
+def sign_out() -> BaseResponse:
+    """Sign out."""
+    operator.sign_out()
+    return redirect(url_for("fleet.fleet_page"), 303)
+
+
+@blueprint.post("/fleet/redrive")
+def redrive() -> BaseResponse:
+    """Send the dead letters to the request queue once more."""
+    operator.check_operator()
+    count = dead_letters.redrive(services().cloud)
+    log.info("the operator sent %d dead letters to the request queue again", count)
+    flash(f"{count:,} {'message is' if count == 1 else 'messages are'} in the request queue again.")
+    return redirect(url_for("fleet.fleet_page"), 303)
+
+
+def _sign_in_page(error: str = "", status: int = 200) -> Response:
+    possible = bool(services().settings.operator_secret)
+    token = operator.token() if possible else ""
+    return make_response(render_template("sign_in.html", error=error, possible=possible, token=token), status)
+
+
+@blueprint.app_template_filter("clock")
+def clock(at: float) -> str:
+    """A time of day (UTC) of seconds since 1970."""
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"
+
+
+blueprint.add_app_template_filter(dollars)
+blueprint.add_app_template_filter(short, "brief")

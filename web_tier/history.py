@@ -1,0 +1,127 @@
+"""The last day of the pool as the controller's ledger tells it: what was where, how much was done, what it cost."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from shoal.ledger import Follower
+from shoal.ports import Clock
+
+DAY_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An entry of the ledger. at: seconds since 1970; what it says held until the next. finished: photos that were
+    finished since the begin of this history."""
+
+    at: float
+    waiting: int
+    in_flight: int
+    machines: int
+    running: int
+    finished: int
+    oldest_seconds: float
+    service_seconds: float
+    boot_seconds: float
+    sentence: str
+
+
+class History:
+    """Follows one ledger. Safe for many threads."""
+
+    def __init__(self, ledger: Follower, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._moments: list[Moment] = []
+        self._counted = 0  # what the controller that runs now had said it finished
+        self._lock = threading.Lock()
+
+    def read(self) -> tuple[Moment, ...] | None:
+        """The last day, oldest first; None when there is no ledger here that can be read."""
+        with self._lock:
+            try:
+                entries = self._ledger.news()
+            except OSError:
+                return None
+            for entry in entries:
+                if not entry.get("dry_run"):
+                    self._add(entry)
+            self._forget(self._clock.now() - DAY_SECONDS)
+            return tuple(self._moments)
+
+    def _add(self, entry: dict[str, Any]) -> None:
+        counted = int(entry.get("finished", 0))
+        # A controller that was started again counts from nothing.
+        new = counted - self._counted if counted >= self._counted else counted
+        self._counted = counted
+        before = self._moments[-1].finished if self._moments else -new
+        self._moments.append(
+            Moment(
+                float(entry["at"]),
+                int(entry["visible"]) + int(entry["delayed"]),
+                int(entry["in_flight"]),
+                int(entry["machines"]),
+                int(entry["pool"]["running"]),
+                before + new,
+                float(entry["oldest_seconds"]),
+                float(entry["service_seconds"]),
+                float(entry["boot_seconds"]),
+                str(entry["sentence"]),
+            )
+        )
+
+    def _forget(self, before: float) -> None:
+        """What ended before then; the last of these still held then, and stays."""
+        first = next((place for place, one in enumerate(self._moments) if one.at >= before), len(self._moments))
+        del self._moments[: max(0, first - 1)]
+
+
+def cost(moments: Sequence[Moment], now: float, price: float) -> float:
+    """What the machines cost from the first moment until `now`; price: of one for an hour."""
+    ends = [*(one.at for one in moments[1:]), now]
+    seconds = sum(one.machines * max(0.0, end - one.at) for one, end in zip(moments, ends, strict=True))
+    return seconds / 3600 * price
+
+
+def done(moments: Sequence[Moment]) -> int:
+    """How many photos were finished from the first moment to the last."""
+    return moments[-1].finished - moments[0].finished if moments else 0
+
+
+def rate(moments: Sequence[Moment], now: float, seconds: float) -> float:
+    """Photos a second that were finished in the last `seconds`."""
+    if not moments:
+        return 0.0
+    return (moments[-1].finished - _at(moments, now - seconds).finished) / seconds
+
+
+def steps(
+    moments: Sequence[Moment], begin: float, end: float, value: Callable[[Moment], float]
+) -> list[tuple[float, float]]:
+    """(seconds since 1970, value) at each change between `begin` and `end`, and at both."""
+    if not moments:
+        return []
+    inside = [(one.at, value(one)) for one in moments if begin < one.at <= end]
+    first = (begin, value(_at(moments, begin))) if moments[0].at <= begin else (inside[0][0], inside[0][1])
+    changes = [first, *(new for old, new in pairwise([first, *inside]) if new[1] != old[1])]
+    return [*changes, (end, changes[-1][1])]
+
+
+def rates(moments: Sequence[Moment], begin: float, end: float, parts: int) -> list[tuple[float, float]]:
+    """(seconds since 1970, photos a second) for each of `parts` equal times between `begin` and `end`."""
+    if not moments:
+        return []
+    length = (end - begin) / parts
+    counts = [_at(moments, begin + part * length).finished for part in range(parts + 1)]
+    return [(begin + (part + 1) * length, (new - old) / length) for part, (old, new) in enumerate(pairwise(counts))]
+
+
+def _at(moments: Sequence[Moment], time: float) -> Moment:
+    """What held at a time; the first moment for a time before it."""
+    return moments[max(0, bisect_right(moments, time, key=lambda one: one.at) - 1)]

@@ -1,0 +1,138 @@
+"""How the fleet does, in figures: from the queue, the pool, the controller's ledger and what this process saw."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shoal.errors import ShoalError
+from shoal.ports import Clock, Cloud
+from web_tier import history
+from web_tier.gauge import Gauge
+from web_tier.history import History, Moment
+from web_tier.hub import Answered, Hub, PoolState
+from web_tier.plots import Plot, plot
+
+log = logging.getLogger(__name__)
+
+READ_SECONDS = 1.0
+RATE_SECONDS = 15.0  # over which images a second are counted: workers tell every two seconds
+PLOT_SECONDS = 1800.0
+PLOT_PARTS = 90
+SENTENCES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What machines cost since a time (seconds since 1970), for how many images."""
+
+    dollars: float
+    since: float
+    images: int
+
+    @property
+    def per_thousand(self) -> float | None:
+        """For a thousand images; None before the first."""
+        return self.dollars / self.images * 1000 if self.images else None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One look at the fleet. What could not be read is None; moments: the ledger's last day."""
+
+    now: float
+    pool: PoolState | None
+    dead_letters: int | None
+    images_per_second: float
+    waits: tuple[float, float] | None
+    cost: Cost | None
+    moments: tuple[Moment, ...] | None
+
+    @property
+    def decisions(self) -> list[Moment]:
+        """The last entries of the ledger, newest first."""
+        return list(reversed((self.moments or ())[-SENTENCES:]))
+
+    @property
+    def plots(self) -> list[Plot]:
+        """The last half hour."""
+        if not self.moments:
+            return []
+        begin, end, moments = self.now - PLOT_SECONDS, self.now, self.moments
+        waiting = history.steps(moments, begin, end, lambda one: one.waiting)
+        in_flight = history.steps(moments, begin, end, lambda one: one.in_flight)
+        machines = history.steps(moments, begin, end, lambda one: one.machines)
+        running = history.steps(moments, begin, end, lambda one: one.running)
+        rates = history.rates(moments, begin, end, PLOT_PARTS)
+        return [
+            plot("Backlog", begin, end, {"waiting": waiting, "in flight": in_flight}),
+            plot("Machines", begin, end, {"all": machines, "at work": running}),
+            plot("Images a second", begin, end, {"images a second": rates}, steps=False),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types, for programs."""
+        cost = self.cost
+        return {
+            "at": round(self.now, 3),
+            "pool": asdict(self.pool) if self.pool else None,
+            "dead_letters": self.dead_letters,
+            "images_per_second": round(self.images_per_second, 2),
+            "wait_seconds": {"median": self.waits[0], "p95": self.waits[1]} if self.waits else None,
+            "cost": asdict(cost) | {"per_thousand": cost.per_thousand} if cost else None,
+            "ledger": self.moments is not None,
+            "decisions": [{"at": one.at, "sentence": one.sentence} for one in self.decisions],
+        }
+
+
+class Reporter:
+    """Looks once a second at most, whoever asks. Safe for many threads."""
+
+    def __init__(self, cloud: Cloud, gauge: Gauge, hub: Hub, past: History, clock: Clock, price: float | None) -> None:
+        self._cloud = cloud
+        self._gauge = gauge
+        self._hub = hub
+        self._past = past
+        self._clock = clock
+        self._price = price
+        self._last: Report | None = None
+        self._looked_at = 0.0
+        self._lock = threading.Lock()
+
+    def read(self) -> Report:
+        """The fleet now."""
+        with self._lock:
+            if self._last is None or time.monotonic() - self._looked_at >= READ_SECONDS:
+                self._last = self._look()
+                self._looked_at = time.monotonic()
+            return self._last
+
+    def _look(self) -> Report:
+        now, moments, answered = self._clock.now(), self._past.read(), self._hub.answered()
+        if moments:
+            images = history.rate(moments, now, RATE_SECONDS)
+        else:
+            images = sum(one.at >= time.monotonic() - RATE_SECONDS for one in answered) / RATE_SECONDS
+        cost = None
+        if moments and self._price is not None:
+            cost = Cost(history.cost(moments, now, self._price), moments[0].at, history.done(moments))
+        return Report(now, self._gauge.read(), self._dead_letters(), images, _waits(answered), cost, moments)
+
+    def _dead_letters(self) -> int | None:
+        try:
+            return self._cloud.dead_letters.depth().total
+        except ShoalError as error:
+            log.info("cannot read the dead-letter queue: %s", error)
+            return None
+
+
+def _waits(answered: Sequence[Answered]) -> tuple[float, float] | None:
+    """The median and what 95 of 100 did not exceed."""
+    if not answered:
+        return None
+    waits = sorted(one.wait_seconds for one in answered)
+    return waits[(len(waits) - 1) // 2], waits[-(-95 * len(waits) // 100) - 1]

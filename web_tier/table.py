@@ -1,0 +1,44 @@
+"""A batch as a CSV file, for a spreadsheet or a program."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from web_tier import timeline
+from web_tier.batches import Batch, Photo
+
+COLUMNS = ("index", "name", "state", "label", "probability", "correction", "model", "seconds", "warnings", "error")
+
+
+def rows(batch: Batch) -> Iterator[str]:
+    """The lines of the file, the column names first."""
+    line = io.StringIO()
+    writer = csv.writer(line)
+    for fields in (COLUMNS, *map(_fields, batch.photos)):
+        line.seek(0)
+        line.truncate()
+        writer.writerow(map(_harmless, fields))
+        yield line.getvalue()
+
+
+def _fields(photo: Photo) -> tuple[str, ...]:
+    done = photo.result if photo.state == "done" else None
+    return (
+        str(photo.job.index),
+        photo.job.name,
+        photo.state,
+        photo.label if done else "",
+        f"{photo.named[0][1]:.4f}" if done and photo.named else "",
+        photo.correction,
+        done.model if done else "",
+        f"{timeline.total(photo.seconds):.4f}" if photo.seconds else "",
+        "; ".join(photo.warnings),
+        photo.result.error if photo.result else "",
+    )
+
+
+def _harmless(text: str) -> str:
+    """A name is a stranger's: a spreadsheet must not take it for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

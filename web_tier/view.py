@@ -1,0 +1,74 @@
+"""Which photos of a batch a page shows, and in which order. Pure; static/js/find.js does the same in the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from web_tier import timeline
+from web_tier.batches import Photo
+
+PAGE_PHOTOS = 200  # drawn by the server at a time; the page's script fetches the others as data
+
+SHOWN: dict[str, tuple[str, Callable[[Photo], bool]]] = {
+    "all": ("All", lambda _: True),
+    "done": ("Labelled", lambda photo: photo.state == "done"),
+    "failed": ("Failed", lambda photo: photo.state == "failed"),
+    "warned": ("With a warning", lambda photo: bool(photo.warnings)),
+}
+
+# What is not answered yet comes last.
+ORDERS: dict[str, tuple[str, Callable[[Photo], Any]]] = {
+    "sent": ("Order sent", lambda _: 0),
+    "name": ("Name", lambda photo: photo.job.name.casefold()),
+    "label": ("Label", lambda photo: (photo.state != "done", says(photo).casefold())),
+    "sure": ("Least sure first", lambda photo: photo.named[0][1] if photo.named else 2.0),
+    "slow": ("Slowest first", lambda photo: -timeline.total(photo.seconds)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """show and sort are keys of SHOWN and ORDERS; text: what name or label has in it; page: from 1."""
+
+    show: str = "all"
+    sort: str = "sent"
+    text: str = ""
+    page: int = 1
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> View:
+        """What an address asks for; what it asks for wrongly is as if it did not."""
+        show, sort, page = query.get("show", ""), query.get("sort", ""), query.get("page", "")
+        return cls(
+            show if show in SHOWN else "all",
+            sort if sort in ORDERS else "sent",
+            query.get("text", "").strip()[:100],
+            max(1, int(page)) if page.isascii() and page.isdigit() and len(page) < 6 else 1,
+        )
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the one that a page begins with."""
+        return self == View()
+
+    def found(self, photos: Sequence[Photo]) -> list[Photo]:
+        """Those that it shows, on all its pages."""
+        fits, wanted = SHOWN[self.show][1], self.text.casefold()
+        some = [one for one in photos if fits(one) and (not wanted or _has(one, wanted))]
+        return sorted(some, key=ORDERS[self.sort][1])
+
+    def query(self, page: int) -> dict[str, str | int]:
+        """The parameters of the address of another page of it."""
+        return {"show": self.show, "sort": self.sort, "text": self.text, "page": page}
+
+
+def says(photo: Photo) -> str:
+    """What is in a photo: by its model, or by the person who knew better; nothing where nobody has said yet."""
+    return photo.correction or (photo.label if photo.state == "done" else "")
+
+
+def _has(photo: Photo, wanted: str) -> bool:
+    label = photo.label if photo.state == "done" else ""
+    return any(wanted in words.casefold() for words in (photo.job.name, label, photo.correction))
