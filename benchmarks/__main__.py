@@ -66,6 +66,8 @@ class Bench:
     def folder_of(self, size: int, count: int) -> Path:
         """A folder with the `count` photos whose size is nearest to `size` bytes."""
         folder = self.folder / f"photos{size}"
+        if folder.exists():
+            return folder
         folder.mkdir()
         found = photos.fetch(self.settings.cache_dir)
         for path in sorted(found, key=lambda one: abs(one.stat().st_size - size))[:count]:
@@ -84,11 +86,14 @@ def main() -> None:
         model = f"{bench.recogniser.models[0]} on {bench.recogniser.engine} in {bench.card.precision}"
         console.print(f"{_machine()}; {model}; median of {ROUNDS}\n")
         table = Table("", "measured", "must reach", "")
-        for name in names:
-            with console.status(name):
-                for row in PARTS[name](bench):
-                    table.add_row(row.name, row.figure, row.target, {None: "", True: "yes", False: "NO"}[row.reached])
-    console.print(table)
+        try:
+            for name in names:
+                with console.status(name):
+                    for row in PARTS[name](bench):
+                        reached = {None: "", True: "yes", False: "NO"}[row.reached]
+                        table.add_row(row.name, row.figure, row.target, reached)
+        finally:  # what was measured before something broke took minutes
+            console.print(table)
 
 
 @contextmanager

@@ -15,4 +15,4 @@ fi
 
 sh tests/check.sh
 .venv/bin/python -m shoal.cli models prepare
-exec .venv/bin/python -m pytest "$@"
+exec .venv/bin/python -m pytest --durations=40 "$@"
