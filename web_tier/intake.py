@@ -72,15 +72,23 @@ class Intake:
         submission = self._venue.open()
         running: deque[Future[Taken]] = deque()
         taken: list[Taken] = []
+        last: tuple[Job, Offer] | None = None
         try:
             for index, offer in enumerate(offers, first):
                 job = self._job(offers, offer, batch, index)
-                running.append(self._start(submission, job, offer))
+                before, last = last, (job, offer)
+                if before is not None:
+                    running.append(self._start(submission, *before))
                 if len(running) >= AT_ONCE:
                     taken.append(running.popleft().result())
-            while running:
-                taken.append(running.popleft().result())
+            # This thread does the last itself: with one photo a request, handing it over would be work for nothing.
+            final = [self._one(submission, *last)] if last is not None else []
+            last = None
+            taken += [one.result() for one in running] + final
+            running.clear()
         finally:
+            if last is not None:
+                last[1].close()
             # Also after an error: what is stored must be queued, and no thread may outlive the request.
             for future in running:
                 future.exception()

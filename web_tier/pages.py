@@ -127,7 +127,7 @@ def retry(batch: str) -> BaseResponse:
     """Label the failed photos of a batch once more."""
     found = services().batches.read(batch)
     failed = [photo for photo in found.photos if photo.can_retry]
-    jobs = [replace(photo.job, reply_to=services().settings.resp_queue) for photo in failed]
+    jobs = [replace(photo.job, reply_to=services().replies.name) for photo in failed]
     for photo in failed:
         services().batches.reopen(photo)
     for job in jobs:

@@ -10,10 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from shoal import ledger, settings
@@ -49,7 +47,7 @@ def command(once: bool, every: float) -> None:
     cloud, sentences = connect(chosen), Sentences(chosen.state_dir / ledger.NAME)
     console = Console(highlight=False)
     if once:
-        console.print(frame(chosen, look(chosen, cloud), sentences.latest()))
+        console.print(frame(chosen, look(chosen, cloud), sentences.latest()), soft_wrap=True)
         return
     with contextlib.suppress(KeyboardInterrupt):
         if console.is_terminal:
@@ -58,11 +56,11 @@ def command(once: bool, every: float) -> None:
                     live.update(_now(chosen, cloud, sentences), refresh=True)
                     time.sleep(every)
         while True:  # into a file or a pipe: one after the other
-            console.print(_now(chosen, cloud, sentences))
+            console.print(_now(chosen, cloud, sentences), soft_wrap=True)
             time.sleep(every)
 
 
-def _now(chosen: Settings, cloud: Cloud, sentences: Sentences) -> RenderableType:
+def _now(chosen: Settings, cloud: Cloud, sentences: Sentences) -> Text:
     try:
         return frame(chosen, look(chosen, cloud), sentences.latest())
     except ShoalError as error:  # it may come back: that is what one watches for
@@ -79,21 +77,22 @@ def look(chosen: Settings, cloud: Cloud) -> Sight:
     )
 
 
-def frame(chosen: Settings, seen: Sight, sentences: list[tuple[float, str]]) -> RenderableType:
+def frame(chosen: Settings, seen: Sight, sentences: list[tuple[float, str]]) -> Text:
     """What a person is shown."""
-    depth = seen.backlog
-    facts = Table.grid(padding=(0, 2))
-    facts.add_row("time", _time(time.time()))
-    facts.add_row("page", escape(f"{_address(chosen)} {'answers' if seen.up else 'does not answer'}"))
+    depth, dead = seen.backlog, seen.dead_letters
     backlog = f"{depth.total}: {depth.visible} waiting, {depth.in_flight} in work, {depth.delayed} delayed"
-    facts.add_row("backlog", backlog)
-    dead = f"{seen.dead_letters} (see `shoal dlq`)" if seen.dead_letters else "0"
-    facts.add_row("dead letters", Text(dead, "bold red" if seen.dead_letters else ""))
-    facts.add_row("workers", _workers(seen.workers, chosen.max_instances))
-    lately = Table.grid(padding=(0, 2))
-    for at, sentence in sentences:
-        lately.add_row(Text(_time(at), "dim"), Text(sentence))
-    return Group(facts, "", lately if sentences else Text("The controller has decided nothing here yet.", "dim"))
+    facts: list[tuple[str, str | Text]] = [
+        ("time", _time(time.time())),
+        ("page", f"{_address(chosen)} {'answers' if seen.up else 'does not answer'}"),
+        ("backlog", backlog),
+        ("dead letters", Text(f"{dead} (see `shoal dlq`)", "bold red") if dead else "0"),
+        ("workers", _workers(seen.workers, chosen.max_instances)),
+    ]
+    lines = [Text.assemble(f"{name:<13}", fact) for name, fact in facts]
+    lately = [Text.assemble((_time(at), "dim"), f"  {sentence}") for at, sentence in sentences]
+    return Text("\n").join(
+        [*lines, Text(""), *(lately or [Text("The controller has decided nothing here yet.", "dim")])]
+    )
 
 
 def _workers(counts: Counter[str], most: int) -> Text:
