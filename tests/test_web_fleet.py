@@ -235,7 +235,7 @@ def test_a_dry_run_is_no_history_and_a_day_is_kept(tmp_path: Path) -> None:
     path = tmp_path / ledger.NAME
     lines = path.read_text().splitlines()
     dry = json.loads(lines[-1]) | {"dry_run": True}
-    path.write_text("\n".join([*lines, json.dumps(dry)]) + "\n")
+    path.write_text("\n".join([*lines, json.dumps(dry), '{"at": 100000.5}', "[1]"]) + "\n")
     past = History(ledger.Follower(path), clock)
     assert len(past.read() or ()) == len(lines)
     clock.wait(2 * history.DAY_SECONDS)

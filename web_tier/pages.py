@@ -7,8 +7,10 @@ from dataclasses import replace
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
+from shoal import corrections
+from shoal.errors import Permanent
 from shoal.messages import new_batch
-from web_tier import compat, corrections, table
+from web_tier import compat, table
 from web_tier.batches import Batch, Photo
 from web_tier.estimate import dollars, estimate
 from web_tier.hub import PoolState
@@ -84,15 +86,24 @@ def correct(batch: str, index: int) -> BaseResponse:
         label = ""
         services().corrections.drop(photo.job)
     else:
-        label = corrections.checked(request.form.get("label", ""))
-        if label == photo.label:
-            raise Problem(400, f"{label} is the label that it has already.")
+        label = _right_label(photo)
         services().corrections.keep(photo.job, label, photo.label)
     if wants_page():
         page = index // PAGE_PHOTOS + 1
         place = url_for("pages.batch_page", batch=batch, _anchor=f"photo-{index}", page=page if page > 1 else None)
         return redirect(place, 303)
     return make_response({"index": index, "correction": label})
+
+
+def _right_label(photo: Photo) -> str:
+    """What the current form says is in a photo. Raises Problem (400)."""
+    try:
+        label = corrections.checked(request.form.get("label", ""))
+    except Permanent as error:
+        raise Problem(400, str(error)) from None
+    if label == photo.label:
+        raise Problem(400, f"{label} is the label that it has already.")
+    return label
 
 
 def _photo(batch: str, index: int) -> Photo:
