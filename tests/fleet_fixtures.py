@@ -12,7 +12,7 @@ from controller.policy import Decision, Measured, Observation
 from shoal import ledger
 from shoal.ports import Depth, Instance
 
-STEP_SECONDS = 15.0
+STEP_SECONDS = 5.0
 
 
 def write_ledger(folder: Path, now: float, minutes: float = 25.0, finished_before: int = 0) -> Path:
@@ -24,7 +24,7 @@ def write_ledger(folder: Path, now: float, minutes: float = 25.0, finished_befor
         share = step / count
         backlog = round(400 * math.sin(math.pi * share) ** 2) + (3 if step == count else 0)
         machines = min(15, math.ceil(backlog / 27))
-        finished += 12 * before
+        finished += 4 * before
         acts = _acts(before, machines)
         seen = _seen(now - (count - step) * STEP_SECONDS, backlog, machines, before, finished)
         why = f"0.42 s each, target 60 s: need {machines}"

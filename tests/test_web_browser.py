@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from shoal.memory import SystemClock, memory_cloud
 from tests.web_fixtures import Site, jpeg, running_site, wait_until
 from tests.web_screenshots import DESKTOP, chromium
+from web_tier.app import STATIC
+from web_tier.examples import find_examples
 
 expect.set_options(timeout=20_000)
 
@@ -187,6 +190,34 @@ def test_a_file_that_is_too_large_is_told_before_it_is_sent(page: Page) -> None:
         expect(page.locator(".photo.failed .state")).to_have_text("the file has 9 KB; at most 2 KB are taken")
         page.click("#go")
         expect(page.locator("#status")).to_have_text(re.compile("^Done: 2 photos .*1 of them failed"))
+
+
+def test_pages_are_light_and_nothing_moves_while_they_load(page: Page, site: Site) -> None:
+    page.add_init_script(
+        """new PerformanceObserver((list) => {
+            for (const one of list.getEntries()) window.moved = (window.moved ?? 0) + one.value;
+        }).observe({ type: "layout-shift", buffered: true });"""
+    )
+    files = [("inputFile", (f"{number}.jpg", jpeg())) for number in range(12)]
+    batch = requests.post(site.url, files=files, timeout=20).headers["Content-Location"]
+    for path in ("/", batch, "/fleet", "/api"):
+        page.goto(site.url + path, wait_until="networkidle")
+        weight, moved = page.evaluate(
+            """() => [
+                [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+                    .reduce((sum, one) => sum + one.transferSize, 0),
+                window.moved ?? 0]"""
+        )
+        print(f"{path[:8]} weighs {weight / 1000:.1f} KB, layout shift {moved:.4f}")
+        assert 1_000 < weight < 100_000
+        assert moved < 0.01  # less cannot be seen
+
+
+def test_every_example_has_its_small_picture() -> None:
+    folder = STATIC / "examples"
+    found = find_examples(folder)
+    assert found
+    assert all((folder / one.small).stat().st_size < 5_000 for one in found)
 
 
 def test_everything_can_be_done_with_the_keyboard(page: Page, site: Site) -> None:

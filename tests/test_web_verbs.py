@@ -14,15 +14,16 @@ import pytest
 import requests
 from playwright.sync_api import Browser, FilePayload, Page, ViewportSize, expect
 
+from shoal.cli.corrections import export
+from shoal.corrections import checked
+from shoal.errors import Permanent
 from shoal.memory import SystemClock, memory_cloud
 from shoal.messages import Job, Label, Result, new_batch
 from tests.web_fixtures import Site, jpeg, labels_of, running_site, settings
 from tests.web_screenshots import DESKTOP, chromium
 from web_tier.batches import Photo
-from web_tier.corrections import checked
 from web_tier.estimate import dollars, estimate
 from web_tier.hub import PoolState
-from web_tier.problems import Problem
 from web_tier.timeline import STAGES, short, timeline
 from web_tier.view import View
 
@@ -137,6 +138,27 @@ def corrections(site: Site) -> list[tuple[str, dict[str, Any]]]:
     return [(one.key, json.loads(outputs.get(one.key))) for one in outputs.list("corrections/")]
 
 
+def test_find_open_and_correct_by_keyboard_alone(browser: Browser, site: Site) -> None:
+    page = browser.new_page()
+    page.goto(send(site, "b.jpg", "test_0.JPG"))
+    page.focus("#copy")
+    told = "() => ((one) => one.name || one.getAttribute('aria-label') || one.tagName)(document.activeElement)"
+    focused = []
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        focused.append(page.evaluate(told))
+    assert focused == ["Download as CSV", "Download as JSON", "text", "show", "sort", "SUMMARY"]
+    page.get_by_role("search").get_by_label("Find").press_sequentially("hair")
+    expect(page.get_by_role("search").get_by_role("status")).to_have_text("1 of 2 shown")
+    for key in ("Tab", "Tab", "Tab", "Enter", "Tab"):
+        page.keyboard.press(key)
+    page.keyboard.type("my cat")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("Kept for a later training.")
+    expect(page.locator(".corrected")).to_have_text("Corrected: my_cat")
+    page.context.close()
+
+
 def test_a_bad_correction_gets_a_clear_answer(page: Page, site: Site) -> None:
     page.goto(send(site, "test_0.JPG"))
     page.locator("summary").first.click()
@@ -160,7 +182,7 @@ def test_a_bad_correction_gets_a_clear_answer(page: Page, site: Site) -> None:
     ],
 )
 def test_what_cannot_be_the_name_of_a_class_is_refused(text: str, told: str) -> None:
-    with pytest.raises(Problem, match=told):
+    with pytest.raises(Permanent, match=told):
         checked(text)
 
 
@@ -189,6 +211,22 @@ def test_a_correction_changes_nothing_else_of_its_batch(site: Site) -> None:
     after = requests.get(f"{address}.json", timeout=10).json()
     assert after["photos"][1].pop("correction") == "cat"
     assert after == before
+
+
+def test_corrected_photos_become_a_data_set(site: Site, tmp_path: Path) -> None:
+    address = send(site, "test_0.JPG", "b.jpg", "c.jpg", "w" * 300 + ".jpg")
+    for index, label in enumerate(("my cat", "my dog", "my cat", "my cat")):
+        requests.post(f"{address}/photos/{index}/correction", data={"label": label}, timeout=10)
+    batch = address.rpartition("/")[2]
+    site.cloud.inputs.delete(f"{batch}/00002/c.jpg")
+    site.cloud.outputs.put(f"corrections/{batch}/00001/b.jpg", b'{"label": "../../out"}', "application/json")
+    site.cloud.outputs.put("corrections/notes.txt", b"hello", "text/plain")
+
+    assert export(site.cloud, tmp_path / "photos") == (2, 2)
+    assert export(site.cloud, tmp_path / "photos") == (2, 2)
+    written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.*"))
+    assert [path.parts[:2] for path in written] == [("photos", "my_cat")] * 2
+    assert (tmp_path / "photos" / "my_cat" / f"{batch}-00000-test_0.JPG").read_bytes() == jpeg()
 
 
 def test_the_opened_photo_shows_where_its_time_went(page: Page, site: Site) -> None:
@@ -239,7 +277,7 @@ def test_what_it_takes_and_costs_is_said_before_the_upload(browser: Browser, sit
     # 12 photos of half a second, after a boot of 30 s, at 0.0416 dollars an hour.
     expect(page.locator("#expected")).to_have_text("Expected: about 36 s, about $0.00007")
     page.context.close()
-    for wrong in ("", "0", "-1", "x", "1e3", "100001"):
+    for wrong in ("", "0", "-1", "x", "1e3", "100001", "9" * 5_000):
         assert requests.get(f"{site.url}/estimate?photos={wrong}", timeout=10).status_code == 400
 
 

@@ -11,6 +11,8 @@ import io
 import math
 import os
 import sys
+import tempfile
+import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ sys.path.insert(0, str(ROOT))
 from PIL import Image, ImageDraw, ImageFilter  # noqa: E402
 from playwright.sync_api import Browser, FilePayload, Page, ViewportSize, sync_playwright  # noqa: E402
 
+from shoal.messages import Job  # noqa: E402
+from tests.fleet_fixtures import write_ledger  # noqa: E402
 from tests.web_fixtures import Site, running_site, wait_until  # noqa: E402
 
 if TYPE_CHECKING:
@@ -29,7 +33,16 @@ if TYPE_CHECKING:
 DESKTOP: ViewportSize = {"width": 1280, "height": 860}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DOCS = ROOT / "docs" / "images"
-KEPT = {"page", "upload-desktop", "during-desktop-dark", "done-phone-dark", "failed-phone"}
+KEPT = {
+    "page",
+    "upload-desktop",
+    "during-desktop-dark",
+    "done-phone-dark",
+    "failed-phone",
+    "opened-phone-dark",
+    "fleet-desktop",
+}
+SECRET = "sixteen or more letters"
 LARGEST_BYTES = 300_000
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
@@ -121,7 +134,9 @@ def choose(page: Page, site: Site, chosen: list[FilePayload]) -> None:
 def journey(browser: Browser, folder: Path, kind: str, size: ViewportSize, **options: Any) -> None:
     """Every state of the page at one size."""
     with ExitStack() as stack:
-        site = stack.enter_context(running_site(work=False))
+        state_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        write_ledger(state_dir, time.time())
+        site = stack.enter_context(running_site(work=False, state_dir=state_dir, operator_secret=SECRET))
         page = open_page(stack, browser, size, **options)
         page.goto(site.url)
         shoot(page, folder, f"upload-{kind}")
@@ -140,10 +155,39 @@ def journey(browser: Browser, folder: Path, kind: str, size: ViewportSize, **opt
             pass
         page.wait_for_selector("h1:has-text('Done')")
         shoot(page, folder, f"done-{kind}")
+        opened = page.locator(".photo.done >> nth=1")
+        opened.locator("summary").click()
+        opened.get_by_label("Wrong label? It is:").fill("sunset")
+        opened.get_by_role("button", name="Correct").click()
+        opened.evaluate("one => scrollBy(0, one.getBoundingClientRect().top - 140)")
+        shoot(page, folder, f"opened-{kind}")
+        page.select_option("[name=sort]", "sure")
+        page.fill("[name=text]", "test_1")
+        page.evaluate("scrollTo(0, 0)")
+        shoot(page, folder, f"found-{kind}")
+        page.fill("[name=text]", "")
+        page.select_option("[name=sort]", "sent")
+        page.locator(".photo").nth(23).wait_for()
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
         shoot(page, folder, f"failed-{kind}")
         page.goto(f"{site.url}/batches/00000000000000000000")
         shoot(page, folder, f"problem-{kind}")
+        fleet(page, site, folder, kind)
+
+
+def fleet(page: Page, site: Site, folder: Path, kind: str) -> None:
+    """The fleet, as a stranger and as the operator sees it."""
+    site.cloud.dead_letters.send([Job("1" * 20, 0, "a.jpg", "r").to_json()] * 2)
+    site.cloud.requests.send([Job("1" * 20, number, "a.jpg", "r").to_json() for number in range(3)])
+    page.goto(f"{site.url}/fleet")
+    shoot(page, folder, f"fleet-{kind}")
+    page.click("text=Sign in to act")
+    shoot(page, folder, f"sign-in-{kind}")
+    page.fill("#secret", SECRET)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Send them").click()
+    page.locator(".told").scroll_into_view_if_needed()
+    shoot(page, folder, f"operator-{kind}")
 
 
 def readme_picture(browser: Browser, folder: Path, url: str) -> None:

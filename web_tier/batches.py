@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from shoal.corrections import Corrections
 from shoal.errors import MalformedMessage, NotFound, Retryable
 from shoal.messages import Detection, Job, Label, Result, batch_floor, is_batch
 from shoal.ports import Clock, Cloud, ObjectStore, StoredObject
-from web_tier.corrections import Corrections
 from web_tier.hub import Hub
 from web_tier.problems import unknown_batch
 

@@ -16,6 +16,11 @@ class Example:
     file: str
     title: str
 
+    @property
+    def small(self) -> str:
+        """The file of its picture on the page, a tenth as heavy."""
+        return f"small/{Path(self.file).stem}.webp"
+
 
 def find_examples(folder: Path) -> list[Example]:
     """The photos in `folder`, in the order of their names; `labels.json` there maps a file name to its label."""

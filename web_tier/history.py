@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -50,31 +51,33 @@ class History:
             except OSError:
                 return None
             for entry in entries:
-                if not entry.get("dry_run"):
-                    self._add(entry)
+                # One that another version wrote is passed over, as a torn line is.
+                with suppress(KeyError, TypeError, ValueError):
+                    if not entry.get("dry_run"):
+                        self._add(entry)
             self._forget(self._clock.now() - DAY_SECONDS)
             return tuple(self._moments)
 
     def _add(self, entry: dict[str, Any]) -> None:
-        counted = int(entry.get("finished", 0))
+        at, pool, counted = float(entry["at"]), entry["pool"], int(entry["finished"])
         # A controller that was started again counts from nothing.
         new = counted - self._counted if counted >= self._counted else counted
-        self._counted = counted
-        before = self._moments[-1].finished if self._moments else -new
+        finished = self._moments[-1].finished + new if self._moments else 0
         self._moments.append(
             Moment(
-                float(entry["at"]),
+                at,
                 int(entry["visible"]) + int(entry["delayed"]),
                 int(entry["in_flight"]),
                 int(entry["machines"]),
-                int(entry["pool"]["running"]),
-                before + new,
+                int(pool["running"]),
+                finished,
                 float(entry["oldest_seconds"]),
                 float(entry["service_seconds"]),
                 float(entry["boot_seconds"]),
                 str(entry["sentence"]),
             )
         )
+        self._counted = counted
 
     def _forget(self, before: float) -> None:
         """What ended before then; the last of these still held then, and stays."""

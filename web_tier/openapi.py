@@ -350,6 +350,12 @@ def _photo() -> Schema:
         "warnings": {"type": "array", "items": TEXT, "description": "Why the answer may be worth little."},
         "error": _described("Why it failed"),
         "can_retry": {"type": "boolean"},
+        "seconds": {
+            "type": "object",
+            "additionalProperties": {"type": "number", "minimum": 0},
+            "description": "Stage -> seconds spent there.",
+        },
+        "correction": _described("What a person says is in it, where the label is wrong"),
     }
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
+from shoal import corrections
+from shoal.errors import Permanent
 from shoal.messages import new_batch
-from web_tier import compat, corrections, table
+from web_tier import compat, table
 from web_tier.batches import Batch, Photo
 from web_tier.estimate import dollars, estimate
 from web_tier.hub import PoolState
@@ -84,15 +87,24 @@ def correct(batch: str, index: int) -> BaseResponse:
         label = ""
         services().corrections.drop(photo.job)
     else:
-        label = corrections.checked(request.form.get("label", ""))
-        if label == photo.label:
-            raise Problem(400, f"{label} is the label that it has already.")
+        label = _right_label(photo)
         services().corrections.keep(photo.job, label, photo.label)
     if wants_page():
         page = index // PAGE_PHOTOS + 1
         place = url_for("pages.batch_page", batch=batch, _anchor=f"photo-{index}", page=page if page > 1 else None)
         return redirect(place, 303)
     return make_response({"index": index, "correction": label})
+
+
+def _right_label(photo: Photo) -> str:
+    """What the current form says is in a photo. Raises Problem (400)."""
+    try:
+        label = corrections.checked(request.form.get("label", ""))
+    except Permanent as error:
+        raise Problem(400, str(error)) from None
+    if label == photo.label:
+        raise Problem(400, f"{label} is the label that it has already.")
+    return label
 
 
 def _photo(batch: str, index: int) -> Photo:
@@ -109,14 +121,14 @@ def _photo(batch: str, index: int) -> Photo:
 def expected() -> Response:
     """What labelling `photos` photos will take and cost, in numbers and in words."""
     text = request.args.get("photos", "")
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_INDEX + 1):
+    if not (re.fullmatch(r"[0-9]{1,6}", text) and 0 < int(text) <= MOST_INDEX + 1):
         raise Problem(400, f"photos={text[:20]!r}: expected a number from 1 to {MOST_INDEX + 1:,}.")
     pool = services().gauge.read()
     if pool is None:
         raise Problem(503, "The pool cannot be read at the moment.")
-    ours, last = services().settings, next(iter((services().history.read() or ())[-1:]), None)
-    service = last.service_seconds if last else ours.expected_service_seconds
-    boot = last.boot_seconds if last else ours.expected_boot_seconds
+    ours, past = services().settings, services().history.read()
+    service = past[-1].service_seconds if past else ours.expected_service_seconds
+    boot = past[-1].boot_seconds if past else ours.expected_boot_seconds
     found = estimate(int(text), service, boot, pool, ours, services().price)
     words = f"about {duration(found.seconds)}" + (f", about {dollars(found.price)}" if found.price is not None else "")
     return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=words)

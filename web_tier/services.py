@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from flask import current_app, request
 
 from shoal import ledger, plugins
+from shoal.corrections import Corrections
 from shoal.ledger import Follower
 from shoal.ports import Clock, Cloud
 from shoal.prices import price_per_hour
 from shoal.settings import Settings
 from web_tier.batches import Batches
 from web_tier.collector import Collector
-from web_tier.corrections import Corrections
 from web_tier.direct import Direct
 from web_tier.fetch import Fetcher
 from web_tier.gauge import Gauge

@@ -83,6 +83,7 @@ let asked = 0;
 async function estimate() {
   const mine = asked += 1;
   at("expected").textContent = "";
+  if (!list.size) return;
   try {
     const reply = await fetch(`/estimate?photos=${list.size}`);
     if (reply.ok && mine === asked) at("expected").textContent = `Expected: ${(await reply.json()).words}`;

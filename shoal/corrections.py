@@ -1,7 +1,7 @@
 """What people say is in a photo when the model was wrong, kept for a later training.
 
-Each is an object of its own in the output bucket, `corrections/<key of the photo>`, which nothing else reads.
-docs/train.md says how they become a data set.
+Each is an object of its own in the output bucket, `corrections/<key of the photo>`, which nothing else reads. The web
+tier keeps them, `shoal corrections` makes a data set of them.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-from shoal.errors import NotFound, Retryable
+from shoal.errors import NotFound, Permanent, Retryable
 from shoal.messages import Job
 from shoal.ports import Clock, ObjectStore
-from web_tier.problems import Problem
 
 FOLDER = "corrections"
 LONGEST = 60
@@ -22,14 +21,14 @@ _LABEL = re.compile(r"[\w&'()+-][\w&'()+.-]*")
 
 
 def checked(text: str) -> str:
-    """A label as it is kept: `Hair  spray` -> `Hair_spray`. Raises Problem (400) for what cannot be one."""
+    """A label as it is kept: `Hair  spray` -> `Hair_spray`. Raises Permanent for what cannot be one."""
     label = "_".join(text.split())
     if not label:
-        raise Problem(400, "Write what is in the photo.")
+        raise Permanent("Write what is in the photo.")
     if len(label) > LONGEST:
-        raise Problem(400, f"A label has at most {LONGEST} letters, this one has {len(label)}.")
+        raise Permanent(f"A label has at most {LONGEST} letters, this one has {len(label)}.")
     if not _LABEL.fullmatch(label):
-        raise Problem(400, "A label is made of letters, digits, spaces and -_.&'()+ and does not begin with a dot.")
+        raise Permanent("A label is made of letters, digits, spaces and -_.&'()+ and does not begin with a dot.")
     return label
 
 
@@ -47,7 +46,7 @@ class Corrections:
         try:
             labels = list(self._readers.map(self._read, keys))
         except RuntimeError:
-            raise Retryable("the web tier is stopping") from None
+            raise Retryable("this program is stopping") from None
         return {key.partition("/")[2]: label for key, label in zip(keys, labels, strict=True) if label}
 
     def keep(self, job: Job, label: str, instead_of: str) -> None:
