@@ -324,10 +324,10 @@ def test_what_was_finished_between_two_looks() -> None:
         "d": Sighting(0.0),
     }
     after = {
+        "d": Sighting(0.0),
         "a": Sighting(0.0, beat=Beat(2, 14, 0, 7.0)),
         "b": Sighting(0.0, beat=Beat(1, 1, 0, 0.5)),  # was started again
         "c": Sighting(0.0, beat=Beat(1, 2, 0, 1.0)),  # new
-        "d": Sighting(0.0),
     }
     assert finished_since(before, after) == (4 + 1 + 2, 2.0 + 0.5 + 1.0)
     assert finished_since(after, after) == (0, 0.0)
