@@ -32,7 +32,7 @@ FIRST_PAUSE_SECONDS = 2.0  # it doubles with each attempt
 LONGEST_PAUSE_SECONDS = 3600.0
 CLAIM_SECONDS = 60.0  # longer than an attempt takes: who claimed it and said no more has died
 PENDING_SECONDS = 14 * 24 * 3600.0  # a batch that is not answered by then never will be
-AT_ONCE = 8
+AT_ONCE = 32  # slow receivers shall not keep the others waiting
 
 OFF = "Webhooks are not set up here: the operator has to set SHOAL_WEBHOOK_SECRET."
 

@@ -1,12 +1,13 @@
 """Replies on Amazon SQS: the response queues of one Shoal.
 
-A queue's LastModifiedTimestamp tells when its process was last heard: setting an attribute, though to what it is, moves
-it, and it is by the service's own clock.
+A queue's LastModifiedTimestamp, by the service's own clock, tells when its process was last heard: for that, an
+attribute of little weight is changed a little now and then.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 from functools import lru_cache, partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from shoal.aws.sqs import SqsQueue, create_queue
 from shoal.errors import NotFound, Permanent, Retryable
 from shoal.ports import JobQueue
 
-RETENTION_SECONDS = 3600  # nobody waits longer for a response; its result is in the bucket
+RETENTION_SECONDS = 3600  # at least; nobody waits longer for a response, and its result is in the bucket
 VISIBILITY_SECONDS = 30
 OPENED = 256  # queues that are remembered, the latest
 
@@ -36,8 +37,9 @@ class SqsReplies:
         return self._open(name or self._common)
 
     def keep(self, name: str) -> JobQueue:
+        retention = RETENTION_SECONDS + secrets.randbelow(RETENTION_SECONDS)
         try:
-            create_queue(self._sqs, name, VISIBILITY_SECONDS, retention_seconds=RETENTION_SECONDS, touch=True)
+            create_queue(self._sqs, name, VISIBILITY_SECONDS, retention_seconds=retention, touch=True)
         except Permanent as error:
             if error_code(error) in {"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"}:
                 raise Retryable(str(error)) from error
