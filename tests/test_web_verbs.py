@@ -333,57 +333,39 @@ def stored(site: Site, count: int) -> str:
     return f"{site.url}/batches/{batch}"
 
 
+def without_thumbnails(page: Page) -> None:
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Network.setBlockedURLs", {"urls": ["*/thumbnail"]})
+
+
 def test_a_long_batch_is_drawn_in_parts_and_found_whole(browser: Browser) -> None:
     with running_site(memory_cloud(SystemClock()), work=False) as site:
         address = stored(site, 450)
         context = browser.new_context(java_script_enabled=False)
         plain = context.new_page()
-        plain.route("**/thumbnail", lambda route: route.abort())
-        plain.goto(f"{address}?sort=name")
+        without_thumbnails(plain)
+        plain.goto(f"{address}?sort=name&page=1")
         expect(plain.locator(".photo")).to_have_count(200)
         plain.click("text=Next")
-        plain.click("text=Next")
-        expect(plain.locator(".photo .name").last).to_have_text("00449.jpg")
-        expect(plain.locator(".pages")).to_contain_text("Page 3 of 3")
+        expect(plain.locator(".photo .name").last).to_have_text("00399.jpg")
+        expect(plain.locator(".pages")).to_contain_text("Page 2 of 3")
         find(plain, text="0044")
         expect(plain.locator(".photo")).to_have_count(11)
         context.close()
         page = browser.new_page()
+        without_thumbnails(page)
         page.goto(address)
-        expect(page.locator(".photo")).to_have_count(450)
         expect(page.locator("#fact-done")).to_have_text("450")
-        find(page, text="0044")
+        expect(page.locator(".photo")).to_have_count(450)
+        find(page, text="0044", sort="sure")
         expect(page.locator(".photo")).to_have_count(11)
         page.locator("summary").first.click()
         expect(page.locator(".stages dt").first).to_be_visible()
-        page.context.close()
-
-
-def test_five_thousand_answered_photos_are_found_without_a_long_wait(browser: Browser) -> None:
-    with running_site(memory_cloud(SystemClock()), work=False) as site:
-        page = browser.new_page()
-        page.route("**/thumbnail", lambda route: route.abort())
-        page.goto(stored(site, 5_000))
-        expect(page.locator("#fact-done")).to_have_text("5,000")
-        spent = page.evaluate(
-            """async () => {
-                const form = document.getElementById("find");
-                const told = {};
-                const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-                for (const [name, value] of [["sort", "sure"], ["sort", "name"], ["text", "0049"], ["text", ""]]) {
-                    const began = performance.now();
-                    form.elements[name].value = value;
-                    form.dispatchEvent(new Event("input", { bubbles: true }));
-                    await frame();
-                    told[`${name} ${value}`] = Math.round(performance.now() - began);
-                }
-                return told;
-            }"""
-        )
-        print(f"5,000 photos, milliseconds until they are drawn again: {spent}")
-        expect(page.locator(".photo")).to_have_count(5_000)
+        find(page)
+        expect(page.locator(".photo")).to_have_count(450)
         names = page.locator(".photo .name")
-        assert [names.nth(0).text_content(), names.nth(4_999).text_content()] == ["00000.jpg", "04999.jpg"]
+        assert [names.nth(0).text_content(), names.nth(449).text_content()] == ["00000.jpg", "00449.jpg"]
         page.context.close()
 
 
