@@ -42,14 +42,14 @@ ROOT = Path(__file__).parent.parent
 # Four threads unpack a photo as a worker's do; prints how many kB more than at the start this process
 # held at the most, and holds at the end.
 UNPACK = """
-import pathlib, resource, sys, threading
+import pathlib, re, sys, threading
 from app_tier.allocator import give_back_large_blocks
 from app_tier.room import Room, pixels_in
 from app_tier.worker import PIXELS_AT_ONCE
 from inference.images import open_square
 
-def resident():
-    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 1000
+def memory(what):
+    return int(re.search(what + r":\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text()).group(1))
 
 def unpack():
     with room.taken(pixels_in(payload)):
@@ -58,11 +58,11 @@ def unpack():
 give_back_large_blocks()
 room, payload = Room(PIXELS_AT_ONCE), pathlib.Path(sys.argv[1]).read_bytes()
 open_square(pathlib.Path("static/examples/cat.jpg").read_bytes(), 224, 50_000_000)
-start = resident()
+start = memory("VmRSS")
 threads = [threading.Thread(target=unpack) for _ in range(4)]
 [one.start() for one in threads]
 [one.join() for one in threads]
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start, resident() - start)
+print(memory("VmHWM") - start, memory("VmRSS") - start)
 """
 
 pytestmark = pytest.mark.usefixtures(short_polls.__name__)

@@ -390,8 +390,9 @@ def test_messages_are_kept_as_long_as_sqs_keeps_any() -> None:
     asked: dict[str, str] = {}
 
     class Sqs:
-        def create_queue(self, QueueName: str, Attributes: dict[str, str]) -> None:  # noqa: N803 - boto3's names
+        def create_queue(self, QueueName: str, Attributes: dict[str, str]) -> dict[str, str]:  # noqa: N803 - boto3's
             asked.update(Attributes)
+            return {"QueueUrl": QueueName}
 
     create_queue(Sqs(), "q", 30)
     assert asked["MessageRetentionPeriod"] == "1209600"
