@@ -60,6 +60,7 @@ def _run(stop: StopSignal) -> int:
             max_bytes=chosen.max_file_bytes,
             precision=chosen.precision,
         )
+        recogniser.warm_up()
         cloud = connecting.result()
     with ExitStack() as around:
         name, identifier = _watch_instance(stop, around)

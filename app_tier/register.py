@@ -15,6 +15,8 @@ from shoal.ports import Beat, Register
 
 log = logging.getLogger(__name__)
 
+FIRST_SECONDS = 0.3  # after the worker is ready, its first beat
+
 
 class Work(Protocol):
     """The part of a Worker that a beat tells of."""
@@ -83,6 +85,8 @@ class Registration:
             log.warning("could not strike this worker off the register, the controller will: %s", error)
 
     def _beat_until_ended(self) -> None:
+        # To make the register's client takes a twentieth of a second, which the first photo shall not wait for.
+        self._ended.wait(FIRST_SECONDS)
         self.beat()
         while not self._ended.wait(self._every_seconds):
             self.beat()

@@ -77,6 +77,7 @@ def test_two_faces_are_two_detections_the_larger_first() -> None:
 
 def test_photos_with_different_numbers_of_faces_share_a_batch() -> None:
     reader = recogniser(MODEL.name)
+    reader.warm_up()  # there is no face in it
     payloads = [photo("admiral.jpg").read_bytes(), photo("cat.jpg").read_bytes()]
     payloads.append(side_by_side("admiral.jpg", "2011_001610"))
     opened = [reader.decode("", payload) for payload in payloads]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from benchmarks import photos
 from inference import engines, process, store
 from inference import prepare as preparation
+from inference.answer import Answer, Decoded
 from shoal.errors import BadImage, NotFound, Permanent, SettingsError
 from shoal.messages import Job, Result, new_batch
 from tests.inference_fixtures import (
@@ -151,6 +153,22 @@ def test_results_of_earlier_batches_stay_as_they_were() -> None:
     loaded.infer(np.full((1, 224, 224, 3), 255, np.uint8))
 
     assert (first == kept).all()
+
+
+def test_to_warm_up_has_the_engine_see_one_image_and_changes_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    payload = (EXAMPLES / "cat.jpg").read_bytes()
+    before = label(payload)
+    seen: list[int] = []
+    infer = process.Recogniser.infer
+
+    def watched(it: process.Recogniser, model: str, decoded: Sequence[Decoded]) -> list[Answer]:
+        seen.append(len(decoded))
+        return infer(it, model, decoded)
+
+    monkeypatch.setattr(process.Recogniser, "infer", watched)
+    recogniser().warm_up()
+    assert seen == [1]
+    assert label(payload).labels == before.labels
 
 
 def test_decoding_on_many_threads_gives_the_same() -> None:
