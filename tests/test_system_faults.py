@@ -229,6 +229,7 @@ def test_two_systems_side_by_side(system: System, tmp_path: Path, pictures: list
 @pytest.mark.timeout(300)
 def test_a_second_controller_is_turned_away(system: System) -> None:
     system.start()
+    wait_for(lambda: "controller: watching" in system.text(), 30, "the first controller did not start")
     done = subprocess.run(
         [sys.executable, "controller.py"],
         cwd=ROOT, env=system.environment, capture_output=True, text=True, timeout=60, check=False,
