@@ -193,7 +193,7 @@ def test_a_stop_by_the_keyboard_leaves_nothing(cache: Path, food: Path) -> None:
     ("options", "status", "said"),
     [
         (["--dataset", "nowhere"], 1, "shoal: there is no nowhere\n"),
-        (["--dataset", str(EXAMPLES)], 1, f"shoal: {EXAMPLES} has no classes"),
+        (["--dataset", str(EXAMPLES / "small")], 1, f"shoal: {EXAMPLES / 'small'} has no classes"),
         (["--dataset", "nowhere", "--name", "resnet50"], 1, "one of Shoal's own models"),
         (["--dataset", "food", "--backbone", "ssd_mobilenet_v2"], 1, "does not classify, so it cannot be a backbone"),
         ([], 2, "Missing option '--dataset'"),
