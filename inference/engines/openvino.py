@@ -17,6 +17,7 @@ from inference.engines._compiled import compiled_folder
 from inference.model import Model
 from shoal.errors import Permanent
 
+_CALLERS = 2  # at once, as a worker calls
 _FILE = "model.xml"  # OpenVINO writes and finds model.bin beside it
 
 
@@ -83,7 +84,8 @@ class _Compiled:
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self._streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._idle: deque[list[Any]] = deque()
+        # Before anything runs: one that is made later waits for the engine with the interpreter's lock in its hands.
+        self._idle = deque(self._make_requests() for _ in range(_CALLERS))
 
     def infer(self, batch: NDArray[Any]) -> Outputs:
         own = self._take_requests()
@@ -95,7 +97,10 @@ class _Compiled:
         try:
             return self._idle.pop()
         except IndexError:  # as many callers at once as never before
-            return [self._compiled.create_infer_request() for _ in range(self._streams)]
+            return self._make_requests()
+
+    def _make_requests(self) -> list[Any]:
+        return [self._compiled.create_infer_request() for _ in range(self._streams)]
 
 
 def _answers(requests: list[Any], batch: NDArray[Any]) -> Outputs:
