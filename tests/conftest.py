@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from playwright.sync_api import Browser
 
 from shoal.aws import clients
 from shoal.settings import read_env_file
+from tests.web_screenshots import chromium
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 60.0
@@ -60,3 +62,10 @@ def embedded_cloud(cloud_environment: dict[str, str], monkeypatch: pytest.Monkey
     for name, value in cloud_environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(clients, "_session", None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of a file."""
+    with chromium() as running:
+        yield running

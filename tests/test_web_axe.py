@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from shoal.memory import SystemClock
 from tests.fleet_fixtures import write_ledger
 from tests.web_fixtures import Site, jpeg, running_site
-from tests.web_screenshots import DESKTOP, chromium, files
+from tests.web_screenshots import DESKTOP, files
 
 ROOT = Path(__file__).parent.parent
 SECRET = "sixteen or more letters"
@@ -26,12 +26,6 @@ def axe() -> str:
     """The program, as the Makefile fetches it."""
     subprocess.run(["make", "build/axe.js"], cwd=ROOT, check=True)
     return (ROOT / "build" / "axe.js").read_text()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(params=["light", "dark phone"])

@@ -17,19 +17,13 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from shoal.memory import SystemClock, memory_cloud
 from tests.web_fixtures import Site, jpeg, running_site, wait_until
-from tests.web_screenshots import DESKTOP, chromium
+from tests.web_screenshots import DESKTOP
 from web_tier.app import STATIC
 from web_tier.examples import find_examples
 
 expect.set_options(timeout=20_000)
 
 PHONE: ViewportSize = {"width": 360, "height": 740}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

@@ -10,19 +10,12 @@ import requests
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tests.web_fixtures import Site, jpeg, running_site
-from tests.web_screenshots import chromium
 
 PEOPLE = [
     {"name": "person", "score": 0.9, "box": [8, 4, 24, 44], "relative_box": [0.125, 0.08333, 0.375, 0.91667]},
     {"name": "person", "score": 0.9, "box": [32, 4, 48, 44], "relative_box": [0.5, 0.08333, 0.75, 0.91667]},
 ]
 BLURRED = "the photo is far too blurred"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

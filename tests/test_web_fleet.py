@@ -20,7 +20,7 @@ from shoal.memory import ManualClock, SystemClock, memory_cloud
 from shoal.messages import Job, Result
 from tests.fleet_fixtures import write_ledger
 from tests.web_fixtures import Site, running_site, settings
-from tests.web_screenshots import DESKTOP, chromium
+from tests.web_screenshots import DESKTOP
 from web_tier import history
 from web_tier.history import History, Moment
 from web_tier.plots import plot
@@ -29,12 +29,6 @@ expect.set_options(timeout=20_000)
 
 SECRET = "sixteen or more letters"
 JOB = Job("1m7yv8wnwyewm4djehxe", 0, "a.jpg", "test-resp-queue")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

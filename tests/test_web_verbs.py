@@ -20,7 +20,7 @@ from shoal.errors import Permanent
 from shoal.memory import SystemClock, memory_cloud
 from shoal.messages import Job, Label, Result, new_batch
 from tests.web_fixtures import Site, jpeg, labels_of, running_site, settings
-from tests.web_screenshots import DESKTOP, chromium
+from tests.web_screenshots import DESKTOP
 from web_tier.batches import Photo
 from web_tier.estimate import dollars, estimate
 from web_tier.hub import PoolState
@@ -32,12 +32,6 @@ expect.set_options(timeout=20_000)
 PHONE: ViewportSize = {"width": 360, "height": 740}
 NAMES = ("b.jpg", "test_0.JPG", "fail.jpg", "street.jpg", "A.jpg")
 SPENT = dict(zip(STAGES, (0.004, 0.12, 0.011, 0.034, 0.006, 0.082, 0.005, 0.003), strict=True))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture
