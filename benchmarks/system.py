@@ -54,6 +54,7 @@ class System:
         self.output = state_dir / "terminal.log"
         self._up_options = up_options
         self._process: subprocess.Popen[bytes] | None = None
+        self._clients: dict[tuple[str, bytes], Any] = {}
 
     def start(self) -> None:
         """Start it and wait until its page answers."""
@@ -103,11 +104,12 @@ class System:
         found = []
         for one in psutil.process_iter():
             try:
-                if str(self.state_dir) in " ".join([*one.cmdline(), *one.environ().values()]):
+                known = str(self.state_dir) in " ".join([*one.cmdline(), *one.environ().values()])
+                if known and one.pid != os.getpid() and one.status() != psutil.STATUS_ZOMBIE:
                     found.append(one)
             except psutil.Error:
                 continue  # it ended meanwhile, or is somebody else's
-        return [one for one in found if one.pid != os.getpid() and one.status() != psutil.STATUS_ZOMBIE]
+        return found
 
     def part(self, words: str) -> psutil.Process:
         """The child of `shoal up` whose command line contains `words`."""
@@ -126,7 +128,16 @@ class System:
         return load(self.environment)
 
     def client(self, service: str) -> Any:
-        """A boto3 client of its embedded cloud, which tells it the truth even when it is hostile."""
+        """A boto3 client of its embedded cloud, which tells it the truth even when it is hostile.
+
+        The same one as long as the cloud's addresses stay: to make one for each look costs half a core.
+        """
+        env_file = (self.state_dir / "env").read_bytes()
+        if (service, env_file) not in self._clients:
+            self._clients[service, env_file] = self._make_client(service)
+        return self._clients[service, env_file]
+
+    def _make_client(self, service: str) -> Any:
         cloud = read_env_file(self.state_dir / "env")
         name = f"AWS_ENDPOINT_URL_{service.upper()}"
         return boto3.session.Session().client(
@@ -150,9 +161,9 @@ class System:
         names = ("", "NotVisible", "Delayed")
         return sum(int(counts[f"ApproximateNumberOfMessages{name}"]) for name in names)
 
-    def machines(self, ec2: Any = None) -> list[dict[str, Any]]:
+    def machines(self) -> list[dict[str, Any]]:
         """Every instance that is not terminated."""
-        answer = (ec2 or self.client("ec2")).describe_instances()
+        answer = self.client("ec2").describe_instances()
         machines = [one for reservation in answer["Reservations"] for one in reservation["Instances"]]
         return [one for one in machines if one["State"]["Name"] != "terminated"]
 
@@ -179,6 +190,5 @@ class PoolWatch:
         self._thread.join()
 
     def _watch(self) -> None:
-        ec2 = self._system.client("ec2")
         while not self._stop.wait(0.1):
-            self.most = max(self.most, len(self._system.machines(ec2)))
+            self.most = max(self.most, len(self._system.machines()))

@@ -34,7 +34,7 @@ from shoal import ledger as ledgers
 from shoal import logs, settings
 from shoal.aws import connect, put_metrics, region
 from shoal.errors import Permanent, ShoalError
-from shoal.lifecycle import StopSignal, only_one, steady
+from shoal.lifecycle import StopSignal, end_within, only_one, steady
 from shoal.memory import SystemClock
 from shoal.ports import Cloud
 
@@ -103,6 +103,7 @@ class Controller:
             scheduler.start()
             self._reload_until(stop)
             log.info("stopping (%s); the pool stays as it is", stop.reason)
+            end_within()
             scheduler.shutdown()
         self._hold.release()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import threading
@@ -14,6 +15,9 @@ from types import FrameType
 
 from shoal.errors import Permanent
 
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 10.0  # less than what systemd and `shoal up` wait before they kill
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -38,6 +42,21 @@ def only_one(lock: Path, otherwise: str) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")  # for whoever wants to stop us
         file.flush()
         yield
+
+
+def end_within(seconds: float = STOP_SECONDS) -> None:
+    """Before the last steps of a process that may be killed at any line: it ends by itself, or is ended with status 1.
+
+    A call to a cloud that has gone silent is tried again for two minutes, and no thread can be taken out of it.
+    """
+
+    def end() -> None:
+        log.warning("not stopped after %g s, a call to the cloud hangs: ended, nothing is lost", seconds)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 class StopSignal:

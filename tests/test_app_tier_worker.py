@@ -91,7 +91,9 @@ def test_the_engine_has_the_next_batch_while_an_answer_is_read(cloud: Cloud) -> 
     recogniser = Recogniser()
     recogniser.gate.clear()
     with working(cloud, recogniser) as worker:
-        put(cloud, b"one", b"two")
+        put(cloud, b"one")
+        wait_for(lambda: recogniser.called == 1)
+        put(cloud, b"two")
         wait_for(lambda: recogniser.called == 2)
         recogniser.gate.set()
         wait_for(lambda: worker.finished == 2)

@@ -157,6 +157,23 @@ def test_any_end_leaves_no_process_and_no_lock(system: System, pictures: list[by
 
 
 @pytest.mark.timeout(300)
+def test_a_controller_whose_cloud_is_silent_ends_all_the_same(system: System) -> None:
+    system.start()
+    wait_for(lambda: "acting with token" in system.text(), 60, "the controller did not start")
+    controller = system.part("controller.py")
+    silent = [one for one in system.processes() if {"hypercorn", "local_cloud"} & set(one.cmdline())]
+    assert silent
+    for one in silent:
+        one.suspend()
+    try:
+        system.stop(signal.SIGKILL)
+        wait_for(lambda: not controller.is_running(), GONE_SECONDS, "the controller waits for an answer")
+    finally:
+        for one in silent:
+            one.resume()
+
+
+@pytest.mark.timeout(300)
 def test_a_closed_terminal_ends_everything(system: System) -> None:
     system.state_dir.mkdir(parents=True)
     pid, terminal = pty.fork()

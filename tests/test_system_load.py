@@ -119,7 +119,7 @@ def test_60_photos_and_then_5000_in_one_submission(system: System, pictures: lis
     for count, payloads in sizes.items():
         batch = upload(system, payloads)
         listing = f"{system.address}/batches/{batch}.json"
-        wait_for(lambda: system.waiting(settings.req_queue) == 0, ANSWER_SECONDS, "the queue did not empty")
+        wait_for(lambda: system.waiting(settings.req_queue) == 0, ANSWER_SECONDS, "the queue did not empty", 0.5)
         found = requests.get(listing, timeout=120).json()["photos"]
         assert [one["state"] for one in found] == ["done"] * count
         assert [one["index"] for one in found] == list(range(count))

@@ -9,7 +9,7 @@ from shoal import logs, traces
 from shoal import settings as shoal_settings
 from shoal.aws import connect
 from shoal.errors import ShoalError
-from shoal.lifecycle import StopSignal
+from shoal.lifecycle import StopSignal, end_within
 from shoal.memory import SystemClock
 from web_tier.app import create_app
 from web_tier.server import WebServer
@@ -37,6 +37,7 @@ def main() -> int:
         log.info("serving http://%s:%d", settings.host, server.port)
         stop.wait()
         log.info("stopping: %s", stop.reason)
+        end_within()
         server.stop()
         traces.close()
         log.info("stopped")
