@@ -8,16 +8,17 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 import urllib3
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
-from botocore.httpsession import get_cert_path
 
-from shoal.aws.clients import credentials, error_code, our_errors
+from shoal.aws import signed
+from shoal.aws.clients import error_code, our_errors
 from shoal.errors import NotFound, Permanent, ShoalError
 from shoal.ports import StoredObject
 
-CONNECTIONS = 64
+# Reads and writes may be repeated: what is written a second time is the same.
+RETRIES = urllib3.Retry(
+    3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None, raise_on_status=False
+)
 
 
 class S3Store:
@@ -25,7 +26,6 @@ class S3Store:
 
     def __init__(self, s3: Any, bucket: str) -> None:
         self._s3 = s3
-        self._http = _connections()
         self.bucket = bucket
 
     def put(self, key: str, body: bytes, content_type: str) -> None:
@@ -62,28 +62,12 @@ class S3Store:
             self._s3.delete_object(Bucket=self.bucket, Key=key)
 
     def _call(self, verb: str, key: str, body: bytes | None = None, content_type: str = "") -> bytes:
-        """One call, signed and sent by the same libraries as boto3's own, for half of its processor time
-        (docs/performance.md). Raises what boto3 would."""
-        url = f"{self._s3.meta.endpoint_url}/{self.bucket}/{quote(key, safe='/~')}"
-        request = AWSRequest(verb, url, data=body, headers={"Content-Type": content_type} if content_type else {})
-        S3SigV4Auth(credentials(), "s3", self._s3.meta.region_name).add_auth(request)
-        headers = dict(request.headers.items())
-        answer = self._http.request(verb, url, body=body, headers=headers, redirect=False)
+        """Raises what boto3 would."""
+        headers = {"Content-Type": content_type} if content_type else {}
+        answer = signed.call(self._s3, verb, f"/{self.bucket}/{quote(key, safe='/~')}", headers, body, RETRIES)
         if answer.status >= 300:
             raise _refused(answer.status, answer.data, f"{verb} {key}")
         return answer.data
-
-
-def _connections() -> urllib3.PoolManager:
-    return urllib3.PoolManager(
-        maxsize=CONNECTIONS,
-        timeout=urllib3.Timeout(connect=5, read=30),
-        # Both calls may be repeated: what is written a second time is the same.
-        retries=urllib3.Retry(
-            3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None, raise_on_status=False
-        ),
-        ca_certs=get_cert_path(True),
-    )
 
 
 def _refused(status: int, body: bytes, call: str) -> ClientError:
