@@ -333,13 +333,12 @@ def without_thumbnails(page: Page) -> None:
     session.send("Network.setBlockedURLs", {"urls": ["*/thumbnail"]})
 
 
-def test_a_long_batch_is_drawn_in_parts_and_found_whole(browser: Browser) -> None:
+def test_a_long_batch_without_script_is_drawn_in_parts_and_found_whole(browser: Browser) -> None:
     with running_site(memory_cloud(SystemClock()), work=False) as site:
-        address = stored(site, 450)
         context = browser.new_context(java_script_enabled=False)
         plain = context.new_page()
         without_thumbnails(plain)
-        plain.goto(f"{address}?sort=name&page=1")
+        plain.goto(f"{stored(site, 450)}?sort=name&page=1")
         expect(plain.locator(".photo")).to_have_count(200)
         plain.click("text=Next")
         expect(plain.locator(".photo .name").last).to_have_text("00399.jpg")
@@ -347,19 +346,24 @@ def test_a_long_batch_is_drawn_in_parts_and_found_whole(browser: Browser) -> Non
         find(plain, text="0044")
         expect(plain.locator(".photo")).to_have_count(11)
         context.close()
-        page = browser.new_page()
+
+
+def test_five_thousand_answered_photos_are_whole_on_one_page(browser: Browser) -> None:
+    with running_site(memory_cloud(SystemClock()), work=False) as site:
+        page = browser.new_page(viewport=DESKTOP)
         without_thumbnails(page)
-        page.goto(address)
-        expect(page.locator("#fact-done")).to_have_text("450")
-        expect(page.locator(".photo")).to_have_count(450)
-        find(page, text="0044", sort="sure")
-        expect(page.locator(".photo")).to_have_count(11)
-        page.locator("summary").first.click()
-        expect(page.locator(".stages dt").first).to_be_visible()
+        page.goto(stored(site, 5_000))
+        expect(page.locator("#fact-done")).to_have_text("5,000")
+        photos = page.locator(".photo")
+        expect(photos).to_have_count(5_000)
+        find(page, text="0499", sort="name")
+        expect(photos).to_have_count(11)
         find(page)
-        expect(page.locator(".photo")).to_have_count(450)
-        names = page.locator(".photo .name")
-        assert [names.nth(0).text_content(), names.nth(449).text_content()] == ["00000.jpg", "00449.jpg"]
+        expect(photos).to_have_count(5_000)
+        photos.last.scroll_into_view_if_needed()
+        expect(photos.last.locator(".name")).to_have_text("04999.jpg")
+        photos.last.locator("summary").click()
+        expect(photos.last.locator(".stages dt").first).to_be_visible()
         page.context.close()
 
 

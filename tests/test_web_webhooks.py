@@ -23,6 +23,7 @@ import requests
 from benchmarks.system import free_port
 from shoal.errors import SettingsError
 from shoal.memory import SystemClock, memory_cloud
+from shoal.messages import Job, new_batch
 from shoal.settings import load
 from tests.web_fixtures import Site, jpeg, running_site, wait_until
 from web_tier import signature, webhooks
@@ -149,6 +150,20 @@ def test_no_webhook_before_the_last_photo_is_answered() -> None:
         assert not receiver.taken
         site.worker.step(1)
         wait_until(lambda: receiver.taken)
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_photos_that_were_sent_to_the_bucket_have_their_webhook_with_the_last_confirmation() -> None:
+    batch = new_batch(time.time())
+    jobs = [Job(batch, index, f"test_{index}.jpg", "") for index in range(2)]
+    with receiving(200) as receiver, running_site(webhook_secret=SECRET, fetch_own=receiver.own) as site:
+        for job, more in zip(jobs, ({}, {"webhook": receiver.url}), strict=True):
+            site.cloud.inputs.put(job.key, jpeg(), "image/jpeg")
+            body = {"photos": [{"name": job.name, "index": job.index}], **more}
+            assert requests.post(f"{site.url}/v1/batches/{batch}/photos/confirm", json=body, timeout=20).ok
+        wait_until(lambda: receiver.taken)
+    told = json.loads(receiver.taken[0][1])["data"]
+    assert (told["batch"], told["total"], told["done"]) == (batch, 2, 2)
 
 
 @pytest.mark.usefixtures("_hasty")

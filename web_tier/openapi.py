@@ -108,7 +108,7 @@ def _paths(models: Sequence[str], settings: Settings) -> Schema:
         "/v1/batches/{batch}/photos/{index}": {
             "get": _operation("getPhoto", "One photo with its result", "Photo", [batch, index])
         },
-        "/v1/batches/{batch}/photos/confirm": {"post": _confirm(models, batch)},
+        "/v1/batches/{batch}/photos/confirm": {"post": _confirm(models, batch, settings)},
         "/v1/uploads": {"post": _uploads(models)},
         "/v1/models": {
             "get": _operation("getModels", "The models that a request may name", "Models", [], missing=False)
@@ -181,15 +181,16 @@ def _uploads(models: Sequence[str]) -> Schema:
     }
 
 
-def _confirm(models: Sequence[str], batch: Schema) -> Schema:
+def _confirm(models: Sequence[str], batch: Schema, settings: Settings) -> Schema:
     photo = _object({"name": NAME, "index": INDEX}, ["name", "index"])
     responses = {"200": _json("What became of each photo", "Arrivals")}
     return {
         "operationId": "confirmUploads",
         "summary": "Queue photos that were sent to the bucket",
-        "description": "The same model, index and name as when the forms were asked for. Saying it twice does no harm.",
+        "description": "The same model, index and name as when the forms were asked for. Saying it twice does no harm. "
+        "A webhook belongs to the last call: it waits for all photos that the batch has by then.",
         "parameters": [batch],
-        "requestBody": _body(_upload_list(models, photo)),
+        "requestBody": _body(_upload_list(models, photo) | ({"webhook": WEBHOOK} if settings.webhook_keys else {})),
         "responses": responses | _told("400", "404", "413", "503"),
     }
 

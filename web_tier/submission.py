@@ -31,11 +31,12 @@ def read_submission(stream: IO[bytes]) -> Asked:
         raise Problem(400, 'The body has no "photos", a list of at least one photo.')
     if len(photos) > MOST_PHOTOS:
         raise Problem(400, f"A JSON submission has at most {MOST_PHOTOS:,} photos. Send them in several, or as a form.")
-    model, webhook = _text(body, "model", "the name of a model"), _text(body, "webhook", "an address")
+    model, webhook = optional_text(body, "model", "the name of a model"), optional_text(body, "webhook", "an address")
     return Asked(tuple(_photo(number, photo) for number, photo in enumerate(photos)), model, webhook)
 
 
-def _text(body: dict[str, Any], name: str, what: str) -> str | None:
+def optional_text(body: dict[str, Any], name: str, what: str) -> str | None:
+    """The text under `name`, which is `what`; None when there is none. Raises Problem (400)."""
     text = body.get(name)
     if not isinstance(text, str | None) or (name in body and text is None):
         raise Problem(400, f'"{name}" must be {what}.')

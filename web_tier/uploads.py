@@ -11,7 +11,7 @@ from web_tier.direct import FORM_SECONDS, Arrival
 from web_tier.intake import MOST_INDEX
 from web_tier.problems import Problem, unknown_batch
 from web_tier.services import services
-from web_tier.submission import LONGEST_NAME, MOST_PHOTOS, json_object
+from web_tier.submission import LONGEST_NAME, MOST_PHOTOS, json_object, optional_text
 
 blueprint = Blueprint("uploads", __name__)
 
@@ -30,10 +30,16 @@ def forms() -> tuple[Response, int]:
 
 @blueprint.post("/v1/batches/<batch>/photos/confirm")
 def confirm(batch: str) -> Response:
-    """Photos that were sent: queue them."""
+    """Photos that were sent: queue them. A webhook is for all photos that the batch then has."""
     if not is_batch(batch):
         raise unknown_batch()
-    arrivals = services().direct.confirm(_jobs(json_object(request.stream), batch))
+    body = json_object(request.stream)
+    jobs, webhook = _jobs(body, batch), optional_text(body, "webhook", "an address")
+    if webhook is not None:
+        services().webhooks.check(webhook)
+    arrivals = services().direct.confirm(jobs)
+    if webhook is not None:
+        services().webhooks.register(batch, webhook, len(services().batches.read(batch).photos))
     return jsonify(photos=[_told(one) for one in arrivals])
 
 
