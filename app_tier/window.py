@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
@@ -9,25 +10,34 @@ import time
 class Window:
     """Places for messages. A place is taken before a message is asked for and given back when it is done with.
 
-    Safe for many threads; times are `time.monotonic()`.
+    There are as many as messages are done in `seconds`, but at least `least` and at most `most`; until it is known how
+    long one takes, `at_first`. What a slow worker does not hold is there for another, which may have just been
+    launched for it. Safe for many threads; times are `time.monotonic()`.
     """
 
-    def __init__(self, places: int) -> None:
-        self._free = places
+    def __init__(self, most: int, least: int, at_first: int, seconds: float) -> None:
+        self._most = most
+        self._least = least
+        self._places = at_first
+        self._seconds = seconds
+        self._asked = 0
         self._held = 0
+        self._done = 0
         self._busy_seconds = 0.0
         self._since = time.monotonic()  # when it last became busy or idle
+        self._measured_since = 0.0  # in busy seconds
         self._changed = threading.Condition()
 
     def take(self, most: int, wait_seconds: float) -> int:
-        """Wait for `most` free places and take them; take what there are, perhaps none, when that lasts too long.
+        """Wait for `most` free places, or a third of all, and take them; take what there are, perhaps none, when that
+        lasts too long.
 
         So a busy worker asks for many messages in a call, and not for one after each that it has finished.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._free >= most, wait_seconds)
-            count = min(most, self._free)
-            self._free -= count
+            self._changed.wait_for(lambda: self._free >= min(most, math.ceil(self._places / 3)), wait_seconds)
+            count = max(0, min(most, self._free))
+            self._asked += count
             return count
 
     def settle(self, places: int, messages: int) -> None:
@@ -36,19 +46,39 @@ class Window:
             if messages and not self._held:
                 self._since = time.monotonic()
             self._held += messages
-            self._free += places - messages
+            self._asked -= places
             self._changed.notify()
 
     def let_go(self, messages: int) -> None:
         """Messages are done with, and their places free."""
+        if not messages:
+            return
         with self._changed:
+            busy = self._busy()
             self._held -= messages
-            self._free += messages
-            if messages and not self._held:
-                now = time.monotonic()
-                self._busy_seconds += now - self._since
-                self._since = now
+            self._done += messages
+            self._measure(busy)
+            if not self._held:
+                self._busy_seconds = busy
+                self._since = time.monotonic()
             self._changed.notify()
+
+    def _measure(self, busy: float) -> None:
+        """How many places there shall be, by how many messages were done lately."""
+        measured = busy - self._measured_since
+        self._places = self._most
+        if measured > 0:
+            self._places = min(self._most, max(self._least, math.ceil(self._seconds * self._done / measured)))
+        if measured > self._seconds:  # let the past count for half of what comes
+            self._done //= 2
+            self._measured_since += measured / 2
+
+    @property
+    def _free(self) -> int:
+        return self._places - self._asked - self._held
+
+    def _busy(self) -> float:
+        return self._busy_seconds + (time.monotonic() - self._since if self._held else 0.0)
 
     @property
     def held(self) -> int:
@@ -59,7 +89,7 @@ class Window:
     def busy_seconds(self) -> float:
         """Time in which it held any, until now."""
         with self._changed:
-            return self._busy_seconds + (time.monotonic() - self._since if self._held else 0.0)
+            return self._busy()
 
     @property
     def idle_since(self) -> float | None:

@@ -31,6 +31,8 @@ from shoal.ports import Cloud, Received
 log = logging.getLogger(__name__)
 
 HELD_MESSAGES = 32  # enough to keep the engine busy while others are fetched; the rest is left to other workers
+HELD_LEAST = 4  # one for each thread of the engine, and as many on their way
+HELD_SECONDS = 4.0  # of work
 RECEIVE_MESSAGES = 10  # what SQS gives in one call
 BATCH_IMAGES = 8
 FETCH_THREADS = 4
@@ -85,7 +87,7 @@ class Worker:
         self._name = name
         self._stop = stop
         self._heartbeat = Heartbeat(cloud.requests, visibility_seconds)
-        self._window = Window(HELD_MESSAGES)
+        self._window = Window(HELD_MESSAGES, HELD_LEAST, RECEIVE_MESSAGES, HELD_SECONDS)
         self._room = Room(PIXELS_AT_ONCE)
         self._answers = Answers(remember)
         self._ready = Ready()

@@ -5,9 +5,11 @@ For tests and benchmarks of the controller: hours pass in seconds, and nothing d
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from app_tier.worker import HELD_LEAST, HELD_MESSAGES, HELD_SECONDS
 from controller.budget import Budget
 from controller.estimates import Spread
 from controller.experience import Experience
@@ -21,8 +23,6 @@ from controller.rules import Rules
 from controller.sightings import Patience
 from shoal.memory import ManualClock, MemoryPool, MemoryRegister, memory_cloud
 from shoal.ports import Beat, Cloud, Instance, Received
-
-HELD_MESSAGES = 32
 
 
 @dataclass
@@ -78,8 +78,9 @@ class Fleet:
 
     def _work(self, one: Instance, worker: FleetWorker, seconds: float) -> None:
         if one.drain_since is None:
-            while len(worker.held) < HELD_MESSAGES and (
-                taken := self._cloud.requests.receive(min(10, HELD_MESSAGES - len(worker.held)), 0)
+            places = max(HELD_LEAST, min(HELD_MESSAGES, math.ceil(HELD_SECONDS / self.service_seconds)))
+            while len(worker.held) < places and (
+                taken := self._cloud.requests.receive(min(10, places - len(worker.held)), 0)
             ):
                 worker.held += taken
         busy = min(seconds + worker.credit, len(worker.held) * self.service_seconds) if worker.held else 0.0

@@ -19,7 +19,7 @@ from app_tier.ready import Image as ReadyImage
 from app_tier.ready import Ready
 from app_tier.room import Room, pixels_in
 from app_tier.window import Window
-from app_tier.worker import HELD_MESSAGES
+from app_tier.worker import RECEIVE_MESSAGES
 from benchmarks.photos import EXAMPLES, bomb
 from inference.answer import Answer
 from shoal.lifecycle import StopSignal
@@ -94,14 +94,14 @@ def counted(calls: list[int], call: Callable[..., None]) -> Callable[..., None]:
 def test_a_batch_is_of_one_model_and_each_photo_gets_its_own(cloud: Cloud) -> None:
     recogniser = Recogniser(models=("resnet50", "emotion"))
     recogniser.gate.clear()
-    jobs = [put(cloud, b"photo", model=model)[0] for model in ("resnet50", "emotion", "") * 5]
+    jobs = [put(cloud, b"photo", model=model)[0] for model in ("resnet50", "emotion", "") * 3]
     with working(cloud, recogniser) as worker:
-        wait_for(lambda: cloud.requests.depth().in_flight == 15)
+        wait_for(lambda: cloud.requests.depth().in_flight == 9)
         recogniser.gate.set()
-        wait_for(lambda: worker.finished == 15)
-    assert [result(cloud, job).model for job in jobs] == ["resnet50", "emotion", "resnet50"] * 5
+        wait_for(lambda: worker.finished == 9)
+    assert [result(cloud, job).model for job in jobs] == ["resnet50", "emotion", "resnet50"] * 3
     assert {model for model, _ in recogniser.batches} == {"resnet50", "emotion"}
-    assert sum(count for model, count in recogniser.batches if model == "emotion") == 5
+    assert sum(count for model, count in recogniser.batches if model == "emotion") == 3
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=40), st.integers(1, 9))
@@ -208,7 +208,7 @@ def test_the_header_tells_the_pixels() -> None:
 def test_the_window_counts_what_is_held_and_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("app_tier.window.time.monotonic", lambda: now[0])
-    window = Window(4)
+    window = Window(most=8, least=2, at_first=4, seconds=10)
     assert window.idle_since == 100
     assert window.take(10, 0) == 4
     assert window.take(10, 0) == 0
@@ -217,15 +217,34 @@ def test_the_window_counts_what_is_held_and_for_how_long(monkeypatch: pytest.Mon
     assert window.idle_since is None
     now[0] = 107
     assert window.busy_seconds == 7
-    window.let_go(1)
-    assert window.take(10, 0) == 2
-    window.settle(2, 0)
-    window.let_go(2)
+    window.let_go(3)
     assert (window.held, window.idle_since, window.busy_seconds) == (0, 107, 7)
     now[0] = 110
     window.settle(window.take(1, 0), 1)
     now[0] = 111
     assert window.busy_seconds == 8
+
+
+def test_the_window_is_as_wide_as_the_work_of_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("app_tier.window.time.monotonic", lambda: now[0])
+    window = Window(most=8, least=2, at_first=4, seconds=10)
+
+    def work(count: int, seconds_each: float) -> int:
+        """Do so many, one after the other; returns how many may be held then."""
+        for _ in range(count):
+            window.settle(window.take(1, 0), 1)
+            now[0] += seconds_each
+            window.let_go(1)
+        places = window.take(100, 0)
+        window.settle(places, 0)
+        return places
+
+    assert work(1, 2) == 5
+    assert work(1, 0) == 8
+    assert work(10, 2.5) == 4
+    assert work(20, 100) == 2
+    assert work(20, 0.1) == 8, "what was long ago is forgotten"
 
 
 # calls
@@ -273,7 +292,7 @@ def test_a_drain_gives_back_at_once_what_was_not_begun(cloud: Cloud, monkeypatch
     worker = worker_of(cloud, Recogniser(), stop)
     thread = threading.Thread(target=worker.run)
     thread.start()
-    wait_for(lambda: cloud.requests.depth().in_flight == HELD_MESSAGES)
+    wait_for(lambda: cloud.requests.depth().in_flight == RECEIVE_MESSAGES)
     stop.stop("test")
     wait_for(lambda: cloud.requests.depth().in_flight == 4)  # the threads that fetch hold one each
     go_on.set()

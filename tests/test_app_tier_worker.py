@@ -12,7 +12,7 @@ import pytest
 
 from app_tier.drain import DrainWatch
 from app_tier.heartbeat import Heartbeat
-from app_tier.worker import HELD_MESSAGES
+from app_tier.worker import HELD_LEAST, RECEIVE_MESSAGES
 from shoal.errors import NotFound, Retryable
 from shoal.lifecycle import StopSignal
 from shoal.memory import ManualClock, MemoryQueue, SystemClock, memory_cloud
@@ -105,8 +105,20 @@ def test_no_more_is_held_than_the_window(cloud: Cloud) -> None:
     recogniser.gate.clear()
     put(cloud, *[b"many"] * 100)
     with working(cloud, recogniser):
-        wait_for(lambda: cloud.requests.depth().in_flight == HELD_MESSAGES)
-        assert cloud.requests.depth().visible == 100 - HELD_MESSAGES
+        wait_for(lambda: cloud.requests.depth().in_flight == RECEIVE_MESSAGES)
+        assert cloud.requests.depth().visible == 100 - RECEIVE_MESSAGES
+
+
+def test_a_slow_worker_leaves_the_rest_to_others(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app_tier.worker.HELD_SECONDS", 0)
+    recogniser = Recogniser()
+    put(cloud, *[b"first"] * 10)
+    with working(cloud, recogniser) as worker:
+        wait_for(lambda: worker.finished == 10)
+        recogniser.gate.clear()
+        put(cloud, *[b"many"] * 100)
+        wait_for(lambda: cloud.requests.depth().in_flight == HELD_LEAST)
+        assert cloud.requests.depth().visible == 100 - HELD_LEAST
 
 
 def test_a_poisonous_photo_becomes_a_dead_letter_and_the_others_are_labelled() -> None:
@@ -182,9 +194,9 @@ def test_a_drain_finishes_what_is_held_and_takes_no_more(cloud: Cloud) -> None:
     recogniser.gate.clear()
     put(cloud, *[b"photo"] * 100)
     with working(cloud, recogniser):
-        wait_for(lambda: cloud.requests.depth().in_flight == HELD_MESSAGES)
-    assert len(list(cloud.outputs.list(""))) == HELD_MESSAGES
-    assert cloud.requests.depth() == cloud.requests.depth().__class__(100 - HELD_MESSAGES, 0, 0)
+        wait_for(lambda: cloud.requests.depth().in_flight == RECEIVE_MESSAGES)
+    assert len(list(cloud.outputs.list(""))) == RECEIVE_MESSAGES
+    assert cloud.requests.depth() == cloud.requests.depth().__class__(100 - RECEIVE_MESSAGES, 0, 0)
 
 
 def test_the_drain_mark_stops_the_worker(caplog: pytest.LogCaptureFixture) -> None:

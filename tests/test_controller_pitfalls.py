@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from app_tier.terminate import TerminateWatch
+from app_tier.worker import RECEIVE_MESSAGES
 from benchmarks.fleet import World
 from controller import plan as planning
 from controller.ledger import Entry
 from controller.plan import Drain, Launch
 from controller.policies import deadline, per_message, qos
-from controller.policy import HELD_MESSAGES, Decision, Intent, Limits, Observation, Policy, Terms, decide
+from controller.policy import Decision, Intent, Limits, Observation, Policy, Terms, decide
 from controller.sightings import LOOK_AGAIN_SECONDS, Patience, Sighting, look
 from controller.sweeper import Sweeper
 from shoal.aws.offers import Offers
@@ -343,9 +344,9 @@ def test_nothing_is_received_after_the_stop() -> None:
     recogniser.gate.clear()
     put(cloud, *[b"photo"] * 100)
     with working(cloud, recogniser):
-        wait_for(lambda: cloud.requests.depth().in_flight == HELD_MESSAGES)
-    assert len(list(cloud.outputs.list(""))) == HELD_MESSAGES
-    assert cloud.requests.depth() == Depth(100 - HELD_MESSAGES, 0, 0)
+        wait_for(lambda: cloud.requests.depth().in_flight == RECEIVE_MESSAGES)
+    assert len(list(cloud.outputs.list(""))) == RECEIVE_MESSAGES
+    assert cloud.requests.depth() == Depth(100 - RECEIVE_MESSAGES, 0, 0)
     assert {one.deliveries for one in cloud.requests.receive(10, 0)} == {1}
 
 
