@@ -163,13 +163,20 @@ class System:
 
     def machines(self) -> list[dict[str, Any]]:
         """Every instance that is not terminated."""
-        answer = self.client("ec2").describe_instances()
-        machines = [one for reservation in answer["Reservations"] for one in reservation["Instances"]]
-        return [one for one in machines if one["State"]["Name"] != "terminated"]
+        states = ["pending", "running", "shutting-down", "stopping", "stopped"]
+        answer = self.client("ec2").describe_instances(Filters=[{"Name": "instance-state-name", "Values": states}])
+        return [one for reservation in answer["Reservations"] for one in reservation["Instances"]]
 
     def wait_until_empty(self, seconds: float = 60.0) -> None:
         """Wait until no instance is left."""
-        wait_for(lambda: not self.machines(), seconds, f"instances are left: {self.text()[-3000:]}")
+        try:
+            wait_for(lambda: not self.machines(), seconds, "instances are left", 0.25)
+        except TimeoutError as error:
+            error.add_note(self.text()[-3000:])
+            for one in self.machines():
+                console = self.state_dir / "cloud" / "instances" / one["InstanceId"] / "console.log"
+                error.add_note(f"{one['InstanceId']} {one['State']['Name']}: {console.read_text()[-1000:]}")
+            raise
 
 
 class PoolWatch:

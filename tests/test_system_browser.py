@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from benchmarks import photos
-from benchmarks.system import System, wait_for
+from benchmarks.system import System
 from shoal.settings import load
 from tests.web_screenshots import chromium
 
@@ -43,5 +43,5 @@ def test_ten_real_photos_get_ten_right_labels(system: System) -> None:
         assert any(f"{path.name}, {label}" in text for label in right), f"{path.name}: expected {right} in {text}"
         assert any(f"{path.name}, {label}" in again for label in right)
     assert "; launched " in system.text()
-    wait_for(lambda: not system.machines(), 60, "the pool did not go back to zero")
+    system.wait_until_empty()
     assert re.search(r": .*asked \d+ to leave", system.text())
