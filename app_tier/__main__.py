@@ -60,11 +60,13 @@ def _run(stop: StopSignal) -> int:
             max_bytes=chosen.max_file_bytes,
             precision=chosen.precision,
         )
-        recogniser.warm_up()
+        seconds_each = recogniser.warm_up()
         cloud = connecting.result()
     with ExitStack() as around:
         name, identifier = _watch_instance(stop, around)
-        worker = Worker(cloud, recogniser, cloud.replies, name, stop, chosen.visibility_seconds, chosen.answer_cache)
+        worker = Worker(
+            cloud, recogniser, cloud.replies, name, stop, chosen.visibility_seconds, chosen.answer_cache, seconds_each
+        )
         log.info("%s ready: %s on %s", name, ", ".join(recogniser.models), recogniser.engine)
         gc.freeze()
         gc.enable()

@@ -69,6 +69,7 @@ class Worker:
     replies:  the queues that a request message may name in `reply_to`; any other is refused.
     name:     the instance's name, told in each result.
     remember: how many answers to keep for identical bytes.
+    seconds_each: what a photo is thought to take until the first ones are done.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Worker:
         stop: StopSignal,
         visibility_seconds: int,
         remember: int = 0,
+        seconds_each: float = 0.4,
     ) -> None:
         self._cloud = cloud
         self._recogniser = recogniser
@@ -87,7 +89,7 @@ class Worker:
         self._name = name
         self._stop = stop
         self._heartbeat = Heartbeat(cloud.requests, visibility_seconds)
-        self._window = Window(HELD_MESSAGES, HELD_LEAST, RECEIVE_MESSAGES, HELD_SECONDS)
+        self._window = Window(HELD_MESSAGES, HELD_LEAST, HELD_SECONDS, seconds_each)
         self._room = Room(PIXELS_AT_ONCE)
         self._answers = Answers(remember)
         self._ready = Ready()

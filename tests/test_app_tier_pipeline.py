@@ -208,7 +208,7 @@ def test_the_header_tells_the_pixels() -> None:
 def test_the_window_counts_what_is_held_and_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("app_tier.window.time.monotonic", lambda: now[0])
-    window = Window(most=8, least=2, at_first=4, seconds=10)
+    window = Window(most=8, least=2, seconds=10, each=2.5)
     assert window.idle_since == 100
     assert window.take(10, 0) == 4
     assert window.take(10, 0) == 0
@@ -228,7 +228,7 @@ def test_the_window_counts_what_is_held_and_for_how_long(monkeypatch: pytest.Mon
 def test_the_window_is_as_wide_as_the_work_of_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("app_tier.window.time.monotonic", lambda: now[0])
-    window = Window(most=8, least=2, at_first=4, seconds=10)
+    window = Window(most=8, least=2, seconds=10, each=2.5)
 
     def work(count: int, seconds_each: float) -> int:
         """Do so many, one after the other; returns how many may be held then."""
