@@ -96,13 +96,22 @@ class FakeWorker:
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
+        self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="fake-worker", daemon=True)
 
     def _run(self) -> None:
         while not self._stop.is_set():
             if not self.go.wait(0.05):
                 continue
-            self.step(wait_seconds=0.1)
+            with self._turn:
+                if self.go.is_set():
+                    self.step(wait_seconds=0.1)
+
+    def pause(self) -> None:
+        """Let it take nothing more: a poll that is under way would."""
+        self.go.clear()
+        with self._turn:
+            pass
 
     def step(self, at_most: int = 10, wait_seconds: float = 0.0) -> int:
         """Handle the messages that are there."""
