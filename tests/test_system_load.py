@@ -121,6 +121,14 @@ def assert_all_are_done(system: System, payloads: list[bytes]) -> None:
     assert len(outputs) == len(payloads)
 
 
+@pytest.mark.timeout(300)
+def test_60_photos_in_one_submission(system: System, pictures: list[Path]) -> None:
+    web = psutil.Process(system.part("web_tier").pid)
+    before = web.memory_info().rss
+    assert_all_are_done(system, [one.read_bytes() for one in pictures[:60]])
+    assert web.memory_info().rss - before < MAX_GROWTH_BYTES
+
+
 @pytest.mark.timeout(600)
 def test_60_photos_and_then_5000_in_one_submission(tmp_path: Path, pictures: list[Path]) -> None:
     # The lightest model: it is the numbers that count here, and ResNet50 takes seven minutes for them on two cores.

@@ -1,5 +1,5 @@
 """The calls that are made for each photo, signed and sent by the libraries that boto3 uses itself, without the rest of
-boto3: for a quarter to a half of its processor time (docs/performance.md)."""
+boto3: for about half of its processor time (docs/performance.md)."""
 
 from __future__ import annotations
 
