@@ -18,6 +18,7 @@ from typing import cast
 from app_tier.allocator import give_back_large_blocks
 from app_tier.drain import DrainWatch, patiently
 from app_tier.register import Registration, seconds_alive
+from app_tier.stall import StallWatch, end_stalled
 from app_tier.terminate import TerminateWatch
 from app_tier.worker import Worker
 from inference import process
@@ -73,6 +74,7 @@ def _run(stop: StopSignal) -> int:
         models = ", ".join(recogniser.models)
         register = Registration(cloud.register, identifier, worker, models, seconds_alive(), chosen.beat_seconds, stop)
         around.enter_context(register)
+        around.enter_context(StallWatch(worker, chosen.stall_seconds, lambda: end_stalled(chosen.stall_seconds)))
         if chosen.drain_by == "queue":
             around.enter_context(TerminateWatch(cloud.terminations, worker, stop, chosen.terminate_seconds))
         finished = worker.run()

@@ -27,6 +27,7 @@ class Window:
         self._since = time.monotonic()  # when it last became busy or idle
         self._measured_since = 0.0  # in busy seconds
         self._changed = threading.Condition()
+        self.gone = 0  # messages let go
 
     def take(self, most: int, wait_seconds: float) -> int:
         """Wait for `most` free places, or a third of all, and take them; take what there are, perhaps none, when that
@@ -57,6 +58,7 @@ class Window:
             busy = self._busy()
             self._held -= messages
             self._done += messages
+            self.gone += messages
             self._measure(busy)
             if not self._held:
                 self._busy_seconds = busy

@@ -104,6 +104,11 @@ class Worker:
         return self._window.held
 
     @property
+    def let_go(self) -> int:
+        """Messages that it was done with, given back ones included."""
+        return self._window.gone
+
+    @property
     def busy_seconds(self) -> float:
         """Time since it was made in which it held a message."""
         return self._window.busy_seconds

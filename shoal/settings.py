@@ -85,6 +85,7 @@ class Settings:
 
     visibility_seconds: int = 30
     max_deliveries: int = 5
+    stall_seconds: float = 300.0  # a worker that holds messages so long and is done with none ends, as after a fault
     answer_cache: int = 1000  # answers that a worker remembers for identical bytes; 0 for none
     otlp_endpoint: str = ""  # base address of an OpenTelemetry collector; also OTEL_EXPORTER_OTLP_ENDPOINT
 
@@ -189,6 +190,7 @@ class Settings:
             "precision",
             "log_level",
             "visibility_seconds",
+            "stall_seconds",
             "beat_seconds",
             "drain_by",
             "terminate_seconds",
@@ -278,6 +280,7 @@ _LEAST: dict[str, float] = {
     "webhook_seconds": 1,
     "visibility_seconds": 3,
     "max_deliveries": 1,
+    "stall_seconds": 1,
     "answer_cache": 0,
     "local_boot_seconds": 0,
     "spot_share": 0,

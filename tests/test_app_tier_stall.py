@@ -1,0 +1,112 @@
+"""A worker that holds messages and is done with none of them ends, and others get them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from app_tier.stall import LOOKS, StallWatch
+from benchmarks import light
+from benchmarks.cold_start import Queues
+from benchmarks.processes import embedded_cloud, prepare, running
+from shoal.memory import SystemClock, memory_cloud
+from tests.app_tier_fixtures import DEADLINE_SECONDS, Recogniser, put, short_polls, wait_for, working
+from tests.web_fixtures import jpeg
+
+pytestmark = pytest.mark.usefixtures(short_polls.__name__)
+
+# Computes nothing, and hangs at the second call: the first is the worker's own warm-up.
+HANGING = """
+import threading
+from benchmarks.light import Light, _Light
+
+class Hanging(_Light):
+    calls = 0
+
+    def infer(self, batch):
+        self.calls += 1
+        return super().infer(batch) if self.calls == 1 else threading.Event().wait()
+
+class Engine(Light):
+    def load(self, model, folder, threads=None, exact=False):
+        return Hanging()
+
+ENGINE = Engine()
+"""
+
+
+class Work:
+    """Holds a message at each look, and is done with one until it is told to hang."""
+
+    def __init__(self, held: int) -> None:
+        self.held = held
+        self.looks = 0
+        self.hangs = False
+
+    @property
+    def let_go(self) -> int:
+        if not self.hangs:
+            self.looks += 1
+        return self.looks
+
+
+def test_a_worker_that_gets_on_is_left_alone_and_one_that_does_not_is_ended() -> None:
+    work, ended = Work(held=1), threading.Event()
+    with StallWatch(work, 0.05, ended.set):
+        wait_for(lambda: work.looks > 3 * LOOKS)
+        assert not ended.is_set()
+        work.hangs = True
+        assert ended.wait(DEADLINE_SECONDS)
+
+
+def test_a_worker_that_holds_nothing_may_wait_for_ever() -> None:
+    class Idle(Work):
+        @property
+        def let_go(self) -> int:
+            self.looks += 1
+            return 0
+
+    work, ended = Idle(held=0), threading.Event()
+    with StallWatch(work, 0.05, ended.set):
+        wait_for(lambda: work.looks > 3 * LOOKS)
+    assert not ended.is_set()
+
+
+def test_an_engine_that_hangs_is_seen_and_a_slow_one_is_not() -> None:
+    cloud, recogniser, ended = memory_cloud(SystemClock()), Recogniser(), threading.Event()
+    put(cloud, *[b"photo"] * 50)
+    with working(cloud, recogniser) as worker, StallWatch(worker, 0.5, ended.set):
+        wait_for(lambda: worker.finished == 50)
+        assert worker.let_go == 50
+        assert not ended.is_set()
+        recogniser.gate.clear()
+        put(cloud, b"hangs")
+        assert ended.wait(DEADLINE_SECONDS)
+
+
+def test_its_process_ends_says_where_it_hung_and_another_labels_the_photo(tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text(HANGING)
+    light.prepare(tmp_path / "cache", "hanging:ENGINE")
+    light.prepare(tmp_path / "cache")
+    command, log = [sys.executable, "-m", "app_tier"], tmp_path / "worker.log"
+    with embedded_cloud(tmp_path) as cloud:
+        environment = cloud | {
+            "SHOAL_VISIBILITY_SECONDS": "3",
+            "SHOAL_STALL_SECONDS": "2",
+            "SHOAL_CACHE_DIR": str(tmp_path / "cache"),
+            "PYTHONPATH": str(tmp_path),
+        }
+        prepare(environment, tmp_path / "prepare.log")
+        queues = Queues(environment)
+        queues.fill([jpeg()])
+        with running(command, environment | {"SHOAL_ENGINE": "hanging:ENGINE"}, log) as process:
+            assert process.wait(DEADLINE_SECONDS) == 1
+        told = log.read_text()
+        assert "nothing was done with the messages held for 2 s: this worker ends" in told
+        assert "hanging.py" in told  # in the stack of the thread that hangs
+        with running(command, environment | {"SHOAL_ENGINE": light.NAME}, log):
+            [(_, result)] = queues.collect(1)
+    assert result.status == "done"
