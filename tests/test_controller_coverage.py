@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 COVERED = (
     "policy", "policies/*", "plan", "ledger", "estimates", "sightings", "experience", "calendar", "budget",
 )  # fmt: skip
-TESTS = ("policies", "plan", "estimates", "reconciler")
+TESTS = ("policies", "limits", "plan", "estimates", "reconciler", "ledger")
 
 
 def test_every_branch_is_covered_without_the_help_of_chance(tmp_path: Path) -> None:

@@ -23,17 +23,13 @@ from controller.policy import (
     Observation,
     Policy,
     Terms,
-    clamp,
     decide,
-    hold_work,
-    recent,
-    stabilise,
 )
 from controller.sightings import Sighting
 from shoal import plugins
 from shoal.ports import Beat, Depth, Instance
+from tests.controller_fixtures import NOW, with_workers
 
-NOW = 1_700_000_000.0
 POLICIES: dict[str, Policy] = {
     module.__name__.rpartition(".")[2]: module.policy
     for module in (per_message, qos, backlog_per_instance, step, schedule, deadline)
@@ -94,14 +90,6 @@ terms = st.builds(
     calendar=st.sampled_from([calendar.Calendar(), calendar.parse("daily 00:00-24:00 3", "UTC")]),
 )
 needs = st.lists(st.builds(Need, st.floats(NOW - 200, NOW), st.integers(0, 100)), max_size=20).map(tuple)
-
-
-def with_workers(count: int, depth: Depth) -> Observation:
-    """`count` workers that have worked for a while, and a measured second a photo."""
-    machines = tuple(Instance(f"i-{n}", f"app-tier-instance-{n + 1}", "running", NOW - 99) for n in range(count))
-    seen = {one.id: Sighting(NOW - 99, beat=Beat(1)) for one in machines}
-    measured = Measured(Spread.guess(1.0), Spread.guess(10.0))
-    return Observation(NOW, depth, machines, sightings=seen, measured=measured)
 
 
 @every_policy
@@ -480,82 +468,3 @@ def test_what_is_held_starts_no_worker_for_itself() -> None:
 def test_what_the_counts_show_besides_just_came() -> None:
     assert asked(10, line((10, 50)), visible=600).desired == asked(10, line((10, 50), (600, 0))).desired == 10
     assert asked(10, line((10, 50)), visible=601).desired == 11
-
-
-# the rules for all
-
-
-def test_work_is_never_left_without_a_worker() -> None:
-    none = Decision(0, "r")
-    assert hold_work(none, with_workers(0, Depth(1, 0, 0))) == Decision(1, "r; 1 for 0 in work, 1 in all")
-    assert hold_work(none, with_workers(0, Depth(9, 0, 0))).desired == 1
-    assert hold_work(none, with_workers(0, Depth(0, 33, 0))).desired == 2
-    assert hold_work(none, with_workers(0, Depth(9, 32, 0))).desired == 1
-    assert hold_work(none, with_workers(0, Depth(0, 0, 0))) == none
-    assert hold_work(Decision(2, "r"), with_workers(0, Depth(0, 33, 0))) == Decision(2, "r")
-
-
-def test_limits_are_said() -> None:
-    bounds = Limits(2, 15, 10.0)
-    assert clamp(Decision(16, "r"), bounds) == Decision(15, "r; cap 15")
-    assert clamp(Decision(15, "r"), bounds) == Decision(15, "r")
-    assert clamp(Decision(1, "r"), bounds) == Decision(2, "r; at least 2")
-    assert clamp(Decision(2, "r"), bounds) == Decision(2, "r")
-
-
-def test_a_zero_must_last_for_the_whole_quiet_time() -> None:
-    told = Terms(Limits(0, 15, 10.0, 2.0))
-    observation = with_workers(15, Depth(0, 0, 0))
-
-    def desired(*history: Need) -> Decision:
-        return decide(per_message.policy, observation, history, told)[0]
-
-    assert desired().reason == "one each: need 0; keep 15 until watched for 10 s (10 s more)"
-    assert desired(Need(NOW - 9, 0)).desired == 15
-    assert desired(Need(NOW - 9.5, 0)).reason.endswith("(1 s more)")
-    assert desired(Need(NOW - 12, 0), Need(NOW - 5, 0)).desired == 0
-    assert desired(Need(NOW - 10, 0)).desired == 0
-    assert desired(Need(NOW - 12, 0), Need(NOW - 9, 1)).desired == 1
-    assert desired(Need(NOW - 12, 0), Need(NOW - 9, 99)).desired == 15
-
-
-def test_less_than_all_leaves_after_the_window() -> None:
-    told = Terms(Limits(0, 15, 60.0, 10.0))
-    observation = with_workers(15, Depth(1, 0, 0))
-    history = (Need(NOW - 40, 15), Need(NOW - 11, 3), Need(NOW - 8, 7), Need(NOW - 2, 1))
-    decision, _ = decide(per_message.policy, observation, history, told)
-    assert decision == Decision(7, "one each: need 1; keep 7: needed within the last 10 s")
-    assert decide(per_message.policy, observation, history[:2], told)[0].desired == 3
-
-
-def test_near_enough_is_left_alone() -> None:
-    bounds = Limits(0, 200, 0.0, 0.0, tolerance=0.05)
-    past = (Need(NOW - 1, 0), Need(NOW, 0))
-
-    def held(desired: int, workers: int = 100) -> Decision:
-        return stabilise(Decision(desired, "r"), past, with_workers(workers, Depth(1, 0, 0)), bounds)
-
-    assert held(96) == Decision(100, "r; keep 100: near enough")
-    assert held(95).desired == 95
-    assert held(101).desired == 101  # work that waits is never near enough
-    assert held(100) == Decision(100, "r")
-    assert held(0, workers=1).desired == 0
-
-
-def test_a_lowered_cap_is_honoured_at_once() -> None:
-    told = Terms(Limits(0, 5, 10.0))
-    assert decide(per_message.policy, with_workers(15, Depth(50, 0, 0)), (), told)[0].desired == 5
-
-
-@pytest.mark.parametrize(("seconds", "expected"), [(0.0, 2), (4.0, 2), (5.0, 3), (12.0, 4), (30.0, 5), (99.0, 5)])
-def test_recent_keeps_what_covers_the_beginning(seconds: float, expected: int) -> None:
-    history = tuple(Need(NOW - age, age) for age in (30, 20, 10, 5, 0))
-    assert recent(reversed(history), NOW, seconds) == history[-expected:]
-    assert recent((), NOW, seconds) == ()
-
-
-@pytest.mark.parametrize(("quiet", "window"), [(10.0, 4.0), (4.0, 10.0)])
-def test_the_needs_of_the_longer_window_are_remembered(quiet: float, window: float) -> None:
-    history = tuple(Need(NOW - age, age) for age in (30, 20, 9, 5))
-    told = Terms(Limits(0, 9, quiet, window))
-    assert decide(per_message.policy, with_workers(0, Depth(0, 0, 0)), history, told)[1] == (*history[1:], Need(NOW, 0))

@@ -1,8 +1,7 @@
-"""The tick, the intents, the ledger and the sweeper, on the cloud in memory with a clock turned by hand."""
+"""The tick and the intents, on the cloud in memory with a clock turned by hand."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,20 +10,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fleet import World
-from controller import ledger as ledgers
 from controller.boot_file import render
 from controller.budget import Budget, Spent
-from controller.ledger import Entry, Ledger
-from controller.plan import Drain, Launch, Refusal, Terminate
+from controller.ledger import Ledger
+from controller.plan import Refusal, Terminate
 from controller.policies import deadline
-from controller.policy import Decision, Intent, Limits, Observation
+from controller.policy import Intent, Limits
 from controller.sightings import LOOK_AGAIN_SECONDS
-from controller.sweeper import GIVEN_UP, Sweeper
 from shoal.errors import LeaseLost, Permanent, Retryable
 from shoal.ledger import read
-from shoal.memory import ManualClock, memory_cloud
-from shoal.messages import Job, Result, new_batch
-from shoal.ports import Beat, Depth, Instance, InstancePool
+from shoal.ports import Beat, Instance, InstancePool
 
 QUIET = 10.0
 
@@ -359,168 +354,9 @@ class Asking:
         self._asked.append(tuple(ids))
 
 
-# the ledger
-
-
-def test_the_ledger_explains_in_words_and_numbers(world: World) -> None:
-    world.send(100)
-    world.tick(2, work=False)
-    first, second = read(world.ledger_path)
-    assert first["sentence"] == "backlog 100, one each: need 100; cap 15; launched 15"
-    assert (first["visible"], first["desired"], first["machines"]) == (100, 15, 0)
-    assert first["done"] == [{"act": "launch", "names": [f"app-tier-instance-{n}" for n in range(1, 16)]}]
-    assert first["token"] > 0
-    assert not first["dry_run"]
-    assert second["sentence"] == "backlog 100, one each: need 100; cap 15; 15 running; desired 15, nothing to do"
-    assert second["pool"] == {"running": 15, "pending": 0, "lost": 0, "leaving": 0}
-
-
-def entry(**changes: object) -> Entry:
-    machines = (
-        Instance("i-1", "n", "running", 0.0),
-        Instance("i-2", "n", "pending", 0.0),
-        Instance("i-3", "n", "running", 0.0, drain_since=1.0),
-        Instance("i-4", "n", "stopped", 0.0),
-    )
-    seen = Observation(1000.0, Depth(400, 12, 0), machines, (Intent("t", ("a", "b", "c"), 1.0),))
-    whole = Entry(seen, Decision(15, "9 s each, target 60 s: need 62; cap 15"), (Launch(tuple("abcdef")),))
-    return replace(whole, **changes)  # type: ignore[arg-type]
-
-
-def test_the_sentence_of_the_issue() -> None:
-    assert entry(refused=(Refusal(5, "budget"),)).sentence() == (
-        "backlog 412, 9 s each, target 60 s: need 62; cap 15; 1 running, 4 pending, 2 leaving; "
-        "launched 6, refused 5: budget"
-    )
-    assert entry(
-        done=(Drain(("i-1",)), Drain(("i-2",), "silent"), Terminate(("i-3", "i-4"), "stopped"))
-    ).sentence() == (
-        "backlog 412, 9 s each, target 60 s: need 62; cap 15; 1 running, 4 pending, 2 leaving; "
-        "asked 1 to leave, asked 1 to leave (silent), terminated 2 (stopped)"
-    )
-
-
-def test_what_is_new_is_told_once() -> None:
-    quiet = entry(done=())
-    assert not quiet.same_as(None)
-    assert quiet.same_as(quiet)
-    assert not entry().same_as(quiet)
-    assert quiet.same_as(entry())
-    same_refusal = [entry(done=(), refused=(Refusal(5, f"budget 10: {hours} h"),)) for hours in (3, 2)]
-    assert same_refusal[1].same_as(same_refusal[0])
-    assert not same_refusal[0].same_as(quiet)
-    for changed in (
-        {"token": 2},
-        {"decision": Decision(14, "x")},
-        {"observation": replace(quiet.observation, depth=Depth(400, 13, 0))},
-        {"observation": replace(quiet.observation, instances=quiet.observation.instances[1:])},
-        {"refused": (Refusal(4, "budget"),)},
-    ):
-        assert not replace(quiet, **changed).same_as(quiet), changed
-
-
-def test_an_entry_in_json() -> None:
-    told = json.loads(json.dumps(entry(spent=Spent(5.0, 1.25, 3), refused=(Refusal(1, "cap"),), token=7).to_dict()))
-    assert told["spent"] == {"at": 5.0, "amount": 1.25, "machines": 3}
-    assert told["refused"] == [{"count": 1, "why": "cap"}]
-    assert (told["at"], told["in_flight"], told["delayed"], told["machines"]) == (1000.0, 12, 0, 7)
-    assert (told["reason"], told["token"]) == ("9 s each, target 60 s: need 62; cap 15", 7)
-    assert (told["service_seconds"], told["boot_seconds"], told["oldest_seconds"]) == (1.0, 30.0, 0.0)
-    assert entry().to_dict()["spent"] is None
-
-
-def test_the_ledger_is_bounded_and_survives_a_torn_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledgers, "MAX_BYTES", 4000)
-    for _ in range(40):
-        world.send(1)
-        world.tick(work=False)
-    path = world.ledger_path
-    assert path.stat().st_size < 6000
-    assert path.with_name("ledger.jsonl.1").stat().st_size < 6000
-    kept = list(read(path))
-    assert len(kept) >= 4
-    assert [one["at"] for one in kept] == sorted(one["at"] for one in kept)
-    with path.open("a") as file:
-        file.write('{"cut short')
-    assert list(read(path)) == kept
-    assert Ledger(path).last() == kept[-1]
-    assert list(read(path.with_name("none"))) == []
-
-
-def test_the_ledger_is_kept_across_restarts(world: World) -> None:
-    world.send(1)
-    world.tick()
-    world.start()
-    world.tick(20)
-    told = sentences(world)
-    assert "launched 1" in told[0]
-    assert any("asked 1 to leave" in one for one in told)
-
-
-# the boot file
-
-
 def test_the_boot_file_carries_the_settings_safely() -> None:
     text = render({"SHOAL_PREFIX": "a b'; rm -rf /", "SHOAL_MODEL": "resnet50"})
     assert text.startswith("#!/bin/bash")
     assert "SHOAL_MODEL=resnet50\n" in text
     assert "SHOAL_PREFIX='a b'\"'\"'; rm -rf /'\n" in text
     assert len(text.encode()) < 16_384  # EC2's limit for user data
-
-
-# The sweeper
-
-
-AFTER = 60.0
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-def job_at(clock: ManualClock, index: int = 0) -> Job:
-    return Job(new_batch(clock.now()), index, "cat.jpg", "replies")
-
-
-def test_a_forgotten_photo_is_queued_again_when_it_is_old_enough(clock: ManualClock) -> None:
-    cloud = memory_cloud(clock)
-    sweeper = Sweeper(cloud, clock, "replies", AFTER, days=4)
-    forgotten, answered = job_at(clock, 1), job_at(clock, 2)
-    for job in (forgotten, answered):
-        cloud.inputs.put(job.key, b"photo", "image/jpeg")
-    cloud.outputs.put(answered.key, b"{}", "application/json")
-    cloud.inputs.put("not/one/of/ours", b"", "text/plain")
-    cloud.inputs.put("readme.txt", b"", "text/plain")
-
-    sweeper.sweep()
-    assert cloud.requests.depth().total == 0
-    clock.wait(AFTER + 1)
-    sweeper.sweep()
-    [message] = cloud.requests.receive(10, 0)
-    assert Job.from_json(message.body) == forgotten
-    sweeper.sweep()
-    assert cloud.requests.depth().total == 1  # in flight: not queued a second time
-
-
-def test_a_dead_letter_becomes_a_failed_result(clock: ManualClock) -> None:
-    cloud = memory_cloud(clock)
-    job, done = job_at(clock, 1), job_at(clock, 2)
-    result = Result(done.key, "done").to_json().encode()
-    cloud.outputs.put(done.key, result, "application/json")
-    cloud.dead_letters.send([job.to_json(), done.to_json(), "noise"])
-    Sweeper(cloud, clock, "replies", AFTER, days=4).sweep()
-    assert Result.from_json(cloud.outputs.get(job.key)) == Result.failed(job.key, GIVEN_UP)
-    assert cloud.outputs.get(done.key) == result
-    [response] = cloud.responses.receive(10, 0)
-    assert Result.from_json(response.body).key == job.key
-    assert cloud.dead_letters.depth().total == 0
-
-
-def test_what_a_queue_lost_is_queued_again_in_tens(clock: ManualClock) -> None:
-    cloud = memory_cloud(clock)
-    for index in range(250):
-        cloud.inputs.put(job_at(clock, index).key, b"photo", "image/jpeg")
-    clock.wait(AFTER + 1)
-    Sweeper(cloud, clock, "replies", AFTER, days=4).sweep()
-    assert cloud.requests.depth().total == 250

@@ -1,4 +1,5 @@
-"""When a photo counts as forgotten although the queue is not empty: much later ones were answered already."""
+"""What the sweeper does with photos that were forgotten, and when a photo counts as forgotten although the queue is
+not empty: much later ones were answered already."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.sweeper import OVERTAKEN_AFTER, Again, Sweeper, older_than, overtaken
+from controller.sweeper import GIVEN_UP, OVERTAKEN_AFTER, Again, Sweeper, older_than, overtaken
 from shoal.memory import ManualClock, memory_cloud
-from shoal.messages import Job, new_batch
+from shoal.messages import Job, Result, new_batch
 from shoal.ports import Cloud, StoredObject
 
 AFTER = 60.0
@@ -65,6 +66,53 @@ def test_a_long_backlog_is_not_queued_twice(clock: ManualClock) -> None:
         answer(cloud, job)
         sweeper.sweep()
     assert cloud.requests.depth().total == 10
+
+
+def job_at(clock: ManualClock, index: int = 0) -> Job:
+    return Job(new_batch(clock.now()), index, "cat.jpg", "replies")
+
+
+def test_a_forgotten_photo_is_queued_again_when_it_is_old_enough(clock: ManualClock) -> None:
+    cloud = memory_cloud(clock)
+    sweeper = Sweeper(cloud, clock, "replies", AFTER, days=4)
+    forgotten, answered = job_at(clock, 1), job_at(clock, 2)
+    for job in (forgotten, answered):
+        cloud.inputs.put(job.key, b"photo", "image/jpeg")
+    cloud.outputs.put(answered.key, b"{}", "application/json")
+    cloud.inputs.put("not/one/of/ours", b"", "text/plain")
+    cloud.inputs.put("readme.txt", b"", "text/plain")
+
+    sweeper.sweep()
+    assert cloud.requests.depth().total == 0
+    clock.wait(AFTER + 1)
+    sweeper.sweep()
+    [message] = cloud.requests.receive(10, 0)
+    assert Job.from_json(message.body) == forgotten
+    sweeper.sweep()
+    assert cloud.requests.depth().total == 1  # in flight: not queued a second time
+
+
+def test_a_dead_letter_becomes_a_failed_result(clock: ManualClock) -> None:
+    cloud = memory_cloud(clock)
+    job, done = job_at(clock, 1), job_at(clock, 2)
+    result = Result(done.key, "done").to_json().encode()
+    cloud.outputs.put(done.key, result, "application/json")
+    cloud.dead_letters.send([job.to_json(), done.to_json(), "noise"])
+    Sweeper(cloud, clock, "replies", AFTER, days=4).sweep()
+    assert Result.from_json(cloud.outputs.get(job.key)) == Result.failed(job.key, GIVEN_UP)
+    assert cloud.outputs.get(done.key) == result
+    [response] = cloud.responses.receive(10, 0)
+    assert Result.from_json(response.body).key == job.key
+    assert cloud.dead_letters.depth().total == 0
+
+
+def test_what_a_queue_lost_is_queued_again_in_tens(clock: ManualClock) -> None:
+    cloud = memory_cloud(clock)
+    for index in range(250):
+        cloud.inputs.put(job_at(clock, index).key, b"photo", "image/jpeg")
+    clock.wait(AFTER + 1)
+    Sweeper(cloud, clock, "replies", AFTER, days=4).sweep()
+    assert cloud.requests.depth().total == 250
 
 
 @given(photos, st.data(), st.floats(0, 500))
