@@ -37,7 +37,7 @@ class SqsQueue:
     def url(self) -> str:
         """The queue's URL. Raises NotFound."""
         with our_errors(f"queue {self.name}"):
-            return str(self._sqs.get_queue_url(QueueName=self.name)["QueueUrl"])
+            return str(_call(self._sqs, "GetQueueUrl", QueueName=self.name)["QueueUrl"])
 
     def send(self, bodies: Sequence[str], attributes: Sequence[Mapping[str, str]] = ()) -> None:
         each = zip(bodies, attributes or [{}] * len(bodies), strict=True)
@@ -93,17 +93,7 @@ class SqsQueue:
         return Depth(*(int(attributes[name]) for name in names))
 
     def _call(self, action: str, **members: Any) -> dict[str, Any]:
-        """What boto3 would answer. It is asked itself when the plain call did not succeed: it knows what to try again,
-        and how to say what is wrong."""
-        members["QueueUrl"] = self.url
-        headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"AmazonSQS.{action}"}
-        try:
-            answer = signed.call(self._sqs, "POST", "/", headers, json.dumps(members).encode(), retries=False)
-            if answer.status == OK:
-                return dict(json.loads(answer.data))
-        except (urllib3.exceptions.HTTPError, botocore.exceptions.NoCredentialsError, ValueError):
-            pass
-        return dict(getattr(self._sqs, xform_name(action))(**members))
+        return _call(self._sqs, action, QueueUrl=self.url, **members)
 
     def _raise_if_refused(
         self, what: str, answer: dict[str, Any], harmless: set[str] | frozenset[str] = frozenset()
@@ -114,6 +104,19 @@ class SqsQueue:
         first = refused[0]
         text = f"{what} {self.name}: {len(refused)} refused: {first.get('Code')}: {first.get('Message', '')}"
         raise Permanent(text) if first.get("SenderFault") else Retryable(text)
+
+
+def _call(sqs: Any, action: str, **members: Any) -> dict[str, Any]:
+    """What boto3 would answer. It is asked itself when the plain call did not succeed: it knows what to try again, and
+    how to say what is wrong."""
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"AmazonSQS.{action}"}
+    try:
+        answer = signed.call(sqs, "POST", "/", headers, json.dumps(members).encode(), retries=False)
+        if answer.status == OK:
+            return dict(json.loads(answer.data))
+    except (urllib3.exceptions.HTTPError, botocore.exceptions.NoCredentialsError, ValueError):
+        pass
+    return dict(getattr(sqs, xform_name(action))(**members))
 
 
 def _received(message: dict[str, Any]) -> Received:
