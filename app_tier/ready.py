@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app_tier.held import Held
@@ -43,20 +44,15 @@ class Ready:
             self._closed = True
             self._changed.notify_all()
 
-    def take(self, most: int) -> list[Image]:
-        """Wait for one image, then take it and those there are for the same model: no delay when idle, full batches
-        under load. Empty when nothing more will come.
-
-        How many is a power of two: engines prepare themselves anew for each size that they meet, for a tenth of a
-        second, so there shall be few sizes.
-        """
+    def take(self, most: Callable[[str], int]) -> list[Image]:
+        """Wait for one image, then take it and those there are for the same model, up to `most` of that model: no delay
+        when idle, full batches under load. Empty when nothing more will come."""
         with self._changed:
             self._changed.wait_for(lambda: self._images or self._closed)
             if not self._images:
                 return []
             model = self._images[0].model
-            batch = [one for one in self._images if one.model == model][:most]
-            batch = batch[: 1 << (len(batch).bit_length() - 1)]
+            batch = [one for one in self._images if one.model == model][: most(model)]
             taken = {id(one) for one in batch}
             self._images = [one for one in self._images if id(one) not in taken]
             return batch

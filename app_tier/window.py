@@ -10,16 +10,18 @@ import time
 class Window:
     """Places for messages. A place is taken before a message is asked for and given back when it is done with.
 
-    There are as many as messages are done in `seconds`, but at least `least` and at most `most`; `each` is how long one
-    takes, as far as is known before any was done. What a slow worker does not hold is there for another, which may
-    have just been launched for it. Safe for many threads; times are `time.monotonic()`.
+    There are as many as messages are done in `seconds`, but at least `least` and at most `most`. Until the first is
+    done there are `first`, or fewer if `each`, how long one seems to take, is that long; then one more for every two
+    that are done, so that filling the window takes little from the work itself. What a slow worker does not hold is
+    there for another, which may have just been launched for it. Safe for many threads; times are `time.monotonic()`.
     """
 
-    def __init__(self, most: int, least: int, seconds: float, each: float) -> None:
+    def __init__(self, most: int, least: int, seconds: float, first: int, each: float) -> None:
         self._most = most
         self._least = least
         self._seconds = seconds
-        self._places = self._enough(1, each)
+        self._first = first
+        self._places = min(first, self._enough(1, each))
         self._asked = 0
         self._held = 0
         self._done = 0
@@ -68,7 +70,7 @@ class Window:
     def _measure(self, busy: float) -> None:
         """How many places there shall be, by how many messages were done lately."""
         measured = busy - self._measured_since
-        self._places = self._enough(self._done, measured)
+        self._places = min(self._first + self.gone // 2, self._enough(self._done, measured))
         if measured > self._seconds:  # let the past count for half of what comes
             self._done //= 2
             self._measured_since += measured / 2

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 HELD_MESSAGES = 32  # enough to keep the engine busy while others are fetched; the rest is left to other workers
 HELD_LEAST = 4  # one for each thread of the engine, and as many on their way
 HELD_SECONDS = 4.0  # of work
+HELD_FIRST = 8  # until one is done: to fetch and decode more takes the processor from the first photo
 RECEIVE_MESSAGES = 10  # what SQS gives in one call
-BATCH_IMAGES = 8
 FETCH_THREADS = 4
 ENGINE_THREADS = 2  # while one reads what the engine answered, the engine has the other's batch: 7 % more images
 PIXELS_AT_ONCE = 32_000_000  # unpacked, 128 MB at 4 bytes each
@@ -58,6 +58,9 @@ class Recogniser(Protocol):
 
     def decode(self, model: str, payload: bytes) -> Decoded:
         """Bytes to the model's input. Raises BadImage. Called by many threads."""
+
+    def batch(self, model: str) -> int:
+        """How many images a call of `infer` shall have where there are enough. Answers at once."""
 
     def infer(self, model: str, decoded: Sequence[Decoded]) -> list[Answer]:
         """Inputs to answers. Called by ENGINE_THREADS threads."""
@@ -89,7 +92,7 @@ class Worker:
         self._name = name
         self._stop = stop
         self._heartbeat = Heartbeat(cloud.requests, visibility_seconds)
-        self._window = Window(HELD_MESSAGES, HELD_LEAST, HELD_SECONDS, seconds_each)
+        self._window = Window(HELD_MESSAGES, HELD_LEAST, HELD_SECONDS, HELD_FIRST, seconds_each)
         self._room = Room(PIXELS_AT_ONCE)
         self._answers = Answers(remember)
         self._ready = Ready()
@@ -212,7 +215,7 @@ class Worker:
 
     def _infer_until_closed(self) -> None:
         try:
-            while batch := self._ready.take(BATCH_IMAGES):
+            while batch := self._ready.take(self._recogniser.batch):
                 self._infer(batch)
         finally:
             self._stop.stop("engine ended")  # without it nothing would close what waits for the engine

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
+from inference.answer import Decoded
 from inference.process import Recogniser
 
-BATCH = 8  # the worker's
 DECODE_THREADS = 4  # the worker's
+CALLERS = 2  # the worker's
 
 
 def infer(recogniser: Recogniser, payloads: Sequence[bytes]) -> float:
     """Images a second of inference alone, on images that are decoded already."""
     decoded = [recogniser.decode("", payload) for payload in payloads]
     began = time.perf_counter()
-    for start in range(0, len(decoded), BATCH):
-        recogniser.infer("", decoded[start : start + BATCH])
+    _infer_all(recogniser, decoded)
     return len(decoded) / (time.perf_counter() - began)
 
 
@@ -25,11 +26,16 @@ def decode_and_infer(recogniser: Recogniser, payloads: Sequence[bytes]) -> float
     """Images a second of decoding on threads and inference behind it: what a worker could reach."""
     began = time.perf_counter()
     with ThreadPoolExecutor(DECODE_THREADS) as decoders:
-        batch = []
-        for decoded in decoders.map(lambda payload: recogniser.decode("", payload), payloads):
-            batch.append(decoded)
-            if len(batch) == BATCH:
-                recogniser.infer("", batch)
-                batch = []
-        recogniser.infer("", batch)
+        _infer_all(recogniser, decoders.map(lambda payload: recogniser.decode("", payload), payloads))
     return len(payloads) / (time.perf_counter() - began)
+
+
+def _infer_all(recogniser: Recogniser, decoded: Iterable[Decoded]) -> None:
+    """In batches as large as the engine likes them, each handed over as soon as it is full."""
+    rest = iter(decoded)
+    with ThreadPoolExecutor(CALLERS) as callers:
+        running = []
+        while batch := list(islice(rest, recogniser.batch(""))):
+            running.append(callers.submit(recogniser.infer, "", batch))
+        for one in running:
+            one.result()

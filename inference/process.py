@@ -37,6 +37,10 @@ class _Served:
                 self._loaded = self._engine.load(self.model, self.artefact.folder, self._threads)
             return self._loaded
 
+    @property
+    def batch(self) -> int:
+        return self._loaded.batch if self._loaded else 1
+
 
 class Recogniser:
     """The models of a worker. `decode` and `infer` may be called by many threads at once.
@@ -63,6 +67,10 @@ class Recogniser:
     def resolve(self, model: str) -> str:
         """The name of the model that labels when `model` is asked for: its own, or its stand-in's."""
         return self._served[model].model.name
+
+    def batch(self, model: str) -> int:
+        """How many images a call of `infer` shall have where there are enough; 1 until the model is loaded."""
+        return self._served[model].batch
 
     def decode(self, model: str, payload: bytes) -> Decoded:
         """An image's bytes as the model's input. Raises BadImage."""

@@ -40,6 +40,9 @@ class Recogniser:
     def resolve(self, model: str) -> str:
         return model or self.models[0]
 
+    def batch(self, model: str) -> int:
+        return 8
+
     def decode(self, model: str, payload: bytes) -> Decoded:
         if payload == b"bad":
             raise BadImage("this is not an image")

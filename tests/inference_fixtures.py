@@ -65,6 +65,7 @@ ONLY_NPM: Model = dataclasses.replace(resnet50.MODEL, sources=resnet50.MODEL.sou
 class _Shifted:
     def __init__(self, inner: Loaded) -> None:
         self._inner = inner
+        self.batch = inner.batch
 
     def infer(self, batch: NDArray[Any]) -> Outputs:
         return tuple(np.roll(output, 1, axis=-1) for output in self._inner.infer(batch))

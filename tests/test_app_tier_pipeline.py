@@ -19,7 +19,7 @@ from app_tier.ready import Image as ReadyImage
 from app_tier.ready import Ready
 from app_tier.room import Room, pixels_in
 from app_tier.window import Window
-from app_tier.worker import RECEIVE_MESSAGES
+from app_tier.worker import HELD_FIRST
 from benchmarks.photos import EXAMPLES, bomb
 from inference.answer import Answer
 from shoal.lifecycle import StopSignal
@@ -96,7 +96,7 @@ def test_a_batch_is_of_one_model_and_each_photo_gets_its_own(cloud: Cloud) -> No
     recogniser.gate.clear()
     jobs = [put(cloud, b"photo", model=model)[0] for model in ("resnet50", "emotion", "") * 3]
     with working(cloud, recogniser) as worker:
-        wait_for(lambda: cloud.requests.depth().in_flight == 9)
+        wait_for(lambda: cloud.requests.depth().in_flight == HELD_FIRST)
         recogniser.gate.set()
         wait_for(lambda: worker.finished == 9)
     assert [result(cloud, job).model for job in jobs] == ["resnet50", "emotion", "resnet50"] * 3
@@ -111,12 +111,11 @@ def test_what_waits_longest_goes_first_and_nothing_is_lost(models: list[str], mo
         ready.put(ReadyImage(None, model, None, b"", number))  # type: ignore[arg-type]
     ready.close()
     taken: list[ReadyImage] = []
-    while batch := ready.take(most):
+    while batch := ready.take(lambda _: most):
         assert len({one.model for one in batch}) == 1
-        assert 1 <= len(batch) <= most
-        assert len(batch).bit_count() == 1
         left = set(range(len(models))) - {one.since for one in taken}
         assert batch[0].since == min(left)
+        assert len(batch) == min(most, sum(models[int(number)] == batch[0].model for number in left))
         taken += batch
     assert sorted(one.since for one in taken) == list(range(len(models)))
 
@@ -208,7 +207,7 @@ def test_the_header_tells_the_pixels() -> None:
 def test_the_window_counts_what_is_held_and_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("app_tier.window.time.monotonic", lambda: now[0])
-    window = Window(most=8, least=2, seconds=10, each=2.5)
+    window = Window(most=8, least=2, seconds=10, first=6, each=2.5)
     assert window.idle_since == 100
     assert window.take(10, 0) == 4
     assert window.take(10, 0) == 0
@@ -228,7 +227,9 @@ def test_the_window_counts_what_is_held_and_for_how_long(monkeypatch: pytest.Mon
 def test_the_window_is_as_wide_as_the_work_of_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("app_tier.window.time.monotonic", lambda: now[0])
-    window = Window(most=8, least=2, seconds=10, each=2.5)
+    window = Window(most=8, least=2, seconds=10, first=6, each=0.1)
+    assert window.take(10, 0) == 6
+    window.settle(6, 0)
 
     def work(count: int, seconds_each: float) -> int:
         """Do so many, one after the other; returns how many may be held then."""
@@ -241,7 +242,8 @@ def test_the_window_is_as_wide_as_the_work_of_some_seconds(monkeypatch: pytest.M
         return places
 
     assert work(1, 2) == 5
-    assert work(1, 0) == 8
+    assert work(1, 0) == 7, "one more for every two that are done"
+    assert work(2, 0) == 8
     assert work(10, 2.5) == 4
     assert work(20, 100) == 2
     assert work(20, 0.1) == 8, "what was long ago is forgotten"
@@ -292,7 +294,7 @@ def test_a_drain_gives_back_at_once_what_was_not_begun(cloud: Cloud, monkeypatch
     worker = worker_of(cloud, Recogniser(), stop)
     thread = threading.Thread(target=worker.run)
     thread.start()
-    wait_for(lambda: cloud.requests.depth().in_flight == RECEIVE_MESSAGES)
+    wait_for(lambda: cloud.requests.depth().in_flight == HELD_FIRST)
     stop.stop("test")
     wait_for(lambda: cloud.requests.depth().in_flight == 4)  # the threads that fetch hold one each
     go_on.set()

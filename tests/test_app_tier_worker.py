@@ -12,7 +12,7 @@ import pytest
 
 from app_tier.drain import DrainWatch
 from app_tier.heartbeat import Heartbeat
-from app_tier.worker import HELD_LEAST, RECEIVE_MESSAGES
+from app_tier.worker import HELD_FIRST, HELD_LEAST
 from shoal.errors import NotFound, Retryable
 from shoal.lifecycle import StopSignal
 from shoal.memory import ManualClock, MemoryQueue, SystemClock, memory_cloud
@@ -78,11 +78,13 @@ def test_batches_fill_under_load_and_nothing_waits_when_idle(cloud: Cloud) -> No
     with working(cloud, recogniser) as worker:
         put(cloud, b"alone")
         wait_for(lambda: worker.finished == 1)
+        put(cloud, *[b"some"] * 50)  # until then it holds fewer than it may
+        wait_for(lambda: worker.finished == 51)
         recogniser.gate.clear()
         put(cloud, *[b"many"] * 40)
         wait_for(lambda: len(worker._ready) >= 16)
         recogniser.gate.set()
-        wait_for(lambda: worker.finished == 41)
+        wait_for(lambda: worker.finished == 91)
     assert recogniser.batches[0] == ("resnet50", 1)
     assert max(recogniser.batches) == ("resnet50", 8)
 
@@ -105,8 +107,8 @@ def test_no_more_is_held_than_the_window(cloud: Cloud) -> None:
     recogniser.gate.clear()
     put(cloud, *[b"many"] * 100)
     with working(cloud, recogniser):
-        wait_for(lambda: cloud.requests.depth().in_flight == RECEIVE_MESSAGES)
-        assert cloud.requests.depth().visible == 100 - RECEIVE_MESSAGES
+        wait_for(lambda: cloud.requests.depth().in_flight == HELD_FIRST)
+        assert cloud.requests.depth().visible == 100 - HELD_FIRST
 
 
 def test_a_slow_worker_leaves_the_rest_to_others(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,9 +196,9 @@ def test_a_drain_finishes_what_is_held_and_takes_no_more(cloud: Cloud) -> None:
     recogniser.gate.clear()
     put(cloud, *[b"photo"] * 100)
     with working(cloud, recogniser):
-        wait_for(lambda: cloud.requests.depth().in_flight == RECEIVE_MESSAGES)
-    assert len(list(cloud.outputs.list(""))) == RECEIVE_MESSAGES
-    assert cloud.requests.depth() == cloud.requests.depth().__class__(100 - RECEIVE_MESSAGES, 0, 0)
+        wait_for(lambda: cloud.requests.depth().in_flight == HELD_FIRST)
+    assert len(list(cloud.outputs.list(""))) == HELD_FIRST
+    assert cloud.requests.depth() == cloud.requests.depth().__class__(100 - HELD_FIRST, 0, 0)
 
 
 def test_the_drain_mark_stops_the_worker(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from app_tier.terminate import TerminateWatch
-from app_tier.worker import RECEIVE_MESSAGES
+from app_tier.worker import HELD_FIRST
 from benchmarks.fleet import World
 from controller import plan as planning
 from controller.ledger import Entry
@@ -344,9 +344,9 @@ def test_nothing_is_received_after_the_stop() -> None:
     recogniser.gate.clear()
     put(cloud, *[b"photo"] * 100)
     with working(cloud, recogniser):
-        wait_for(lambda: cloud.requests.depth().in_flight == RECEIVE_MESSAGES)
-    assert len(list(cloud.outputs.list(""))) == RECEIVE_MESSAGES
-    assert cloud.requests.depth() == Depth(100 - RECEIVE_MESSAGES, 0, 0)
+        wait_for(lambda: cloud.requests.depth().in_flight == HELD_FIRST)
+    assert len(list(cloud.outputs.list(""))) == HELD_FIRST
+    assert cloud.requests.depth() == Depth(100 - HELD_FIRST, 0, 0)
     assert {one.deliveries for one in cloud.requests.receive(10, 0)} == {1}
 
 

@@ -15,7 +15,12 @@ Outputs = tuple[NDArray[np.float32], ...]
 
 
 class Loaded(Protocol):
-    """A model in an engine's hands. Used from many threads at a time."""
+    """A model in an engine's hands. Used from many threads at a time.
+
+    batch: how many images a call shall have where there are enough: with more an image takes no less time.
+    """
+
+    batch: int
 
     def infer(self, batch: NDArray[Any]) -> Outputs:
         """Every output of the model, each [N, ...], for [N, ...] of its input: of most, RGB [N, side, side, 3] of 0 to

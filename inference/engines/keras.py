@@ -39,6 +39,8 @@ class Keras:
 
 
 class _Net:
+    batch = 8
+
     def __init__(self, net: Any) -> None:
         self._net = net
         self._lock = threading.Lock()  # Keras does not promise that a net may be called by two threads

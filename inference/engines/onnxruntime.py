@@ -66,6 +66,8 @@ def _drop_unused_inputs(file: Path) -> None:
 
 
 class _Session:
+    batch = 8
+
     def __init__(self, session: Any) -> None:
         self._session = session
         self._input = session.get_inputs()[0].name

@@ -18,6 +18,7 @@ from inference.model import Model
 from shoal.errors import Permanent
 
 _CALLERS = 2  # at once, as a worker calls
+_IMAGES = 2  # in a request: with one it is 4 % slower, with four no faster
 _FILE = "model.xml"  # OpenVINO writes and finds model.bin beside it
 
 
@@ -84,6 +85,7 @@ class _Compiled:
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self._streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self.batch = self._streams * _IMAGES
         # Before anything runs: one that is made later waits for the engine with the interpreter's lock in its hands.
         self._idle = deque(self._make_requests() for _ in range(_CALLERS))
 
