@@ -49,12 +49,14 @@ def main() -> None:
         save_digits(plain, *digits())
         save_digits(moved, *on_canvas(*digits()))
         table = Table("", "test images", "right", "seconds", title="shoal train")
-        for seed in range(SEEDS):
-            _row(table, f"photos, ResNet50, seed {seed}", photos_folder, "--seed", str(seed))
-        for title, file in (("digits", plain), ("moved digits", moved)):
-            for net in ("flat", "resnet_small"):
-                _row(table, f"{title}, {net}", file, "--from-scratch", net, "--side", "28", "--grey")
-        console.print(table)
+        try:
+            for seed in range(SEEDS):
+                _row(table, f"photos, ResNet50, seed {seed}", photos_folder, "--seed", str(seed))
+            for title, file in (("digits", plain), ("moved digits", moved)):
+                for net in ("flat", "resnet_small"):
+                    _row(table, f"{title}, {net}", file, "--from-scratch", net, "--side", "28", "--grey")
+        finally:  # what was learned before something broke took minutes
+            console.print(table)
 
 
 def sort_photos(found: Sequence[Path], folder: Path) -> None:
