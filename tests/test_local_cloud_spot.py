@@ -11,7 +11,9 @@ import requests
 
 from tests.local_cloud_fixtures import Cloud, make_image, running_cloud, until
 
-SCRIPT = "#!/bin/sh\ntrap 'echo leaving; exit 0' TERM\necho at $AWS_EC2_METADATA_SERVICE_ENDPOINT.\nsleep 100 & wait\n"
+# The sleep is begun before the trap: a signal that meets a copy of the shell with the trap is lost when that becomes
+# the sleep, which then lives until the grace is over.
+SCRIPT = "#!/bin/sh\nsleep 100 &\ntrap 'echo leaving; exit 0' TERM\necho at $AWS_EC2_METADATA_SERVICE_ENDPOINT.\nwait\n"
 NOTICE_SECONDS = 1.5
 
 
