@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.local_cloud_fixtures import Cloud, make_image, running_cloud, until
+from tests.local_cloud_fixtures import Cloud, make_image, running_cloud
 
 # The sleep is begun before the trap: a signal that meets a copy of the shell with the trap is lost when that becomes
 # the sleep, which then lives until the grace is over.
@@ -56,6 +56,7 @@ def test_a_spot_instance_says_so(cloud: Cloud) -> None:
     plain = cloud.describe(cloud.launch())
     assert "InstanceLifecycle" not in plain
     assert "SpotInstanceRequestId" not in plain
+    cloud.wait_for_console(described["InstanceId"], ".\n")  # its sleep has begun: see SCRIPT
     cloud.terminate(described["InstanceId"], plain["InstanceId"])
 
 
@@ -121,5 +122,5 @@ def test_what_cannot_be_interrupted_is_refused(cloud: Cloud) -> None:
     spot = launch_spot(cloud)
     for wrong in ("soon", "-1", "nan", "1e9"):
         assert control(cloud, spot, f"interruption?notice_seconds={wrong}").status_code == 400
-    until(lambda: cloud.state(spot) == "running")
+    cloud.wait_for_console(spot, ".\n")  # its sleep has begun: see SCRIPT
     cloud.terminate(plain, spot)
