@@ -122,5 +122,6 @@ def test_what_cannot_be_interrupted_is_refused(cloud: Cloud) -> None:
     spot = launch_spot(cloud)
     for wrong in ("soon", "-1", "nan", "1e9"):
         assert control(cloud, spot, f"interruption?notice_seconds={wrong}").status_code == 400
+    cloud.wait_for(spot, "running")
     cloud.wait_for_console(spot, ".\n")  # its sleep has begun: see SCRIPT
     cloud.terminate(plain, spot)
