@@ -30,9 +30,11 @@ class Recogniser:
     def __init__(self, models: tuple[str, ...] = ("resnet50",)) -> None:
         self.models = models
         self.batches: list[tuple[str, int]] = []
+        self.decoded = 0
         self.called = 0
         self.gate = threading.Event()
         self.gate.set()
+        self._counting = threading.Lock()
 
     def serves(self, model: str) -> bool:
         return model in ("", *self.models)
@@ -44,6 +46,8 @@ class Recogniser:
         return 8
 
     def decode(self, model: str, payload: bytes) -> Decoded:
+        with self._counting:
+            self.decoded += 1
         if payload == b"bad":
             raise BadImage("this is not an image")
         if payload == b"broken":

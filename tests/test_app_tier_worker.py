@@ -196,7 +196,8 @@ def test_a_drain_finishes_what_is_held_and_takes_no_more(cloud: Cloud) -> None:
     recogniser.gate.clear()
     put(cloud, *[b"photo"] * 100)
     with working(cloud, recogniser):
-        wait_for(lambda: cloud.requests.depth().in_flight == HELD_FIRST)
+        # Held and begun: what no thread had begun to fetch would be given back.
+        wait_for(lambda: recogniser.decoded == HELD_FIRST)
     assert len(list(cloud.outputs.list(""))) == HELD_FIRST
     assert cloud.requests.depth() == cloud.requests.depth().__class__(100 - HELD_FIRST, 0, 0)
 
