@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, TypeVar
 
 import botocore.exceptions
@@ -31,13 +30,17 @@ class SqsQueue:
 
     def __init__(self, sqs: Any, name: str) -> None:
         self._sqs = sqs
+        self._url = ""
         self.name = name
 
-    @cached_property
+    @property
     def url(self) -> str:
         """The queue's URL. Raises NotFound."""
-        with our_errors(f"queue {self.name}"):
-            return str(_call(self._sqs, "GetQueueUrl", QueueName=self.name)["QueueUrl"])
+        # No cached_property: in Python 3.11 all queues share its lock, and one that is away would hold up the rest.
+        if not self._url:
+            with our_errors(f"queue {self.name}"):
+                self._url = str(_call(self._sqs, "GetQueueUrl", QueueName=self.name)["QueueUrl"])
+        return self._url
 
     def send(self, bodies: Sequence[str], attributes: Sequence[Mapping[str, str]] = ()) -> None:
         each = zip(bodies, attributes or [{}] * len(bodies), strict=True)
