@@ -9,6 +9,8 @@ from collections.abc import Callable
 from shoal.errors import ShoalError
 from shoal.ports import Cloud
 
+OK = "ok"
+
 
 class Readiness:
     """Asks all of them at once. One that has not answered is not asked a second time meanwhile."""
@@ -29,11 +31,12 @@ class Readiness:
 
 
 class Answer:
-    """The outcome of one question, which may be still to come."""
+    """The outcome of one question, which may be still to come; `before`, what was wrong the last time."""
 
-    def __init__(self, ask: Callable[[], object]) -> None:
+    def __init__(self, ask: Callable[[], object], before: str = "") -> None:
         self._began = time.monotonic()
         self._told = ""
+        self._before = before
         # A daemon: a store that is away keeps its caller for half a minute, and the end of the process need not wait.
         self._thread = threading.Thread(target=self._run, args=(ask,), name="ready", daemon=True)
         self._thread.start()
@@ -46,12 +49,18 @@ class Answer:
     def wait(self, seconds: float) -> str:
         """Either "ok" or why not."""
         self._thread.join(max(0.0, seconds))
-        return self._told or f"no answer for {time.monotonic() - self._began:.1f} s"
+        before = f"; before: {self._before}" if self._before else ""
+        return self._told or f"no answer for {time.monotonic() - self._began:.1f} s{before}"
+
+    @property
+    def wrong(self) -> str:
+        """Why not, once that is known."""
+        return "" if self._told == OK else self._told
 
     def _run(self, ask: Callable[[], object]) -> None:
         try:
             ask()
-            self._told = "ok"
+            self._told = OK
         except ShoalError as error:
             self._told = str(error)
 
@@ -68,6 +77,9 @@ class Check:
     def ask(self) -> Answer:
         """A new answer, or the one that is still to come."""
         with self._asking:
-            if self._answer is None or self._answer.over:
+            if self._answer is None:
                 self._answer = Answer(self._ask)
+            elif self._answer.over:
+                # It may have come while nobody waited for it.
+                self._answer = Answer(self._ask, self._answer.wrong)
             return self._answer
