@@ -61,13 +61,10 @@ def _run(stop: StopSignal) -> int:
             max_bytes=chosen.max_file_bytes,
             precision=chosen.precision,
         )
-        seconds_each = recogniser.warm_up()
         cloud = connecting.result()
     with ExitStack() as around:
         name, identifier = _watch_instance(stop, around)
-        worker = Worker(
-            cloud, recogniser, cloud.replies, name, stop, chosen.visibility_seconds, chosen.answer_cache, seconds_each
-        )
+        worker = Worker(cloud, recogniser, cloud.replies, name, stop, chosen.visibility_seconds, chosen.answer_cache)
         log.info("%s ready: %s on %s", name, ", ".join(recogniser.models), recogniser.engine)
         gc.freeze()
         gc.enable()

@@ -11,17 +11,17 @@ class Window:
     """Places for messages. A place is taken before a message is asked for and given back when it is done with.
 
     There are as many as messages are done in `seconds`, but at least `least` and at most `most`. Until the first is
-    done there are `first`, or fewer if `each`, how long one seems to take, is that long; then one more for every two
-    that are done, so that filling the window takes little from the work itself. What a slow worker does not hold is
-    there for another, which may have just been launched for it. Safe for many threads; times are `time.monotonic()`.
+    done there are `first`; then one more for every two that are done, so that filling the window takes little from the
+    work itself. What a slow worker does not hold is there for another, which may have just been launched for it. Safe
+    for many threads; times are `time.monotonic()`.
     """
 
-    def __init__(self, most: int, least: int, seconds: float, first: int, each: float) -> None:
+    def __init__(self, most: int, least: int, seconds: float, first: int) -> None:
         self._most = most
         self._least = least
         self._seconds = seconds
         self._first = first
-        self._places = min(first, self._enough(1, each))
+        self._places = first
         self._asked = 0
         self._held = 0
         self._done = 0

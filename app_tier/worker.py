@@ -62,6 +62,9 @@ class Recogniser(Protocol):
     def batch(self, model: str) -> int:
         """How many images a call of `infer` shall have where there are enough. Answers at once."""
 
+    def warm_up(self) -> None:
+        """Do once what makes the first image slow. Called while others are inferred."""
+
     def infer(self, model: str, decoded: Sequence[Decoded]) -> list[Answer]:
         """Inputs to answers. Called by ENGINE_THREADS threads."""
 
@@ -72,7 +75,6 @@ class Worker:
     replies:  the queues that a request message may name in `reply_to`; any other is refused.
     name:     the instance's name, told in each result.
     remember: how many answers to keep for identical bytes.
-    seconds_each: what a photo is thought to take until the first ones are done.
     """
 
     def __init__(
@@ -84,7 +86,6 @@ class Worker:
         stop: StopSignal,
         visibility_seconds: int,
         remember: int = 0,
-        seconds_each: float = 0.4,
     ) -> None:
         self._cloud = cloud
         self._recogniser = recogniser
@@ -92,7 +93,7 @@ class Worker:
         self._name = name
         self._stop = stop
         self._heartbeat = Heartbeat(cloud.requests, visibility_seconds)
-        self._window = Window(HELD_MESSAGES, HELD_LEAST, HELD_SECONDS, HELD_FIRST, seconds_each)
+        self._window = Window(HELD_MESSAGES, HELD_LEAST, HELD_SECONDS, HELD_FIRST)
         self._room = Room(PIXELS_AT_ONCE)
         self._answers = Answers(remember)
         self._ready = Ready()
@@ -128,7 +129,8 @@ class Worker:
             receiver.start()
             try:
                 with ThreadPoolExecutor(ENGINE_THREADS, "infer") as threads:
-                    running = [threads.submit(self._infer_until_closed) for _ in range(ENGINE_THREADS)]
+                    running = [threads.submit(self._infer_until_closed) for _ in range(ENGINE_THREADS - 1)]
+                    running.append(threads.submit(self._warm_up_and_infer))
                 for one in running:
                     one.result()
             finally:
@@ -212,6 +214,16 @@ class Worker:
         return Image(held, model, decoded, digest, held.note("decode", began))
 
     # infer
+
+    def _warm_up_and_infer(self) -> None:
+        """Beside the first fetches, which need the other core. An engine that fails here ends the worker before many
+        photos have met it."""
+        try:
+            self._recogniser.warm_up()
+        except BaseException:
+            self._stop.stop("engine broke")
+            raise
+        self._infer_until_closed()
 
     def _infer_until_closed(self) -> None:
         try:

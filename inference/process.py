@@ -78,14 +78,12 @@ class Recogniser:
         served = self._served[model]
         return served.task.decode(served.model, payload, self._max_pixels)
 
-    def warm_up(self) -> float:
-        """Have decoder and engine prepare themselves for one image of the default model: a tenth of a second that the
-        first photo need not wait for. Returns how many seconds it took: an image takes no longer."""
+    def warm_up(self) -> None:
+        """Have decoder and engine prepare themselves for one image of the default model: half a tenth of a second that
+        the first photo need not wait for."""
         blank = io.BytesIO()
         Image.new("RGB", (64, 64)).save(blank, "JPEG")
-        began = time.perf_counter()
         self.infer("", [self.decode("", blank.getvalue())])
-        return time.perf_counter() - began
 
     def infer(self, model: str, decoded: Sequence[Decoded]) -> list[Answer]:
         """What the model says of each image that `decode` opened for it; all in one batch."""
