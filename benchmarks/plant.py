@@ -24,6 +24,7 @@ from PIL import Image
 from benchmarks import light
 from benchmarks.system import ROOT, wait_for
 from shoal import ledger
+from shoal.aws.clients import Service
 from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister
 from shoal.aws.ec2 import DRAIN_TAG, LAUNCH_TAG
 from shoal.aws.sqs import SqsQueue
@@ -159,12 +160,12 @@ class Plant:
         return self.client("s3")
 
     @cached_property
-    def _sqs(self) -> Any:
-        return self.client("sqs")
+    def _requests(self) -> SqsQueue:
+        return SqsQueue(Service("sqs", self.client("sqs")), self.settings.req_queue)
 
     @cached_property
-    def _dynamodb(self) -> Any:
-        return self.client("dynamodb")
+    def _dynamodb(self) -> Service:
+        return Service("dynamodb", self.client("dynamodb"))
 
     # work
 
@@ -174,7 +175,7 @@ class Plant:
         jobs = [Job(batch, index, f"{index}.jpg", self.settings.resp_queue) for index in range(count)]
         for job in jobs:
             self._s3.put_object(Bucket=self.settings.in_bucket, Key=job.key, Body=_photo(), ContentType="image/jpeg")
-        SqsQueue(self._sqs, self.settings.req_queue).send([job.to_json() for job in jobs])
+        self._requests.send([job.to_json() for job in jobs])
 
     def unanswered(self) -> int:
         """Photos without a result."""
@@ -190,7 +191,7 @@ class Plant:
 
     def messages(self) -> int:
         """Request messages of any kind."""
-        return SqsQueue(self._sqs, self.settings.req_queue).depth().total
+        return self._requests.depth().total
 
     def machines(self, ec2: Any = None) -> list[dict[str, Any]]:
         """Every instance that is not terminated, whoever launched it."""
@@ -218,7 +219,7 @@ class Plant:
 
     def lease(self) -> LeaseRecord:
         """The lease's record as it is now."""
-        record = DynamoLeasePlace(lambda: self._dynamodb, self.settings.pool_table).read()
+        record = DynamoLeasePlace(self._dynamodb, self.settings.pool_table).read()
         return record or LeaseRecord(0, "", 0)
 
     def active(self) -> Controller | None:
@@ -228,7 +229,7 @@ class Plant:
 
     def beats(self) -> dict[str, Any]:
         """The register."""
-        return dict(DynamoRegister(lambda: self._dynamodb, self.settings.pool_table).workers())
+        return dict(DynamoRegister(self._dynamodb, self.settings.pool_table).workers())
 
     def drain_busy(self, choice: random.Random) -> bool:
         """Wait for a worker that holds messages and mark it, as the controller would; False when all is done first."""

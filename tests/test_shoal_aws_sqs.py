@@ -12,6 +12,7 @@ import boto3.session
 import pytest
 from botocore.config import Config
 
+from shoal.aws.clients import Service
 from shoal.aws.sqs import SqsQueue
 from shoal.errors import NotFound, Retryable
 
@@ -35,9 +36,9 @@ def silence() -> Iterator[tuple[str, socket.socket]]:
 def test_a_queue_that_is_away_does_not_hold_up_another() -> None:
     with ThreadPoolExecutor(2) as threads:
         with silence() as (url, server):
-            away = threads.submit(getattr, SqsQueue(client(url), "away"), "url")
+            away = threads.submit(getattr, SqsQueue(Service("sqs", client(url)), "away"), "url")
             connection, _ = server.accept()  # now it waits for an answer
-            near = threads.submit(getattr, SqsQueue(client(), "nonesuch"), "url")
+            near = threads.submit(getattr, SqsQueue(Service("sqs", client()), "nonesuch"), "url")
             with pytest.raises(NotFound):
                 near.result(DEADLINE_SECONDS)
             assert not away.done()

@@ -1,14 +1,16 @@
-"""boto3 clients, set up once for the whole program, and its errors in our words."""
+"""boto3 clients, made when they are needed and once for the whole program, and their errors in our words."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
-import boto3.session
 import botocore.exceptions
+import botocore.session
 import urllib3.exceptions
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials as Credentials
@@ -66,27 +68,98 @@ _RETRYABLE = {
     "ExpiredTokenException",
 }
 
+
+class Session:
+    """Region, credentials and clients of this program, from boto3's own environment variables and files."""
+
+    def __init__(self) -> None:
+        self._core = botocore.session.get_session()
+        self._clients: dict[str, Any] = {}
+        self._making = threading.RLock()
+        self.region: str | None = self._core.get_config_variable("region")
+        self.ignores_endpoints = bool(self._core.get_config_variable("ignore_configured_endpoint_urls"))
+        self._core.get_credentials()  # on an instance that is a call: the first photo shall not wait for it
+
+    def credentials(self) -> Credentials:
+        """Raises botocore's NoCredentialsError."""
+        found = self._core.get_credentials()
+        if found is None:
+            raise botocore.exceptions.NoCredentialsError
+        return found.get_frozen_credentials()  # renewed when they are about to expire
+
+    def client(self, service: str) -> Any:
+        """The one client of a service. Clients may be shared by threads; to make them is not thread-safe."""
+        with self._making:
+            if service not in self._clients:
+                self._clients[service] = self._maker.client(service, config=CONFIG)
+            return self._clients[service]
+
+    @cached_property
+    def _maker(self) -> Any:
+        import boto3.session  # here: a worker that finds everything in order needs nothing of it
+
+        return boto3.session.Session(botocore_session=self._core)
+
+
+class Service:
+    """One AWS service: its address, and its client, which is made at the first use.
+
+    To read what S3 or SQS is takes boto3 a tenth of a second, and the calls that are made for each photo do not need
+    it (shoal/aws/signed.py). Only who sets no address in the environment needs a client for the address.
+    given: a client with settings and credentials of its own, which makes all the calls.
+    """
+
+    def __init__(self, name: str, given: Any = None) -> None:
+        self.name = name
+        self.given = given
+        self._configured = "" if given else _configured_endpoint(name)
+
+    @property
+    def client(self) -> Any:
+        """boto3's client. Raises Permanent where it cannot be made."""
+        return self.given or client(self.name)
+
+    @property
+    def endpoint(self) -> str:
+        """The address, without a slash at the end."""
+        return self._configured or str(self.client.meta.endpoint_url).rstrip("/")
+
+
 _session_lock = threading.Lock()
-_session: boto3.session.Session | None = None
+_session: Session | None = None
+
+
+def session() -> Session:
+    """The session of the whole program, made at the first use. Raises Permanent."""
+    global _session
+    with _session_lock:
+        if _session is None:
+            with our_errors("AWS session"):
+                _session = Session()
+        return _session
 
 
 def client(service: str) -> Any:
-    """A client of one AWS service, from boto3's own environment variables. Clients may be shared by threads."""
-    global _session
-    # Making clients is not thread-safe, and a session reads its data files once: share one.
-    with _session_lock:
-        if _session is None:
-            _session = boto3.session.Session()
-        with our_errors(f"AWS client for {service}"):
-            return _session.client(service, config=CONFIG)
+    """The client of one AWS service. Raises Permanent where it cannot be made."""
+    with our_errors(f"AWS client for {service}"):
+        return session().client(service)
 
 
-def credentials() -> Credentials:
-    """Who the clients are, to sign a request with. Raises botocore's NoCredentialsError."""
-    found = _session.get_credentials() if _session else None
-    if found is None:
-        raise botocore.exceptions.NoCredentialsError
-    return found.get_frozen_credentials()  # renewed when they are about to expire
+def region() -> str:
+    """The region that boto3 is set to. Raises Permanent when there is none."""
+    with our_errors("AWS region"):
+        found = session().region
+        if not found:
+            raise botocore.exceptions.NoRegionError
+        return found
+
+
+def _configured_endpoint(service: str) -> str:
+    """The address that the environment names for a service, empty when it names none; as botocore looks for it."""
+    if session().ignores_endpoints:
+        return ""
+    names = (f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_ENDPOINT_URL")
+    return next((found for name in names if (found := os.environ.get(name, ""))), "").rstrip("/")
 
 
 @contextmanager
@@ -130,8 +203,3 @@ def error_code(error: BaseException) -> str:
     if isinstance(cause, botocore.exceptions.ClientError):
         return str(cause.response.get("Error", {}).get("Code", ""))
     return ""
-
-
-def region() -> str:
-    """The region that boto3 is set to. Raises Permanent when there is none."""
-    return str(client("sqs").meta.region_name)

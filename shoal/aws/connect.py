@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shoal.aws.autoscaling import AutoScalingPool, Group
-from shoal.aws.clients import client, our_errors
+from shoal.aws.clients import Service, client, our_errors, region
 from shoal.aws.cloudwatch import PutMetrics
 from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
 from shoal.aws.ec2 import Ec2Pool
@@ -31,12 +31,13 @@ def _no_boot_file() -> str:
 
 
 def connect(settings: Settings, boot_file: Callable[[], str] = _no_boot_file) -> Cloud:
-    """Clients for everything that a Shoal uses. Nothing is called yet, so nothing can fail.
+    """Everything that a Shoal uses. Nothing of it is called yet. Raises Permanent when no region is set.
 
     boot_file: returns the user data of a new instance; only the controller has one.
     """
-    s3, sqs = client("s3"), client("sqs")
-    place = DynamoLeasePlace(lambda: client("dynamodb"), settings.pool_table)
+    region()
+    s3, sqs, dynamodb = Service("s3"), Service("sqs"), Service("dynamodb")
+    place = DynamoLeasePlace(dynamodb, settings.pool_table)
     return Cloud(
         inputs=S3Store(s3, settings.in_bucket),
         outputs=S3Store(s3, settings.out_bucket),
@@ -46,7 +47,7 @@ def connect(settings: Settings, boot_file: Callable[[], str] = _no_boot_file) ->
         replies=SqsReplies(sqs, settings.resp_queue),
         dead_letters=SqsQueue(sqs, settings.dead_queue),
         pool=connect_pool(settings, boot_file),
-        register=DynamoRegister(lambda: client("dynamodb"), settings.pool_table),
+        register=DynamoRegister(dynamodb, settings.pool_table),
         lease=RecordLease(place, steady, time.time),
         terminations=SqsQueue(sqs, settings.term_queue),
     )

@@ -6,16 +6,17 @@ The key `id` is a worker's instance id, or LEASE_KEY. One partition key only, so
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
-from shoal.aws.clients import error_code, our_errors
+from shoal.aws import signed
+from shoal.aws.clients import Service, error_code, our_errors
 from shoal.errors import NotFound, Permanent, Retryable
 from shoal.lease import LeaseRecord
 from shoal.ports import Beat
 
+PROTOCOL = "DynamoDB_20120810"
 KEY = "id"
 LEASE_KEY = "lease"
 EXPIRES = "expires"  # DynamoDB's own time to live: seconds since 1970
@@ -23,15 +24,11 @@ FORGOTTEN_SECONDS = 24 * 3600  # a day without a beat: the table cleans itself w
 
 
 class DynamoRegister:
-    """A Register. dynamodb: makes the client, at the first use, so that who needs none pays for none."""
+    """A Register."""
 
-    def __init__(self, dynamodb: Callable[[], Any], table: str) -> None:
-        self._make_client = dynamodb
+    def __init__(self, dynamodb: Service, table: str) -> None:
+        self._dynamodb = dynamodb
         self._table = table
-
-    @cached_property
-    def _dynamodb(self) -> Any:
-        return self._make_client()
 
     def beat(self, worker: str, beat: Beat) -> None:
         item = {
@@ -46,39 +43,35 @@ class DynamoRegister:
             "leaving": {"BOOL": beat.leaving},
         }
         with _lost_is_retryable(), our_errors(f"enter {worker} in register {self._table}"):
-            self._dynamodb.put_item(TableName=self._table, Item=item)
+            signed.call_json(self._dynamodb, PROTOCOL, "PutItem", TableName=self._table, Item=item)
 
     def workers(self) -> dict[str, Beat]:
         with _lost_is_retryable(), our_errors(f"read register {self._table}"):
-            pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
+            pages = self._dynamodb.client.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
             items = [item for page in pages for item in page["Items"]]
         return {item[KEY]["S"]: _beat(item) for item in items if item[KEY]["S"] != LEASE_KEY}
 
     def forget(self, workers: Sequence[str]) -> None:
         for one in workers:
             with _lost_is_retryable(), our_errors(f"strike {one} off the register"):
-                self._dynamodb.delete_item(TableName=self._table, Key={KEY: {"S": one}})
+                signed.call_json(self._dynamodb, PROTOCOL, "DeleteItem", TableName=self._table, Key={KEY: {"S": one}})
 
 
 class DynamoLeasePlace:
     """A LeasePlace: the item LEASE_KEY, changed by conditional writes. A table that was lost is made again."""
 
-    def __init__(self, dynamodb: Callable[[], Any], table: str) -> None:
-        self._make_client = dynamodb
+    def __init__(self, dynamodb: Service, table: str) -> None:
+        self._dynamodb = dynamodb
         self._table = table
-
-    @cached_property
-    def _dynamodb(self) -> Any:
-        return self._make_client()
 
     def read(self) -> LeaseRecord | None:
         try:
             with our_errors(f"read lease in {self._table}"):
-                answer = self._dynamodb.get_item(
+                answer = self._dynamodb.client.get_item(
                     TableName=self._table, Key={KEY: {"S": LEASE_KEY}}, ConsistentRead=True
                 )
         except NotFound:
-            create_table(self._dynamodb, self._table)
+            create_table(self._dynamodb.client, self._table)
             return None
         item = answer.get("Item")
         if item is None:
@@ -102,7 +95,7 @@ class DynamoLeasePlace:
             }
         try:
             with our_errors(f"change lease in {self._table}"):
-                self._dynamodb.put_item(TableName=self._table, Item=item, **condition)
+                self._dynamodb.client.put_item(TableName=self._table, Item=item, **condition)
         except NotFound:
             return False  # the table was lost, and `old` with it
         except Permanent as error:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 import secrets
 from functools import lru_cache, partial
-from typing import Any
 
-from shoal.aws.clients import error_code, our_errors
+from shoal.aws.clients import Service, error_code, our_errors
 from shoal.aws.sqs import SqsQueue, create_queue
 from shoal.errors import NotFound, Permanent, Retryable
 from shoal.ports import JobQueue
@@ -24,7 +23,7 @@ OPENED = 256  # queues that are remembered, the latest
 class SqsReplies:
     """The response queues beside the common one, whose name theirs begin with."""
 
-    def __init__(self, sqs: Any, common: str) -> None:
+    def __init__(self, sqs: Service, common: str) -> None:
         self._sqs = sqs
         self._common = common
         self._own = re.compile(f"{re.escape(common)}-[0-9a-f]{{12}}")
@@ -39,7 +38,7 @@ class SqsReplies:
     def keep(self, name: str) -> JobQueue:
         retention = RETENTION_SECONDS + secrets.randbelow(RETENTION_SECONDS)
         try:
-            create_queue(self._sqs, name, VISIBILITY_SECONDS, retention_seconds=retention, touch=True)
+            create_queue(self._sqs.client, name, VISIBILITY_SECONDS, retention_seconds=retention, touch=True)
         except Permanent as error:
             if error_code(error) in {"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"}:
                 raise Retryable(str(error)) from error
@@ -48,7 +47,7 @@ class SqsReplies:
 
     def kept(self) -> dict[str, float]:
         with our_errors(f"response queues {self._common}-*"):
-            pages = self._sqs.get_paginator("list_queues").paginate(QueueNamePrefix=f"{self._common}-")
+            pages = self._sqs.client.get_paginator("list_queues").paginate(QueueNamePrefix=f"{self._common}-")
             names = [url.rpartition("/")[2] for page in pages for url in page.get("QueueUrls", ())]
         found = {name: self._kept_at(name) for name in names if self._own.fullmatch(name)}
         return {name: at for name, at in found.items() if at is not None}
@@ -57,7 +56,7 @@ class SqsReplies:
         try:
             url = SqsQueue(self._sqs, name).url
             with our_errors(f"age of {name}"):
-                answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["LastModifiedTimestamp"])
+                answer = self._sqs.client.get_queue_attributes(QueueUrl=url, AttributeNames=["LastModifiedTimestamp"])
         except NotFound:
             return None  # removed since it was listed
         return float(answer["Attributes"]["LastModifiedTimestamp"])
@@ -68,6 +67,6 @@ class SqsReplies:
         try:
             url = SqsQueue(self._sqs, name).url
             with our_errors(f"remove queue {name}"):
-                self._sqs.delete_queue(QueueUrl=url)
+                self._sqs.client.delete_queue(QueueUrl=url)
         except NotFound:
             return

@@ -11,7 +11,7 @@ import urllib3
 from botocore.exceptions import ClientError
 
 from shoal.aws import signed
-from shoal.aws.clients import error_code, our_errors
+from shoal.aws.clients import Service, error_code, our_errors
 from shoal.errors import NotFound, Permanent, ShoalError
 from shoal.ports import StoredObject
 
@@ -24,7 +24,7 @@ RETRIES = urllib3.Retry(
 class S3Store:
     """One bucket by its name."""
 
-    def __init__(self, s3: Any, bucket: str) -> None:
+    def __init__(self, s3: Service, bucket: str) -> None:
         self._s3 = s3
         self.bucket = bucket
 
@@ -35,7 +35,9 @@ class S3Store:
     def put_new(self, key: str, body: bytes, content_type: str) -> bool:
         try:
             with our_errors(f"write {key} to {self.bucket}"):
-                self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*")
+                self._s3.client.put_object(
+                    Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*"
+                )
         except ShoalError as error:
             if error_code(error) in {"PreconditionFailed", "ConditionalRequestConflict", "412"}:
                 return False
@@ -47,7 +49,7 @@ class S3Store:
             return self._call("GET", key)
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
-        paginator = self._s3.get_paginator("list_objects_v2")
+        paginator = self._s3.client.get_paginator("list_objects_v2")
         pages = iter(paginator.paginate(Bucket=self.bucket, Prefix=prefix, StartAfter=after))
         while True:
             with our_errors(f"list {self.bucket}"):
@@ -59,7 +61,7 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         with our_errors(f"remove {key} from {self.bucket}"):
-            self._s3.delete_object(Bucket=self.bucket, Key=key)
+            self._s3.client.delete_object(Bucket=self.bucket, Key=key)
 
     def _call(self, verb: str, key: str, body: bytes | None = None, content_type: str = "") -> bytes:
         """Raises what boto3 would."""

@@ -7,18 +7,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import botocore.exceptions
-import urllib3.exceptions
-from botocore import xform_name
-
 from shoal.aws import signed
-from shoal.aws.clients import error_code, our_errors
+from shoal.aws.clients import Service, error_code, our_errors
 from shoal.errors import Permanent, Retryable
 from shoal.ports import Depth, Received
 
 T = TypeVar("T")
 
-OK = 200
+PROTOCOL = "AmazonSQS"
 BATCH = 10  # SQS' own limit for send, receive, delete and change of visibility
 RETENTION_SECONDS = 14 * 24 * 3600  # the longest that SQS offers: a backlog must never expire silently
 
@@ -28,7 +24,7 @@ _STALE_RECEIPT = {"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNot
 class SqsQueue:
     """One queue by its name. The queue is looked up at the first use."""
 
-    def __init__(self, sqs: Any, name: str) -> None:
+    def __init__(self, sqs: Service, name: str) -> None:
         self._sqs = sqs
         self._url = ""
         self.name = name
@@ -39,7 +35,7 @@ class SqsQueue:
         # No cached_property: in Python 3.11 all queues share its lock, and one that is away would hold up the rest.
         if not self._url:
             with our_errors(f"queue {self.name}"):
-                self._url = str(_call(self._sqs, "GetQueueUrl", QueueName=self.name)["QueueUrl"])
+                self._url = str(signed.call_json(self._sqs, PROTOCOL, "GetQueueUrl", QueueName=self.name)["QueueUrl"])
         return self._url
 
     def send(self, bodies: Sequence[str], attributes: Sequence[Mapping[str, str]] = ()) -> None:
@@ -89,14 +85,14 @@ class SqsQueue:
             "ApproximateNumberOfMessagesDelayed",
         )
         with our_errors(f"counts of {self.name}"):
-            answer = self._sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=list(names))
+            answer = self._sqs.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=list(names))
         attributes = answer.get("Attributes", {})
         if any(name not in attributes for name in names):
             raise Retryable(f"counts of {self.name}: SQS answered without them")
         return Depth(*(int(attributes[name]) for name in names))
 
     def _call(self, action: str, **members: Any) -> dict[str, Any]:
-        return _call(self._sqs, action, QueueUrl=self.url, **members)
+        return signed.call_json(self._sqs, PROTOCOL, action, QueueUrl=self.url, **members)
 
     def _raise_if_refused(
         self, what: str, answer: dict[str, Any], harmless: set[str] | frozenset[str] = frozenset()
@@ -107,19 +103,6 @@ class SqsQueue:
         first = refused[0]
         text = f"{what} {self.name}: {len(refused)} refused: {first.get('Code')}: {first.get('Message', '')}"
         raise Permanent(text) if first.get("SenderFault") else Retryable(text)
-
-
-def _call(sqs: Any, action: str, **members: Any) -> dict[str, Any]:
-    """What boto3 would answer. It is asked itself when the plain call did not succeed: it knows what to try again, and
-    how to say what is wrong."""
-    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"AmazonSQS.{action}"}
-    try:
-        answer = signed.call(sqs, "POST", "/", headers, json.dumps(members).encode(), retries=False)
-        if answer.status == OK:
-            return dict(json.loads(answer.data))
-    except (urllib3.exceptions.HTTPError, botocore.exceptions.NoCredentialsError, ValueError):
-        pass
-    return dict(getattr(sqs, xform_name(action))(**members))
 
 
 def _received(message: dict[str, Any]) -> Received:

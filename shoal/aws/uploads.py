@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from shoal.aws.clients import our_errors
+from shoal.aws.clients import Service, our_errors
 from shoal.errors import Retryable
 from shoal.ports import UploadForm
 
@@ -21,21 +21,21 @@ ELSEWHERE = "https://shoal.invalid"  # a page of another origin
 class S3Uploads:
     """Makes the forms; nothing is called for one."""
 
-    def __init__(self, s3: Any, bucket: str) -> None:
+    def __init__(self, s3: Service, bucket: str) -> None:
         self._s3 = s3
         self._bucket = bucket
 
     @property
     def origin(self) -> str:
-        address = urlsplit(self._s3.meta.endpoint_url)
+        address = urlsplit(self._s3.endpoint)
         return f"{address.scheme}://{address.netloc}"
 
     def form(self, key: str, most_bytes: int, seconds: int) -> UploadForm:
         conditions = [["content-length-range", 1, most_bytes], ["starts-with", "$Content-Type", "image/"]]
         with our_errors(f"form for {key}"):
-            made = self._s3.generate_presigned_post(self._bucket, key, Conditions=conditions, ExpiresIn=seconds)
+            made = self._s3.client.generate_presigned_post(self._bucket, key, Conditions=conditions, ExpiresIn=seconds)
         # The same kind of address as S3Store's, whatever boto3 prefers: what is asked of `works` is so of all forms.
-        return UploadForm(f"{self._s3.meta.endpoint_url}/{self._bucket}", dict(made["fields"]))
+        return UploadForm(f"{self._s3.endpoint}/{self._bucket}", dict(made["fields"]))
 
     def works(self) -> bool:
         key = f"{PROBE_FOLDER}/{secrets.token_hex(8)}"
@@ -52,7 +52,7 @@ class S3Uploads:
         finally:
             for one in (key, f"{key}-other"):
                 with our_errors(f"remove {one} from {self._bucket}"):
-                    self._s3.delete_object(Bucket=self._bucket, Key=one)
+                    self._s3.client.delete_object(Bucket=self._bucket, Key=one)
 
     def _sent(self, form: UploadForm, body: bytes, content_type: str) -> bool:
         """Whether the store takes the form, and lets a page of another origin know."""

@@ -1,0 +1,48 @@
+"""What a worker process does without: time before its first label, and memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from benchmarks import light
+from benchmarks.processes import running
+from shoal.aws import connect, prepare
+from shoal.settings import load
+from tests.app_tier_fixtures import DEADLINE_SECONDS, put, wait_for
+from tests.web_fixtures import jpeg
+
+PROGRAM = """
+import sys
+from app_tier.__main__ import main
+status = main()
+slow = "boto3", "onnxruntime", "openvino.tools.ovc", "tensorflow"
+print("loaded:", *(name for name in slow if sys.modules.get(name)))
+sys.exit(status)
+"""
+
+
+@pytest.mark.usefixtures("embedded_cloud")
+def test_a_worker_labels_registers_and_leaves_without_what_is_slow_to_import(tmp_path: Path) -> None:
+    light.prepare(tmp_path / "cache")
+    own = {
+        "SHOAL_PREFIX": f"t{uuid.uuid4().hex[:12]}",
+        "SHOAL_CACHE_DIR": str(tmp_path / "cache"),
+        "SHOAL_ENGINE": light.NAME,
+    }
+    settings = load(own)
+    prepare(settings)
+    cloud = connect(settings)
+    put(cloud, *[jpeg()] * 20, reply_to=settings.resp_queue)
+    log = tmp_path / "worker.log"
+    with running([sys.executable, "-c", PROGRAM], {**os.environ, **own}, log) as process:
+        wait_for(lambda: cloud.responses.depth().visible == 20 and cloud.requests.depth().total == 0)
+        wait_for(lambda: len(cloud.register.workers()) == 1)
+        process.terminate()
+        assert process.wait(DEADLINE_SECONDS) == 0
+    assert not cloud.register.workers()
+    assert log.read_text().splitlines()[-1] == "loaded:"
