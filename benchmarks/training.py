@@ -8,6 +8,7 @@ does the same. Photos: see `benchmarks.photos`; the classes were given by lookin
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from rich.table import Table
 from benchmarks import photos
 from shoal.settings import load
 
+_NAME = "benchmark-training"  # how the names of its models begin
 SEEDS = 3  # of the photos, of which there are few to judge by
 DIGITS_TEST = 0.3
 
@@ -57,6 +59,9 @@ def main() -> None:
                     _row(table, f"{title}, {net}", file, "--from-scratch", net, "--side", "28", "--grey")
         finally:  # what was learned before something broke took minutes
             console.print(table)
+            for folder in (cache_dir / "models", cache_dir / "training"):
+                for left in folder.glob(f"{_NAME}-*"):
+                    shutil.rmtree(left)
 
 
 def sort_photos(found: Sequence[Path], folder: Path) -> None:
@@ -106,7 +111,7 @@ def save_digits(file: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]
 def _row(table: Table, title: str, dataset: Path, *options: str) -> None:
     began = time.perf_counter()
     command = [sys.executable, "-m", "shoal.cli", "train", "--dataset", str(dataset), "--replace", *options]
-    done = subprocess.run([*command, "--name", f"benchmark-{dataset.stem}"], check=True, capture_output=True, text=True)
+    done = subprocess.run([*command, "--name", f"{_NAME}-{dataset.stem}"], check=True, capture_output=True, text=True)
     seconds = time.perf_counter() - began
     report = next(line for line in done.stdout.splitlines() if line.startswith("report: ")).removeprefix("report: ")
     found = json.loads(Path(report).with_name("metrics.json").read_text())["figures"]

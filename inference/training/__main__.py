@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from inference import child
@@ -13,6 +14,8 @@ from inference.training.recipe import Request
 def work(request: str, tell: Tell) -> dict[str, Any]:
     """Train."""
     tell(say="starting TensorFlow")
+    # Off by default on AMD's processors, where a small residual net takes four times as long without.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     quiet_tensorflow()
     from inference.training.learn import Training  # imports it for good
 
