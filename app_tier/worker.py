@@ -62,9 +62,6 @@ class Recogniser(Protocol):
     def batch(self, model: str) -> int:
         """How many images a call of `infer` shall have where there are enough. Answers at once."""
 
-    def warm_up(self) -> None:
-        """Do once what makes the first image slow. Called while others are inferred."""
-
     def infer(self, model: str, decoded: Sequence[Decoded]) -> list[Answer]:
         """Inputs to answers. Called by ENGINE_THREADS threads."""
 
@@ -129,8 +126,7 @@ class Worker:
             receiver.start()
             try:
                 with ThreadPoolExecutor(ENGINE_THREADS, "infer") as threads:
-                    running = [threads.submit(self._infer_until_closed) for _ in range(ENGINE_THREADS - 1)]
-                    running.append(threads.submit(self._warm_up_and_infer))
+                    running = [threads.submit(self._infer_until_closed) for _ in range(ENGINE_THREADS)]
                 for one in running:
                     one.result()
             finally:
@@ -214,16 +210,6 @@ class Worker:
         return Image(held, model, decoded, digest, held.note("decode", began))
 
     # infer
-
-    def _warm_up_and_infer(self) -> None:
-        """Beside the first fetches, which need the other core. An engine that fails here ends the worker before many
-        photos have met it."""
-        try:
-            self._recogniser.warm_up()
-        except BaseException:
-            self._stop.stop("engine broke")
-            raise
-        self._infer_until_closed()
 
     def _infer_until_closed(self) -> None:
         try:

@@ -54,9 +54,6 @@ class Recogniser:
             raise RuntimeError("decoder broke")
         return Decoded(np.frombuffer(payload, np.uint8), (1, 1), ("blurred",) if payload == b"blurred" else ())
 
-    def warm_up(self) -> None:
-        pass
-
     def infer(self, model: str, decoded: Sequence[Decoded]) -> list[Answer]:
         self.called += 1
         assert self.gate.wait(DEADLINE_SECONDS)

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -303,27 +302,6 @@ def test_a_drain_gives_back_at_once_what_was_not_begun(cloud: Cloud, monkeypatch
     assert not thread.is_alive()
     assert worker.finished == 4
     assert cloud.requests.depth().total == cloud.requests.depth().visible == 56
-
-
-def test_an_engine_that_cannot_warm_up_ends_the_worker_and_its_messages_are_others(cloud: Cloud) -> None:
-    class Broken(Recogniser):
-        def warm_up(self) -> None:
-            wait_for(lambda: cloud.requests.depth().in_flight == HELD_FIRST)
-            raise RuntimeError("the engine broke")
-
-    recogniser = Broken()
-    recogniser.gate.clear()
-    put(cloud, *[b"photo"] * 60)
-    stop = StopSignal()
-    with ThreadPoolExecutor(1) as thread:
-        running = thread.submit(worker_of(cloud, recogniser, stop).run)
-        assert stop.wait(DEADLINE_SECONDS)
-        recogniser.gate.set()
-        with pytest.raises(RuntimeError, match="the engine broke"):
-            running.result(DEADLINE_SECONDS)
-    finished = len(list(cloud.outputs.list("")))
-    assert finished <= HELD_FIRST
-    assert cloud.requests.depth().total == cloud.requests.depth().visible == 60 - finished
 
 
 # times

@@ -75,7 +75,7 @@ class Session:
     def __init__(self) -> None:
         self._core = botocore.session.get_session()
         self._clients: dict[str, Any] = {}
-        self._making = threading.RLock()
+        self._making = threading.Lock()
         self.region: str | None = self._core.get_config_variable("region")
         self.ignores_endpoints = bool(self._core.get_config_variable("ignore_configured_endpoint_urls"))
         self._core.get_credentials()  # on an instance that is a call: the first photo shall not wait for it
