@@ -61,7 +61,6 @@ def _run(stop: StopSignal) -> int:
             max_bytes=chosen.max_file_bytes,
             precision=chosen.precision,
         )
-        # Before any other thread runs the engine: a worker hung when two did so for the first time at once.
         recogniser.warm_up()
         cloud = connecting.result()
     with ExitStack() as around:

@@ -1,4 +1,4 @@
-"""What a worker process does without: time before its first label, and memory."""
+"""The start of a worker process: what it does without, and that nothing runs beside the engine's first call."""
 
 from __future__ import annotations
 
@@ -17,9 +17,18 @@ from tests.app_tier_fixtures import DEADLINE_SECONDS, put, wait_for
 from tests.web_fixtures import jpeg
 
 PROGRAM = """
-import sys
+import sys, threading
 from app_tier.__main__ import main
+from benchmarks.light import _Light
+
+def noted(self, batch, infer=_Light.infer):
+    callers.append(threading.current_thread().name)
+    return infer(self, batch)
+
+callers = []
+_Light.infer = noted
 status = main()
+print("first call:", callers[0])
 slow = "boto3", "onnxruntime", "openvino.tools.ovc", "tensorflow"
 print("loaded:", *(name for name in slow if sys.modules.get(name)))
 sys.exit(status)
@@ -27,7 +36,7 @@ sys.exit(status)
 
 
 @pytest.mark.usefixtures("embedded_cloud")
-def test_a_worker_labels_registers_and_leaves_without_what_is_slow_to_import(tmp_path: Path) -> None:
+def test_a_worker_calls_its_engine_alone_first_and_needs_nothing_that_is_slow_to_import(tmp_path: Path) -> None:
     light.prepare(tmp_path / "cache")
     own = {
         "SHOAL_PREFIX": f"t{uuid.uuid4().hex[:12]}",
@@ -45,4 +54,5 @@ def test_a_worker_labels_registers_and_leaves_without_what_is_slow_to_import(tmp
         process.terminate()
         assert process.wait(DEADLINE_SECONDS) == 0
     assert not cloud.register.workers()
-    assert log.read_text().splitlines()[-1] == "loaded:"
+    # An engine that cannot do it fails before a message is received.
+    assert log.read_text().splitlines()[-2:] == ["first call: MainThread", "loaded:"]

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import photos
 from inference import engines, process, store
 from inference import prepare as preparation
 from inference.answer import Answer, Decoded
+from inference.engines import Outputs, openvino
 from shoal.errors import BadImage, NotFound, Permanent, SettingsError
 from shoal.messages import Job, Result, new_batch
 from tests.inference_fixtures import (
@@ -153,6 +158,27 @@ def test_results_of_earlier_batches_stay_as_they_were() -> None:
     loaded.infer(np.full((1, 224, 224, 3), 255, np.uint8))
 
     assert (first == kept).all()
+
+
+def test_the_first_call_of_a_process_is_made_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO's binding hangs now and then when two threads make it at once: 2 of 200 processes."""
+    artefact = store.find("resnet50", "openvino", cache_dir())
+    loaded = engines.by_name("openvino").load(artefact.model, artefact.folder)
+    answers, together, met = openvino._answers, threading.Barrier(2), []
+
+    def watched(requests: list[Any], batch: NDArray[Any]) -> Outputs:
+        if not openvino._Compiled._called:
+            with suppress(threading.BrokenBarrierError):
+                met.append(together.wait(0.5))  # for another that is in here as well
+        return answers(requests, batch)
+
+    monkeypatch.setattr(openvino, "_answers", watched)
+    monkeypatch.setattr(openvino._Compiled, "_called", False)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(loaded.infer, [np.zeros((1, 224, 224, 3), np.uint8)] * 2))
+    assert [one[0].shape for one in found] == [(1, 1000)] * 2
+    assert openvino._Compiled._called
+    assert not met
 
 
 def test_to_warm_up_has_the_engine_see_one_image_and_changes_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:

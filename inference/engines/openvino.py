@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections import deque
 from pathlib import Path
 from types import ModuleType
@@ -82,6 +83,9 @@ class _Compiled:
     """A batch is divided among as many requests as there are streams. Each caller has requests of its own for the
     time of its call; those of another wait at the engine, so that it is never idle between the two."""
 
+    _calling = threading.Lock()
+    _called = False  # any of them, in this process
+
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self._streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
@@ -91,8 +95,16 @@ class _Compiled:
 
     def infer(self, batch: NDArray[Any]) -> Outputs:
         own = self._take_requests()
-        answers = _answers(own, batch)
+        answers = _answers(own, batch) if _Compiled._called else self._first(own, batch)
         self._idle.append(own)  # not after a fault: one of them may still be at work
+        return answers
+
+    def _first(self, requests: list[Any], batch: NDArray[Any]) -> Outputs:
+        """The first call of the process comes alone. In it OpenVINO's binding sets something up under a lock of C++ and
+        waits for the interpreter's in it: who came meanwhile had that one, waited for the other, and all hung."""
+        with _Compiled._calling:
+            answers = _answers(requests, batch)
+            _Compiled._called = True
         return answers
 
     def _take_requests(self) -> list[Any]:
