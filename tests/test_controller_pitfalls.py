@@ -344,7 +344,8 @@ def test_nothing_is_received_after_the_stop() -> None:
     recogniser.gate.clear()
     put(cloud, *[b"photo"] * 100)
     with working(cloud, recogniser):
-        wait_for(lambda: cloud.requests.depth().in_flight == HELD_FIRST)
+        # Held and begun: what no thread had begun to fetch would be given back.
+        wait_for(lambda: recogniser.decoded == HELD_FIRST)
     assert len(list(cloud.outputs.list(""))) == HELD_FIRST
     assert cloud.requests.depth() == Depth(100 - HELD_FIRST, 0, 0)
     assert {one.deliveries for one in cloud.requests.receive(10, 0)} == {1}
