@@ -15,7 +15,7 @@ def work(request: str, tell: Tell) -> dict[str, Any]:
     """Train."""
     tell(say="starting TensorFlow")
     # Off by default on AMD's processors, where a small residual net takes four times as long without.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.putenv("TF_ENABLE_ONEDNN_OPTS", "1")  # its C++ part reads this, as in quiet_tensorflow
     quiet_tensorflow()
     from inference.training.learn import Training  # imports it for good
 
