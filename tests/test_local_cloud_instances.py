@@ -164,7 +164,7 @@ def test_an_instance_outlives_its_user_data_and_the_console_says_how_that_ended(
     until(lambda: len(cloud.processes_of(identifier)) == 1)
     assert cloud.state(identifier) == "running"
     cloud.terminate(identifier)
-    assert not (cloud.folder(identifier) / "root").exists()
+    until(lambda: not (cloud.folder(identifier) / "root").exists())  # it is emptied after its end is shown
 
 
 @pytest.mark.parametrize(
