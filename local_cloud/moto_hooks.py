@@ -24,7 +24,16 @@ from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, 
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 
-from local_cloud import ACCOUNT, moto_attributes, moto_groups, moto_images, moto_launch, moto_points, moto_random
+from local_cloud import (
+    ACCOUNT,
+    moto_answers,
+    moto_attributes,
+    moto_groups,
+    moto_images,
+    moto_launch,
+    moto_points,
+    moto_random,
+)
 from local_cloud.images import image_id
 from local_cloud.instance_host import USER_SHUTDOWN, InstanceHost
 from local_cloud.moto_launch import Asked, Capacity
@@ -47,6 +56,7 @@ HOOK_POINTS: tuple[moto_points.Point, ...] = (
     (Instance, "start", ("self",)),
     (Instance, "reboot", ("self",)),
     (General, "get_console_output", ("self",)),
+    *moto_answers.HOOK_POINTS,
     *moto_attributes.HOOK_POINTS,
     *moto_images.HOOK_POINTS,
     *moto_groups.HOOK_POINTS,
@@ -126,6 +136,7 @@ class Books:
         moto_points.replace(Instance, "start", self._start)
         moto_points.replace(Instance, "reboot", self._reboot)
         moto_points.replace(General, "get_console_output", self._get_console_output)
+        moto_answers.connect()
         moto_attributes.connect()
         moto_images.connect(host, save)
         moto_groups.connect()

@@ -2,12 +2,15 @@
 
 import re
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
+from moto.core.serialize import AttributePickerContext, XFormedAttributePicker
+from moto.core.utils import get_service_model
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance
 
-from local_cloud import moto_hooks, moto_points, moto_record
+from local_cloud import moto_answers, moto_hooks, moto_points, moto_record
 
 
 def test_every_hook_point_is_there_with_the_parameters_it_had() -> None:
@@ -31,6 +34,34 @@ def test_what_is_read_from_the_books_of_an_instance_is_there() -> None:
     for name in ("instance_type", "image_id", "user_data", "_state", "_reason", "state_reason", "launch_time"):
         assert name in source
     assert {"t3.nano", "t3.micro"} <= set(INSTANCE_TYPES)
+
+
+class Plain:
+    pass
+
+
+class Aliased:
+    class Meta:
+        serialization_aliases: ClassVar = {"Reservations": "kept"}
+
+
+def test_the_names_of_an_answer_s_member_are_moto_s_own_and_made_once() -> None:
+    made = []
+
+    def own(picker: XFormedAttributePicker, context: AttributePickerContext) -> list[str]:
+        made.append(context)
+        return list(XFormedAttributePicker.get_possible_keys(picker, context))
+
+    shape = get_service_model("ec2").operation_model("DescribeInstances").output_shape.members["Reservations"]
+    picker, remembered = XFormedAttributePicker(), moto_answers._remembered(own)
+    contexts = [
+        AttributePickerContext(thing, key, shape) for thing in (Plain(), Aliased()) for key in ("Reservations", "x")
+    ]
+    for context in contexts * 2:
+        expected = list(dict.fromkeys(XFormedAttributePicker.get_possible_keys(picker, context)))
+        assert list(remembered(picker, context)) == expected
+        assert ("kept" in expected) == (context is contexts[2])
+    assert made == contexts
 
 
 def test_role_credentials_stay_until_an_hour_before_they_expire(monkeypatch: pytest.MonkeyPatch) -> None:
