@@ -127,11 +127,17 @@ def hour(world: World) -> None:
 
 
 def tick_seconds() -> list[float]:
-    """The times of ticks beside a running system with its workers, by a controller in a dry run."""
+    """The times of ticks beside a running system whose workers have started up, by a controller in a dry run."""
     with running(MIN_INSTANCES=WORKERS, MAX_INSTANCES=WORKERS) as system:
-        wait_for(lambda: len(system.workers()) == WORKERS, 120, "the workers did not come")
         reconciler = looker(system)
+        wait_for(lambda: at_work(reconciler) == WORKERS, 120, "the workers did not begin to work", every_seconds=1.0)
         return [timed(reconciler) for _ in range(ROUNDS)]
+
+
+def at_work(reconciler: Reconciler) -> int:
+    """How many workers have told that they live."""
+    entry = reconciler.tick()
+    return sum(one.beat is not None for one in entry.observation.sightings.values()) if entry else 0
 
 
 def timed(reconciler: Reconciler) -> float:

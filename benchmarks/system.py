@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +101,18 @@ class System:
 
     def processes(self) -> list[psutil.Process]:
         """Every process that belongs to it, wherever in the tree: they all know its state folder."""
-        found = []
+        return [one for one, _ in self._commands()]
+
+    def _commands(self) -> Iterator[tuple[psutil.Process, list[str]]]:
+        """Its processes with their command lines, read while they were alive."""
         for one in psutil.process_iter():
             try:
-                known = str(self.state_dir) in " ".join([*one.cmdline(), *one.environ().values()])
+                command = one.cmdline()
+                known = str(self.state_dir) in " ".join([*command, *one.environ().values()])
                 if known and one.pid != os.getpid() and one.status() != psutil.STATUS_ZOMBIE:
-                    found.append(one)
+                    yield one, command
             except psutil.Error:
                 continue  # it ended meanwhile, or is somebody else's
-        return found
 
     def part(self, words: str) -> psutil.Process:
         """The child of `shoal up` whose command line contains `words`."""
@@ -118,7 +121,7 @@ class System:
 
     def workers(self) -> list[psutil.Process]:
         """The worker processes on its instances."""
-        return [one for one in self.processes() if one.cmdline()[1:] == ["-m", "app_tier"]]
+        return [one for one, command in self._commands() if command[1:] == ["-m", "app_tier"]]
 
     # its cloud
 
