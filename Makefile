@@ -2,7 +2,7 @@
 .PHONY: run demo test check bench clean
 
 PYTHON ?= python3
-SHOAL := .venv/bin/python -m shoal.cli
+SHOAL := .venv/bin/python -m shoal_cli
 unexport PYTHONPATH PYTHONHOME
 
 run: .venv/installed

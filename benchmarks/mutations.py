@@ -17,7 +17,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TESTS = Path("tests/test_controller_pitfalls.py")
-COPIED = ("shoal", "controller", "app_tier", "inference", "web_tier", "local_cloud", "benchmarks", "tests", "ami")
+COPIED = (
+    "shoal",
+    "shoal_cli",
+    "controller",
+    "app_tier",
+    "inference",
+    "web_tier",
+    "local_cloud",
+    "benchmarks",
+    "tests",
+    "ami",
+)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class System:
         self.state_dir.mkdir(parents=True, exist_ok=True)
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "shoal.cli", "up", *self._up_options],
+                [sys.executable, "-m", "shoal_cli", "up", *self._up_options],
                 cwd=ROOT, env=self.environment, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         return self._process

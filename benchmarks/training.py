@@ -110,7 +110,7 @@ def save_digits(file: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]
 
 def _row(table: Table, title: str, dataset: Path, *options: str) -> None:
     began = time.perf_counter()
-    command = [sys.executable, "-m", "shoal.cli", "train", "--dataset", str(dataset), "--replace", *options]
+    command = [sys.executable, "-m", "shoal_cli", "train", "--dataset", str(dataset), "--replace", *options]
     done = subprocess.run([*command, "--name", f"{_NAME}-{dataset.stem}"], check=True, capture_output=True, text=True)
     seconds = time.perf_counter() - began
     report = next(line for line in done.stdout.splitlines() if line.startswith("report: ")).removeprefix("report: ")

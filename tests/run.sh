@@ -14,5 +14,5 @@ if ! command -v chromium >/dev/null && [ -z "${CHROMIUM:-}" ]; then
 fi
 
 sh tests/check.sh
-.venv/bin/python -m shoal.cli models prepare
+.venv/bin/python -m shoal_cli models prepare
 exec .venv/bin/python -m pytest --durations=40 "$@"

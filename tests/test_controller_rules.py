@@ -23,10 +23,10 @@ from controller.policy import Limits, Terms
 from controller.rules import Rules
 from controller.sightings import Patience
 from shoal import aws
-from shoal.cli import why
 from shoal.errors import NotFound, SettingsError
 from shoal.ledger import read
 from shoal.settings import load, load_with_own_file
+from shoal_cli import why
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_SECONDS = 30.0

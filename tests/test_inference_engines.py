@@ -14,8 +14,8 @@ import pytest
 
 from inference import engines, store
 from inference import model as models
-from shoal.cli.models import example_photos
 from shoal.errors import Permanent
+from shoal_cli.models import example_photos
 from tests.inference_fixtures import PHOTOS, ROOT, cache_dir
 
 MODEL = models.by_name("resnet50")

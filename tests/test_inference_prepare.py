@@ -20,9 +20,9 @@ from click.testing import CliRunner
 from inference import model as models
 from inference import prepare as preparation
 from inference import process, store
-from shoal.cli.models import command
 from shoal.errors import NotFound, Permanent, Retryable
 from shoal.messages import Job, new_batch
+from shoal_cli.models import command
 from tests.inference_fixtures import EXAMPLES, MAX_BYTES, MAX_PIXELS, PHOTOS, ROOT, cache_dir
 
 MOBILENET = "mobilenet_v2"
@@ -240,7 +240,7 @@ def test_an_empty_cache_is_listed_as_such(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_command_ends_with_one_line_when_something_is_wrong(tmp_path: Path) -> None:
     environment = {"SHOAL_CACHE_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    arguments = [sys.executable, "-m", "shoal.cli", "models", "check"]
+    arguments = [sys.executable, "-m", "shoal_cli", "models", "check"]
     done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
 
     assert done.returncode == 1

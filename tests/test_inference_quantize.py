@@ -16,8 +16,8 @@ from inference import model as models
 from inference import photos, process, quantize, store
 from inference import prepare as preparation
 from inference.store import FLOAT32, INT8
-from shoal.cli.models import command
 from shoal.errors import NotFound, Permanent
+from shoal_cli.models import command
 from tests.inference_fixtures import EXAMPLES, EXPECTED, MAX_BYTES, MAX_PIXELS, PHOTOS, cache_dir
 
 MEASURED = {

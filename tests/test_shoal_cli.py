@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def classify(site: Site, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "shoal.cli", "classify", "--url", site.url, *map(str, arguments)]
+    command = [sys.executable, "-m", "shoal_cli", "classify", "--url", site.url, *map(str, arguments)]
     return subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -17,7 +17,7 @@ EXAMPLES = ROOT / "static" / "examples"
 
 def shoal(system: System, *arguments: str, seconds: float = 200.0) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "shoal.cli", *arguments],
+        [sys.executable, "-m", "shoal_cli", *arguments],
         cwd=ROOT, env=system.environment, capture_output=True, text=True, timeout=seconds, check=False,
     )  # fmt: skip
 

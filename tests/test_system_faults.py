@@ -179,7 +179,7 @@ def test_a_closed_terminal_ends_everything(system: System) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
-        os.execve(sys.executable, [sys.executable, "-m", "shoal.cli", "up"], system.environment)
+        os.execve(sys.executable, [sys.executable, "-m", "shoal_cli", "up"], system.environment)
     shown = threading.Event()
 
     def read() -> None:
@@ -199,7 +199,7 @@ def test_a_closed_terminal_ends_everything(system: System) -> None:
 def failing_start(system: System, **changes: str) -> str:
     """What a start that cannot work says: a line, or two when a part of it has said why."""
     done = subprocess.run(
-        [sys.executable, "-m", "shoal.cli", "up"],
+        [sys.executable, "-m", "shoal_cli", "up"],
         cwd=ROOT, env=system.environment | changes, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr

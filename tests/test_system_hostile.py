@@ -112,7 +112,7 @@ def test_a_short_soak_with_many_faults(tmp_path: Path, pictures: list[bytes]) ->
 def test_a_fault_that_there_is_not_is_one_clear_line(tmp_path: Path) -> None:
     system = System(tmp_path / "state", ["--hostile", "1", "--hostile-only", "bad-luck"])
     done = subprocess.run(
-        [sys.executable, "-m", "shoal.cli", "up", "--hostile", "1", "--hostile-only", "bad-luck"],
+        [sys.executable, "-m", "shoal_cli", "up", "--hostile", "1", "--hostile-only", "bad-luck"],
         cwd=ROOT, env=system.environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -23,7 +23,7 @@ from benchmarks.system import System
 from inference import store
 from tests.inference_fixtures import EXAMPLES, ROOT, cache_dir
 
-COMMAND = [sys.executable, "-m", "shoal.cli", "train"]
+COMMAND = [sys.executable, "-m", "shoal_cli", "train"]
 
 
 @pytest.fixture(scope="module")

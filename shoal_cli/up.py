@@ -18,11 +18,11 @@ from rich.console import Console
 
 from inference import store
 from shoal import settings
-from shoal.cli._processes import Child, pump, wait_until
 from shoal.errors import NotFound, Retryable, SettingsError, ShoalError
 from shoal.lifecycle import StopSignal, only_one
+from shoal_cli._processes import Child, pump, wait_until
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 RETRY_SECONDS = 0.5
@@ -77,7 +77,7 @@ def prepare_model(chosen: settings.Settings) -> None:
                 console.print(f"[bold yellow]Notice:[/] {found.notice}")
         return
     console.print(f"[bold]Preparing[/bold] {', '.join(chosen.served_models)} (first start only)")
-    done = subprocess.run([sys.executable, "-m", "shoal.cli", "models", "prepare"], cwd=ROOT, check=False)
+    done = subprocess.run([sys.executable, "-m", "shoal_cli", "models", "prepare"], cwd=ROOT, check=False)
     if done.returncode:
         raise ShoalError("the model could not be prepared (see above)")
 

@@ -21,7 +21,7 @@ from inference.store import Artefact, Card
 from shoal import settings
 from shoal.errors import NotFound
 
-PHOTOS = Path(__file__).parents[2] / "static" / "examples"
+PHOTOS = Path(__file__).parents[1] / "static" / "examples"
 
 
 @click.group()

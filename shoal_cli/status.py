@@ -12,8 +12,8 @@ from rich.table import Table
 
 from shoal import settings
 from shoal.aws import connect
-from shoal.cli._client import is_up
 from shoal.ports import Instance
+from shoal_cli._client import is_up
 
 
 @click.command()

@@ -17,7 +17,7 @@ from inference.training.recipe import SCRATCH_NETS, Recipe
 from inference.training.run import train
 from inference.training.views import KINDS
 from shoal import settings
-from shoal.cli.models import example_photos
+from shoal_cli.models import example_photos
 
 _STOPPED = 130  # what a shell calls the end by a Ctrl-C
 

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from shoal import settings
-from shoal.cli.up import ROOT, answers, prepare_model
 from shoal.errors import Permanent, ShoalError
+from shoal_cli.up import ROOT, answers, prepare_model
 
 EXAMPLES = ROOT / "static" / "examples"
 ANSWER_SECONDS = 120.0
@@ -51,7 +51,7 @@ def _system(chosen: settings.Settings, address: str) -> Iterator[None]:
     log = chosen.state_dir / "logs" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
-        process = subprocess.Popen([sys.executable, "-m", "shoal.cli", "up"], cwd=ROOT, stdout=file, stderr=file)
+        process = subprocess.Popen([sys.executable, "-m", "shoal_cli", "up"], cwd=ROOT, stdout=file, stderr=file)
         try:
             _wait_for_answer(process, address, log)
             yield

@@ -15,12 +15,12 @@ class Commands(click.Group):
     """Finds the commands in this package's files and imports only the one that is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return plugins.available("shoal.cli")
+        return plugins.available("shoal_cli")
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = plugins.load(cmd_name, "shoal.cli", "command")
+        command: click.Command = plugins.load(cmd_name, "shoal_cli", "command")
         return command
 
 

@@ -16,11 +16,11 @@ from rich.text import Text
 
 from shoal import ledger, settings
 from shoal.aws import connect
-from shoal.cli._client import is_up
-from shoal.cli.status import state
 from shoal.errors import ShoalError
 from shoal.ports import Cloud, Depth
 from shoal.settings import Settings
+from shoal_cli._client import is_up
+from shoal_cli.status import state
 
 SENTENCES = 8
 COLOURS = {"running": "green", "pending": "yellow", "leaving": "cyan"}

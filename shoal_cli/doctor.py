@@ -16,12 +16,12 @@ from rich.console import Console
 
 from inference import store
 from shoal import settings
-from shoal.cli._client import is_up
 from shoal.errors import ShoalError
 from shoal.ports import JobQueue, ObjectStore
 from shoal.settings import Settings
+from shoal_cli._client import is_up
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 ROOM_BYTES = 2 * 1024**3
 MEMORY_BYTES = 1024**3
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from shoal import settings
-from shoal.cli._client import Client
 from shoal.errors import Permanent, Retryable
+from shoal_cli._client import Client
 
 EXTENSIONS = frozenset([".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif"])
 POLL_SECONDS = 0.3
