@@ -25,9 +25,9 @@ from rich.table import Table
 from benchmarks import cloudless, cold_start, engine, idle, memory, page, peer, photos, web
 from benchmarks.processes import embedded_cloud, prepare
 from inference import store
+from inference.preparing.quantize import quantize
 from inference.process import Recogniser
 from inference.process import load as load_recogniser
-from inference.quantize import quantize
 from shoal.errors import Permanent
 from shoal.settings import Settings, load
 

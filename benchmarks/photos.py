@@ -1,6 +1,6 @@
 """Real photos for tests and load, photos whose right label is known, and files that no labeller should trip over.
 
-`inference.photos` fetches the photos.
+`inference.preparing.photos` fetches the photos.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from inference.photos import fetch
+from inference.preparing.photos import fetch
 
 __all__ = ["bad_files", "bomb", "fetch", "labelled", "mistaken", "rotated", "sixteen_bits"]
 

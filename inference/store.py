@@ -10,7 +10,7 @@
     <cache>/models/<...>.lock                  held by the one process that prepares it
 
 A folder with a card is whole: it was written beside, under a name that starts with a dot, and renamed.
-`inference/prepare.py` fills the cache.
+`inference/preparing/prepare.py` fills the cache.
 """
 
 from __future__ import annotations
@@ -56,12 +56,13 @@ class Card:
     source, checksum, licence: of the weights.
     files:      name -> size and checksum, every file of the folder but the card.
     versions:   package -> version that made it.
-    agreement:  with the stock Keras model on real photos, see `inference.agreement`; empty for weights.
+    agreement:  with the stock Keras model on real photos, see `inference.preparing.agreement`; empty for weights.
     made_at:    ISO 8601, UTC.
     own_file:   size and time of change (nanoseconds) of the user's own weights; empty for the model's own sources.
     precision:  the type of weights and arithmetic: "float32", where an engine may choose a shorter one by itself, or
                 "int8".
-    quantized:  of int8: what it was calibrated with, how well it agrees and how fast it is, see `inference.quantize`.
+    quantized:  of int8: what it was calibrated with, how well it agrees and how fast it is, see
+                `inference.preparing.quantize`.
     """
 
     model: str

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from inference import adopt, bench, quantize, store
-from inference import prepare as preparation
+from inference import store
 from inference.pixels import PIXELS
-from inference.sources import Say
+from inference.preparing import adopt, bench, quantize
+from inference.preparing import prepare as preparation
+from inference.preparing.sources import Say
 from inference.store import Artefact, Card
 from shoal import settings
 from shoal.errors import NotFound

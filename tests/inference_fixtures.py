@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference import prepare as preparation
 from inference import process
 from inference.engines import Loaded, Outputs
 from inference.engines.openvino import OpenVino
 from inference.model import Model
 from inference.models import resnet50
+from inference.preparing import prepare as preparation
 from shoal import settings
 
 ROOT = Path(__file__).parent.parent

@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks import photos
-from inference import prepare as preparation
 from inference import process
 from inference.answer import Answer
+from inference.preparing import prepare as preparation
 from shoal import settings
 from tests.inference_fixtures import EXAMPLES, MAX_BYTES, MAX_PIXELS, PHOTOS
 

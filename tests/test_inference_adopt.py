@@ -17,9 +17,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from inference import adopt, own, process, store
-from inference import prepare as preparation
+from inference import own, process, store
 from inference.pixels import PIXELS
+from inference.preparing import adopt
+from inference.preparing import prepare as preparation
 from shoal.errors import NotFound, Permanent
 from shoal.messages import Job, new_batch
 from tests.inference_fixtures import MAX_BYTES, MAX_PIXELS, PHOTOS, ROOT, encoded
@@ -195,7 +196,7 @@ def test_damaged_weights_of_ones_own_are_not_thrown_away(labels: Path, tmp_path:
 
 _KERAS_FILES = """
 import sys
-from inference.architecture import quiet_tensorflow
+from inference.preparing.architecture import quiet_tensorflow
 quiet_tensorflow()
 import keras, numpy
 x = keras.Input((32, 32, 3))

@@ -13,11 +13,12 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from benchmarks import photos
-from inference import architecture, boxes, sources, weights
+from inference import boxes
 from inference import model as models
 from inference.answer import Decoded
 from inference.model import NpmPackage
 from inference.models import ssd_mobilenet_v2
+from inference.preparing import architecture, sources, weights
 from inference.tasks import detect
 from shoal.messages import Box, Detection
 from tests import tfjs_reference

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference import architecture, faces, images, process, sources, weights
+from inference import faces, images, process
 from inference.models import mini_xception
+from inference.preparing import architecture, sources, weights
 from inference.tasks import emotion
 from shoal.messages import Box, Job
 from tests.inference_fixtures import MAX_PIXELS, encoded

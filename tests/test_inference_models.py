@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from inference import agreement, store
 from inference import model as models
-from inference import prepare as preparation
+from inference import store
+from inference.preparing import agreement
+from inference.preparing import prepare as preparation
 from shoal import plugins
 from shoal.errors import NotFound, Retryable, SettingsError
 from tests.inference_fixtures import PHOTOS, ROOT

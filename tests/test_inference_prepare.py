@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner
 
 from inference import model as models
-from inference import prepare as preparation
 from inference import process, store
+from inference.preparing import prepare as preparation
 from shoal.errors import NotFound, Permanent, Retryable
 from shoal.messages import Job, new_batch
 from shoal_cli.models import command
@@ -181,7 +181,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 _KILLED = """
 import pathlib, sys
-from inference.prepare import prepare
+from inference.preparing.prepare import prepare
 photos = sorted(pathlib.Path("static/examples").glob("*.jpg"))
 prepare("mobilenet_v2", "openvino", pathlib.Path(sys.argv[1]), None, photos, lambda text: print(text, flush=True), True)
 """

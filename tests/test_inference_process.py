@@ -18,9 +18,9 @@ from PIL import Image
 
 from benchmarks import photos
 from inference import engines, process, store
-from inference import prepare as preparation
 from inference.answer import Answer, Decoded
 from inference.engines import Outputs, openvino
+from inference.preparing import prepare as preparation
 from shoal.errors import BadImage, NotFound, Permanent, SettingsError
 from shoal.messages import Job, Result, new_batch
 from tests.inference_fixtures import (

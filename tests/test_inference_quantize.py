@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from inference import model as models
-from inference import photos, process, quantize, store
-from inference import prepare as preparation
+from inference import process, store
+from inference.preparing import photos, quantize
+from inference.preparing import prepare as preparation
 from inference.store import FLOAT32, INT8
 from shoal.errors import NotFound, Permanent
 from shoal_cli.models import command
@@ -127,7 +128,7 @@ def test_what_is_worse_is_not_put_in_place(
     change: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = linked(tmp_path)
-    monkeypatch.setattr("inference.child.ask", lambda *_: MEASURED | change)
+    monkeypatch.setattr("inference.preparing.child.ask", lambda *_: MEASURED | change)
 
     if message:
         with pytest.raises(Permanent, match=message):
@@ -193,7 +194,7 @@ def test_weights_of_ones_own_that_change_take_int8_with_them(tmp_path: Path) -> 
 
 def test_a_preparation_makes_int8_when_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = linked(tmp_path)
-    monkeypatch.setattr("inference.child.ask", lambda *_: MEASURED)
+    monkeypatch.setattr("inference.preparing.child.ask", lambda *_: MEASURED)
     shell = CliRunner(env={"SHOAL_CACHE_DIR": str(cache), "SHOAL_PRECISION": INT8})
 
     done = shell.invoke(command, ["prepare"], catch_exceptions=False)

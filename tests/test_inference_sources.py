@@ -19,8 +19,9 @@ from typing import cast
 import numpy as np
 import pytest
 
-from inference import sources, tfjs
+from inference import tfjs
 from inference.model import NpmPackage
+from inference.preparing import sources
 from shoal.errors import Permanent, Retryable
 from tests.inference_fixtures import ONLY_NPM
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from inference import architecture
 from inference.engines import Loaded, Outputs
 from inference.model import Model
+from inference.preparing import architecture
 from shoal.errors import Permanent
 
 _FILE = "model.keras"

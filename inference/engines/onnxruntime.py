@@ -22,7 +22,7 @@ class OnnxRuntime:
 
     def convert(self, model: Model, net: Any, folder: Path) -> None:
         """Write the net, preprocessing inside, as ONNX with a free batch size."""
-        from inference.architecture import with_preprocessing
+        from inference.preparing.architecture import with_preprocessing
 
         whole = with_preprocessing(model, net)
         if isinstance(whole, Path):

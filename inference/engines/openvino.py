@@ -28,7 +28,7 @@ class OpenVino:
 
     def convert(self, model: Model, net: Any, folder: Path) -> None:
         """Write the net, preprocessing inside, as OpenVINO IR with float32 weights and a free batch size."""
-        from inference.architecture import with_preprocessing
+        from inference.preparing.architecture import with_preprocessing
 
         openvino = _openvino()
         converted = openvino.convert_model(with_preprocessing(model, net))

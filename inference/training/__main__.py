@@ -1,13 +1,13 @@
-"""The child process of a training, `python -m inference.training <request>`. See `inference.child`."""
+"""The child process of a training, `python -m inference.training <request>`. See `inference.preparing.child`."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from inference import child
-from inference.architecture import quiet_tensorflow
-from inference.child import Tell
+from inference.preparing import child
+from inference.preparing.architecture import quiet_tensorflow
+from inference.preparing.child import Tell
 from inference.training.recipe import Request
 
 

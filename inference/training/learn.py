@@ -12,10 +12,11 @@ import tensorflow
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference import agreement, engines, own, store, tasks
-from inference.child import Tell
-from inference.convert import now, versions
+from inference import engines, own, store, tasks
 from inference.model import Model
+from inference.preparing import agreement
+from inference.preparing.child import Tell
+from inference.preparing.convert import now, versions
 from inference.training import dataset, features, figures, fit, nets, parts, pictures
 from inference.training.dataset import Dataset, Photos
 from inference.training.figures import Figures

@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
-from inference import architecture
 from inference.model import Model
+from inference.preparing import architecture
 
 _WIDTHS = (16, 32, 64)  # He et al. 2015, section 4.2
 _BLOCKS = 2  # a stage: 14 layers in all

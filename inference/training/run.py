@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from inference import child, engines, prepare, store
-from inference.sources import Say
+from inference import engines, store
+from inference.preparing import child, prepare
+from inference.preparing.sources import Say
 from inference.training import dataset
 from inference.training.recipe import Recipe, Request
 from shoal.errors import NotFound, Permanent

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.sources import fetch_wheel
+from inference.preparing.sources import fetch_wheel
 
 CALIBRATION, HELD_OUT = "PyPI clarifai==9.7.0", "PyPI ai-benchmark==0.1.1"
 

@@ -1,15 +1,15 @@
 """Looks up a model of keras.applications by its name.
 
-Keras knows the names and brings TensorFlow with it: in a process of its own, `python -m inference.applications <name>`.
+Keras knows the names and brings TensorFlow with it: in a process of its own, `python -m inference.preparing.applications <name>`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from inference import child
-from inference.architecture import quiet_tensorflow
-from inference.sources import Say
+from inference.preparing import child
+from inference.preparing.architecture import quiet_tensorflow
+from inference.preparing.sources import Say
 from shoal import plugins
 from shoal.errors import NotFound, Permanent
 

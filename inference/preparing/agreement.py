@@ -10,9 +10,9 @@ import numpy as np
 
 from inference import tasks
 from inference.answer import Answer, Decoded
-from inference.architecture import outputs, with_preprocessing
 from inference.engines import Engine, Loaded, Outputs
 from inference.model import Model
+from inference.preparing.architecture import outputs, with_preprocessing
 from shoal.errors import Permanent
 
 LIMIT = 1e-3  # of a probability, between two ways to compute the same in float32

@@ -22,7 +22,7 @@ from shoal.errors import Permanent, Retryable, ShoalError
 
 Tell = Callable[..., None]  # the fields of a line, by name
 
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 
 
 def ask(module: str, request: str, listen: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

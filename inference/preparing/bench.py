@@ -1,4 +1,4 @@
-"""Measures an artefact as a worker would meet it, in a process of its own: `python -m inference.bench <request>`."""
+"""Measures an artefact as a worker would meet it, in a process of its own: `python -m inference.preparing.bench <request>`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from inference import child, engines, store
+from inference import engines, store
+from inference.preparing import child
 from inference.store import Artefact
 
 BATCHES = (1, 8)
@@ -24,7 +25,7 @@ def measure(artefact: Artefact, cache_dir: Path) -> dict[str, Any]:
     """{"start": seconds from the start of the process to the first answer, "memory": bytes resident after it, "own": of
     them not shared with other processes, "rates": {batch size: images a second, the median}}."""
     request = [artefact.model.name, artefact.engine, str(artefact.folder), str(cache_dir.resolve()), time.time()]
-    return child.ask("inference.bench", json.dumps(request), lambda _: None)
+    return child.ask("inference.preparing.bench", json.dumps(request), lambda _: None)
 
 
 def _work(asked: str, _: child.Tell) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The child process of a preparation, `python -m inference.convert <request>`: TensorFlow lives and dies here."""
+"""The child process of a preparation: TensorFlow lives and dies in `python -m inference.preparing.convert <request>`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from inference import agreement, architecture, child, engines, sources, store, weights
+from inference import engines, store
 from inference.model import Model
-from inference.sources import Fetched, Say
+from inference.preparing import agreement, architecture, child, sources, weights
+from inference.preparing.sources import Fetched, Say
 from shoal.errors import Permanent, Retryable
 
 _PACKAGES = ("keras", "tensorflow", "openvino", "numpy")

@@ -1,6 +1,6 @@
 """Takes a classifier of the user's own, a .keras, .h5 or .onnx file with its labels, into the cache.
 
-`adopt` asks, `python -m inference.adopt <request>` does: it may need TensorFlow.
+`adopt` asks, `python -m inference.preparing.adopt <request>` does: it may need TensorFlow.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference import architecture, child, onnx_graph, own, store
+from inference import own, store
 from inference.pixels import PIXELS, Pixels
-from inference.prepare import locked
-from inference.sources import Say
+from inference.preparing import architecture, child, onnx_graph
+from inference.preparing.prepare import locked
+from inference.preparing.sources import Say
 from shoal import plugins
 from shoal.errors import Permanent
 
@@ -57,7 +58,7 @@ def adopt(name: str, file: Path, labels: Path, pixels: str, cache_dir: Path, say
             made = scratch / "made"
             (made / store.WEIGHTS).mkdir(parents=True)
             request = Request(name, str(file.resolve()), rows, pixels, str(made))
-            child.ask("inference.adopt", json.dumps(asdict(request)), lambda fields: say(fields["say"]))
+            child.ask("inference.preparing.adopt", json.dumps(asdict(request)), lambda fields: say(fields["say"]))
             store.put_in_place(made, home)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

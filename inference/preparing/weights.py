@@ -8,7 +8,7 @@ import numpy as np
 
 from inference import tfjs
 from inference.model import Model
-from inference.sources import Fetched
+from inference.preparing.sources import Fetched
 from shoal.errors import Permanent
 
 SUFFIXES = (".h5", ".hdf5", ".keras")  # .weights.h5 among them

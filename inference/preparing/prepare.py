@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from inference import applications, child, engines, own, store
-from inference.convert import Request
+from inference import engines, own, store
 from inference.model import Model, NpmPackage
-from inference.sources import Say
+from inference.preparing import applications, child
+from inference.preparing.convert import Request
+from inference.preparing.sources import Say
 from inference.store import Artefact
 from shoal.errors import NotFound, Permanent, Retryable
 
@@ -163,11 +164,11 @@ def _drop_damaged(wanted: Model, folder: Path, say: Say) -> None:
 
 
 def _in_child(request: Request, say: Say) -> dict[str, Any]:
-    """Run `inference.convert` and pass on what it says. Raises what it raised."""
+    """Run `inference.preparing.convert` and pass on what it says. Raises what it raised."""
     scratch = tempfile.mkdtemp(prefix=_SCRATCH, dir=request.home)
     try:
         request = dataclasses.replace(request, scratch=scratch)
-        return child.ask("inference.convert", request.to_json(), lambda fields: say(fields["say"]))
+        return child.ask("inference.preparing.convert", request.to_json(), lambda fields: say(fields["say"]))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -1,6 +1,6 @@
 """Makes a classifier int8: smaller, faster where the CPU is, and compared with float32 on photos that were held out.
 
-`quantize` asks, `python -m inference.quantize <request>` does: NNCF is heavy, and talks a lot.
+`quantize` asks, `python -m inference.preparing.quantize <request>` does: NNCF is heavy, and talks a lot.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference import child, engines, photos, store, tasks
+from inference import engines, store, tasks
 from inference.engines import Loaded
-from inference.prepare import locked
-from inference.sources import Say
+from inference.preparing import child, photos
+from inference.preparing.prepare import locked
+from inference.preparing.sources import Say
 from inference.store import FLOAT32, INT8, Artefact
 from shoal.errors import Permanent
 
@@ -59,7 +60,7 @@ def quantize(
 
     own_photos: a folder of at least CALIBRATION_PHOTOS + LEAST_HELD_OUT photos as the model will see them, for a model
                 that knows other things than ImageNet's; None to calibrate on one of the two sources of
-                `inference.photos` and compare on the other.
+                `inference.preparing.photos` and compare on the other.
 
     Raises Permanent when the labels agree with float32's for less than LEAST_AGREEMENT of the photos held out, or when
     int8 is not faster on this CPU: then float32 stays what is found, and nothing is put in place.
@@ -78,7 +79,9 @@ def quantize(
                 exact.model.name, engine, str(cache_dir.resolve()), str(exact.folder), str(target), _texts(calibration),
                 _texts(held_out),
             )  # fmt: skip
-            measured = child.ask("inference.quantize", json.dumps(asdict(request)), lambda fields: say(fields["say"]))
+            measured = child.ask(
+                "inference.preparing.quantize", json.dumps(asdict(request)), lambda fields: say(fields["say"])
+            )
             _judge(exact.model.title, measured)
             source = (photos.CALIBRATION, photos.HELD_OUT) if own_photos is None else (str(own_photos),) * 2
             measured |= dict(zip(("calibration_from", "held_out_from"), source, strict=True))
