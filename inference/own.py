@@ -4,8 +4,8 @@
     <cache>/models/<name>/labels.csv     ",name" or "id,name" a class, in class order
     <cache>/models/<name>/weights/       the Keras net or the ONNX file, its preprocessing inside
 
-`inference/training` makes them, `inference/preparing/adopt.py` does of a file of the user's, and a preparation of any name in
-keras.applications: those have weights and labels like the models in `inference/models`.
+`inference/training` makes them, `inference/preparing/adopt.py` does of a file of the user's, and a preparation of any
+name in keras.applications: those have weights and labels like the models in `inference/models`.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def run(arguments: Arguments, folder: StateFolder) -> None:
     folder.write_env({**endpoints, **KEYS, "AWS_EC2_METADATA_DISABLED": "true"})
     try:
         # Imported here: it takes a second, in which ministack boots.
-        from local_cloud.moto_tables import tables_of
+        from local_cloud.ec2.tables import tables_of
 
         with tables_of(arguments.region):
             from local_cloud.cloud import open_cloud

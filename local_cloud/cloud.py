@@ -6,9 +6,12 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from local_cloud import moto_server
 from local_cloud.arguments import Arguments
 from local_cloud.control import Control
+from local_cloud.ec2 import server
+from local_cloud.ec2.books import BooksKeeper
+from local_cloud.ec2.groups import GroupKeeper
+from local_cloud.ec2.hooks import Books
 from local_cloud.hostile.journal import JOURNAL_NAME
 from local_cloud.hostile.trouble import Trouble
 from local_cloud.images import ImageStore
@@ -16,9 +19,6 @@ from local_cloud.instance import Instance, Surroundings
 from local_cloud.instance_host import InstanceHost
 from local_cloud.limits import Limiter, find_groups
 from local_cloud.metadata import MetadataServer
-from local_cloud.moto_books import BooksKeeper
-from local_cloud.moto_groups import GroupKeeper
-from local_cloud.moto_hooks import Books
 from local_cloud.state_folder import StateFolder
 
 
@@ -75,7 +75,7 @@ def open_cloud(
         books.capacity = trouble.capacity
     keeper = BooksKeeper(books, host, folder, changed)
     books.connect(host, keeper.save)
-    journal = keeper.journal(moto_server.application())
+    journal = keeper.journal(server.application())
     for line in keeper.restore(journal):
         print(f"local cloud: {line}", file=sys.stderr)
     keeper.start()
@@ -83,6 +83,6 @@ def open_cloud(
     groups.start()
     control = Control(journal, host, books.find)
     threading.Thread(target=metadata.serve_forever, name="metadata", daemon=True).start()
-    moto_server.serve(moto_listener, trouble.around(control) if trouble else control)
+    server.serve(moto_listener, trouble.around(control) if trouble else control)
     host.open()
     return Cloud(limiter, host, groups, keeper)

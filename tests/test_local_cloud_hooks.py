@@ -10,23 +10,23 @@ from moto.core.utils import get_service_model
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance
 
-from local_cloud import moto_answers, moto_hooks, moto_points, moto_record
+from local_cloud.ec2 import answers, hooks, points, record
 
 
 def test_every_hook_point_is_there_with_the_parameters_it_had() -> None:
-    moto_points.check(moto_hooks.HOOK_POINTS)
+    points.check(hooks.HOOK_POINTS)
 
 
 def test_a_hook_point_that_has_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Instance, "reboot")
-    with pytest.raises(moto_points.HookPointMoved, match=re.escape("no Instance.reboot any more")):
-        moto_points.check(moto_hooks.HOOK_POINTS)
+    with pytest.raises(points.HookPointMoved, match=re.escape("no Instance.reboot any more")):
+        points.check(hooks.HOOK_POINTS)
 
 
 def test_a_hook_point_with_other_parameters_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Instance, "stop", lambda self, force: None)
-    with pytest.raises(moto_points.HookPointMoved, match=re.escape("Instance.stop takes ('self', 'force')")):
-        moto_points.check(moto_hooks.HOOK_POINTS)
+    with pytest.raises(points.HookPointMoved, match=re.escape("Instance.stop takes ('self', 'force')")):
+        points.check(hooks.HOOK_POINTS)
 
 
 def test_what_is_read_from_the_books_of_an_instance_is_there() -> None:
@@ -53,7 +53,7 @@ def test_the_names_of_an_answer_s_member_are_moto_s_own_and_made_once() -> None:
         return list(XFormedAttributePicker.get_possible_keys(picker, context))
 
     shape = get_service_model("ec2").operation_model("DescribeInstances").output_shape.members["Reservations"]
-    picker, remembered = XFormedAttributePicker(), moto_answers._remembered(own)
+    picker, remembered = XFormedAttributePicker(), answers._remembered(own)
     contexts = [
         AttributePickerContext(thing, key, shape) for thing in (Plain(), Aliased()) for key in ("Reservations", "x")
     ]
@@ -69,8 +69,8 @@ def test_role_credentials_stay_until_an_hour_before_they_expire(monkeypatch: pyt
     association = SimpleNamespace(iam_instance_profile=SimpleNamespace(roles=[role]))
     backend = SimpleNamespace(region_name="us-east-1", iam_instance_profile_associations={"i-1": association})
     instance = SimpleNamespace(id="i-1", ec2_backend=backend)
-    record = moto_record.Ec2Record(instance, moto_record.Launch(), changed=lambda: None)
+    kept = record.Ec2Record(instance, record.Launch(), changed=lambda: None)
 
-    assert record.role_credentials() == record.role_credentials()
-    monkeypatch.setattr(moto_record, "RENEWED_BEFORE_SECONDS", moto_record.CREDENTIALS_SECONDS)
-    assert record.role_credentials() != record.role_credentials()
+    assert kept.role_credentials() == kept.role_credentials()
+    monkeypatch.setattr(record, "RENEWED_BEFORE_SECONDS", record.CREDENTIALS_SECONDS)
+    assert kept.role_credentials() != kept.role_credentials()

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from local_cloud.moto_journal import Call, CallsFile, is_kept, read_call
+from local_cloud.ec2.journal import Call, CallsFile, is_kept, read_call
 
 INSTANCE = "i-0123456789abcdef0"
 IMAGE = "ami-0123456789abcdef0"

@@ -1,6 +1,7 @@
 """Looks up a model of keras.applications by its name.
 
-Keras knows the names and brings TensorFlow with it: in a process of its own, `python -m inference.preparing.applications <name>`.
+Keras knows the names and brings TensorFlow with it: in a process of its own,
+`python -m inference.preparing.applications <name>`.
 """
 
 from __future__ import annotations

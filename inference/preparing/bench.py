@@ -1,4 +1,7 @@
-"""Measures an artefact as a worker would meet it, in a process of its own: `python -m inference.preparing.bench <request>`."""
+"""Measures an artefact as a worker would meet it.
+
+It runs in a process of its own: `python -m inference.preparing.bench <request>`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The child process of a preparation: TensorFlow lives and dies in `python -m inference.preparing.convert <request>`."""
+"""The child process of a preparation, in which TensorFlow lives and dies.
+
+It is started as `python -m inference.preparing.convert <request>`.
+"""
 
 from __future__ import annotations
 

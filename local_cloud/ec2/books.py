@@ -3,13 +3,13 @@
 import threading
 import time
 
-from local_cloud import moto_groups
+from local_cloud.ec2 import groups
+from local_cloud.ec2.hooks import Books
+from local_cloud.ec2.images import ImageRecords
+from local_cloud.ec2.journal import Application, CallsFile, Journal
+from local_cloud.ec2.record import books_lock
+from local_cloud.ec2.records_file import RecordsFile
 from local_cloud.instance_host import InstanceHost
-from local_cloud.moto_hooks import Books
-from local_cloud.moto_images import ImageRecords
-from local_cloud.moto_journal import Application, CallsFile, Journal
-from local_cloud.moto_record import books_lock
-from local_cloud.moto_records_file import RecordsFile
 from local_cloud.state_folder import StateFolder
 
 PAUSE_SECONDS = 0.05
@@ -33,7 +33,7 @@ class BooksKeeper:
             moto_app,
             self._calls,
             self.save,
-            lambda: moto_groups.desired_capacities(self._region),
+            lambda: groups.desired_capacities(self._region),
             self._books.backend.key_pairs,
         )
 

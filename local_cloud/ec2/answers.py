@@ -8,17 +8,17 @@ from typing import Any
 
 from moto.core.serialize import XFormedAttributePicker
 
-from local_cloud import moto_points
+from local_cloud.ec2 import points
 
-HOOK_POINTS: tuple[moto_points.Point, ...] = ((XFormedAttributePicker, "get_possible_keys", ("self", "context")),)
+HOOK_POINTS: tuple[points.Point, ...] = ((XFormedAttributePicker, "get_possible_keys", ("self", "context")),)
 
 
 def connect() -> None:
     """Put the hook in."""
-    moto_points.replace(XFormedAttributePicker, "get_possible_keys", _remembered)
+    points.replace(XFormedAttributePicker, "get_possible_keys", _remembered)
 
 
-def _remembered(original: moto_points.Function) -> moto_points.Function:
+def _remembered(original: points.Function) -> points.Function:
     # The shapes are moto's own, made once for a service; a class of moto's has its aliases once and for all.
     known: dict[tuple[type, Any, str], tuple[str, ...]] = {}
 

@@ -13,12 +13,12 @@ from typing import Any
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.amis import Ami, AmiBackend
 
-from local_cloud import moto_points
+from local_cloud.ec2 import points
+from local_cloud.ec2.record import books_lock
 from local_cloud.images import ImageError
 from local_cloud.instance_host import InstanceHost
-from local_cloud.moto_record import books_lock
 
-HOOK_POINTS: tuple[moto_points.Point, ...] = (
+HOOK_POINTS: tuple[points.Point, ...] = (
     (AmiBackend, "create_image", ("self", "instance_id", "name", "description", "tag_specifications")),
     (AmiBackend, "copy_image", ("self", "source_image_id", "source_region", "name", "description")),
     (AmiBackend, "register_image", ("self", "name", "description")),
@@ -28,13 +28,13 @@ HOOK_POINTS: tuple[moto_points.Point, ...] = (
 
 def connect(host: InstanceHost, save: Callable[[], None]) -> None:
     """Put the hooks in. `save` writes the books down."""
-    moto_points.replace(AmiBackend, "create_image", lambda original: _create(host, save, original))
-    moto_points.replace(AmiBackend, "copy_image", lambda original: _copy(host, save, original))
-    moto_points.replace(AmiBackend, "register_image", _register)
-    moto_points.replace(AmiBackend, "deregister_image", lambda original: _deregister(host, original))
+    points.replace(AmiBackend, "create_image", lambda original: _create(host, save, original))
+    points.replace(AmiBackend, "copy_image", lambda original: _copy(host, save, original))
+    points.replace(AmiBackend, "register_image", _register)
+    points.replace(AmiBackend, "deregister_image", lambda original: _deregister(host, original))
 
 
-def _create(host: InstanceHost, save: Callable[[], None], original: moto_points.Function) -> moto_points.Function:
+def _create(host: InstanceHost, save: Callable[[], None], original: points.Function) -> points.Function:
     def create_image(backend: Any, instance_id: str, name: str, *args: Any, **kwargs: Any) -> Any:
         _check_name(backend, name)
         image = original(backend, instance_id, name, *args, **kwargs)
@@ -45,7 +45,7 @@ def _create(host: InstanceHost, save: Callable[[], None], original: moto_points.
     return create_image
 
 
-def _copy(host: InstanceHost, save: Callable[[], None], original: moto_points.Function) -> moto_points.Function:
+def _copy(host: InstanceHost, save: Callable[[], None], original: points.Function) -> points.Function:
     def copy_image(backend: Any, source_image_id: str, *args: Any, **kwargs: Any) -> Any:
         source = host.images.folder(source_image_id)
         image = original(backend, source_image_id, *args, **kwargs)
@@ -57,7 +57,7 @@ def _copy(host: InstanceHost, save: Callable[[], None], original: moto_points.Fu
     return copy_image
 
 
-def _register(_original: moto_points.Function) -> moto_points.Function:
+def _register(_original: points.Function) -> points.Function:
     def register_image(*_: Any, **__: Any) -> Any:
         # What it would be made of are snapshots, and volumes have no content here.
         raise EC2ClientError(
@@ -68,7 +68,7 @@ def _register(_original: moto_points.Function) -> moto_points.Function:
     return register_image
 
 
-def _deregister(host: InstanceHost, original: moto_points.Function) -> moto_points.Function:
+def _deregister(host: InstanceHost, original: points.Function) -> points.Function:
     def deregister_image(backend: Any, ami_id: str) -> Any:
         result = original(backend, ami_id)
         host.images.remove(ami_id)

@@ -11,10 +11,10 @@ from typing import Any
 from moto.core.types import Base64EncodedString
 from moto.ec2.models.instances import InstanceBackend
 
-from local_cloud import moto_random
+from local_cloud.ec2 import random
+from local_cloud.ec2.record import Ec2Record, Launch, make_spot
 from local_cloud.guest import Guest
 from local_cloud.instance_host import HOST_ENDINGS, InstanceHost
-from local_cloud.moto_record import Ec2Record, Launch, make_spot
 
 BOOT_FAILED = "Server.InternalError"
 BOOT_FAILED_MESSAGE = f"{BOOT_FAILED}: Internal error on launch"
@@ -120,7 +120,7 @@ def _metadata_options(options: Any) -> dict[str, Any]:
 
 def _enter_in_moto(backend: Any, known: Mapping[str, Any]) -> Any:
     """Make the instance again, with the ids it had. Raises whatever moto raises, LookupError for another id."""
-    with moto_random.ids_of(known["seed"]):
+    with random.ids_of(known["seed"]):
         reservation: Any = _run_instances(
             backend,
             known["image"],

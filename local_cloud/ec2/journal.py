@@ -1,6 +1,6 @@
 """The calls that changed moto's books, on disk, to be repeated at the next start.
 
-What lives in files of its own (instances, images: moto_records_file.py, moto_images.py) is left out here. Each call is
+What lives in files of its own (instances, images: records_file.py, images.py) is left out here. Each call is
 written down with the seed of the ids it led to and the time, so what it made has the same ids and creation times again.
 It is written before it is answered: what was answered is kept, whatever kills this process.
 """
@@ -21,9 +21,9 @@ from typing import Any
 import moto.core.utils
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from local_cloud import moto_random
-from local_cloud.moto_groups import repetition
-from local_cloud.moto_record import books_lock
+from local_cloud.ec2 import random
+from local_cloud.ec2.groups import repetition
+from local_cloud.ec2.record import books_lock
 
 KEPT_SERVICES = ("ec2", "autoscaling", "iam", "ssm")
 _READS = re.compile(r"(Describe|Get|List|Search|Simulate|Generate|Validate|Lookup)")
@@ -89,7 +89,7 @@ def read_call(environ: dict[str, Any]) -> Call | None:
         return None
     now = datetime.datetime.now(datetime.UTC).isoformat()
     content_type = environ.get("CONTENT_TYPE", "")
-    return Call(now, moto_random.new_seed(), scope[2], scope[1], action, body, target, content_type)
+    return Call(now, random.new_seed(), scope[2], scope[1], action, body, target, content_type)
 
 
 def is_kept(call: Call) -> bool:
@@ -249,7 +249,7 @@ def _again(call: Call, action: str, version: str, asked: dict[str, Any]) -> Call
 @contextmanager
 def _as_at(call: Call) -> Iterator[None]:
     """The ids that follow from the call's seed, and moto's own clock standing at its time."""
-    with moto_random.ids_of(call.seed), _clock_at(datetime.datetime.fromisoformat(call.at)):
+    with random.ids_of(call.seed), _clock_at(datetime.datetime.fromisoformat(call.at)):
         yield
 
 

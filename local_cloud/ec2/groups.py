@@ -14,13 +14,14 @@ from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, au
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.exceptions import ServiceException
 
-from local_cloud import ACCOUNT, moto_points
-from local_cloud.moto_record import books_lock
+from local_cloud import ACCOUNT
+from local_cloud.ec2 import points
+from local_cloud.ec2.record import books_lock
 
 LOOK_SECONDS = 1.0
 ALIVE = ("pending", "running")
 
-HOOK_POINTS: tuple[moto_points.Point, ...] = (
+HOOK_POINTS: tuple[points.Point, ...] = (
     (FakeAutoScalingGroup, "set_desired_capacity", ("self", "new_capacity")),
     (FakeAutoScalingGroup, "replace_autoscaling_group_instances", ("self", "count_needed", "propagated_tags")),
     (AutoScalingBackend, "delete_auto_scaling_group", ("self", "group_name")),
@@ -60,12 +61,12 @@ def desired_capacities(region: str) -> dict[str, int]:
 
 def connect() -> None:
     """Put the hooks in."""
-    moto_points.replace(FakeAutoScalingGroup, "set_desired_capacity", _within_bounds)
-    moto_points.replace(FakeAutoScalingGroup, "replace_autoscaling_group_instances", _with_its_version)
-    moto_points.replace(AutoScalingBackend, "delete_auto_scaling_group", _with_all_its_instances)
-    moto_points.replace(AutoScalingBackend, "notify_terminate_instances", _left_to_the_keeper)
-    moto_points.replace(AutoScalingBackend, "terminate_instance", _known_instances_only)
-    moto_points.replace(AutoScalingResponse, "delete_auto_scaling_group", _only_when_empty)
+    points.replace(FakeAutoScalingGroup, "set_desired_capacity", _within_bounds)
+    points.replace(FakeAutoScalingGroup, "replace_autoscaling_group_instances", _with_its_version)
+    points.replace(AutoScalingBackend, "delete_auto_scaling_group", _with_all_its_instances)
+    points.replace(AutoScalingBackend, "notify_terminate_instances", _left_to_the_keeper)
+    points.replace(AutoScalingBackend, "terminate_instance", _known_instances_only)
+    points.replace(AutoScalingResponse, "delete_auto_scaling_group", _only_when_empty)
 
 
 class GroupKeeper:
@@ -126,7 +127,7 @@ def _is_dead(state: Any) -> bool:
     return gone or bool(state.health_status == "Unhealthy")
 
 
-def _within_bounds(original: moto_points.Function) -> moto_points.Function:
+def _within_bounds(original: points.Function) -> points.Function:
     def set_desired_capacity(group: Any, new_capacity: int | None) -> None:
         wanted = group.min_size if new_capacity is None else new_capacity
         deleting = getattr(_current, "deleting", None) is group
@@ -139,7 +140,7 @@ def _within_bounds(original: moto_points.Function) -> moto_points.Function:
     return set_desired_capacity
 
 
-def _with_its_version(original: moto_points.Function) -> moto_points.Function:
+def _with_its_version(original: points.Function) -> points.Function:
     def replace(group: Any, count_needed: int, propagated_tags: dict[str, str]) -> None:
         if "Launch" in group._suspended_processes:
             return
@@ -152,7 +153,7 @@ def _with_its_version(original: moto_points.Function) -> moto_points.Function:
     return replace
 
 
-def _with_all_its_instances(original: moto_points.Function) -> moto_points.Function:
+def _with_all_its_instances(original: points.Function) -> points.Function:
     def delete_auto_scaling_group(backend: Any, group_name: str) -> None:
         group = backend.autoscaling_groups.get(group_name)
         for state in group.instance_states if group else ():
@@ -166,7 +167,7 @@ def _with_all_its_instances(original: moto_points.Function) -> moto_points.Funct
     return delete_auto_scaling_group
 
 
-def _only_when_empty(original: moto_points.Function) -> moto_points.Function:
+def _only_when_empty(original: points.Function) -> points.Function:
     def delete_auto_scaling_group(response: Any) -> Any:
         group = response.autoscaling_backend.autoscaling_groups.get(response._get_param("AutoScalingGroupName"))
         if group and group.instance_states and not response._get_bool_param("ForceDelete", False):
@@ -180,14 +181,14 @@ def _only_when_empty(original: moto_points.Function) -> moto_points.Function:
     return delete_auto_scaling_group
 
 
-def _left_to_the_keeper(_original: moto_points.Function) -> moto_points.Function:
+def _left_to_the_keeper(_original: points.Function) -> points.Function:
     def notify_terminate_instances(_backend: Any, _instance_ids: list[str]) -> None:
         """A member terminated by hand is replaced when the keeper next looks, unless replacing is suspended."""
 
     return notify_terminate_instances
 
 
-def _known_instances_only(original: moto_points.Function) -> moto_points.Function:
+def _known_instances_only(original: points.Function) -> points.Function:
     def terminate_instance(backend: Any, instance_id: str, should_decrement: bool) -> Any:
         group = next(
             (

@@ -10,9 +10,9 @@ from moto.ec2.exceptions import EC2ClientError, InvalidAMIIdError
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.utils import random_spot_request_id
 
-from local_cloud import moto_groups
+from local_cloud.ec2 import groups
+from local_cloud.ec2.record import Launch, make_spot
 from local_cloud.instance_host import InstanceHost
-from local_cloud.moto_record import Launch, make_spot
 
 USER_DATA_BYTES = 16384
 
@@ -75,7 +75,7 @@ def template_data(backend: Any, kwargs: dict[str, Any]) -> Mapping[str, Any]:
     arguments = kwargs.get("launch_template")
     if not arguments:
         return {}
-    version = moto_groups.template_version()
+    version = groups.template_version()
     if version and "Version" not in arguments:
         arguments = kwargs["launch_template"] = {**arguments, "Version": version}
     data: Mapping[str, Any] = backend._get_template_from_args(arguments).data

@@ -1,8 +1,8 @@
-"""What is replaced in moto. Only the files moto_*.py know moto's inside.
+"""What is replaced in moto. Only this folder knows moto's inside.
 
 moto 5.2.5 keeps EC2's books but runs nothing, launches MinCount instead of MaxCount, ignores client tokens, accepts
 any image, and gives an instance profile to the first instance only. The hooks mend that and tell an InstanceHost what
-to run. One lock lets moto take one request at a time (moto_journal.py): its books are not made for threads, and a
+to run. One lock lets moto take one request at a time (journal.py): its books are not made for threads, and a
 caller must not see a state that lasts only until the next line.
 """
 
@@ -24,26 +24,18 @@ from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, 
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 
-from local_cloud import (
-    ACCOUNT,
-    moto_answers,
-    moto_attributes,
-    moto_groups,
-    moto_images,
-    moto_launch,
-    moto_points,
-    moto_random,
-)
+from local_cloud import ACCOUNT
+from local_cloud.ec2 import answers, attributes, groups, images, launch, points, random
+from local_cloud.ec2.launch import Asked, Capacity
+from local_cloud.ec2.record import STATE_CODES, Ec2Record, Launch, books_lock
+from local_cloud.ec2.records_file import RecordsFile
 from local_cloud.images import image_id
 from local_cloud.instance_host import USER_SHUTDOWN, InstanceHost
-from local_cloud.moto_launch import Asked, Capacity
-from local_cloud.moto_record import STATE_CODES, Ec2Record, Launch, books_lock
-from local_cloud.moto_records_file import RecordsFile
 
 # What the default VPC and all that comes with it are named after: scripts and templates may hold their ids.
 FIRST_SEED = 1
 
-HOOK_POINTS: tuple[moto_points.Point, ...] = (
+HOOK_POINTS: tuple[points.Point, ...] = (
     (InstanceResponse, "run_instances", ("self",)),
     (
         InstanceBackend,
@@ -56,10 +48,10 @@ HOOK_POINTS: tuple[moto_points.Point, ...] = (
     (Instance, "start", ("self",)),
     (Instance, "reboot", ("self",)),
     (General, "get_console_output", ("self",)),
-    *moto_answers.HOOK_POINTS,
-    *moto_attributes.HOOK_POINTS,
-    *moto_images.HOOK_POINTS,
-    *moto_groups.HOOK_POINTS,
+    *answers.HOOK_POINTS,
+    *attributes.HOOK_POINTS,
+    *images.HOOK_POINTS,
+    *groups.HOOK_POINTS,
 )
 
 
@@ -77,7 +69,7 @@ class Books:
         """`changed` is called when the state of an instance has changed, perhaps with that instance's lock held."""
         # moto's 1,300 made-up images can launch nothing here, and cost memory and a second of every start.
         os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
-        with moto_random.ids_of(FIRST_SEED):
+        with random.ids_of(FIRST_SEED):
             self.backend = ec2_backends[ACCOUNT][region]
         self._region = region
         self._changed = changed
@@ -126,20 +118,20 @@ class Books:
 
     def connect(self, host: InstanceHost, save: Callable[[], None]) -> None:
         """Put the hooks in, once in a process; `save` writes the books down. Raises HookPointMoved."""
-        moto_points.check(HOOK_POINTS)
+        points.check(HOOK_POINTS)
         self._host = host
-        moto_points.replace(InstanceResponse, "run_instances", self._answer_run_instances)
-        moto_points.replace(InstanceBackend, "run_instances", self._run_instances)
-        moto_points.replace(Instance, "__init__", _begin_pending)
-        moto_points.replace(Instance, "terminate", self._terminate)
-        moto_points.replace(Instance, "stop", self._stop)
-        moto_points.replace(Instance, "start", self._start)
-        moto_points.replace(Instance, "reboot", self._reboot)
-        moto_points.replace(General, "get_console_output", self._get_console_output)
-        moto_answers.connect()
-        moto_attributes.connect()
-        moto_images.connect(host, save)
-        moto_groups.connect()
+        points.replace(InstanceResponse, "run_instances", self._answer_run_instances)
+        points.replace(InstanceBackend, "run_instances", self._run_instances)
+        points.replace(Instance, "__init__", _begin_pending)
+        points.replace(Instance, "terminate", self._terminate)
+        points.replace(Instance, "stop", self._stop)
+        points.replace(Instance, "start", self._start)
+        points.replace(Instance, "reboot", self._reboot)
+        points.replace(General, "get_console_output", self._get_console_output)
+        answers.connect()
+        attributes.connect()
+        images.connect(host, save)
+        groups.connect()
 
     def restore(self, file: RecordsFile) -> list[str]:
         """Enter the instances of an earlier run, which ended with it. What could not be entered, as lines."""
@@ -188,27 +180,25 @@ class Books:
         def run_instances(
             backend: Any, image_id: str, count: int, user_data: Any, security_group_names: Any, **kwargs: Any
         ) -> Any:
-            if moto_groups.repeating():
+            if groups.repeating():
                 # A group that is entered again after a restart launches when all is there.
                 return Reservation("r-0")
             with books_lock:
                 asked = _asked()
-                template = moto_launch.template_data(backend, kwargs)
+                template = launch.template_data(backend, kwargs)
                 image = image_id or template.get("ImageId", "")
-                moto_launch.check(self.host, backend, image, user_data, kwargs, template)
-                launch = moto_launch.what_to_remember(asked, kwargs, template)
+                launch.check(self.host, backend, image, user_data, kwargs, template)
+                remembered = launch.what_to_remember(asked, kwargs, template)
                 zone = kwargs.get("placement") or f"{self._region}a"
                 least, most = asked.least or count, asked.most or count
-                count = moto_launch.granted(self.capacity, least, most, zone, kwargs, template)
+                count = launch.granted(self.capacity, least, most, zone, kwargs, template)
                 if not kwargs.get("metadata_options"):
                     kwargs["metadata_options"] = template.get("MetadataOptions", {})
                 reservation = original(backend, image_id, count, user_data, security_group_names, **kwargs)
-                moto_launch.assign_profile(
-                    backend, reservation.instances, kwargs, template.get("IamInstanceProfile", {})
-                )
+                launch.assign_profile(backend, reservation.instances, kwargs, template.get("IamInstanceProfile", {}))
                 for instance in reservation.instances:
-                    moto_launch.complete(instance, kwargs, template, asked, launch)
-                    record = self.records[instance.id] = Ec2Record(instance, launch, self._changed)
+                    launch.complete(instance, kwargs, template, asked, remembered)
+                    record = self.records[instance.id] = Ec2Record(instance, remembered, self._changed)
                     self.host.launch(record, instance.image_id)
                 return reservation
 
@@ -271,8 +261,8 @@ class Books:
 def _begin_pending(original: Callable[..., Any]) -> Callable[..., Any]:
     def begin(instance: Any, *args: Any, **kwargs: Any) -> None:
         # Written down, the seed brings the ids of the instance, its interfaces and its volumes back.
-        instance.seed = kwargs.pop("seed", None) or moto_random.new_seed()
-        moto_random.begin(instance.seed)
+        instance.seed = kwargs.pop("seed", None) or random.new_seed()
+        random.begin(instance.seed)
         original(instance, *args, **kwargs)
         instance._state = InstanceState("pending", STATE_CODES["pending"])
 

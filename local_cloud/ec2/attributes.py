@@ -7,18 +7,18 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.responses.instances import InstanceResponse
 
-from local_cloud import moto_points
+from local_cloud.ec2 import points
 
-HOOK_POINTS: tuple[moto_points.Point, ...] = ((InstanceResponse, "modify_instance_attribute", ("self",)),)
+HOOK_POINTS: tuple[points.Point, ...] = ((InstanceResponse, "modify_instance_attribute", ("self",)),)
 ONLY_WHEN_STOPPED = ("InstanceType", "UserData")
 
 
 def connect() -> None:
     """Put the hook in."""
-    moto_points.replace(InstanceResponse, "modify_instance_attribute", _modify)
+    points.replace(InstanceResponse, "modify_instance_attribute", _modify)
 
 
-def _modify(original: moto_points.Function) -> moto_points.Function:
+def _modify(original: points.Function) -> points.Function:
     def modify_instance_attribute(response: Any) -> Any:
         instance = response.ec2_backend.get_instance(response._get_param("InstanceId"))
         behaviour = response._get_param("InstanceInitiatedShutdownBehavior.Value")
