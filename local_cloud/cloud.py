@@ -14,11 +14,11 @@ from local_cloud.ec2.groups import GroupKeeper
 from local_cloud.ec2.hooks import Books
 from local_cloud.hostile.journal import JOURNAL_NAME
 from local_cloud.hostile.trouble import Trouble
-from local_cloud.images import ImageStore
-from local_cloud.instance import Instance, Surroundings
-from local_cloud.instance_host import InstanceHost
-from local_cloud.limits import Limiter, find_groups
-from local_cloud.metadata import MetadataServer
+from local_cloud.machines.images import ImageStore
+from local_cloud.machines.instance import Instance, Surroundings
+from local_cloud.machines.instance_host import InstanceHost
+from local_cloud.machines.limits import Limiter, find_groups
+from local_cloud.machines.metadata import MetadataServer
 from local_cloud.state_folder import StateFolder
 
 

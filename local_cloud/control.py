@@ -10,8 +10,8 @@ import urllib.parse
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from local_cloud.instance import Record
-from local_cloud.instance_host import SPOT_NOTICE_SECONDS, InstanceHost
+from local_cloud.machines.instance import Record
+from local_cloud.machines.instance_host import SPOT_NOTICE_SECONDS, InstanceHost
 
 _PATH = re.compile(r"/_local_cloud/instances/(i-[0-9a-f]+)/(interruption|rebalance)")
 ALIVE = ("pending", "running")

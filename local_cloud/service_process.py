@@ -12,8 +12,8 @@ from pathlib import Path
 from local_cloud import CloudError
 from local_cloud.hostile.dice import Hostility
 from local_cloud.hostile.journal import JOURNAL_NAME
-from local_cloud.init_process import InitProcess
 from local_cloud.listeners import url
+from local_cloud.machines.init_process import InitProcess
 from local_cloud.state_folder import MARKER, StateFolder
 
 SERVICES = ("s3", "sqs", "sns", "dynamodb", "lambda")

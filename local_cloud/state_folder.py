@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from local_cloud import CloudError, processes
+from local_cloud import CloudError
+from local_cloud.machines import processes
 
 MARKER = "LOCAL_CLOUD_STATE"
 

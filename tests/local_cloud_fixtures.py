@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import boto3
 
-from local_cloud import processes
+from local_cloud.machines import processes
 
 ROOT = Path(__file__).parents[1]
 Value = TypeVar("Value")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_cloud.cron import CronError, parse_line, parse_schedule, read_jobs
+from local_cloud.machines.cron import CronError, parse_line, parse_schedule, read_jobs
 
 MONDAY = datetime(2024, 1, 1)
 minutes = st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2030, 1, 1))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from local_cloud.limits import GroupsV1, GroupsV2, Limiter, find_groups
-from local_cloud.memory_watch import MemoryWatch
+from local_cloud.machines.limits import GroupsV1, GroupsV2, Limiter, find_groups
+from local_cloud.machines.memory_watch import MemoryWatch
 from tests.local_cloud_fixtures import Cloud, make_image, running_cloud
 
 HOG = f"""#!/bin/sh

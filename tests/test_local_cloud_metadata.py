@@ -9,7 +9,7 @@ import pytest
 import requests
 from botocore.utils import InstanceMetadataFetcher, InstanceMetadataRegionFetcher
 
-from local_cloud.metadata import Tokens
+from local_cloud.machines.metadata import Tokens
 from tests.local_cloud_fixtures import Cloud, make_image, running_cloud
 
 SCRIPT = "#!/bin/sh\necho at $AWS_EC2_METADATA_SERVICE_ENDPOINT.\nsleep 100\n"

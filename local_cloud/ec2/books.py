@@ -9,7 +9,7 @@ from local_cloud.ec2.images import ImageRecords
 from local_cloud.ec2.journal import Application, CallsFile, Journal
 from local_cloud.ec2.record import books_lock
 from local_cloud.ec2.records_file import RecordsFile
-from local_cloud.instance_host import InstanceHost
+from local_cloud.machines.instance_host import InstanceHost
 from local_cloud.state_folder import StateFolder
 
 PAUSE_SECONDS = 0.05

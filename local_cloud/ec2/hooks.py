@@ -29,8 +29,8 @@ from local_cloud.ec2 import answers, attributes, groups, images, launch, points,
 from local_cloud.ec2.launch import Asked, Capacity
 from local_cloud.ec2.record import STATE_CODES, Ec2Record, Launch, books_lock
 from local_cloud.ec2.records_file import RecordsFile
-from local_cloud.images import image_id
-from local_cloud.instance_host import USER_SHUTDOWN, InstanceHost
+from local_cloud.machines.images import image_id
+from local_cloud.machines.instance_host import USER_SHUTDOWN, InstanceHost
 
 # What the default VPC and all that comes with it are named after: scripts and templates may hold their ids.
 FIRST_SEED = 1

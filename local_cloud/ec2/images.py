@@ -15,8 +15,8 @@ from moto.ec2.models.amis import Ami, AmiBackend
 
 from local_cloud.ec2 import points
 from local_cloud.ec2.record import books_lock
-from local_cloud.images import ImageError
-from local_cloud.instance_host import InstanceHost
+from local_cloud.machines.images import ImageError
+from local_cloud.machines.instance_host import InstanceHost
 
 HOOK_POINTS: tuple[points.Point, ...] = (
     (AmiBackend, "create_image", ("self", "instance_id", "name", "description", "tag_specifications")),

@@ -12,7 +12,7 @@ from moto.ec2.utils import random_spot_request_id
 
 from local_cloud.ec2 import groups
 from local_cloud.ec2.record import Launch, make_spot
-from local_cloud.instance_host import InstanceHost
+from local_cloud.machines.instance_host import InstanceHost
 
 USER_DATA_BYTES = 16384
 

@@ -13,7 +13,7 @@ from moto.ec2.models.instances import Instance, InstanceState, StateReason
 from moto.sts.models import sts_backends
 
 from local_cloud import ACCOUNT
-from local_cloud.instance_host import USER_SHUTDOWN
+from local_cloud.machines.instance_host import USER_SHUTDOWN
 
 CREDENTIALS_SECONDS = 6 * 3600
 # boto3 begins to renew fifteen minutes before the end: have new ones by then.

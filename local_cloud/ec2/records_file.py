@@ -13,8 +13,8 @@ from moto.ec2.models.instances import InstanceBackend
 
 from local_cloud.ec2 import random
 from local_cloud.ec2.record import Ec2Record, Launch, make_spot
-from local_cloud.guest import Guest
-from local_cloud.instance_host import HOST_ENDINGS, InstanceHost
+from local_cloud.machines.guest import Guest
+from local_cloud.machines.instance_host import HOST_ENDINGS, InstanceHost
 
 BOOT_FAILED = "Server.InternalError"
 BOOT_FAILED_MESSAGE = f"{BOOT_FAILED}: Internal error on launch"

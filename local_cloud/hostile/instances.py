@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from local_cloud.cron import Schedule
 from local_cloud.hostile import fates
 from local_cloud.hostile.dice import Dice
 from local_cloud.hostile.fates import Fate
 from local_cloud.hostile.journal import Journal
 from local_cloud.hostile.relay import Relay
-from local_cloud.instance import Ending, Instance, Record, Surroundings
+from local_cloud.machines.cron import Schedule
+from local_cloud.machines.instance import Ending, Instance, Record, Surroundings
 
 CLOCK = Path(__file__).with_name("clock")
 LOST = "Server.InternalError"

@@ -7,7 +7,7 @@ from local_cloud.hostile.dice import Dice, Hostility
 from local_cloud.hostile.ec2_calls import App, Capacity, HostileEc2
 from local_cloud.hostile.instances import HostileInstance, Interrupt
 from local_cloud.hostile.journal import Journal
-from local_cloud.instance import Record, Surroundings
+from local_cloud.machines.instance import Record, Surroundings
 
 
 class Trouble:

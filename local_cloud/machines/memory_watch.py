@@ -4,9 +4,9 @@ import os
 import signal
 from collections.abc import Sequence
 
-from local_cloud import processes
-from local_cloud.instance import Instance
-from local_cloud.limits import Limiter
+from local_cloud.machines import processes
+from local_cloud.machines.instance import Instance
+from local_cloud.machines.limits import Limiter
 
 
 class MemoryWatch:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from local_cloud import cron, processes
-from local_cloud.guest import Guest
-from local_cloud.images import ImageError
-from local_cloud.init_process import InitProcess
-from local_cloud.limits import NO_LIMITS, Limiter, Limits
+from local_cloud.machines import cron, processes
+from local_cloud.machines.guest import Guest
+from local_cloud.machines.images import ImageError
+from local_cloud.machines.init_process import InitProcess
+from local_cloud.machines.limits import NO_LIMITS, Limiter, Limits
 
 SELF_SHUTDOWN = "Client.InstanceInitiatedShutdown"
 TRANSITION = {"terminated": "shutting-down", "stopped": "stopping"}

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from local_cloud import programs
-from local_cloud.images import copy_tree
+from local_cloud.machines import programs
+from local_cloud.machines.images import copy_tree
 from local_cloud.state_folder import MARKER
 
 INSTANCE_MARKER = "LOCAL_CLOUD_INSTANCE"

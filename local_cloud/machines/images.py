@@ -6,7 +6,8 @@ import subprocess
 import threading
 from pathlib import Path
 
-from local_cloud import CloudError, programs
+from local_cloud import CloudError
+from local_cloud.machines import programs
 
 
 class ImageError(CloudError):

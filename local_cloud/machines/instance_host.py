@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from local_cloud.cron import CronClock, Schedule
-from local_cloud.images import ImageStore
-from local_cloud.instance import Ending, Instance, Record, Surroundings
-from local_cloud.memory_watch import MemoryWatch
+from local_cloud.machines.cron import CronClock, Schedule
+from local_cloud.machines.images import ImageStore
+from local_cloud.machines.instance import Ending, Instance, Record, Surroundings
+from local_cloud.machines.memory_watch import MemoryWatch
 
 USER_SHUTDOWN = "Client.UserInitiatedShutdown"
 # By the state that the end of the host leads to: the StateReason.

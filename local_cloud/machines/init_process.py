@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from local_cloud import programs
-from local_cloud.limits import NO_LIMITS, Limits
+from local_cloud.machines import programs
+from local_cloud.machines.limits import NO_LIMITS, Limits
 
 _INIT = Path(__file__).with_name("init.py")
 
