@@ -18,11 +18,11 @@ from shoal.memory import SystemClock, memory_cloud
 from shoal.messages import Result, new_batch
 from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
 from web_tier.app import create_app
-from web_tier.collector import Collector
-from web_tier.gauge import pool_state
-from web_tier.hub import Hub
-from web_tier.pages import duration
+from web_tier.results.collector import Collector
+from web_tier.results.hub import Hub
+from web_tier.routes.pages import duration
 from web_tier.services import EXTENSION, Services
+from web_tier.watching.gauge import pool_state
 
 PAGE = {"Accept": "text/html"}
 
@@ -134,7 +134,7 @@ def test_a_result_that_two_ways_bring_is_told_once(idle: Site) -> None:
 
 def test_pages_of_one_batch_share_what_they_ask_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     cloud = memory_cloud(SystemClock())
-    monkeypatch.setattr("web_tier.batches.LISTS_AT_ONCE", 1)
+    monkeypatch.setattr("web_tier.results.batches.LISTS_AT_ONCE", 1)
     services: Services = create_app(settings(), cloud, SystemClock()).extensions[EXTENSION]
     batch = new_batch(time.time())
     asked, gate = [], threading.Event()
@@ -353,7 +353,7 @@ def test_the_collector_survives_a_queue_that_is_away(monkeypatch: pytest.MonkeyP
         return real(max_messages, wait_seconds)
 
     monkeypatch.setattr(cloud.responses, "receive", receive)
-    monkeypatch.setattr("web_tier.collector.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("web_tier.results.collector.FIRST_PAUSE_SECONDS", 0.01)
     collector.start()
     result = Result.failed("1m7yv8wnwyewm4djehxe/00000/a.jpg", "no")
     cloud.responses.send([result.to_json()])

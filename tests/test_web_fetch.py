@@ -22,9 +22,9 @@ from hypothesis import strategies as some
 
 from shoal.errors import BadImage
 from tests.web_fixtures import jpeg
-from web_tier import fetch, lines
-from web_tier.addresses import parse, public
-from web_tier.fetch import Fetcher
+from web_tier.outside import fetch, lines
+from web_tier.outside.addresses import parse, public
+from web_tier.outside.fetch import Fetcher
 
 MAX_BYTES = 100_000
 PHOTO = jpeg()

@@ -21,9 +21,9 @@ from shoal.messages import Job, Result
 from tests.fleet_fixtures import write_ledger
 from tests.web_fixtures import Site, running_site, settings
 from tests.web_screenshots import DESKTOP
-from web_tier import history
-from web_tier.history import History, Moment
-from web_tier.plots import plot
+from web_tier.watching import history
+from web_tier.watching.history import History, Moment
+from web_tier.watching.plots import plot
 
 expect.set_options(timeout=20_000)
 

@@ -20,9 +20,9 @@ from shoal.memory import ManualClock, MemoryQueue, SystemClock, memory_cloud
 from shoal.messages import Job, Result
 from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
 from web_tier.app import create_app
-from web_tier.multipart import read_parts
-from web_tier.offers import Form
-from web_tier.outbox import CALLS_AT_ONCE, Outbox
+from web_tier.intake.multipart import read_parts
+from web_tier.intake.offers import Form
+from web_tier.intake.outbox import CALLS_AT_ONCE, Outbox
 from web_tier.problems import Problem
 from web_tier.services import EXTENSION, Services
 

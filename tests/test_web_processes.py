@@ -27,7 +27,7 @@ from shoal.messages import Job, Result, new_batch
 from shoal.settings import Settings, load
 from tests.app_tier_fixtures import Recogniser, result, wait_for, working
 from tests.web_fixtures import FakeWorker, jpeg, running_site, wait_until
-from web_tier.reply_queue import ABANDONED_SECONDS, KEEP_SECONDS, ReplyQueue
+from web_tier.results.reply_queue import ABANDONED_SECONDS, KEEP_SECONDS, ReplyQueue
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMON = "shoal-resp-queue"

@@ -11,7 +11,7 @@ from shoal.errors import Retryable
 from shoal.memory import MemoryQueue, SystemClock, memory_cloud
 from shoal.ports import Depth
 from tests.web_fixtures import wait_until
-from web_tier.readiness import Readiness
+from web_tier.watching.readiness import Readiness
 
 NAME = "request queue"
 

@@ -23,8 +23,8 @@ from shoal.errors import SettingsError
 from shoal.memory import SystemClock, memory_cloud
 from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
 from web_tier.app import create_app
-from web_tier.readiness import Readiness
 from web_tier.server import WebServer
+from web_tier.watching.readiness import Readiness
 
 ROOT = Path(__file__).resolve().parent.parent
 CHILD = ROOT / "tests" / "web_process.py"

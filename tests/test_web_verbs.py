@@ -21,11 +21,11 @@ from shoal.messages import Job, Label, Result, new_batch
 from shoal_cli.corrections import export
 from tests.web_fixtures import Site, jpeg, labels_of, running_site, settings
 from tests.web_screenshots import DESKTOP
-from web_tier.batches import Photo
-from web_tier.estimate import dollars, estimate
-from web_tier.hub import PoolState
-from web_tier.timeline import STAGES, short, timeline
-from web_tier.view import View
+from web_tier.results.batches import Photo
+from web_tier.results.hub import PoolState
+from web_tier.results.timeline import STAGES, short, timeline
+from web_tier.results.view import View
+from web_tier.watching.estimate import dollars, estimate
 
 expect.set_options(timeout=20_000)
 

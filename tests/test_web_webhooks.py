@@ -26,7 +26,8 @@ from shoal.memory import SystemClock, memory_cloud
 from shoal.messages import Job, new_batch
 from shoal.settings import load
 from tests.web_fixtures import Site, jpeg, running_site, wait_until
-from web_tier import signature, webhooks
+from web_tier.outside import signature
+from web_tier.results import webhooks
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = bytes(range(32))

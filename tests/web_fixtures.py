@@ -21,8 +21,8 @@ from shoal.messages import Detection, Job, Label, Result
 from shoal.ports import Cloud
 from shoal.settings import Settings
 from web_tier.app import create_app
+from web_tier.results.timeline import STAGES
 from web_tier.server import WebServer
-from web_tier.timeline import STAGES
 
 LABELS = ("hair_spray", "golden_retriever", "sea_lion", "espresso", "sports_car", "daisy", "lighthouse", "tabby")
 DEADLINE_SECONDS = 20.0

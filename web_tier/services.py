@@ -14,21 +14,21 @@ from shoal.ledger import Follower
 from shoal.ports import Clock, Cloud
 from shoal.prices import price_per_hour
 from shoal.settings import Settings
-from web_tier.batches import Batches
-from web_tier.collector import Collector
-from web_tier.direct import Direct
-from web_tier.fetch import Fetcher
-from web_tier.gauge import Gauge
-from web_tier.history import History
-from web_tier.hub import Hub
-from web_tier.intake import Intake
-from web_tier.offers import Form
-from web_tier.post import Poster
-from web_tier.readiness import Readiness
-from web_tier.reply_queue import ReplyQueue
-from web_tier.report import Reporter
-from web_tier.venue import Venue
-from web_tier.webhooks import Webhooks
+from web_tier.intake.direct import Direct
+from web_tier.intake.intake import Intake
+from web_tier.intake.offers import Form
+from web_tier.outside.fetch import Fetcher
+from web_tier.outside.post import Poster
+from web_tier.results.batches import Batches
+from web_tier.results.collector import Collector
+from web_tier.results.hub import Hub
+from web_tier.results.reply_queue import ReplyQueue
+from web_tier.results.webhooks import Webhooks
+from web_tier.venues import Venue
+from web_tier.watching.gauge import Gauge
+from web_tier.watching.history import History
+from web_tier.watching.readiness import Readiness
+from web_tier.watching.report import Reporter
 
 EXTENSION = "shoal"
 STORE_THREADS = 16

@@ -1,4 +1,4 @@
-// Which photos are shown, and in which order; web_tier/view.py does the same where there is no script.
+// Which photos are shown, and in which order; web_tier/results/view.py does the same where there is no script.
 
 import { total } from "./timeline.js";
 

@@ -1,4 +1,4 @@
-// Where a photo's time went; web_tier/timeline.py says the same in the same words.
+// Where a photo's time went; web_tier/results/timeline.py says the same in the same words.
 
 import { svg } from "./words.js";
 

@@ -1,4 +1,4 @@
-// Numbers and durations for a person; web_tier/pages.py says the same in the same words.
+// Numbers and durations for a person; web_tier/routes/pages.py says the same in the same words.
 
 export const plural = (count, word) => (count === 1 ? word : `${word}s`);
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from shoal import traces
 from shoal.messages import UPLOAD, Job
 from shoal.ports import Cloud, JobQueue, ObjectStore
-from web_tier.outbox import CALL_MESSAGES, Outbox
-from web_tier.venue import Submission, Venue
+from web_tier.intake.outbox import CALL_MESSAGES, Outbox
+from web_tier.venues import Submission, Venue
 
 
 def make(cloud: Cloud) -> Venue:

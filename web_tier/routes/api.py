@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify, make_response, request
 from inference import images
 from shoal.errors import BadImage, NotFound
 from shoal.messages import is_batch, new_batch
-from web_tier.intake import MOST_INDEX, Taken
+from web_tier.intake.intake import MOST_INDEX, Taken
 from web_tier.problems import Problem, unknown_batch
 from web_tier.services import form, services
 

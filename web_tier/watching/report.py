@@ -11,11 +11,11 @@ from typing import Any
 
 from shoal.errors import ShoalError
 from shoal.ports import Clock, Cloud
-from web_tier import history
-from web_tier.gauge import Gauge
-from web_tier.history import History, Moment
-from web_tier.hub import Answered, Hub, PoolState
-from web_tier.plots import Plot, plot
+from web_tier.results.hub import Answered, Hub, PoolState
+from web_tier.watching import history
+from web_tier.watching.gauge import Gauge
+from web_tier.watching.history import History, Moment
+from web_tier.watching.plots import Plot, plot
 
 log = logging.getLogger(__name__)
 

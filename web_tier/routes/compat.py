@@ -10,10 +10,10 @@ from pathlib import PurePosixPath
 from flask import Response, make_response
 
 from shoal.messages import Result
-from web_tier.batches import NOTHING, Photo
 from web_tier.problems import PLAIN, Problem
+from web_tier.results.batches import NOTHING, Photo
+from web_tier.routes.waiting import address, labelled
 from web_tier.services import form, services
-from web_tier.waiting import address, labelled
 
 
 def label() -> Response:

@@ -14,8 +14,8 @@ from shoal.corrections import Corrections
 from shoal.errors import MalformedMessage, NotFound, Retryable
 from shoal.messages import Detection, Job, Label, Result, batch_floor, is_batch
 from shoal.ports import Clock, Cloud, ObjectStore, StoredObject
-from web_tier.hub import Hub
 from web_tier.problems import unknown_batch
+from web_tier.results.hub import Hub
 
 SHOWN_LABELS = 5
 NOTHING = "nothing found"

@@ -9,11 +9,11 @@ from dataclasses import replace
 from flask import request
 
 from shoal.messages import Result, new_batch
-from web_tier.batches import Photo
-from web_tier.hub import Listener
-from web_tier.offers import Offers
-from web_tier.pace import Pace
+from web_tier.intake.offers import Offers
 from web_tier.problems import Problem
+from web_tier.results.batches import Photo
+from web_tier.results.hub import Listener
+from web_tier.results.pace import Pace
 from web_tier.services import services
 
 WAKE_SECONDS = 1.0  # how often a client that went away is noticed

@@ -7,11 +7,11 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from shoal.messages import Job, is_batch, new_batch, safe_name
-from web_tier.direct import FORM_SECONDS, Arrival
-from web_tier.intake import MOST_INDEX
+from web_tier.intake.direct import FORM_SECONDS, Arrival
+from web_tier.intake.intake import MOST_INDEX
 from web_tier.problems import Problem, unknown_batch
+from web_tier.routes.submission import LONGEST_NAME, MOST_PHOTOS, json_object, optional_text
 from web_tier.services import services
-from web_tier.submission import LONGEST_NAME, MOST_PHOTOS, json_object, optional_text
 
 blueprint = Blueprint("uploads", __name__)
 

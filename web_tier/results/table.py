@@ -6,8 +6,8 @@ import csv
 import io
 from collections.abc import Iterator
 
-from web_tier import timeline
-from web_tier.batches import Batch, Photo
+from web_tier.results import timeline
+from web_tier.results.batches import Batch, Photo
 
 COLUMNS = ("index", "name", "state", "label", "probability", "correction", "model", "seconds", "warnings", "error")
 

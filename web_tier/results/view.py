@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from web_tier import timeline
-from web_tier.batches import Photo
+from web_tier.results import timeline
+from web_tier.results.batches import Photo
 
 PAGE_PHOTOS = 200  # drawn by the server at a time; the page's script fetches the others as data
 

@@ -16,12 +16,12 @@ from flask import Blueprint, Response, jsonify, make_response, request
 
 from inference import model
 from shoal.messages import Result
-from web_tier.batches import Photo
-from web_tier.offers import Listed, Named
+from web_tier.intake.offers import Listed, Named
 from web_tier.problems import Problem
+from web_tier.results.batches import Photo
+from web_tier.routes.submission import MOST_PHOTOS, json_object
+from web_tier.routes.waiting import labelled
 from web_tier.services import services
-from web_tier.submission import MOST_PHOTOS, json_object
-from web_tier.waiting import labelled
 
 blueprint = Blueprint("contracts", __name__)
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import IO, Any
 
-from web_tier.offers import Named
+from web_tier.intake.offers import Named
 from web_tier.problems import Problem
 
 MOST_BYTES = 64 * 1024 * 1024

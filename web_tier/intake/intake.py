@@ -13,12 +13,12 @@ from shoal.errors import BadImage
 from shoal.messages import Job, Result, safe_name
 from shoal.ports import ObjectStore
 from shoal.settings import Settings
-from web_tier.batches import Photo
-from web_tier.hub import Hub
-from web_tier.offers import Offer, Offers
+from web_tier.intake.offers import Offer, Offers
 from web_tier.problems import Problem
-from web_tier.reply_queue import ReplyQueue
-from web_tier.venue import Submission, Venue
+from web_tier.results.batches import Photo
+from web_tier.results.hub import Hub
+from web_tier.results.reply_queue import ReplyQueue
+from web_tier.venues import Submission, Venue
 
 log = logging.getLogger(__name__)
 

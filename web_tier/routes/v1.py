@@ -8,14 +8,14 @@ from dataclasses import replace
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
 from shoal.messages import new_batch
-from web_tier import openapi
-from web_tier.batches import Batch, Photo
-from web_tier.idempotency import Claim, claim
-from web_tier.offers import Listed, Offers
+from web_tier.intake.offers import Listed, Offers
 from web_tier.problems import Problem
+from web_tier.results.batches import Batch, Photo
+from web_tier.routes import openapi
+from web_tier.routes.idempotency import Claim, claim
+from web_tier.routes.submission import read_submission
+from web_tier.routes.waiting import answers
 from web_tier.services import form, services
-from web_tier.submission import read_submission
-from web_tier.waiting import answers
 
 blueprint = Blueprint("v1", __name__)
 

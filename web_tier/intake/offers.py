@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import IO, BinaryIO, Protocol
 
 from shoal.errors import BadImage
-from web_tier.fetch import Fetcher
-from web_tier.multipart import read_parts
+from web_tier.intake.multipart import read_parts
+from web_tier.outside.fetch import Fetcher
 from web_tier.problems import Problem
 
 FIELDS = ("inputFile", "myfile")

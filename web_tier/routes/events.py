@@ -22,10 +22,10 @@ from flask import Blueprint, Response, request
 
 from shoal.errors import Retryable, ShoalError
 from shoal.messages import Job, Result
-from web_tier.batches import Batch, Batches, Photo
-from web_tier.hub import Hub, Listener, News
-from web_tier.pace import Pace
 from web_tier.problems import Problem
+from web_tier.results.batches import Batch, Batches, Photo
+from web_tier.results.hub import Hub, Listener, News
+from web_tier.results.pace import Pace
 from web_tier.services import services
 
 log = logging.getLogger(__name__)

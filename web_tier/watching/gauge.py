@@ -9,7 +9,7 @@ from collections import Counter
 
 from shoal.errors import ShoalError
 from shoal.ports import Cloud, Instance
-from web_tier.hub import Hub, PoolState
+from web_tier.results.hub import Hub, PoolState
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 from shoal.errors import BadImage
 from shoal.messages import safe_name
-from web_tier.addresses import Place, follow, parse
-from web_tier.lines import Dial, Lines, Resolve, dial, resolve
+from web_tier.outside.addresses import Place, follow, parse
+from web_tier.outside.lines import Dial, Lines, Resolve, dial, resolve
 
 log = logging.getLogger(__name__)
 

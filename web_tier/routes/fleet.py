@@ -20,10 +20,10 @@ from flask import (
 from werkzeug.wrappers import Response as BaseResponse
 
 from shoal import dead_letters
-from web_tier import operator
-from web_tier.estimate import dollars
+from web_tier.results.timeline import short
+from web_tier.routes import operator
 from web_tier.services import services
-from web_tier.timeline import short
+from web_tier.watching.estimate import dollars
 
 log = logging.getLogger(__name__)
 

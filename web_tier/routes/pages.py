@@ -11,14 +11,15 @@ from werkzeug.wrappers import Response as BaseResponse
 from shoal import corrections
 from shoal.errors import Permanent
 from shoal.messages import new_batch
-from web_tier import compat, table
-from web_tier.batches import Batch, Photo
-from web_tier.estimate import dollars, estimate
-from web_tier.hub import PoolState
-from web_tier.intake import MOST_INDEX, megabytes
+from web_tier.intake.intake import MOST_INDEX, megabytes
 from web_tier.problems import Problem, wants_page
+from web_tier.results import table
+from web_tier.results.batches import Batch, Photo
+from web_tier.results.hub import PoolState
+from web_tier.results.view import PAGE_PHOTOS, View
+from web_tier.routes import compat
 from web_tier.services import form, services
-from web_tier.view import PAGE_PHOTOS, View
+from web_tier.watching.estimate import dollars, estimate
 
 blueprint = Blueprint("pages", __name__)
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from shoal.errors import BadImage, NotFound, ShoalError
 from shoal.ports import Clock, ObjectStore
-from web_tier import signature
-from web_tier.batches import Batches
-from web_tier.post import Poster
+from web_tier.outside import signature
+from web_tier.outside.post import Poster
 from web_tier.problems import Problem
+from web_tier.results.batches import Batches
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 
 from shoal.errors import BadImage
-from web_tier.addresses import parse
-from web_tier.lines import Dial, Lines, Resolve, dial, resolve
+from web_tier.outside.addresses import parse
+from web_tier.outside.lines import Dial, Lines, Resolve, dial, resolve
 
 
 class Poster:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from shoal.settings import Settings
-from web_tier.hub import PoolState
+from web_tier.results.hub import PoolState
 
 DIGITS = 1  # of a price: more would promise too much
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 
 from shoal.errors import BadImage
-from web_tier.addresses import Place, public
+from web_tier.outside.addresses import Place, public
 
 log = logging.getLogger(__name__)
 

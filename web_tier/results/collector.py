@@ -9,7 +9,7 @@ from typing import Protocol
 from shoal.errors import MalformedMessage
 from shoal.messages import Job, Result
 from shoal.ports import Received
-from web_tier.hub import Hub
+from web_tier.results.hub import Hub
 
 log = logging.getLogger(__name__)
 
