@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from app_tier.held import Finished, Held
+from app_tier.in_progress import Finished, Held
 from shoal.errors import NotFound
 from shoal.ports import Cloud, JobQueue
 

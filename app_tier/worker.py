@@ -16,11 +16,11 @@ from typing import Protocol
 
 from app_tier.answers import Answers
 from app_tier.heartbeat import Heartbeat
-from app_tier.held import Finished, Held
+from app_tier.in_progress import Finished, Held
+from app_tier.inference_queue import Image, Ready
+from app_tier.pixel_budget import Room, pixels_in
+from app_tier.prefetch import Window
 from app_tier.publisher import Publisher, Replies
-from app_tier.ready import Image, Ready
-from app_tier.room import Room, pixels_in
-from app_tier.window import Window
 from inference.answer import Answer, Decoded
 from shoal import traces
 from shoal.errors import BadImage, MalformedMessage, NotFound, ShoalError

@@ -4,8 +4,8 @@ kills:  kill -9 of the controller at random moments of 20 scale-outs.
 pair:   two controllers for ten minutes of load, the active one paused and resumed again and again.
 drains: 50 runs of random load while busy workers are asked to leave.
 
-Controllers, workers and the cloud are real processes; the workers' engine only takes its time (benchmarks/light.py),
-because this is about the controller. Ends with status 1 when anything is wrong.
+Controllers, workers and the cloud are real processes. The workers' engine only takes its time
+(benchmarks/stub_engine.py), because this is about the controller. Ends with status 1 when anything is wrong.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import Any
 import boto3.session
 from PIL import Image
 
-from benchmarks import light
+from benchmarks import stub_engine
 from benchmarks.system import ROOT, wait_for
 from shoal import ledger
 from shoal.aws.clients import Service
@@ -99,9 +99,9 @@ class Plant:
     def __init__(self, folder: Path, controllers: int = 1, **settings: object) -> None:
         self.folder = folder
         cache_dir = folder / "cache"
-        light.prepare(cache_dir)
+        stub_engine.prepare(cache_dir)
         own = {
-            "PREFIX": "chaos", "CACHE_DIR": cache_dir, "ENGINE": light.NAME, "INSTANCE_TYPE": "t3.small",
+            "PREFIX": "chaos", "CACHE_DIR": cache_dir, "ENGINE": stub_engine.NAME, "INSTANCE_TYPE": "t3.small",
             "POLICY": "per_message", "QUIET_SECONDS": 2, "WINDOW_SECONDS": 1, "TICK_SECONDS": 0.2, "BEAT_SECONDS": 0.5,
             "LEASE_SECONDS": 3, "ANSWER_CACHE": 0, "VISIBILITY_SECONDS": 30, **settings,
         }  # fmt: skip

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app_tier.answers import Answers
-from app_tier.ready import Image as ReadyImage
-from app_tier.ready import Ready
-from app_tier.room import Room, pixels_in
-from app_tier.window import Window
+from app_tier.inference_queue import Image as ReadyImage
+from app_tier.inference_queue import Ready
+from app_tier.pixel_budget import Room, pixels_in
+from app_tier.prefetch import Window
 from app_tier.worker import HELD_FIRST
 from benchmarks.photos import EXAMPLES, bomb
 from inference.answer import Answer
@@ -44,7 +44,7 @@ ROOT = Path(__file__).parent.parent
 UNPACK = """
 import pathlib, re, sys, threading
 from app_tier.allocator import give_back_large_blocks
-from app_tier.room import Room, pixels_in
+from app_tier.pixel_budget import Room, pixels_in
 from app_tier.worker import PIXELS_AT_ONCE
 from inference.images import open_square
 
@@ -206,7 +206,7 @@ def test_the_header_tells_the_pixels() -> None:
 
 def test_the_window_counts_what_is_held_and_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("app_tier.window.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("app_tier.prefetch.time.monotonic", lambda: now[0])
     window = Window(most=8, least=2, seconds=10, first=4)
     assert window.idle_since == 100
     assert window.take(10, 0) == 4
@@ -226,7 +226,7 @@ def test_the_window_counts_what_is_held_and_for_how_long(monkeypatch: pytest.Mon
 
 def test_the_window_is_as_wide_as_the_work_of_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("app_tier.window.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("app_tier.prefetch.time.monotonic", lambda: now[0])
     window = Window(most=8, least=2, seconds=10, first=6)
     assert window.take(10, 0) == 6
     window.settle(6, 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app_tier.stall import LOOKS, StallWatch
-from benchmarks import light
+from benchmarks import stub_engine
 from benchmarks.cold_start import Queues
 from benchmarks.processes import embedded_cloud, prepare, running
 from shoal.memory import SystemClock, memory_cloud
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures(short_polls.__name__)
 # Computes nothing, and hangs at every photo: the worker's own warm-up is black.
 HANGING = """
 import threading
-from benchmarks.light import Light, _Light
+from benchmarks.stub_engine import Light, _Light
 
 class Hanging(_Light):
     def infer(self, batch):
@@ -86,8 +86,8 @@ def test_an_engine_that_hangs_is_seen_and_a_slow_one_is_not() -> None:
 
 def test_its_process_ends_says_where_it_hung_and_another_labels_the_photo(tmp_path: Path) -> None:
     (tmp_path / "hanging.py").write_text(HANGING)
-    light.prepare(tmp_path / "cache", "hanging:ENGINE")
-    light.prepare(tmp_path / "cache")
+    stub_engine.prepare(tmp_path / "cache", "hanging:ENGINE")
+    stub_engine.prepare(tmp_path / "cache")
     command, log = [sys.executable, "-m", "app_tier"], tmp_path / "worker.log"
     with embedded_cloud(tmp_path) as cloud:
         environment = cloud | {
@@ -104,6 +104,6 @@ def test_its_process_ends_says_where_it_hung_and_another_labels_the_photo(tmp_pa
         told = log.read_text()
         assert "nothing was done with the messages held for 2 s: this worker ends" in told
         assert "hanging.py" in told  # in the stack of the thread that hangs
-        with running(command, environment | {"SHOAL_ENGINE": light.NAME}, log):
+        with running(command, environment | {"SHOAL_ENGINE": stub_engine.NAME}, log):
             [(_, result)] = queues.collect(1)
     assert result.status == "done"

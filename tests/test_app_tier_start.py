@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import light
+from benchmarks import stub_engine
 from benchmarks.processes import running
 from shoal.aws import connect, prepare
 from shoal.settings import load
@@ -19,7 +19,7 @@ from tests.web_fixtures import jpeg
 PROGRAM = """
 import sys, threading
 from app_tier.__main__ import main
-from benchmarks.light import _Light
+from benchmarks.stub_engine import _Light
 
 def noted(self, batch, infer=_Light.infer):
     callers.append(threading.current_thread().name)
@@ -37,11 +37,11 @@ sys.exit(status)
 
 @pytest.mark.usefixtures("embedded_cloud")
 def test_a_worker_calls_its_engine_alone_first_and_needs_nothing_that_is_slow_to_import(tmp_path: Path) -> None:
-    light.prepare(tmp_path / "cache")
+    stub_engine.prepare(tmp_path / "cache")
     own = {
         "SHOAL_PREFIX": f"t{uuid.uuid4().hex[:12]}",
         "SHOAL_CACHE_DIR": str(tmp_path / "cache"),
-        "SHOAL_ENGINE": light.NAME,
+        "SHOAL_ENGINE": stub_engine.NAME,
     }
     settings = load(own)
     prepare(settings)

@@ -23,7 +23,7 @@ from controller.policies import deadline, per_message, qos
 from controller.policy import Decision, Intent, Limits, Observation, Policy, Terms, decide
 from controller.sightings import LOOK_AGAIN_SECONDS, Patience, Sighting, look
 from controller.sweeper import Sweeper
-from shoal.aws.offers import Offers
+from shoal.aws.instance_choice import Offers
 from shoal.aws.sqs import create_queue
 from shoal.errors import CapacityUnavailable, Retryable
 from shoal.ledger import read
@@ -421,7 +421,7 @@ def test_what_was_not_to_be_had_is_remembered_and_others_are_asked() -> None:
     """karpenter-provider-aws#371, github-runner#2926: type and zone are remembered for three minutes, others are tried,
     and on demand takes the place of spot.
 
-    Mutation: shoal/aws/offers.py: `if offer not in self._missing` -> `if True`
+    Mutation: shoal/aws/instance_choice.py: `if offer not in self._missing` -> `if True`
     """
     now = [0.0]
     offers = Offers(["t3.medium", "t3.large"], ["a", "b"], 1.0, 180.0, lambda: now[0])

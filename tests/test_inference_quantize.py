@@ -128,7 +128,7 @@ def test_what_is_worse_is_not_put_in_place(
     change: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = linked(tmp_path)
-    monkeypatch.setattr("inference.preparing.child.ask", lambda *_: MEASURED | change)
+    monkeypatch.setattr("inference.preparing.subprocess_task.ask", lambda *_: MEASURED | change)
 
     if message:
         with pytest.raises(Permanent, match=message):
@@ -194,7 +194,7 @@ def test_weights_of_ones_own_that_change_take_int8_with_them(tmp_path: Path) -> 
 
 def test_a_preparation_makes_int8_when_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = linked(tmp_path)
-    monkeypatch.setattr("inference.preparing.child.ask", lambda *_: MEASURED)
+    monkeypatch.setattr("inference.preparing.subprocess_task.ask", lambda *_: MEASURED)
     shell = CliRunner(env={"SHOAL_CACHE_DIR": str(cache), "SHOAL_PRECISION": INT8})
 
     done = shell.invoke(command, ["prepare"], catch_exceptions=False)

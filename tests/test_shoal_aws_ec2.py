@@ -18,8 +18,8 @@ from shoal.aws.autoscaling import AutoScalingPool
 from shoal.aws.clients import client
 from shoal.aws.ec2 import Ec2Pool
 from shoal.aws.iam import create_role
+from shoal.aws.instance_choice import Ask, Offer, Offers
 from shoal.aws.metadata import InstanceMetadata
-from shoal.aws.offers import Ask, Offer, Offers
 from shoal.errors import CapacityUnavailable, Permanent, Retryable, SettingsError
 from shoal.ports import InstancePool
 from shoal.settings import load

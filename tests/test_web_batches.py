@@ -22,7 +22,7 @@ from web_tier.results.collector import Collector
 from web_tier.results.hub import Hub
 from web_tier.routes.pages import duration
 from web_tier.services import EXTENSION, Services
-from web_tier.watching.gauge import pool_state
+from web_tier.watching.pool_poller import pool_state
 
 PAGE = {"Accept": "text/html"}
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as some
 
 from shoal.errors import BadImage
 from tests.web_fixtures import jpeg
-from web_tier.outside import fetch, lines
+from web_tier.outside import fetch, guarded_connection
 from web_tier.outside.addresses import parse, public
 from web_tier.outside.fetch import Fetcher
 
@@ -182,7 +182,7 @@ def port() -> Iterator[int]:
 
 @contextmanager
 def fetching(
-    port: int, own: frozenset[str] = frozenset(), resolve: lines.Resolve = known, seconds: float = 1.0
+    port: int, own: frozenset[str] = frozenset(), resolve: guarded_connection.Resolve = known, seconds: float = 1.0
 ) -> Iterator[Callable[[str], fetch.Fetched]]:
     """A fetcher that believes itself on the internet: each public address leads to the test's own server."""
 
@@ -391,7 +391,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> Non
 
 def test_a_certificate_is_checked_against_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate = _self_signed(tmp_path)
-    monkeypatch.setattr(lines, "_context", lambda: ssl.create_default_context(cafile=str(certificate)))
+    monkeypatch.setattr(guarded_connection, "_context", lambda: ssl.create_default_context(cafile=str(certificate)))
     with serving(certificate) as secure, fetching(secure) as get:
         assert get("https://photos.example/cat.jpg").payload == PHOTO
         with pytest.raises(BadImage, match="certificate"):

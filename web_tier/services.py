@@ -18,15 +18,15 @@ from web_tier.intake.direct import Direct
 from web_tier.intake.intake import Intake
 from web_tier.intake.offers import Form
 from web_tier.outside.fetch import Fetcher
-from web_tier.outside.post import Poster
+from web_tier.outside.http_post import Poster
 from web_tier.results.batches import Batches
 from web_tier.results.collector import Collector
 from web_tier.results.hub import Hub
 from web_tier.results.reply_queue import ReplyQueue
 from web_tier.results.webhooks import Webhooks
 from web_tier.venues import Venue
-from web_tier.watching.gauge import Gauge
 from web_tier.watching.history import History
+from web_tier.watching.pool_poller import Gauge
 from web_tier.watching.readiness import Readiness
 from web_tier.watching.report import Reporter
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from inference import own, store
 from inference.pixels import PIXELS, Pixels
-from inference.preparing import architecture, child, onnx_graph
+from inference.preparing import architecture, onnx_graph, subprocess_task
 from inference.preparing.prepare import locked
 from inference.preparing.sources import Say
 from shoal import plugins
@@ -58,7 +58,9 @@ def adopt(name: str, file: Path, labels: Path, pixels: str, cache_dir: Path, say
             made = scratch / "made"
             (made / store.WEIGHTS).mkdir(parents=True)
             request = Request(name, str(file.resolve()), rows, pixels, str(made))
-            child.ask("inference.preparing.adopt", json.dumps(asdict(request)), lambda fields: say(fields["say"]))
+            subprocess_task.ask(
+                "inference.preparing.adopt", json.dumps(asdict(request)), lambda fields: say(fields["say"])
+            )
             store.put_in_place(made, home)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -96,7 +98,7 @@ def read_labels(path: Path) -> list[tuple[str, str]]:
     return [(row[0] if len(row) == 2 else "", row[-1]) for row in rows]
 
 
-def _work(asked: str, tell: child.Tell) -> dict[str, Any]:
+def _work(asked: str, tell: subprocess_task.Tell) -> dict[str, Any]:
     request = Request(**json.loads(asked))
     file, made = Path(request.file), Path(request.made)
     weights = made / store.WEIGHTS
@@ -184,4 +186,4 @@ def _are_probabilities(found: NDArray[np.float32]) -> bool:
 
 
 if __name__ == "__main__":
-    child.answer(_work)
+    subprocess_task.answer(_work)

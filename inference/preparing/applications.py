@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inference.preparing import child
+from inference.preparing import subprocess_task
 from inference.preparing.architecture import quiet_tensorflow
 from inference.preparing.sources import Say
 from shoal import plugins
@@ -22,7 +22,7 @@ _SIDE = 224  # of those that leave it open: what they were trained on
 def look_up(name: str, say: Say) -> dict[str, Any]:
     """{"module", "title": of the class, "side": of its input, "size": of its weights in bytes}. Raises NotFound."""
     say(f"looking for {name} in keras.applications")
-    found = child.ask(__name__, name, lambda _: None)
+    found = subprocess_task.ask(__name__, name, lambda _: None)
     if "known" in found:
         known = ", ".join([*plugins.available("inference.models"), *found["known"]])
         raise NotFound(
@@ -36,7 +36,7 @@ def plain(name: str) -> str:
     return name.lower().replace("_", "")
 
 
-def _look_up(name: str, _: child.Tell) -> dict[str, Any]:
+def _look_up(name: str, _: subprocess_task.Tell) -> dict[str, Any]:
     quiet_tensorflow()
     import keras
 
@@ -70,4 +70,4 @@ def _module(title: str) -> str:
 
 
 if __name__ == "__main__":
-    child.answer(_look_up)
+    subprocess_task.answer(_look_up)

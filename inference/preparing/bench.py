@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from inference import engines, store
-from inference.preparing import child
+from inference.preparing import subprocess_task
 from inference.store import Artefact
 
 BATCHES = (1, 8)
@@ -28,10 +28,10 @@ def measure(artefact: Artefact, cache_dir: Path) -> dict[str, Any]:
     """{"start": seconds from the start of the process to the first answer, "memory": bytes resident after it, "own": of
     them not shared with other processes, "rates": {batch size: images a second, the median}}."""
     request = [artefact.model.name, artefact.engine, str(artefact.folder), str(cache_dir.resolve()), time.time()]
-    return child.ask("inference.preparing.bench", json.dumps(request), lambda _: None)
+    return subprocess_task.ask("inference.preparing.bench", json.dumps(request), lambda _: None)
 
 
-def _work(asked: str, _: child.Tell) -> dict[str, Any]:
+def _work(asked: str, _: subprocess_task.Tell) -> dict[str, Any]:
     name, engine, folder, cache, asked_at = json.loads(asked)
     model = store.model(name, Path(cache))
     loaded = engines.by_name(engine).load(model, Path(folder))
@@ -54,4 +54,4 @@ def _rate(loaded: engines.Loaded, batch: Any) -> float:
 
 
 if __name__ == "__main__":
-    child.answer(_work)
+    subprocess_task.answer(_work)

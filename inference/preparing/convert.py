@@ -14,7 +14,7 @@ from typing import Any
 
 from inference import engines, store
 from inference.model import Model
-from inference.preparing import agreement, architecture, child, sources, weights
+from inference.preparing import agreement, architecture, sources, subprocess_task, weights
 from inference.preparing.sources import Fetched, Say
 from shoal.errors import Permanent, Retryable
 
@@ -152,10 +152,10 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _work(request: str, tell: child.Tell) -> dict[str, Any]:
+def _work(request: str, tell: subprocess_task.Tell) -> dict[str, Any]:
     asked = Request(**json.loads(request))
     return (check if asked.check else prepare)(asked, lambda text: tell(say=text))
 
 
 if __name__ == "__main__":
-    child.answer(_work)
+    subprocess_task.answer(_work)

@@ -12,7 +12,7 @@ from typing import Any
 
 from inference import engines, own, store
 from inference.model import Model, NpmPackage
-from inference.preparing import applications, child
+from inference.preparing import applications, subprocess_task
 from inference.preparing.convert import Request
 from inference.preparing.sources import Say
 from inference.store import Artefact
@@ -168,7 +168,7 @@ def _in_child(request: Request, say: Say) -> dict[str, Any]:
     scratch = tempfile.mkdtemp(prefix=_SCRATCH, dir=request.home)
     try:
         request = dataclasses.replace(request, scratch=scratch)
-        return child.ask("inference.preparing.convert", request.to_json(), lambda fields: say(fields["say"]))
+        return subprocess_task.ask("inference.preparing.convert", request.to_json(), lambda fields: say(fields["say"]))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from inference import engines, store, tasks
 from inference.engines import Loaded
-from inference.preparing import child, photos
+from inference.preparing import photos, subprocess_task
 from inference.preparing.prepare import locked
 from inference.preparing.sources import Say
 from inference.store import FLOAT32, INT8, Artefact
@@ -79,7 +79,7 @@ def quantize(
                 exact.model.name, engine, str(cache_dir.resolve()), str(exact.folder), str(target), _texts(calibration),
                 _texts(held_out),
             )  # fmt: skip
-            measured = child.ask(
+            measured = subprocess_task.ask(
                 "inference.preparing.quantize", json.dumps(asdict(request)), lambda fields: say(fields["say"])
             )
             _judge(exact.model.title, measured)
@@ -134,7 +134,7 @@ def _write_card(exact: store.Card, target: Path, measured: dict[str, Any]) -> No
     ).write(target)
 
 
-def _work(asked: str, tell: child.Tell) -> dict[str, Any]:
+def _work(asked: str, tell: subprocess_task.Tell) -> dict[str, Any]:
     request = Request(**json.loads(asked))
     model = store.model(request.model, Path(request.cache))
     engine = engines.by_name(request.engine)
@@ -206,4 +206,4 @@ def _texts(paths: Sequence[Path]) -> list[str]:
 
 
 if __name__ == "__main__":
-    child.answer(_work)
+    subprocess_task.answer(_work)

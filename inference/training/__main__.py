@@ -1,13 +1,16 @@
-"""The child process of a training, `python -m inference.training <request>`. See `inference.preparing.child`."""
+"""The child process of a training, `python -m inference.training <request>`.
+
+See `inference.preparing.subprocess_task`.
+"""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from inference.preparing import child
+from inference.preparing import subprocess_task
 from inference.preparing.architecture import quiet_tensorflow
-from inference.preparing.child import Tell
+from inference.preparing.subprocess_task import Tell
 from inference.training.recipe import Request
 
 
@@ -23,4 +26,4 @@ def work(request: str, tell: Tell) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    child.answer(work)
+    subprocess_task.answer(work)

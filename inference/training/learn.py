@@ -15,8 +15,8 @@ from PIL import Image
 from inference import engines, own, store, tasks
 from inference.model import Model
 from inference.preparing import agreement
-from inference.preparing.child import Tell
 from inference.preparing.convert import now, versions
+from inference.preparing.subprocess_task import Tell
 from inference.training import dataset, features, figures, fit, nets, parts, pictures
 from inference.training.dataset import Dataset, Photos
 from inference.training.figures import Figures

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from inference import engines, store
-from inference.preparing import child, prepare
+from inference.preparing import prepare, subprocess_task
 from inference.preparing.sources import Say
 from inference.training import dataset
 from inference.training.recipe import Recipe, Request
@@ -47,7 +47,7 @@ def train(
         _prepare_backbone(recipe, engine, cache_dir, photos, lambda text: listen({"say": text}))
     with _room(cache_dir, recipe.name) as (scratch, kept):
         request = Request(recipe, place.resolve(), engine, cache_dir.resolve(), scratch, kept, *limits)
-        done = child.ask("inference.training", request.to_json(), listen)
+        done = subprocess_task.ask("inference.training", request.to_json(), listen)
         _check_free(home, replace)
         home.parent.mkdir(parents=True, exist_ok=True)
         store.put_in_place(request.made, home)

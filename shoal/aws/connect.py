@@ -12,7 +12,7 @@ from shoal.aws.cloudwatch import PutMetrics
 from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
 from shoal.aws.ec2 import Ec2Pool
 from shoal.aws.iam import create_role
-from shoal.aws.offers import Offers
+from shoal.aws.instance_choice import Offers
 from shoal.aws.replies import SqsReplies
 from shoal.aws.s3 import S3Store, create_bucket
 from shoal.aws.sqs import SqsQueue, create_queue

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from shoal.aws.clients import error_code, our_errors
-from shoal.aws.offers import Ask, Offers
+from shoal.aws.instance_choice import Ask, Offers
 from shoal.aws.template import LaunchTemplate
 from shoal.errors import CapacityUnavailable, NotFound, Permanent, Retryable, ShoalError
 from shoal.ports import Instance

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from shoal.errors import BadImage
 from shoal.messages import safe_name
 from web_tier.outside.addresses import Place, follow, parse
-from web_tier.outside.lines import Dial, Lines, Resolve, dial, resolve
+from web_tier.outside.guarded_connection import Dial, Lines, Resolve, dial, resolve
 
 log = logging.getLogger(__name__)
 

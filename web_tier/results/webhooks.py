@@ -19,7 +19,7 @@ from typing import Any
 from shoal.errors import BadImage, NotFound, ShoalError
 from shoal.ports import Clock, ObjectStore
 from web_tier.outside import signature
-from web_tier.outside.post import Poster
+from web_tier.outside.http_post import Poster
 from web_tier.problems import Problem
 from web_tier.results.batches import Batches
 

@@ -13,9 +13,9 @@ from shoal.errors import ShoalError
 from shoal.ports import Clock, Cloud
 from web_tier.results.hub import Answered, Hub, PoolState
 from web_tier.watching import history
-from web_tier.watching.gauge import Gauge
 from web_tier.watching.history import History, Moment
 from web_tier.watching.plots import Plot, plot
+from web_tier.watching.pool_poller import Gauge
 
 log = logging.getLogger(__name__)
 

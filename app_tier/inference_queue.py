@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app_tier.held import Held
+from app_tier.in_progress import Held
 from inference.answer import Decoded
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from shoal.errors import BadImage
 from web_tier.outside.addresses import parse
-from web_tier.outside.lines import Dial, Lines, Resolve, dial, resolve
+from web_tier.outside.guarded_connection import Dial, Lines, Resolve, dial, resolve
 
 
 class Poster:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.aws.offers import Ask, Offer, Offers
+from shoal.aws.instance_choice import Ask, Offer, Offers
 from shoal.errors import CapacityUnavailable
 
 MEMORY_SECONDS = 180.0
