@@ -10,7 +10,7 @@ from shoal.ports import Received
 
 
 @dataclass
-class Held:
+class Delivery:
     """One delivery of a request message.
 
     stages: name -> when it began and ended, both `time.perf_counter()` of this process. What happened before the
@@ -22,7 +22,7 @@ class Held:
     stages: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, message: Received) -> Held:
+    def open(cls, message: Received) -> Delivery:
         """Raises MalformedMessage."""
         arrived = time.perf_counter()
         queued = arrived - max(0.0, message.received_at - message.sent_at)
@@ -53,7 +53,7 @@ class Held:
 class Finished:
     """A held message and what became of it."""
 
-    held: Held
+    held: Delivery
     outcome: Result
 
     @property

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app_tier.in_progress import Held
+from app_tier.in_progress import Delivery
 from inference.answer import Decoded
 
 
@@ -14,14 +14,14 @@ from inference.answer import Decoded
 class Image:
     """A held message's image as the input of the model that it is for; `digest` names its bytes and that model."""
 
-    held: Held
+    held: Delivery
     model: str
     decoded: Decoded
     digest: bytes
     since: float
 
 
-class Ready:
+class InferenceQueue:
     """First come, first served, but a batch is of one model. Many threads put, many take."""
 
     def __init__(self) -> None:

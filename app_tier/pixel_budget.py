@@ -12,7 +12,7 @@ from inference import images
 from shoal.errors import BadImage
 
 
-class Room:
+class PixelBudget:
     """A budget of pixels, shared by the threads that decode. One photo that is larger than all of it goes alone."""
 
     def __init__(self, pixels: int) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 
 
-class Window:
+class Prefetch:
     """Places for messages. A place is taken before a message is asked for and given back when it is done with.
 
     There are as many as messages are done in `seconds`, but at least `least` and at most `most`. Until the first is

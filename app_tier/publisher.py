@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from app_tier.in_progress import Finished, Held
+from app_tier.in_progress import Delivery, Finished
 from shoal.errors import NotFound
 from shoal.ports import Cloud, JobQueue
 
@@ -20,7 +20,7 @@ STORE_THREADS = 4
 CALL_MESSAGES = 10  # what SQS takes in one call
 
 
-class Replies(Protocol):
+class RepliesPort(Protocol):
     """The part of `shoal.ports.Replies` that a worker needs."""
 
     def __contains__(self, name: object) -> bool:
@@ -43,9 +43,9 @@ class Publisher:
     def __init__(
         self,
         cloud: Cloud,
-        replies: Replies,
-        let_go: Callable[[Sequence[Held]], None],
-        give_back: Callable[[Sequence[Held], Exception], None],
+        replies: RepliesPort,
+        let_go: Callable[[Sequence[Delivery]], None],
+        give_back: Callable[[Sequence[Delivery], Exception], None],
     ) -> None:
         self._cloud = cloud
         self._replies = replies
@@ -79,7 +79,7 @@ class Publisher:
         self._stored.put(one)
 
     def _tell_until_closed(self) -> None:
-        told: list[Held] = []
+        told: list[Delivery] = []
         more = True
         while more or told:
             some, more = self._take(wait=not told)
@@ -102,13 +102,13 @@ class Publisher:
             some.append(one)
         return some, True
 
-    def _tell(self, some: Sequence[Finished]) -> list[Held]:
+    def _tell(self, some: Sequence[Finished]) -> list[Delivery]:
         by_queue: dict[str, list[Finished]] = {}
         for one in some:
             by_queue.setdefault(one.held.job.reply_to, []).append(one)
         return [held for reply_to, group in by_queue.items() for held in self._send(reply_to, group)]
 
-    def _send(self, reply_to: str, group: Sequence[Finished]) -> list[Held]:
+    def _send(self, reply_to: str, group: Sequence[Finished]) -> list[Delivery]:
         held = [one.held for one in group]
         stored = [one.ended for one in held]
         for one, began in zip(held, stored, strict=True):
@@ -125,7 +125,7 @@ class Publisher:
             one.note("publish", began)
         return held
 
-    def _delete(self, held: Sequence[Held]) -> None:
+    def _delete(self, held: Sequence[Delivery]) -> None:
         if not held:
             return
         try:

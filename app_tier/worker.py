@@ -16,11 +16,11 @@ from typing import Protocol
 
 from app_tier.answers import Answers
 from app_tier.heartbeat import Heartbeat
-from app_tier.in_progress import Finished, Held
-from app_tier.inference_queue import Image, Ready
-from app_tier.pixel_budget import Room, pixels_in
-from app_tier.prefetch import Window
-from app_tier.publisher import Publisher, Replies
+from app_tier.in_progress import Delivery, Finished
+from app_tier.inference_queue import Image, InferenceQueue
+from app_tier.pixel_budget import PixelBudget, pixels_in
+from app_tier.prefetch import Prefetch
+from app_tier.publisher import Publisher, RepliesPort
 from inference.answer import Answer, Decoded
 from shoal import traces
 from shoal.errors import BadImage, MalformedMessage, NotFound, ShoalError
@@ -44,7 +44,7 @@ RETRY_SECONDS = 2
 RECEIVE_PAUSE_SECONDS = 1.0
 
 
-class Recogniser(Protocol):
+class RecogniserPort(Protocol):
     """The part of `inference.process.Recogniser` that a worker needs."""
 
     models: tuple[str, ...]
@@ -77,8 +77,8 @@ class Worker:
     def __init__(
         self,
         cloud: Cloud,
-        recogniser: Recogniser,
-        replies: Replies,
+        recogniser: RecogniserPort,
+        replies: RepliesPort,
         name: str,
         stop: StopSignal,
         visibility_seconds: int,
@@ -90,10 +90,10 @@ class Worker:
         self._name = name
         self._stop = stop
         self._heartbeat = Heartbeat(cloud.requests, visibility_seconds)
-        self._window = Window(HELD_MESSAGES, HELD_LEAST, HELD_SECONDS, HELD_FIRST)
-        self._room = Room(PIXELS_AT_ONCE)
+        self._window = Prefetch(HELD_MESSAGES, HELD_LEAST, HELD_SECONDS, HELD_FIRST)
+        self._room = PixelBudget(PIXELS_AT_ONCE)
         self._answers = Answers(remember)
-        self._ready = Ready()
+        self._ready = InferenceQueue()
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "fetch")
         self._publisher = Publisher(cloud, replies, self._done, self._give_back)
         self._deaf = False
@@ -137,7 +137,7 @@ class Worker:
     # receive
 
     def _receive_until_stop(self) -> None:
-        fetches: dict[Future[None], Held] = {}
+        fetches: dict[Future[None], Delivery] = {}
         while not self._stop.stopping:
             fetches = {fetch: held for fetch, held in fetches.items() if not fetch.done()}
             fetches |= {self._fetchers.submit(self._prepare, held): held for held in self._receive()}
@@ -145,7 +145,7 @@ class Worker:
         self._fetchers.shutdown()
         self._ready.close()
 
-    def _receive(self) -> list[Held]:
+    def _receive(self) -> list[Delivery]:
         places = self._window.take(RECEIVE_MESSAGES, PLACE_SECONDS)
         messages: list[Received] = []
         if places and not self._stop.stopping:
@@ -161,9 +161,9 @@ class Worker:
         self._window.settle(places, len(held))
         return held
 
-    def _accept(self, message: Received) -> Held | None:
+    def _accept(self, message: Received) -> Delivery | None:
         try:
-            held = Held.open(message)
+            held = Delivery.open(message)
             if held.job.reply_to not in self._replies:
                 raise MalformedMessage(
                     f"reply_to names {held.job.reply_to!r}, which is not a response queue of this Shoal"
@@ -177,7 +177,7 @@ class Worker:
 
     # fetch and decode
 
-    def _prepare(self, held: Held) -> None:
+    def _prepare(self, held: Delivery) -> None:
         try:
             image = self._fetch_and_decode(held)
         except BadImage as error:
@@ -193,7 +193,7 @@ class Worker:
             if image is not None:
                 self._ready.put(image)
 
-    def _fetch_and_decode(self, held: Held) -> Image | None:
+    def _fetch_and_decode(self, held: Delivery) -> Image | None:
         """The image for the engine; None when the same bytes were answered before."""
         if not self._recogniser.serves(held.job.model):
             raise BadImage(f"this Shoal does not serve the model {held.job.model!r}")
@@ -242,7 +242,7 @@ class Worker:
 
     # what becomes of a message
 
-    def _publish_answer(self, held: Held, model: str, answer: Answer, cached: bool = False) -> None:
+    def _publish_answer(self, held: Delivery, model: str, answer: Answer, cached: bool = False) -> None:
         outcome = Result(
             held.job.key,
             "done",
@@ -256,10 +256,10 @@ class Worker:
         )
         self._publisher.publish(Finished(held, outcome))
 
-    def _publish_failed(self, held: Held, error: str) -> None:
+    def _publish_failed(self, held: Delivery, error: str) -> None:
         self._publisher.publish(Finished(held, Result.failed(held.job.key, error, self._name)))
 
-    def _done(self, held: Sequence[Held]) -> None:
+    def _done(self, held: Sequence[Delivery]) -> None:
         self._let_go(held)
         self.finished += len(held)
         for one in held:
@@ -267,24 +267,24 @@ class Worker:
             stages = {stage: moments for stage, moments in one.stages.items() if stage != UPLOAD}
             traces.add(one.message.attributes, "label", stages)
 
-    def _give_back(self, held: Sequence[Held], error: Exception) -> None:
+    def _give_back(self, held: Sequence[Delivery], error: Exception) -> None:
         """Let messages be delivered again shortly; after some deliveries they become dead letters."""
         for one in held:
             log.warning("%s goes back to the queue (delivery %d): %s", one.job.key, one.message.deliveries, error)
         self._let_go(held)
         self._show(held, RETRY_SECONDS)
 
-    def _give_up(self, held: Sequence[Held]) -> None:
+    def _give_up(self, held: Sequence[Delivery]) -> None:
         """Let others have at once what was not begun."""
         self._let_go(held)
         self._show(held, 0)
 
-    def _let_go(self, held: Sequence[Held]) -> None:
+    def _let_go(self, held: Sequence[Delivery]) -> None:
         for one in held:
             self._heartbeat.release(one.message.receipt)
         self._window.let_go(len(held))
 
-    def _show(self, held: Sequence[Held], seconds: int) -> None:
+    def _show(self, held: Sequence[Delivery], seconds: int) -> None:
         try:
             self._cloud.requests.extend([one.message.receipt for one in held], seconds)
         except ShoalError as reason:

@@ -35,7 +35,7 @@ pause = threading.Event().wait
 
 
 @dataclass
-class Outcome:
+class ChaosOutcome:
     """What a run showed, as rows of a table. wrong: sentences, none when all is well."""
 
     title: str
@@ -58,7 +58,7 @@ class Outcome:
             console.print(f"[bold red]{sentence}[/]")
 
 
-def say(text: str, outcome: Outcome) -> None:
+def say(text: str, outcome: ChaosOutcome) -> None:
     """One line of progress."""
     console.print(f"{text}, {len(outcome.wrong) or 'nothing'} wrong")
 
@@ -66,10 +66,10 @@ def say(text: str, outcome: Outcome) -> None:
 # kills
 
 
-def kills(folder: Path, seed: int, scale_outs: int, actuator: str = "ec2") -> Outcome:
+def kills(folder: Path, seed: int, scale_outs: int, actuator: str = "ec2") -> ChaosOutcome:
     """Scale out from zero and back, the controller killed up to three times on the way."""
     choice = random.Random(seed)
-    outcome = Outcome(f"kill -9 of the controller, {scale_outs} scale-outs, cap {CAP}, actuator {actuator}")
+    outcome = ChaosOutcome(f"kill -9 of the controller, {scale_outs} scale-outs, cap {CAP}, actuator {actuator}")
     killed = photos = instances = most = 0
     with Plant(folder, MAX_INSTANCES=CAP, ACTUATOR=actuator) as plant:
         [controller] = plant.controllers
@@ -105,10 +105,10 @@ def kills(folder: Path, seed: int, scale_outs: int, actuator: str = "ec2") -> Ou
 # pair
 
 
-def pair(folder: Path, seed: int, seconds: float, rest: float = 1.0) -> Outcome:
+def pair(folder: Path, seed: int, seconds: float, rest: float = 1.0) -> ChaosOutcome:
     """Two controllers under random load, the active one paused for longer than the lease, again and again."""
     choice = random.Random(seed)
-    outcome = Outcome(f"two controllers, the active one paused and resumed for {seconds / 60:.1f} min, cap {CAP}")
+    outcome = ChaosOutcome(f"two controllers, the active one paused and resumed for {seconds / 60:.1f} min, cap {CAP}")
     with Plant(folder, controllers=2, MAX_INSTANCES=CAP) as plant, Watch(plant) as watch:
         loaded = threading.Event()
         load = threading.Thread(target=_load, args=(plant, random.Random(seed + 1), loaded))
@@ -163,7 +163,7 @@ def _pause_the_active(plant: Plant, choice: random.Random, seconds: float, rest:
     return pauses
 
 
-def _judge_acts(acts: Sequence[tuple[float, int, str]], pauses: int, outcome: Outcome) -> None:
+def _judge_acts(acts: Sequence[tuple[float, int, str]], pauses: int, outcome: ChaosOutcome) -> None:
     """`at` is when a tick began, by the one clock that both read: from then on, nobody acts under an older token."""
     tokens = [token for _, token, _ in acts]
     outcome.check(bool(acts) and pauses > 0, "nothing was done: this run shows nothing")
@@ -178,10 +178,10 @@ def _judge_acts(acts: Sequence[tuple[float, int, str]], pauses: int, outcome: Ou
 # drains
 
 
-def drains(folder: Path, seed: int, runs: int, drain_by: str) -> Outcome:
+def drains(folder: Path, seed: int, runs: int, drain_by: str) -> ChaosOutcome:
     """Bursts of photos that end while others come, so that the pool shrinks while it works; and marks from outside."""
     choice = random.Random(seed)
-    outcome = Outcome(f"drains of busy workers (asked by {drain_by}), {runs} runs of random load, cap {CAP}")
+    outcome = ChaosOutcome(f"drains of busy workers (asked by {drain_by}), {runs} runs of random load, cap {CAP}")
     photos = instances = marked = finished = 0
     reasons: dict[str, int] = {}
     with Plant(folder, MAX_INSTANCES=CAP, DRAIN_BY=drain_by) as plant:
@@ -217,7 +217,7 @@ def drains(folder: Path, seed: int, runs: int, drain_by: str) -> Outcome:
     return outcome
 
 
-def check_leavings(plant: Plant, instances: Sequence[str], photos: int, outcome: Outcome) -> Leavings:
+def check_leavings(plant: Plant, instances: Sequence[str], photos: int, outcome: ChaosOutcome) -> Leavings:
     """Every worker that worked has said that it leaves; and all photos were finished, none of them twice."""
     leavings = Leavings(plant, instances)
     outcome.check(not leavings.killed, f"workers were killed: {leavings.killed}")
@@ -241,7 +241,7 @@ def main(
 ) -> None:
     """Do things to controllers and workers."""
     place = keep or Path(tempfile.mkdtemp(prefix="shoal-chaos-"))
-    modes: dict[str, Callable[[], Outcome]] = {
+    modes: dict[str, Callable[[], ChaosOutcome]] = {
         "kills": lambda: kills(place, seed, scale_outs, actuator),
         "pair": lambda: pair(place, seed, minutes * 60),
         "drains": lambda: drains(place, seed, runs, drain_by),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app_tier.worker import Recogniser, Worker
+from app_tier.worker import RecogniserPort, Worker
 from shoal.lifecycle import StopSignal
 from shoal.memory import SystemClock, memory_cloud
 from shoal.messages import Job, new_batch
@@ -40,7 +40,7 @@ def late_cloud(cloud: Cloud, seconds: float) -> Cloud:
     return replace(cloud, **late)
 
 
-def label_all(recogniser: Recogniser, payloads: Sequence[bytes], latency_seconds: float = 0.0) -> float:
+def label_all(recogniser: RecogniserPort, payloads: Sequence[bytes], latency_seconds: float = 0.0) -> float:
     """Images a second of one worker, from its start on a full queue to its last deleted message."""
     cloud = memory_cloud(SystemClock())
     batch = new_batch(time.time())

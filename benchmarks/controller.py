@@ -16,8 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.fleet import World
-from benchmarks.system import System, wait_for
+from benchmarks.fleet import FleetWorld
+from benchmarks.system import RunningSystem, wait_for
 from controller.estimates import Spread, Waiting
 from controller.intents import Intents
 from controller.lease import Hold
@@ -105,7 +105,7 @@ def week(hours: int = WEEK_HOURS) -> tuple[int, int, int]:
     """The real controller over `hours` of load that comes and goes: bytes in use after the first hour and at the end,
     and the growth of the number of objects that the garbage collector knows."""
     with tempfile.TemporaryDirectory() as folder:
-        world = World(Path(folder), deadline.policy, service_seconds=0.5, boot_seconds=20.0)
+        world = FleetWorld(Path(folder), deadline.policy, service_seconds=0.5, boot_seconds=20.0)
         tracemalloc.start()
         hour(world)
         gc.collect()
@@ -118,7 +118,7 @@ def week(hours: int = WEEK_HOURS) -> tuple[int, int, int]:
         return begin, end, len(gc.get_objects()) - objects
 
 
-def hour(world: World) -> None:
+def hour(world: FleetWorld) -> None:
     """An hour in ticks of five seconds: bursts of photos, then a pause in which the pool empties."""
     for number in range(HOUR_TICKS):
         if number < HOUR_TICKS * 2 // 3 and number % 60 == 0:
@@ -150,7 +150,7 @@ def timed(reconciler: Reconciler) -> float:
     return seconds
 
 
-def looker(system: System) -> Reconciler:
+def looker(system: RunningSystem) -> Reconciler:
     """A controller of our own on the system's cloud, in a dry run, so that it disturbs nobody; it looks as any does."""
     os.environ.update(read_env_file(system.state_dir / "env"))
     chosen = system.settings
@@ -165,10 +165,10 @@ def looker(system: System) -> Reconciler:
 
 
 @contextmanager
-def running(**settings: object) -> Iterator[System]:
+def running(**settings: object) -> Iterator[RunningSystem]:
     """A system of its own for one measurement."""
     with tempfile.TemporaryDirectory(prefix="shoal-bench-") as folder:
-        system = System(Path(folder) / "state", (), **settings)
+        system = RunningSystem(Path(folder) / "state", (), **settings)
         try:
             system.start()
             yield system

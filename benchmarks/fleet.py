@@ -105,7 +105,7 @@ class Fleet:
             self._cloud.pool.terminate([one.id])
 
 
-class World:
+class FleetWorld:
     """A cloud in memory, a fleet, and a controller that can be killed and started again at any tick."""
 
     def __init__(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.system import ROOT, START_SECONDS, System, wait_for
+from benchmarks.system import ROOT, START_SECONDS, RunningSystem, wait_for
 
 READY = "local cloud ready"
 SETTLE_SECONDS = 5.0
@@ -28,7 +28,7 @@ MOST_START_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class Idle:
+class IdleCost:
     """`share`: of one core. `resident`: bytes, of all its processes. `starts`: seconds from `shoal up` to its page."""
 
     share: float
@@ -37,12 +37,12 @@ class Idle:
     starts: Sequence[float]
 
 
-def measure() -> Idle:
+def measure() -> IdleCost:
     """Watch an idle embedded cloud for half a minute, then start Shoal a few times."""
     with running_cloud() as processes:
         time.sleep(SETTLE_SECONDS)
         share, resident = use_of(processes)
-    return Idle(share, resident, len(processes), [seconds_to_page() for _ in range(STARTS)])
+    return IdleCost(share, resident, len(processes), [seconds_to_page() for _ in range(STARTS)])
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def use_of(processes: Sequence[psutil.Process]) -> tuple[float, int]:
 def seconds_to_page() -> float:
     """From the command to the first answer of the page, on a state that was there before."""
     folder = Path(tempfile.mkdtemp(prefix="shoal-idle-"))
-    system = System(folder / "state")
+    system = RunningSystem(folder / "state")
     try:
         system.start()
         system.stop()

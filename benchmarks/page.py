@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-from benchmarks.system import System, wait_for
+from benchmarks.system import RunningSystem, wait_for
 
 UPLOAD_PHOTOS = 8
 UPLOADS_AT_ONCE = 4
@@ -26,7 +26,7 @@ def pipeline(payloads: Sequence[bytes], workers: int, rounds: int) -> list[float
         return [label_all(system, payloads) for _ in range(rounds)]
 
 
-def label_all(system: System, payloads: Sequence[bytes]) -> float:
+def label_all(system: RunningSystem, payloads: Sequence[bytes]) -> float:
     """Images a second from the first byte uploaded to the last result in the output bucket."""
     batch = requests.post(f"{system.address}/batches", timeout=30).json()["batch"]
     began = time.perf_counter()
@@ -63,10 +63,10 @@ def first_label(payload: bytes, rounds: int) -> list[float]:
 
 
 @contextmanager
-def running(**settings: object) -> Iterator[System]:
+def running(**settings: object) -> Iterator[RunningSystem]:
     """A system of its own for one measurement."""
     folder = Path(tempfile.mkdtemp(prefix="shoal-bench-"))
-    system = System(folder / "state", (), **settings)
+    system = RunningSystem(folder / "state", (), **settings)
     try:
         system.start()
         yield system

@@ -39,7 +39,7 @@ PREPARE = "from shoal import settings; from shoal.aws import prepare; prepare(se
 LEFT = re.compile(r"leaves \((?P<why>[^)]*)\): (?P<finished>\d+) messages finished")
 
 
-class Controller:
+class ControllerProcess:
     """One `controller.py` in a state folder of its own. It may be killed, paused and started again."""
 
     def __init__(self, name: str, state_dir: Path, environment: dict[str, str]) -> None:
@@ -110,7 +110,7 @@ class Plant:
         self._count = controllers
         self._cloud: subprocess.Popen[bytes] | None = None
         self.settings: Settings = load(self._environment)
-        self.controllers: list[Controller] = []
+        self.controllers: list[ControllerProcess] = []
 
     def __enter__(self) -> Plant:
         image = self.folder / "image"
@@ -126,7 +126,7 @@ class Plant:
         subprocess.run([sys.executable, "-c", PREPARE], cwd=ROOT, env=self._environment, check=True)
         for number in range(self._count):
             name = f"controller-{number + 1}"
-            self.controllers.append(Controller(name, self.folder / name, self._environment))
+            self.controllers.append(ControllerProcess(name, self.folder / name, self._environment))
             self.controllers[-1].start()
         return self
 
@@ -222,7 +222,7 @@ class Plant:
         record = DynamoLeasePlace(self._dynamodb, self.settings.pool_table).read()
         return record or LeaseRecord(0, "", 0)
 
-    def active(self) -> Controller | None:
+    def active(self) -> ControllerProcess | None:
         """The controller that holds the lease, None when none of ours does."""
         holder = self.lease().holder
         return next((one for one in self.controllers if holder and one.holder() == holder), None)

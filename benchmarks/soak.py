@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import photos
-from benchmarks.system import PoolWatch, System, wait_for
+from benchmarks.system import PoolWatch, RunningSystem, wait_for
 from local_cloud.hostile.dice import SCALE
 from local_cloud.hostile.journal import JOURNAL_NAME, count
 from shoal.settings import load
@@ -59,7 +59,7 @@ console = Console(highlight=False)
 
 
 @dataclass
-class Outcome:
+class SoakOutcome:
     """What one run showed. wrong: sentences, none when all is well."""
 
     seed: int
@@ -82,7 +82,7 @@ class Clients:
     A context manager around their work: when that is broken off, nobody waits any longer.
     """
 
-    def __init__(self, system: System, payloads: Sequence[bytes]) -> None:
+    def __init__(self, system: RunningSystem, payloads: Sequence[bytes]) -> None:
         self._address = system.address
         self._payloads = payloads
         self._lock = threading.Lock()
@@ -155,11 +155,11 @@ class Clients:
         return found[-1]
 
 
-def soak(seed: int, minutes: float, rate: float, payloads: Sequence[bytes], folder: Path) -> Outcome:
+def soak(seed: int, minutes: float, rate: float, payloads: Sequence[bytes], folder: Path) -> SoakOutcome:
     """One run in a state folder of its own."""
-    outcome = Outcome(seed)
+    outcome = SoakOutcome(seed)
     began = time.monotonic()
-    system = System(folder, ["--hostile", str(seed), "--hostile-rate", str(rate)], **SETTINGS)
+    system = RunningSystem(folder, ["--hostile", str(seed), "--hostile-rate", str(rate)], **SETTINGS)
     try:
         system.start()
         clients = Clients(system, payloads)
@@ -202,7 +202,7 @@ def submit(clients: Clients, seed: int, seconds: float) -> list[str]:
     return [f"a client: {error!r}" for one in sent if (error := one.exception())]
 
 
-def settle(system: System, outcome: Outcome) -> None:
+def settle(system: RunningSystem, outcome: SoakOutcome) -> None:
     """Wait until everything that was stored is answered, the queue is empty and no instance is left."""
     chosen = system.settings
     waits: list[tuple[Callable[[], object], float, str]] = [
@@ -222,7 +222,7 @@ def settle(system: System, outcome: Outcome) -> None:
             outcome.wrong.append(f"{what} after {seconds:.0f} s")
 
 
-def inspect(system: System, accepted: set[str], outcome: Outcome) -> None:
+def inspect(system: RunningSystem, accepted: set[str], outcome: SoakOutcome) -> None:
     """Compare what was accepted with what is in the buckets."""
     chosen = system.settings
     inputs, outputs = system.keys(chosen.in_bucket), system.keys(chosen.out_bucket)
@@ -246,7 +246,7 @@ def inspect(system: System, accepted: set[str], outcome: Outcome) -> None:
         outcome.wrong.append(f"{len(unsure)} photos got different labels at different times, for instance {unsure[0]}")
 
 
-def check_processes(system: System, outcome: Outcome) -> None:
+def check_processes(system: RunningSystem, outcome: SoakOutcome) -> None:
     """Nothing may outlive the system."""
     try:
         wait_for(lambda: not system.processes(), GONE_SECONDS, "processes are left")
@@ -254,7 +254,7 @@ def check_processes(system: System, outcome: Outcome) -> None:
         outcome.wrong.append(f"processes are left: {[' '.join(one.cmdline()) for one in system.processes()]}")
 
 
-def judge(outcome: Outcome) -> None:
+def judge(outcome: SoakOutcome) -> None:
     """What must hold of the numbers."""
     for holds, what in (
         (outcome.accepted > 0, "no photo was accepted"),
@@ -268,9 +268,9 @@ def judge(outcome: Outcome) -> None:
             outcome.wrong.append(what)
 
 
-def print_outcomes(outcomes: Sequence[Outcome]) -> None:
+def print_outcomes(outcomes: Sequence[SoakOutcome]) -> None:
     """Both tables, and what is wrong."""
-    rows: list[tuple[str, Callable[[Outcome], Any]]] = [
+    rows: list[tuple[str, Callable[[SoakOutcome], Any]]] = [
         ("photos accepted", lambda one: one.accepted),
         ("photos stored", lambda one: one.stored),
         ("results", lambda one: one.results),
@@ -291,11 +291,13 @@ def print_outcomes(outcomes: Sequence[Outcome]) -> None:
             console.print(f"[bold red]seed {one.seed}:[/] {sentence}")
 
 
-def _count(kind: str, outcome: Outcome) -> int:
+def _count(kind: str, outcome: SoakOutcome) -> int:
     return outcome.faults[kind]
 
 
-def _print(title: str, rows: Sequence[tuple[str, Callable[[Outcome], Any]]], outcomes: Sequence[Outcome]) -> None:
+def _print(
+    title: str, rows: Sequence[tuple[str, Callable[[SoakOutcome], Any]]], outcomes: Sequence[SoakOutcome]
+) -> None:
     table = Table("", *(f"seed {one.seed}" for one in outcomes), title=title)
     for name, value in rows:
         table.add_row(name, *(str(value(one)) for one in outcomes))

@@ -21,7 +21,7 @@ NAME = "benchmarks.stub_engine:ENGINE"
 SECONDS = 0.25  # for each image
 
 
-class _Light:
+class _LoadedStub:
     batch = 8
 
     def infer(self, batch: NDArray[Any]) -> Outputs:
@@ -31,7 +31,7 @@ class _Light:
         return (answers,)
 
 
-class Light:
+class StubEngine:
     """See `inference.engines.Engine`."""
 
     def convert(self, model: Model, net: Any, folder: Path) -> None:
@@ -39,10 +39,10 @@ class Light:
 
     def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:  # noqa: ARG002 - the protocol's signature
         """At once."""
-        return _Light()
+        return _LoadedStub()
 
 
-ENGINE = Light()
+ENGINE = StubEngine()
 
 
 def prepare(cache_dir: Path, engine: str = NAME) -> None:

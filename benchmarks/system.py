@@ -41,7 +41,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class System:
+class RunningSystem:
     """`shoal up` in a state folder of its own, with what a test needs to look into it."""
 
     def __init__(self, state_dir: Path, up_options: Sequence[str] = (), **settings: object) -> None:
@@ -185,7 +185,7 @@ class System:
 class PoolWatch:
     """Counts the instances all the time, so that not even an instant above the cap goes unseen."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: RunningSystem) -> None:
         self._system = system
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)

@@ -39,7 +39,7 @@ ALL_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
-class Site:
+class BenchSite:
     """A web process on an embedded cloud of its own."""
 
     port: int
@@ -49,7 +49,7 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Site]:
+def site(folder: Path) -> Iterator[BenchSite]:
     """`python -m web_tier`, as a user starts it, and the cloud beside it."""
     folder.mkdir()
     with embedded_cloud(folder) as found:
@@ -62,7 +62,7 @@ def site(folder: Path) -> Iterator[Site]:
             cloud = connect(load())
             with running([sys.executable, "-m", "web_tier"], environment, folder / "web.log") as web:
                 _wait_for_port(port)
-                yield Site(port, psutil.Process(web.pid), cloud, environment)
+                yield BenchSite(port, psutil.Process(web.pid), cloud, environment)
         finally:
             os.environ.clear()
             os.environ.update(before)
@@ -213,9 +213,9 @@ def _upload(payloads: Sequence[bytes], port: int) -> str:
     return str(batch)
 
 
-async def _watch_all(running_site: Site, batches: Sequence[str]) -> Seen:
+async def _watch_all(running_site: BenchSite, batches: Sequence[str]) -> Seen:
     opened = asyncio.Semaphore(0)
-    held = Held(running_site.process)
+    held = PeakMemory(running_site.process)
     watching = [asyncio.create_task(_watch(running_site.port, batch, opened)) for batch in batches]
     with held:
         for _ in batches:
@@ -246,7 +246,7 @@ async def _watch(port: int, batch: str, opened: asyncio.Semaphore) -> int:
     return answered
 
 
-class Held:
+class PeakMemory:
     """The most memory that a process held in the block, in bytes."""
 
     def __init__(self, process: psutil.Process) -> None:
@@ -255,7 +255,7 @@ class Held:
         self._thread = threading.Thread(target=self._look)
         self.most = 0
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> PeakMemory:
         self._thread.start()
         return self
 

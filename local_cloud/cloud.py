@@ -15,7 +15,7 @@ from local_cloud.ec2.hooks import Books
 from local_cloud.hostile.journal import JOURNAL_NAME
 from local_cloud.hostile.trouble import Trouble
 from local_cloud.machines.images import ImageStore
-from local_cloud.machines.instance import Instance, Surroundings
+from local_cloud.machines.instance import InstanceRunner, Surroundings
 from local_cloud.machines.instance_host import InstanceHost
 from local_cloud.machines.limits import Limiter, find_groups
 from local_cloud.machines.metadata import MetadataServer
@@ -23,7 +23,7 @@ from local_cloud.state_folder import StateFolder
 
 
 @dataclass(frozen=True)
-class Cloud:
+class EmbeddedCloud:
     limiter: Limiter
     host: InstanceHost
     groups: GroupKeeper
@@ -43,7 +43,7 @@ def open_cloud(
     moto_listener: socket.socket,
     metadata_listener: socket.socket,
     endpoints: Mapping[str, str],
-) -> Cloud:
+) -> EmbeddedCloud:
     """Start answering on both sockets; `endpoints` are for the instances. Raises HookPointMoved, ImageError."""
     changed = threading.Event()
     books = Books(settings.region, changed.set)
@@ -68,7 +68,7 @@ def open_cloud(
         forget=books.forget,
         cron_seconds=settings.cron_seconds,
         forget_seconds=settings.forget_seconds,
-        make=trouble.instance if trouble else Instance,
+        make=trouble.instance if trouble else InstanceRunner,
     )
     if trouble:
         trouble.interrupt = host.interrupt
@@ -85,4 +85,4 @@ def open_cloud(
     threading.Thread(target=metadata.serve_forever, name="metadata", daemon=True).start()
     server.serve(moto_listener, trouble.around(control) if trouble else control)
     host.open()
-    return Cloud(limiter, host, groups, keeper)
+    return EmbeddedCloud(limiter, host, groups, keeper)

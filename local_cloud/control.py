@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from local_cloud.machines.instance import Record
+from local_cloud.machines.instance import InstanceRecord
 from local_cloud.machines.instance_host import SPOT_NOTICE_SECONDS, InstanceHost
 
 _PATH = re.compile(r"/_local_cloud/instances/(i-[0-9a-f]+)/(interruption|rebalance)")
@@ -21,7 +21,7 @@ class Control:
     """A WSGI layer: answers its own paths, passes on all others."""
 
     def __init__(
-        self, rest: Callable[..., Iterable[bytes]], host: InstanceHost, find: Callable[[str], Record | None]
+        self, rest: Callable[..., Iterable[bytes]], host: InstanceHost, find: Callable[[str], InstanceRecord | None]
     ) -> None:
         """`find` gives what the books say of an instance, by its id."""
         self._rest = rest

@@ -10,7 +10,7 @@ from ministack.core.persistence import save_all
 from local_cloud.checkpoint import Checkpoint
 from local_cloud.hostile.dice import Dice, Hostility
 from local_cloud.hostile.exchange import App
-from local_cloud.hostile.journal import Journal
+from local_cloud.hostile.journal import FaultJournal
 from local_cloud.hostile.objects import HostileObjects
 from local_cloud.hostile.queues import HostileQueues
 
@@ -23,7 +23,7 @@ def _layers() -> App:
     asked = os.environ.get(HOSTILITY)
     if asked is None:
         return kept
-    dice, journal = Dice(Hostility.from_dict(json.loads(asked))), Journal(Path(os.environ[JOURNAL]))
+    dice, journal = Dice(Hostility.from_dict(json.loads(asked))), FaultJournal(Path(os.environ[JOURNAL]))
     return HostileQueues(HostileObjects(kept, dice, journal), dice, journal)
 
 

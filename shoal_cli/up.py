@@ -46,7 +46,7 @@ def command(hostile: int | None, hostile_only: str | None, hostile_rate: float |
         _check_port(chosen.host, chosen.port)
         prepare_model(chosen)
         if not stop.stopping:
-            with contextlib.closing(System(chosen, _given(options))) as system:
+            with contextlib.closing(SystemProcesses(chosen, _given(options))) as system:
                 system.start(stop)
                 system.supervise(stop)
 
@@ -91,7 +91,7 @@ def answers(address: str) -> bool:
         return False
 
 
-class System:
+class SystemProcesses:
     """The embedded cloud, the controller and the web tier as processes."""
 
     def __init__(self, chosen: settings.Settings, cloud_options: Sequence[str] = ()) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from app_tier.publisher import Replies
+from app_tier.publisher import RepliesPort
 from app_tier.worker import Worker
 from benchmarks.system import wait_for as patiently
 from inference.answer import Answer, Decoded
@@ -95,7 +95,7 @@ def worker_of(
     stop: StopSignal,
     visibility_seconds: int = 30,
     remember: int = 0,
-    replies: Replies | None = None,
+    replies: RepliesPort | None = None,
 ) -> Worker:
     replies = replies or {"replies": cloud.responses}
     return Worker(cloud, recogniser, replies, "app-tier-instance-1", stop, visibility_seconds, remember)
@@ -107,7 +107,7 @@ def working(
     recogniser: Recogniser,
     visibility_seconds: int = 30,
     remember: int = 0,
-    replies: Replies | None = None,
+    replies: RepliesPort | None = None,
 ) -> Iterator[Worker]:
     stop = StopSignal()
     worker = worker_of(cloud, recogniser, stop, visibility_seconds, remember, replies)

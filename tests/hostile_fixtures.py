@@ -15,7 +15,7 @@ from local_cloud.hostile.dice import Hostility
 from local_cloud.hostile.journal import JOURNAL_NAME, count
 from local_cloud.service_process import ServiceProcess
 from local_cloud.state_folder import StateFolder
-from tests.local_cloud_fixtures import Cloud, running_cloud
+from tests.local_cloud_fixtures import CloudProcess, running_cloud
 
 CERTAIN = 1e6
 ONE_TRY = Config(retries={"mode": "standard", "total_max_attempts": 1})
@@ -29,7 +29,7 @@ def faults(state_dir: Path) -> Counter[str]:
 @contextlib.contextmanager
 def hostile_cloud(
     state_dir: Path, *only: str, image: Path, seed: int = 1, rate: float = CERTAIN, scale: float = 0.05
-) -> Iterator[Cloud]:
+) -> Iterator[CloudProcess]:
     """A whole cloud with these faults and one image, `base`."""
     words = ("--hostile", str(seed), "--hostile-only", ",".join(only), "--hostile-rate", str(rate))
     with running_cloud(
@@ -38,7 +38,7 @@ def hostile_cloud(
         yield cloud
 
 
-class Services:
+class HostileServices:
     """ministack alone, which is up in a fraction of a second. Its clients try once."""
 
     def __init__(self, process: ServiceProcess, folder: StateFolder) -> None:
@@ -60,7 +60,7 @@ class Services:
 
 
 @contextlib.contextmanager
-def hostile_services(state_dir: Path, hostility: Hostility | None) -> Iterator[Services]:
+def hostile_services(state_dir: Path, hostility: Hostility | None) -> Iterator[HostileServices]:
     """Queues, objects and tables with these faults; with none when `hostility` is None."""
     folder = StateFolder(state_dir)
     folder.logs.mkdir(parents=True, exist_ok=True)
@@ -70,6 +70,6 @@ def hostile_services(state_dir: Path, hostility: Hostility | None) -> Iterator[S
         process = ServiceProcess(listener, folder, ACCOUNT, "us-east-1", hostility)
         try:
             process.wait_until_ready()
-            yield Services(process, folder)
+            yield HostileServices(process, folder)
         finally:
             process.stop()

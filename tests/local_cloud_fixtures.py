@@ -37,7 +37,7 @@ def start_process(state_dir: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-class Cloud:
+class CloudProcess:
     """One running local cloud, with clients for it."""
 
     def __init__(self, state_dir: Path, *arguments: str) -> None:
@@ -128,8 +128,8 @@ class Cloud:
 
 
 @contextlib.contextmanager
-def running_cloud(state_dir: Path, *arguments: str) -> Iterator[Cloud]:
-    cloud = Cloud(state_dir, *arguments)
+def running_cloud(state_dir: Path, *arguments: str) -> Iterator[CloudProcess]:
+    cloud = CloudProcess(state_dir, *arguments)
     try:
         yield cloud
     finally:

@@ -16,9 +16,9 @@ from PIL import Image
 
 from app_tier.answers import Answers
 from app_tier.inference_queue import Image as ReadyImage
-from app_tier.inference_queue import Ready
-from app_tier.pixel_budget import Room, pixels_in
-from app_tier.prefetch import Window
+from app_tier.inference_queue import InferenceQueue
+from app_tier.pixel_budget import PixelBudget, pixels_in
+from app_tier.prefetch import Prefetch
 from app_tier.worker import HELD_FIRST
 from benchmarks.photos import EXAMPLES, bomb
 from inference.answer import Answer
@@ -44,7 +44,7 @@ ROOT = Path(__file__).parent.parent
 UNPACK = """
 import pathlib, re, sys, threading
 from app_tier.allocator import give_back_large_blocks
-from app_tier.pixel_budget import Room, pixels_in
+from app_tier.pixel_budget import PixelBudget, pixels_in
 from app_tier.worker import PIXELS_AT_ONCE
 from inference.images import open_square
 
@@ -56,7 +56,7 @@ def unpack():
         open_square(payload, 224, 50_000_000)
 
 give_back_large_blocks()
-room, payload = Room(PIXELS_AT_ONCE), pathlib.Path(sys.argv[1]).read_bytes()
+room, payload = PixelBudget(PIXELS_AT_ONCE), pathlib.Path(sys.argv[1]).read_bytes()
 open_square(pathlib.Path("static/examples/cat.jpg").read_bytes(), 224, 50_000_000)
 start = memory("VmRSS")
 threads = [threading.Thread(target=unpack) for _ in range(4)]
@@ -106,7 +106,7 @@ def test_a_batch_is_of_one_model_and_each_photo_gets_its_own(cloud: Cloud) -> No
 
 @given(st.lists(st.sampled_from("abc"), max_size=40), st.integers(1, 9))
 def test_what_waits_longest_goes_first_and_nothing_is_lost(models: list[str], most: int) -> None:
-    ready = Ready()
+    ready = InferenceQueue()
     for number, model in enumerate(models):
         ready.put(ReadyImage(None, model, None, b"", number))  # type: ignore[arg-type]
     ready.close()
@@ -176,7 +176,7 @@ def test_the_latest_answers_are_kept_and_no_more(asked: list[int], most: int) ->
 
 
 def test_large_photos_are_unpacked_one_after_the_other() -> None:
-    room = Room(100)
+    room = PixelBudget(100)
     inside, most = [], [0]
     lock = threading.Lock()
 
@@ -207,7 +207,7 @@ def test_the_header_tells_the_pixels() -> None:
 def test_the_window_counts_what_is_held_and_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("app_tier.prefetch.time.monotonic", lambda: now[0])
-    window = Window(most=8, least=2, seconds=10, first=4)
+    window = Prefetch(most=8, least=2, seconds=10, first=4)
     assert window.idle_since == 100
     assert window.take(10, 0) == 4
     assert window.take(10, 0) == 0
@@ -227,7 +227,7 @@ def test_the_window_counts_what_is_held_and_for_how_long(monkeypatch: pytest.Mon
 def test_the_window_is_as_wide_as_the_work_of_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("app_tier.prefetch.time.monotonic", lambda: now[0])
-    window = Window(most=8, least=2, seconds=10, first=6)
+    window = Prefetch(most=8, least=2, seconds=10, first=6)
     assert window.take(10, 0) == 6
     window.settle(6, 0)
 

@@ -21,13 +21,13 @@ pytestmark = pytest.mark.usefixtures(short_polls.__name__)
 # Computes nothing, and hangs at every photo: the worker's own warm-up is black.
 HANGING = """
 import threading
-from benchmarks.stub_engine import Light, _Light
+from benchmarks.stub_engine import StubEngine, _LoadedStub
 
-class Hanging(_Light):
+class Hanging(_LoadedStub):
     def infer(self, batch):
         return threading.Event().wait() if batch.any() else super().infer(batch)
 
-class Engine(Light):
+class Engine(StubEngine):
     def load(self, model, folder, threads=None, exact=False):
         return Hanging()
 

@@ -19,14 +19,14 @@ from tests.web_fixtures import jpeg
 PROGRAM = """
 import sys, threading
 from app_tier.__main__ import main
-from benchmarks.stub_engine import _Light
+from benchmarks.stub_engine import _LoadedStub
 
-def noted(self, batch, infer=_Light.infer):
+def noted(self, batch, infer=_LoadedStub.infer):
     callers.append(threading.current_thread().name)
     return infer(self, batch)
 
 callers = []
-_Light.infer = noted
+_LoadedStub.infer = noted
 status = main()
 print("first call:", callers[0])
 slow = "boto3", "onnxruntime", "openvino.tools.ovc", "tensorflow"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fleet import World
+from benchmarks.fleet import FleetWorld
 from controller.policies.deadline import policy as deadline
 from controller.policy import Decision, Limits, Observation, Policy, Terms
 
@@ -27,7 +27,7 @@ def answer(
     folder: Path, policy: Policy, photos: int, service: float, boot: float, target: float
 ) -> tuple[int, int, list[str]]:
     """Photos that come at once: seconds until the last is answered, most instances, what the ledger said of them."""
-    world = World(folder, policy, Limits(0, CAP, 10.0), service, boot)
+    world = FleetWorld(folder, policy, Limits(0, CAP, 10.0), service, boot)
     world.use(terms=replace(world.rules.terms, target_seconds=target))
     world.send(photos)
     seconds, most, said = 0, 0, []

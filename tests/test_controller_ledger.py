@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fleet import World
+from benchmarks.fleet import FleetWorld
 from controller import ledger as ledgers
 from controller.budget import Spent
 from controller.ledger import Entry, Ledger
@@ -19,11 +19,11 @@ from shoal.ports import Depth, Instance
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> FleetWorld:
+    return FleetWorld(tmp_path)
 
 
-def test_the_ledger_explains_in_words_and_numbers(world: World) -> None:
+def test_the_ledger_explains_in_words_and_numbers(world: FleetWorld) -> None:
     world.send(100)
     world.tick(2, work=False)
     first, second = read(world.ledger_path)
@@ -90,7 +90,7 @@ def test_an_entry_in_json() -> None:
     assert entry().to_dict()["spent"] is None
 
 
-def test_the_ledger_is_bounded_and_survives_a_torn_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ledger_is_bounded_and_survives_a_torn_line(world: FleetWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledgers, "MAX_BYTES", 4000)
     for _ in range(40):
         world.send(1)
@@ -108,7 +108,7 @@ def test_the_ledger_is_bounded_and_survives_a_torn_line(world: World, monkeypatc
     assert list(read(path.with_name("none"))) == []
 
 
-def test_the_ledger_is_kept_across_restarts(world: World) -> None:
+def test_the_ledger_is_kept_across_restarts(world: FleetWorld) -> None:
     world.send(1)
     world.tick()
     world.start()

@@ -15,7 +15,7 @@ import pytest
 
 from app_tier.terminate import TerminateWatch
 from app_tier.worker import HELD_FIRST
-from benchmarks.fleet import World
+from benchmarks.fleet import FleetWorld
 from controller import plan as planning
 from controller.ledger import Entry
 from controller.plan import Drain, Launch
@@ -23,7 +23,7 @@ from controller.policies import deadline, per_message, qos
 from controller.policy import Decision, Intent, Limits, Observation, Policy, Terms, decide
 from controller.sightings import LOOK_AGAIN_SECONDS, Patience, Sighting, look
 from controller.sweeper import Sweeper
-from shoal.aws.instance_choice import Offers
+from shoal.aws.instance_choice import InstanceChoice
 from shoal.aws.sqs import create_queue
 from shoal.errors import CapacityUnavailable, Retryable
 from shoal.ledger import read
@@ -38,8 +38,8 @@ QUIET = 10.0
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> FleetWorld:
+    return FleetWorld(tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def done(entry: Entry | None, kind: type) -> list[Any]:
 # approximate counts; acting on one zero
 
 
-def test_counts_that_lie_empty_no_pool(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_that_lie_empty_no_pool(world: FleetWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQS' counts may lag by a minute; readings of 100, 0, 100, 29, 100 were seen. Several zeros must agree.
 
     Mutation: controller/policy.py: `if left > 0:` -> `if False:`, and `if largest > wanted:` -> `if False:`
@@ -69,7 +69,7 @@ def test_counts_that_lie_empty_no_pool(world: World, monkeypatch: pytest.MonkeyP
     assert (len(world.machines), world.leaving) == (15, [])
 
 
-def test_zero_is_checked_against_what_workers_hold(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zero_is_checked_against_what_workers_hold(world: FleetWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts that stay zero while workers work are not believed.
 
     Mutation: controller/experience.py: `max(depth.in_flight, held)` -> `depth.in_flight`
@@ -88,7 +88,7 @@ def test_zero_is_checked_against_what_workers_hold(world: World, monkeypatch: py
 @pytest.mark.parametrize(
     "policy", [per_message.policy, qos.policy, deadline.policy], ids=["message", "qos", "deadline"]
 )
-def test_messages_in_flight_keep_workers(world: World, policy: Policy) -> None:
+def test_messages_in_flight_keep_workers(world: FleetWorld, policy: Policy) -> None:
     """kedacore/keda#1663: work that is being done is work.
 
     Mutation: shoal/ports.py: `return self.visible + self.in_flight + self.delayed` -> `return self.visible`
@@ -112,14 +112,16 @@ def test_what_boots_is_not_launched_again(tmp_path: Path) -> None:
 
     Mutation: controller/policy.py: `CAPACITY_STATES = ("pending", "running")` -> `CAPACITY_STATES = ("running",)`
     """
-    world = World(tmp_path, boot_seconds=40)
+    world = FleetWorld(tmp_path, boot_seconds=40)
     world.pool._boot_seconds = 40
     world.send(5)
     world.tick(30)
     assert len(world.machines) == 5
 
 
-def test_what_a_listing_does_not_show_yet_is_not_launched_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_listing_does_not_show_yet_is_not_launched_again(
+    world: FleetWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A listing lags behind a launch; intents bridge that, and end when nothing comes.
 
     Mutation: controller/policy.py: `return len(self.staying) + self.intended` -> `return len(self.staying)`
@@ -140,7 +142,7 @@ def test_what_a_listing_does_not_show_yet_is_not_launched_again(world: World, mo
 # stuck boot counted as capacity
 
 
-def test_a_boot_that_sticks_is_replaced(world: World) -> None:
+def test_a_boot_that_sticks_is_replaced(world: FleetWorld) -> None:
     """buildkite-agent-scaler#39, #300: a machine that never registers is no worker.
 
     Mutation: controller/sightings.py: `if now - sighting.first_seen > patience.boot:` -> `if False:`
@@ -158,7 +160,7 @@ def test_a_boot_that_sticks_is_replaced(world: World) -> None:
     assert world.machines == []
 
 
-def test_a_worker_that_died_is_replaced(world: World) -> None:
+def test_a_worker_that_died_is_replaced(world: FleetWorld) -> None:
     """Its machine runs and it says nothing any more.
 
     Mutation: controller/sightings.py: `elif now - sighting.beat_changed > patience.silent:` -> `elif False:`
@@ -175,7 +177,7 @@ def test_a_worker_that_died_is_replaced(world: World) -> None:
 # flapping
 
 
-def test_a_load_that_comes_and_goes_starts_machines_once(world: World) -> None:
+def test_a_load_that_comes_and_goes_starts_machines_once(world: FleetWorld) -> None:
     """ray#18925, karpenter#2388: up fast, down by the largest need in the window, zero after its own delay.
 
     Mutation: controller/policy.py: `if largest > wanted:` -> `if False:`
@@ -206,7 +208,7 @@ def test_up_is_never_damped() -> None:
 # scale-in blocks scale-out
 
 
-def test_leaving_machines_block_no_launch(world: World) -> None:
+def test_leaving_machines_block_no_launch(world: FleetWorld) -> None:
     """buildkite-agent-scaler#346: the desired number is compared with those that stay, not with all there are.
 
     Mutation: controller/plan.py: `missing = decision.desired - observation.capacity`
@@ -236,7 +238,9 @@ def test_no_busy_worker_is_killed_over_50_runs_of_random_load(tmp_path: Path) ->
         chance = random.Random(run)
         (tmp_path / str(run)).mkdir()
         policy = chance.choice([per_message.policy, deadline.policy, qos.policy])
-        world = World(tmp_path / str(run), policy, service_seconds=chance.choice([0.1, 1.0, 7.0]), boot_seconds=2.0)
+        world = FleetWorld(
+            tmp_path / str(run), policy, service_seconds=chance.choice([0.1, 1.0, 7.0]), boot_seconds=2.0
+        )
         sent = 0
         for _ in range(40):
             if chance.random() < 0.3:
@@ -258,7 +262,7 @@ def test_no_busy_worker_is_killed_over_50_runs_of_random_load(tmp_path: Path) ->
         assert world.machines == [], run
 
 
-def test_one_that_was_asked_and_still_finishes_messages_is_left_to(world: World) -> None:
+def test_one_that_was_asked_and_still_finishes_messages_is_left_to(world: FleetWorld) -> None:
     """Mutation: controller/sightings.py: `now - max(sighting.drain_seen, sighting.progressed)`
     -> `now - sighting.drain_seen`
     """
@@ -276,7 +280,7 @@ def test_one_that_was_asked_and_still_finishes_messages_is_left_to(world: World)
 # the group terminates a random instance
 
 
-def test_those_that_leave_are_named_and_idle(world: World) -> None:
+def test_those_that_leave_are_named_and_idle(world: FleetWorld) -> None:
     """elastic-ci-stack#888: not a number is lowered, instances are asked by id, and the idle first. (The Auto Scaling
     group does the same by id with decrement: tests/test_shoal_aws_autoscaling.py.)
 
@@ -424,7 +428,7 @@ def test_what_was_not_to_be_had_is_remembered_and_others_are_asked() -> None:
     Mutation: shoal/aws/instance_choice.py: `if offer not in self._missing` -> `if True`
     """
     now = [0.0]
-    offers = Offers(["t3.medium", "t3.large"], ["a", "b"], 1.0, 180.0, lambda: now[0])
+    offers = InstanceChoice(["t3.medium", "t3.large"], ["a", "b"], 1.0, 180.0, lambda: now[0])
     asked = []
     for _ in range(8):
         offer = offers.choose(1, 0, 0).offer
@@ -438,7 +442,7 @@ def test_what_was_not_to_be_had_is_remembered_and_others_are_asked() -> None:
     assert offers.choose(1, 0, 0).offer.spot
 
 
-def test_a_cloud_without_capacity_gets_what_there_is_when_there_is(world: World) -> None:
+def test_a_cloud_without_capacity_gets_what_there_is_when_there_is(world: FleetWorld) -> None:
     """Mutation: controller/reconciler.py: `self._intents.forget(intent.token)` -> `pass`"""
     world.pool.capacity = 0
     world.send(5)
@@ -452,7 +456,7 @@ def test_a_cloud_without_capacity_gets_what_there_is_when_there_is(world: World)
 
 
 def test_a_tick_asks_the_cloud_once_each_and_launches_in_one_call(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FleetWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """github-runner#5010, karpenter-provider-aws#9175: one batched call, whatever the number of instances.
 
@@ -480,7 +484,7 @@ def test_a_tick_asks_the_cloud_once_each_and_launches_in_one_call(
     assert sorted(calls) == ["depth", "describe", "workers"]
 
 
-def test_a_throttled_look_holds_everything(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_throttled_look_holds_everything(world: FleetWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutation: controller/reconciler.py: `if observation is None:` -> `if False:`"""
     world.send(3)
     world.tick(work=False)
@@ -495,7 +499,7 @@ def test_a_throttled_look_holds_everything(world: World, monkeypatch: pytest.Mon
 # orphans
 
 
-def test_an_orphan_is_marked_looked_at_again_and_reaped_and_the_young_are_not(world: World) -> None:
+def test_an_orphan_is_marked_looked_at_again_and_reaped_and_the_young_are_not(world: FleetWorld) -> None:
     """karpenter-provider-aws#2734, github-runner#4391: a machine of ours that does not work for us.
 
     Mutation: controller/plan.py: `>= LOOK_AGAIN_SECONDS:` -> `>= 10 * LOOK_AGAIN_SECONDS:`
@@ -528,7 +532,7 @@ def test_one_that_registers_between_the_looks_is_kept() -> None:
 # clock skew
 
 
-def test_only_the_own_clock_counts(world: World) -> None:
+def test_only_the_own_clock_counts(world: FleetWorld) -> None:
     """boto3#190, aws-parallelcluster#2055: the cloud's clock is an hour behind, and nobody is late for that.
 
     Mutation: controller/sightings.py: `or Sighting(now,` -> `or Sighting(one.launched_at,`
@@ -581,7 +585,7 @@ def test_two_controllers_launch_what_one_would(tmp_path: Path) -> None:
     Mutation: controller/reconciler.py: `return self._hold.held()` -> `return True`, and
     `if not self._hold.held():` -> `if False:`
     """
-    world = World(tmp_path)
+    world = FleetWorld(tmp_path)
     active = world.controller
     world.start()
     standby = world.controller
@@ -618,7 +622,7 @@ def test_every_launch_passes_the_one_gate() -> None:
 
 
 def test_a_teardown_that_fails_is_told_and_tried_until_it_succeeds(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FleetWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Distributed-CellProfiler#208.
 

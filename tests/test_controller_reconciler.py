@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fleet import World
+from benchmarks.fleet import FleetWorld
 from controller.boot_file import render
 from controller.budget import Budget, Spent
 from controller.ledger import Ledger
@@ -25,15 +25,15 @@ QUIET = 10.0
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> FleetWorld:
+    return FleetWorld(tmp_path)
 
 
-def sentences(world: World) -> list[str]:
+def sentences(world: FleetWorld) -> list[str]:
     return [entry["sentence"] for entry in read(world.ledger_path)]
 
 
-def test_the_pool_goes_from_0_to_15_to_0(world: World) -> None:
+def test_the_pool_goes_from_0_to_15_to_0(world: FleetWorld) -> None:
     world.tick()
     assert world.machines == []
     world.send(100)
@@ -51,7 +51,7 @@ def test_the_pool_goes_from_0_to_15_to_0(world: World) -> None:
     assert world.fleet.killed_busy == []
 
 
-def test_a_launch_that_does_not_show_up_yet_is_not_repeated(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launch_that_does_not_show_up_yet_is_not_repeated(world: FleetWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.send(5)
     with monkeypatch.context() as blind:
         blind.setattr(world.pool, "describe", list)
@@ -61,7 +61,7 @@ def test_a_launch_that_does_not_show_up_yet_is_not_repeated(world: World, monkey
     assert world.intents.all() == ()
 
 
-def test_a_launch_that_never_shows_up_is_made_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launch_that_never_shows_up_is_made_again(world: FleetWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.send(5)
     with monkeypatch.context() as vain:
         vain.setattr(world.pool, "launch", lambda names, token: [Instance(name, name, "pending", 0) for name in names])
@@ -70,7 +70,7 @@ def test_a_launch_that_never_shows_up_is_made_again(world: World, monkeypatch: p
     assert len(world.machines) == 5
 
 
-def test_killed_between_intent_and_launch(world: World) -> None:
+def test_killed_between_intent_and_launch(world: FleetWorld) -> None:
     world.tick()
     world.send(5)
     world.intents.add(Intent("token", tuple("abcde"), world.clock.now()))
@@ -80,7 +80,7 @@ def test_killed_between_intent_and_launch(world: World) -> None:
     assert {one.launch for one in world.machines} == {"token"}
 
 
-def test_killed_between_launch_and_answer(world: World) -> None:
+def test_killed_between_launch_and_answer(world: FleetWorld) -> None:
     world.tick()
     world.send(5)
     world.intents.add(Intent("token", tuple("abcde"), world.clock.now()))
@@ -90,7 +90,7 @@ def test_killed_between_launch_and_answer(world: World) -> None:
     assert len(world.machines) == 5
 
 
-def test_a_launch_of_long_ago_is_not_asked_for_again(world: World) -> None:
+def test_a_launch_of_long_ago_is_not_asked_for_again(world: FleetWorld) -> None:
     world.tick()
     world.intents.add(Intent("token", tuple("abcde"), world.clock.now()))
     world.clock.wait(world.launch_seconds + 1)
@@ -99,7 +99,7 @@ def test_a_launch_of_long_ago_is_not_asked_for_again(world: World) -> None:
     assert world.machines == []
 
 
-def test_a_restart_does_not_shrink_the_pool_on_its_first_zero(world: World) -> None:
+def test_a_restart_does_not_shrink_the_pool_on_its_first_zero(world: FleetWorld) -> None:
     world.send(3)
     world.tick(2)
     assert world.queue.depth().total == 0
@@ -119,7 +119,7 @@ def fail(error: Exception) -> object:
 
 
 def test_an_unreadable_queue_is_not_an_empty_queue(
-    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    world: FleetWorld, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.send(3)
     world.tick()
@@ -136,7 +136,7 @@ def test_an_unreadable_queue_is_not_an_empty_queue(
 
 
 def test_an_unreadable_register_makes_nobody_lost(
-    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    world: FleetWorld, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.use(terms=replace(world.rules.terms, limits=Limits(3, 15, QUIET)))
     world.tick(2)
@@ -149,7 +149,7 @@ def test_an_unreadable_register_makes_nobody_lost(
     assert world.leaving == []
 
 
-def test_workers_of_machines_that_are_gone_are_struck_off(world: World) -> None:
+def test_workers_of_machines_that_are_gone_are_struck_off(world: FleetWorld) -> None:
     world.register.beat("i-gone", Beat(7))
     world.start(dry_run=True)
     world.tick()
@@ -160,7 +160,7 @@ def test_workers_of_machines_that_are_gone_are_struck_off(world: World) -> None:
     assert world.register.workers().keys() == {"i-00000001"}
 
 
-def test_missing_capacity_is_told_and_tried_again(world: World) -> None:
+def test_missing_capacity_is_told_and_tried_again(world: FleetWorld) -> None:
     world.pool.capacity = 0
     world.send(3)
     entry = world.tick()
@@ -179,7 +179,7 @@ def test_missing_capacity_is_told_and_tried_again(world: World) -> None:
     assert len(world.machines) == 3
 
 
-def test_an_unclear_launch_counts_until_its_time_is_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unclear_launch_counts_until_its_time_is_over(world: FleetWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.send(3)
     calls = []
 
@@ -198,7 +198,7 @@ def test_an_unclear_launch_counts_until_its_time_is_over(world: World, monkeypat
     assert len(world.machines) == 3
 
 
-def test_a_refused_drain_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_drain_is_told(world: FleetWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     world.send(1)
     world.tick(2)
     monkeypatch.setattr(world.pool, "drain", fail(Permanent("not allowed")))
@@ -206,7 +206,7 @@ def test_a_refused_drain_is_told(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert sentences(world)[-1].endswith("refused 1: not allowed")
 
 
-def test_nothing_is_done_without_the_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_done_without_the_lease(world: FleetWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is looked at right before each act: without the checks in `_act` and `_launch` five are launched."""
     world.tick()
     world.send(5)
@@ -234,7 +234,7 @@ def test_nothing_is_done_without_the_lease(world: World, monkeypatch: pytest.Mon
     assert len(world.machines) == 5
 
 
-def test_a_set_clock_makes_nobody_late(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_set_clock_makes_nobody_late(world: FleetWorld, caplog: pytest.LogCaptureFixture) -> None:
     """Without the fresh start, an hour's jump makes every worker silent and all quiet times over."""
     steady = world.clock.now
     world.use(terms=replace(world.rules.terms, limits=Limits(2, 15, QUIET)))
@@ -253,7 +253,7 @@ def test_a_set_clock_makes_nobody_late(world: World, caplog: pytest.LogCaptureFi
     assert caplog.text.count("the clock was set") == 1
 
 
-def test_other_rules_hold_from_the_next_tick_on(world: World) -> None:
+def test_other_rules_hold_from_the_next_tick_on(world: FleetWorld) -> None:
     world.send(100)
     world.tick(work=False)
     world.use(terms=replace(world.rules.terms, limits=Limits(0, 5, QUIET)))
@@ -261,7 +261,7 @@ def test_other_rules_hold_from_the_next_tick_on(world: World) -> None:
     assert len(world.leaving) == 10
 
 
-def test_a_dry_run_decides_and_does_nothing(world: World) -> None:
+def test_a_dry_run_decides_and_does_nothing(world: FleetWorld) -> None:
     world.start(dry_run=True)
     world.send(100)
     world.tick(3)
@@ -274,7 +274,7 @@ def test_a_dry_run_decides_and_does_nothing(world: World) -> None:
 
 
 def test_the_default_policy_from_nothing_and_back(tmp_path: Path) -> None:
-    world = World(tmp_path, deadline.policy, service_seconds=0.5, boot_seconds=5.0)
+    world = FleetWorld(tmp_path, deadline.policy, service_seconds=0.5, boot_seconds=5.0)
     world.send(600)
     world.tick(1)
     launched = len(world.machines)
@@ -293,7 +293,7 @@ def test_the_default_policy_from_nothing_and_back(tmp_path: Path) -> None:
 
 
 def test_a_handful_of_photos_gets_one_worker(tmp_path: Path) -> None:
-    world = World(tmp_path, deadline.policy, service_seconds=0.2, boot_seconds=3.0)
+    world = FleetWorld(tmp_path, deadline.policy, service_seconds=0.2, boot_seconds=3.0)
     world.send(8)
     world.tick(30)
     assert world.fleet.finished == 8
@@ -303,7 +303,7 @@ def test_a_handful_of_photos_gets_one_worker(tmp_path: Path) -> None:
 
 def test_the_budget_cuts_the_launch_and_says_so(tmp_path: Path) -> None:
     # Ten an hour at one each: whatever the minute, ten machines at most until the hour's end.
-    world = World(tmp_path, budget=Budget(10, "hour", 1.0))
+    world = FleetWorld(tmp_path, budget=Budget(10, "hour", 1.0))
     world.clock.wait(-(world.clock.now() % 3600))
     world.start()
     world.send(100)
@@ -321,12 +321,12 @@ def test_the_budget_cuts_the_launch_and_says_so(tmp_path: Path) -> None:
     assert Spent(**last["spent"]).machines == 10
 
 
-def test_an_idle_night_is_one_line(world: World) -> None:
+def test_an_idle_night_is_one_line(world: FleetWorld) -> None:
     world.tick(1000)
     assert len(sentences(world)) == 1
 
 
-def test_a_lost_worker_gets_a_mark_where_others_get_messages(world: World) -> None:
+def test_a_lost_worker_gets_a_mark_where_others_get_messages(world: FleetWorld) -> None:
     """A message would be read by a worker that is well."""
     asked: list[tuple[str, ...]] = []
     world.controller._cloud = replace(world.cloud, pool=Asking(world.cloud.pool, asked))

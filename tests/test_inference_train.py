@@ -232,7 +232,7 @@ def test_the_report_says_it_all(tmp_path: Path) -> None:
     mistakes = (report.Mistake("cat/7.jpg", "cat|dog", "<owl>", 0.61),)
     stages = ({"stage": "the head", "epochs": epochs, "best": 2},)
 
-    report.Report("mine", (("seed", "0"),), found, stages, mistakes, (("a.txt", "no image"),)).write(tmp_path)
+    report.TrainingReport("mine", (("seed", "0"),), found, stages, mistakes, (("a.txt", "no image"),)).write(tmp_path)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "confusion.png", "metrics.json", "report.html", "report.md",

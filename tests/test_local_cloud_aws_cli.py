@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.local_cloud_fixtures import ROOT, Cloud, make_image, running_cloud, until
+from tests.local_cloud_fixtures import ROOT, CloudProcess, make_image, running_cloud, until
 
 AWS = ROOT / ".venv" / "aws" / "bin" / "aws"
 # Ten lines that know nothing of this cloud but its queue and its bucket. Version 1 of the command line does not look at
@@ -28,7 +28,7 @@ done
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudProcess]:
     folder = tmp_path_factory.mktemp("cloud")
     image = make_image(folder / "image")
     (image / "bin" / "aws").symlink_to(AWS)
@@ -36,7 +36,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         yield cloud
 
 
-def aws(cloud: Cloud, *arguments: str) -> Any:
+def aws(cloud: CloudProcess, *arguments: str) -> Any:
     """Run the command line as a user does who has sourced the env file; what it answers."""
     service = arguments[0].removesuffix("api").upper()
     endpoint = cloud.env.get(f"AWS_ENDPOINT_URL_{service}", cloud.env["AWS_ENDPOINT_URL"])
@@ -51,7 +51,7 @@ def aws(cloud: Cloud, *arguments: str) -> Any:
 
 
 def test_a_ten_line_script_polls_the_queue_and_writes_to_the_bucket_with_its_role_alone(
-    cloud: Cloud, tmp_path: Path
+    cloud: CloudProcess, tmp_path: Path
 ) -> None:
     assert len(WORKER.splitlines()) == 10
     script = tmp_path / "user-data.sh"
@@ -90,7 +90,7 @@ def test_a_ten_line_script_polls_the_queue_and_writes_to_the_bucket_with_its_rol
     cloud.wait_for(identifier, "terminated")
 
 
-def test_a_life_in_commands(cloud: Cloud, tmp_path: Path) -> None:
+def test_a_life_in_commands(cloud: CloudProcess, tmp_path: Path) -> None:
     script = tmp_path / "user-data.sh"
     script.write_text("#!/bin/sh\necho hello; sleep 100\n")
     image = cloud.image()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.local_cloud_fixtures import Cloud, make_image, running_cloud, until
+from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud, until
 
 STUBBORN = "#!/bin/sh\ntrap '' TERM HUP INT\necho up\nsetsid sh -c 'sleep 1000; :' &\nwhile :; do sleep 1; done\n"
 
@@ -18,7 +18,7 @@ def options(folder: Path) -> tuple[str, ...]:
     return "--image", f"base={folder / 'image'}", "--boot-seconds", "0", "--grace-seconds", "0.5"
 
 
-def fill(cloud: Cloud) -> None:
+def fill(cloud: CloudProcess) -> None:
     """One of each thing that is kept."""
     iam, ec2, scaling = cloud.client("iam"), cloud.ec2, cloud.client("autoscaling")
     iam.create_role(RoleName="worker", AssumeRolePolicyDocument='{"Version": "2012-10-17", "Statement": []}')
@@ -54,7 +54,7 @@ def tagged(kind: str) -> dict[str, Any]:
     return {"ResourceType": kind, "Tags": [{"Key": "kind", "Value": kind}]}
 
 
-def known(cloud: Cloud) -> dict[str, Any]:
+def known(cloud: CloudProcess) -> dict[str, Any]:
     """What is described of them, without what a restart may change."""
     iam, ec2, scaling = cloud.client("iam"), cloud.ec2, cloud.client("autoscaling")
     group = scaling.describe_auto_scaling_groups()["AutoScalingGroups"][0]
@@ -82,7 +82,7 @@ def known(cloud: Cloud) -> dict[str, Any]:
     return described
 
 
-def wait_for_members(cloud: Cloud, number: int) -> None:
+def wait_for_members(cloud: CloudProcess, number: int) -> None:
     describe = cloud.client("autoscaling").describe_auto_scaling_groups
     until(lambda: len(describe()["AutoScalingGroups"][0]["Instances"]) == number)
 

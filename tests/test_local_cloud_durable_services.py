@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.hostile_fixtures import hostile_services
-from tests.local_cloud_fixtures import Cloud, running_cloud, until
+from tests.local_cloud_fixtures import CloudProcess, running_cloud, until
 
 CREATE_TABLE: dict[str, Any] = {
     "TableName": "results",
@@ -38,13 +38,13 @@ def check(cloud: Any) -> None:
     assert cloud.client("dynamodb").scan(TableName="results")["Items"] == [{"key": {"S": "tabby"}}]
 
 
-def wait_until_written(cloud: Cloud) -> None:
+def wait_until_written(cloud: CloudProcess) -> None:
     """Until the state on disk tells of what `fill` did last: that takes a second, or a little longer when busy."""
     state = cloud.state_dir / "cloud" / "services" / "state"
     until(lambda: "kept" in (state / "sqs.json").read_text() and "tabby" in (state / "dynamodb.json").read_text())
 
 
-def ministack(cloud: Cloud) -> int:
+def ministack(cloud: CloudProcess) -> int:
     """The process id of ministack itself, below its init; 0 while there is none."""
     init = cloud.pid_in("ministack.pid")
     try:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_cloud_fixtures import Cloud, make_image, running_cloud, until
+from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud, until
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudProcess]:
     folder = tmp_path_factory.mktemp("cloud")
     image = make_image(folder / "image")
     options = ("--boot-seconds", "0", "--grace-seconds", "1")
@@ -31,7 +31,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 class Group:
     """One group of its own, gone after the test."""
 
-    def __init__(self, cloud: Cloud, name: str, **parameters: Any) -> None:
+    def __init__(self, cloud: CloudProcess, name: str, **parameters: Any) -> None:
         self.name = name
         self.api = cloud.client("autoscaling")
         self.api.create_auto_scaling_group(
@@ -57,7 +57,7 @@ class Group:
 
 
 @pytest.fixture
-def make(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[Callable[..., Group]]:
+def make(cloud: CloudProcess, request: pytest.FixtureRequest) -> Iterator[Callable[..., Group]]:
     made: list[Group] = []
 
     def one(**parameters: Any) -> Group:
@@ -72,7 +72,9 @@ def make(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[Callable[...,
             cloud.wait_for(member, "terminated")
 
 
-def test_a_group_launches_the_version_it_asks_for_and_terminates(cloud: Cloud, make: Callable[..., Group]) -> None:
+def test_a_group_launches_the_version_it_asks_for_and_terminates(
+    cloud: CloudProcess, make: Callable[..., Group]
+) -> None:
     group = make()
     members = group.members()
     assert len(members) == 2
@@ -89,7 +91,7 @@ def test_a_group_launches_the_version_it_asks_for_and_terminates(cloud: Cloud, m
 
 
 @pytest.mark.parametrize("death", ["terminated from outside", "stopped by itself", "reported as unhealthy"])
-def test_a_dead_member_is_replaced(cloud: Cloud, make: Callable[..., Group], death: str) -> None:
+def test_a_dead_member_is_replaced(cloud: CloudProcess, make: Callable[..., Group], death: str) -> None:
     group = make(DesiredCapacity=2)
     gone, kept = group.members()
     cloud.wait_for(gone, "running")
@@ -105,7 +107,7 @@ def test_a_dead_member_is_replaced(cloud: Cloud, make: Callable[..., Group], dea
     assert group.describe()["DesiredCapacity"] == 2
 
 
-def test_a_member_leaves_with_or_without_a_successor(cloud: Cloud, make: Callable[..., Group]) -> None:
+def test_a_member_leaves_with_or_without_a_successor(cloud: CloudProcess, make: Callable[..., Group]) -> None:
     group = make(DesiredCapacity=2, MinSize=1)
     first, second = group.members()
     group.api.terminate_instance_in_auto_scaling_group(InstanceId=first, ShouldDecrementDesiredCapacity=True)
@@ -119,7 +121,7 @@ def test_a_member_leaves_with_or_without_a_successor(cloud: Cloud, make: Callabl
         group.api.terminate_instance_in_auto_scaling_group(InstanceId=first, ShouldDecrementDesiredCapacity=True)
 
 
-def test_protected_members_are_not_scaled_in(cloud: Cloud, make: Callable[..., Group]) -> None:
+def test_protected_members_are_not_scaled_in(cloud: CloudProcess, make: Callable[..., Group]) -> None:
     group = make(DesiredCapacity=2, NewInstancesProtectedFromScaleIn=True)
     members = group.members()
     assert all(instance["ProtectedFromScaleIn"] for instance in group.describe()["Instances"])
@@ -142,7 +144,7 @@ def test_the_bounds_hold(make: Callable[..., Group]) -> None:
     assert len(group.members()) == 1
 
 
-def test_suspended_processes_rest(cloud: Cloud, make: Callable[..., Group]) -> None:
+def test_suspended_processes_rest(cloud: CloudProcess, make: Callable[..., Group]) -> None:
     group = make(DesiredCapacity=1)
     member = group.members()[0]
     group.api.suspend_processes(AutoScalingGroupName=group.name, ScalingProcesses=["Launch"])
@@ -154,7 +156,7 @@ def test_suspended_processes_rest(cloud: Cloud, make: Callable[..., Group]) -> N
     until(lambda: len(group.members()) == 2)
 
 
-def test_a_group_with_members_is_deleted_by_force_alone(cloud: Cloud, make: Callable[..., Group]) -> None:
+def test_a_group_with_members_is_deleted_by_force_alone(cloud: CloudProcess, make: Callable[..., Group]) -> None:
     group = make(DesiredCapacity=1, NewInstancesProtectedFromScaleIn=True)
     with pytest.raises(ClientError, match="ResourceInUse"):
         group.api.delete_auto_scaling_group(AutoScalingGroupName=group.name)

@@ -69,7 +69,7 @@ def test_role_credentials_stay_until_an_hour_before_they_expire(monkeypatch: pyt
     association = SimpleNamespace(iam_instance_profile=SimpleNamespace(roles=[role]))
     backend = SimpleNamespace(region_name="us-east-1", iam_instance_profile_associations={"i-1": association})
     instance = SimpleNamespace(id="i-1", ec2_backend=backend)
-    kept = record.Ec2Record(instance, record.Launch(), changed=lambda: None)
+    kept = record.Ec2Record(instance, record.LaunchDetails(), changed=lambda: None)
 
     assert kept.role_credentials() == kept.role_credentials()
     monkeypatch.setattr(record, "RENEWED_BEFORE_SECONDS", record.CREDENTIALS_SECONDS)

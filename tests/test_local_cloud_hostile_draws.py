@@ -11,7 +11,7 @@ from local_cloud.arguments import parse
 from local_cloud.hostile import fates
 from local_cloud.hostile.dice import Dice, Hostility
 from local_cloud.hostile.fates import Fate
-from local_cloud.hostile.journal import Journal, count
+from local_cloud.hostile.journal import FaultJournal, count
 from local_cloud.hostile.kinds import KINDS
 
 PAGE = Path(__file__).parent.parent / "docs" / "hostile.md"
@@ -84,7 +84,7 @@ def test_without_a_chosen_kind_of_its_own_an_instance_has_no_fate() -> None:
 def test_the_journal_counts_what_many_wrote(tmp_path: Path) -> None:
     path = tmp_path / "hostile.jsonl"
     assert count(path) == Counter()
-    for journal in (Journal(path), Journal(path)):
+    for journal in (FaultJournal(path), FaultJournal(path)):
         journal.note("throttled", "RunInstances")
         journal.note("slow-down", "GET /b/Fotos/ä.jpg")
     assert count(path) == {"throttled": 2, "slow-down": 2}

@@ -7,7 +7,7 @@ import botocore.exceptions
 import pytest
 
 from tests.hostile_fixtures import faults, hostile_cloud
-from tests.local_cloud_fixtures import ROOT, Cloud, make_image, until
+from tests.local_cloud_fixtures import ROOT, CloudProcess, make_image, until
 
 PYTHON = ROOT / ".venv" / "bin" / "python"
 NOTICE = """#!/bin/sh
@@ -161,7 +161,7 @@ def test_a_network_is_cut_and_mended(tmp_path: Path, image: Path) -> None:
     assert faults(tmp_path)["partition"] >= 1
 
 
-def cut_off(cloud: Cloud) -> str:
+def cut_off(cloud: CloudProcess) -> str:
     """The console of an instance after its network was cut and mended."""
     launched = cloud.launch(CALLS)
     return cloud.wait_for_console(launched, "one call took", 30)

@@ -10,7 +10,7 @@ import botocore.exceptions
 import pytest
 
 from local_cloud.hostile.dice import Hostility
-from tests.hostile_fixtures import CERTAIN, Services, hostile_services
+from tests.hostile_fixtures import CERTAIN, HostileServices, hostile_services
 from tests.local_cloud_fixtures import until
 
 
@@ -22,7 +22,7 @@ def faulty_queue(tmp_path: Path, *only: str, seed: int = 1, rate: float = CERTAI
 
 
 class Queue:
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: HostileServices) -> None:
         self.services = services
         self._sqs = services.client("sqs")
         self._url = self._sqs.create_queue(QueueName="jobs", Attributes={"VisibilityTimeout": "1"})["QueueUrl"]

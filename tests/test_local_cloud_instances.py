@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_cloud_fixtures import Cloud, make_image, running_cloud, until
+from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud, until
 
 GRACE_SECONDS = 1.5
 FOREVER = "#!/bin/sh\necho up\nwhile :; do sleep 1; done\n"
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudProcess]:
     folder = tmp_path_factory.mktemp("cloud")
     image = make_image(folder / "image")
     options = ("--boot-seconds", "0.3", "--grace-seconds", str(GRACE_SECONDS), "--cron-seconds", "1")
@@ -26,7 +26,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         yield cloud
 
 
-def test_an_instance_is_pending_first_then_running_then_runs_its_user_data(cloud: Cloud) -> None:
+def test_an_instance_is_pending_first_then_running_then_runs_its_user_data(cloud: CloudProcess) -> None:
     identifier = cloud.launch("#!/bin/sh\ngreet; ./greet-link; pwd; echo $HOME; sleep 100\n")
     assert cloud.state(identifier) == "pending"
     cloud.wait_for(identifier, "running")
@@ -40,7 +40,7 @@ def test_an_instance_is_pending_first_then_running_then_runs_its_user_data(cloud
     assert not root.exists()
 
 
-def test_user_data_reaches_s3_with_nothing_but_its_role(cloud: Cloud) -> None:
+def test_user_data_reaches_s3_with_nothing_but_its_role(cloud: CloudProcess) -> None:
     iam, s3 = cloud.client("iam"), cloud.client("s3")
     iam.create_role(RoleName="worker", AssumeRolePolicyDocument="{}")
     iam.create_instance_profile(InstanceProfileName="workers")
@@ -67,7 +67,7 @@ boto3.client("s3").put_object(Bucket="results", Key=arn.rpartition("/")[2], Body
     assert "AWS_SECRET_ACCESS_KEY" not in body
 
 
-def test_no_user_data_stays_running(cloud: Cloud) -> None:
+def test_no_user_data_stays_running(cloud: CloudProcess) -> None:
     identifier = cloud.launch()
     cloud.wait_for(identifier, "running")
     assert len(until(lambda: cloud.processes_of(identifier))) == 1
@@ -75,7 +75,7 @@ def test_no_user_data_stays_running(cloud: Cloud) -> None:
     assert cloud.processes_of(identifier) == []
 
 
-def test_max_count_instances_are_launched_and_cost_the_host_little(cloud: Cloud) -> None:
+def test_max_count_instances_are_launched_and_cost_the_host_little(cloud: CloudProcess) -> None:
     def used() -> float:
         ticks = Path(f"/proc/{cloud.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
@@ -91,7 +91,7 @@ def test_max_count_instances_are_launched_and_cost_the_host_little(cloud: Cloud)
     assert not any(cloud.processes_of(identifier) for identifier in identifiers)
 
 
-def test_a_client_token_launches_once(cloud: Cloud) -> None:
+def test_a_client_token_launches_once(cloud: CloudProcess) -> None:
     request = {"ImageId": cloud.image(), "MinCount": 1, "MaxCount": 2, "ClientToken": "once"}
     first, second = (cloud.ec2.run_instances(**request) for _ in range(2))
     assert first["ReservationId"] == second["ReservationId"]
@@ -113,13 +113,13 @@ def test_a_client_token_launches_once(cloud: Cloud) -> None:
         ({"user_data": "#!/bin/sh\n" + "#" * 16384}, "InvalidParameterValue"),
     ],
 )
-def test_a_launch_that_cannot_be_is_refused(cloud: Cloud, parameters: dict[str, Any], code: str) -> None:
+def test_a_launch_that_cannot_be_is_refused(cloud: CloudProcess, parameters: dict[str, Any], code: str) -> None:
     with pytest.raises(ClientError) as refusal:
         cloud.launch(**parameters)
     assert refusal.value.response["Error"]["Code"] == code
 
 
-def test_a_launch_template_gives_what_the_call_leaves_out(cloud: Cloud) -> None:
+def test_a_launch_template_gives_what_the_call_leaves_out(cloud: CloudProcess) -> None:
     data = {
         "ImageId": cloud.image(),
         "InstanceType": "t3.small",
@@ -133,7 +133,7 @@ def test_a_launch_template_gives_what_the_call_leaves_out(cloud: Cloud) -> None:
     assert "template" in cloud.console(identifier)
 
 
-def test_terminate_gives_user_data_its_sigterm(cloud: Cloud) -> None:
+def test_terminate_gives_user_data_its_sigterm(cloud: CloudProcess) -> None:
     identifier = cloud.launch("#!/bin/sh\ntrap 'echo leaving; sleep 1; exit 0' TERM\necho up\nsleep 100 & wait\n")
     cloud.wait_for_console(identifier, "up")
     cloud.ec2.terminate_instances(InstanceIds=[identifier])
@@ -144,7 +144,7 @@ def test_terminate_gives_user_data_its_sigterm(cloud: Cloud) -> None:
     assert described["StateTransitionReason"].startswith("User initiated (")
 
 
-def test_who_ignores_sigterm_is_killed_after_the_grace(cloud: Cloud) -> None:
+def test_who_ignores_sigterm_is_killed_after_the_grace(cloud: CloudProcess) -> None:
     identifier = cloud.launch("#!/bin/sh\ntrap '' TERM\necho up\nwhile :; do sleep 1; done\n")
     cloud.wait_for_console(identifier, "up")
     began = time.monotonic()
@@ -157,7 +157,7 @@ def test_who_ignores_sigterm_is_killed_after_the_grace(cloud: Cloud) -> None:
     ("last_line", "how"), [("exit 3", "exited with status 3"), ("kill -9 $$", "was killed by signal 9")]
 )
 def test_an_instance_outlives_its_user_data_and_the_console_says_how_that_ended(
-    cloud: Cloud, last_line: str, how: str
+    cloud: CloudProcess, last_line: str, how: str
 ) -> None:
     identifier = cloud.launch(f"#!/bin/sh\n{last_line}\n")
     cloud.wait_for_console(identifier, f"user-data {how}")
@@ -171,7 +171,7 @@ def test_an_instance_outlives_its_user_data_and_the_console_says_how_that_ended(
     ("behaviour", "command", "state"),
     [("stop", "poweroff", "stopped"), ("terminate", "shutdown -h now", "terminated")],
 )
-def test_shutdown_from_inside(cloud: Cloud, behaviour: str, command: str, state: str) -> None:
+def test_shutdown_from_inside(cloud: CloudProcess, behaviour: str, command: str, state: str) -> None:
     script = f"#!/bin/sh\ntrap 'echo leaving; exit 0' TERM\n{command}\nsleep 100 & wait\n"
     identifier = cloud.launch(script, InstanceInitiatedShutdownBehavior=behaviour)
     described = cloud.wait_for(identifier, state)
@@ -189,7 +189,7 @@ sleep 100
 """
 
 
-def test_user_data_runs_at_the_first_boot_boot_scripts_and_cron_at_every_one(cloud: Cloud) -> None:
+def test_user_data_runs_at_the_first_boot_boot_scripts_and_cron_at_every_one(cloud: CloudProcess) -> None:
     identifier = cloud.launch(PER_BOOT)
     boots = cloud.folder(identifier) / "root" / "root" / "boots"
 
@@ -211,14 +211,14 @@ def test_user_data_runs_at_the_first_boot_boot_scripts_and_cron_at_every_one(clo
         cloud.ec2.start_instances(InstanceIds=[identifier])
 
 
-def test_the_console_is_where_cloud_init_writes_its_log(cloud: Cloud) -> None:
+def test_the_console_is_where_cloud_init_writes_its_log(cloud: CloudProcess) -> None:
     identifier = cloud.launch("#!/bin/sh\necho told; sleep 100\n")
     cloud.wait_for_console(identifier, "told")
     log = cloud.folder(identifier) / "root" / "var" / "log" / "cloud-init-output.log"
     assert log.read_text() == "told\n"
 
 
-def test_a_protected_instance_is_not_terminated_until_it_is_released(cloud: Cloud) -> None:
+def test_a_protected_instance_is_not_terminated_until_it_is_released(cloud: CloudProcess) -> None:
     identifier = cloud.launch(FOREVER, DisableApiTermination=True)
     with pytest.raises(ClientError, match="OperationNotPermitted"):
         cloud.ec2.terminate_instances(InstanceIds=[identifier])
@@ -227,7 +227,7 @@ def test_a_protected_instance_is_not_terminated_until_it_is_released(cloud: Clou
     cloud.terminate(identifier)
 
 
-def test_the_shutdown_behaviour_can_be_changed(cloud: Cloud) -> None:
+def test_the_shutdown_behaviour_can_be_changed(cloud: CloudProcess) -> None:
     identifier = cloud.launch("#!/bin/sh\nwhile ! [ -e go ]; do sleep 0.05; done\nshutdown -h now\n")
     behaviour = {"Value": "terminate"}
     cloud.ec2.modify_instance_attribute(InstanceId=identifier, InstanceInitiatedShutdownBehavior=behaviour)
@@ -236,7 +236,7 @@ def test_the_shutdown_behaviour_can_be_changed(cloud: Cloud) -> None:
     cloud.wait_for(identifier, "terminated")
 
 
-def test_cron_starts_a_process_again(cloud: Cloud) -> None:
+def test_cron_starts_a_process_again(cloud: CloudProcess) -> None:
     script = r"""#!/bin/sh
 mkdir -p etc/cron.d
 cat >etc/cron.d/worker <<'END'
@@ -258,7 +258,7 @@ END
     assert cloud.processes_of(identifier) == []
 
 
-def test_kill_9_of_init_leaves_no_process(cloud: Cloud) -> None:
+def test_kill_9_of_init_leaves_no_process(cloud: CloudProcess) -> None:
     identifier = cloud.launch("#!/bin/sh\nsetsid sh -c 'sleep 100; :' &\nsleep 100\n")
     until(lambda: len(cloud.processes_of(identifier)) >= 5)
     os.kill(cloud.pid_in(f"instances/{identifier}/init.pid"), signal.SIGKILL)
@@ -266,7 +266,7 @@ def test_kill_9_of_init_leaves_no_process(cloud: Cloud) -> None:
     assert cloud.processes_of(identifier) == []
 
 
-def test_the_type_is_changed_while_it_is_stopped(cloud: Cloud) -> None:
+def test_the_type_is_changed_while_it_is_stopped(cloud: CloudProcess) -> None:
     identifier = cloud.launch(FOREVER)
     cloud.wait_for(identifier, "running")
     with pytest.raises(ClientError, match="IncorrectInstanceState"):
@@ -280,7 +280,7 @@ def test_the_type_is_changed_while_it_is_stopped(cloud: Cloud) -> None:
     cloud.terminate(identifier)
 
 
-def test_an_image_is_made_copied_launched_and_removed(cloud: Cloud) -> None:
+def test_an_image_is_made_copied_launched_and_removed(cloud: CloudProcess) -> None:
     def available(image: str) -> bool:
         return bool(cloud.ec2.describe_images(ImageIds=[image])["Images"][0]["State"] == "available")
 
@@ -301,12 +301,12 @@ def test_an_image_is_made_copied_launched_and_removed(cloud: Cloud) -> None:
     cloud.terminate(baked, identifier)
 
 
-def test_an_image_of_snapshots_is_refused(cloud: Cloud) -> None:
+def test_an_image_of_snapshots_is_refused(cloud: CloudProcess) -> None:
     with pytest.raises(ClientError, match="UnsupportedOperation"):
         cloud.ec2.register_image(Name="snapshots", RootDeviceName="/dev/sda1")
 
 
-def test_a_launch_template_has_versions(cloud: Cloud) -> None:
+def test_a_launch_template_has_versions(cloud: CloudProcess) -> None:
     def launched_type(**template: str) -> str:
         which = {"LaunchTemplateName": "versions", **template}
         return str(

@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.local_cloud_fixtures import ROOT, Cloud, make_image, running_cloud, start_process, until
+from tests.local_cloud_fixtures import ROOT, CloudProcess, make_image, running_cloud, start_process, until
 
 STUBBORN = "#!/bin/sh\ntrap '' TERM HUP INT\nsetsid sh -c 'sleep 1000; :' &\nwhile :; do sleep 1; done\n"
 
 
-def launch_stubborn(cloud: Cloud) -> None:
+def launch_stubborn(cloud: CloudProcess) -> None:
     """One instance that ignores signals and has a process in a session of its own."""
     identifier = cloud.launch(STUBBORN)
     until(lambda: len(cloud.processes_of(identifier)) >= 4)

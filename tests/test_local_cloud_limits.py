@@ -12,7 +12,7 @@ import pytest
 
 from local_cloud.machines.limits import GroupsV1, GroupsV2, Limiter, find_groups
 from local_cloud.machines.memory_watch import MemoryWatch
-from tests.local_cloud_fixtures import Cloud, make_image, running_cloud
+from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud
 
 HOG = f"""#!/bin/sh
 echo before
@@ -36,14 +36,14 @@ print("processors", len(os.sched_getaffinity(0)), "used", used.user + used.syste
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudProcess]:
     folder = tmp_path_factory.mktemp("cloud")
     image = make_image(folder / "image")
     with running_cloud(folder / "state", "--image", f"base={image}", "--boot-seconds", "0") as cloud:
         yield cloud
 
 
-def test_who_takes_more_memory_than_the_type_has_is_killed_and_the_instance_goes_on(cloud: Cloud) -> None:
+def test_who_takes_more_memory_than_the_type_has_is_killed_and_the_instance_goes_on(cloud: CloudProcess) -> None:
     identifier = cloud.launch(HOG, InstanceType="t3.nano")
     console = cloud.wait_for_console(identifier, "out of memory")
     console = cloud.wait_for_console(identifier, "after\n")
@@ -52,7 +52,7 @@ def test_who_takes_more_memory_than_the_type_has_is_killed_and_the_instance_goes
     cloud.terminate(identifier)
 
 
-def test_an_instance_of_one_processor_gets_the_time_of_one(cloud: Cloud) -> None:
+def test_an_instance_of_one_processor_gets_the_time_of_one(cloud: CloudProcess) -> None:
     identifier = cloud.launch(BUSY, InstanceType="t2.nano")
     words = cloud.wait_for_console(identifier, " s\n").split()
     assert words[1] == "1"

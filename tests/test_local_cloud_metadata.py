@@ -10,13 +10,13 @@ import requests
 from botocore.utils import InstanceMetadataFetcher, InstanceMetadataRegionFetcher
 
 from local_cloud.machines.metadata import Tokens
-from tests.local_cloud_fixtures import Cloud, make_image, running_cloud
+from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud
 
 SCRIPT = "#!/bin/sh\necho at $AWS_EC2_METADATA_SERVICE_ENDPOINT.\nsleep 100\n"
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudProcess]:
     folder = tmp_path_factory.mktemp("cloud")
     image = make_image(folder / "image")
     with running_cloud(folder / "state", "--image", f"base={image}", "--boot-seconds", "0") as cloud:
@@ -28,7 +28,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 
 @pytest.fixture(scope="module")
-def identifier(cloud: Cloud) -> str:
+def identifier(cloud: CloudProcess) -> str:
     return cloud.launch(
         SCRIPT,
         IamInstanceProfile={"Name": "workers"},
@@ -38,7 +38,7 @@ def identifier(cloud: Cloud) -> str:
 
 
 @pytest.fixture(scope="module")
-def endpoint(cloud: Cloud, identifier: str) -> str:
+def endpoint(cloud: CloudProcess, identifier: str) -> str:
     console = cloud.wait_for_console(identifier, "at http")
     found = re.search(r"at (\S+)\.\n", console)
     assert found is not None
@@ -79,7 +79,7 @@ def test_a_token_ends_and_holds_for_one_instance() -> None:
 
 
 def test_what_an_instance_learns_about_itself(
-    cloud: Cloud, identifier: str, endpoint: str, http: requests.Session
+    cloud: CloudProcess, identifier: str, endpoint: str, http: requests.Session
 ) -> None:
     described = cloud.describe(identifier)
     expected = {
@@ -107,7 +107,7 @@ def test_an_unknown_instance_is_404(endpoint: str, http: requests.Session) -> No
     assert http.get(f"{endpoint}0/latest/meta-data/instance-id").status_code == 404
 
 
-def test_a_new_tag_shows_at_once(cloud: Cloud, identifier: str, endpoint: str, http: requests.Session) -> None:
+def test_a_new_tag_shows_at_once(cloud: CloudProcess, identifier: str, endpoint: str, http: requests.Session) -> None:
     for key, value in {"plain": "1", "shoal:state": "drain", "a/b c": "2"}.items():
         cloud.ec2.create_tags(Resources=[identifier], Tags=[{"Key": key, "Value": value}])
         encoded = urllib.parse.quote(key, safe="")
@@ -123,6 +123,6 @@ def test_boto3_finds_credentials_and_region(endpoint: str) -> None:
     assert InstanceMetadataRegionFetcher(base_url=endpoint, env={}).retrieve_region() == "us-east-1"
 
 
-def test_no_role_no_credentials(cloud: Cloud, endpoint: str, identifier: str) -> None:
+def test_no_role_no_credentials(cloud: CloudProcess, endpoint: str, identifier: str) -> None:
     other = endpoint.replace(identifier, cloud.launch())
     assert InstanceMetadataFetcher(base_url=other, env={}).retrieve_iam_role_credentials() == {}

@@ -53,7 +53,7 @@ DIFFERENCES: dict[str, tuple[Any, Any, str]] = {
 }
 
 Clients = Callable[[str], Any]
-Call = Callable[["World"], Any]
+Call = Callable[["ParityWorld"], Any]
 calls: dict[str, Call] = {}
 
 
@@ -67,7 +67,7 @@ def call(name: str) -> Callable[[Call], Call]:
     return enter
 
 
-class World:
+class ParityWorld:
     """Plain moto or the embedded cloud, for one suite."""
 
     def __init__(self, clients: Clients, image: str) -> None:
@@ -104,89 +104,89 @@ def outcome(act: Callable[[], Any], done: str = "done") -> str:
     return done
 
 
-def launched(world: World, **parameters: Any) -> str:
+def launched(world: ParityWorld, **parameters: Any) -> str:
     return outcome(lambda: world.launch(**parameters), "launched")
 
 
 @call("images of others")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return bool(world.ec2.describe_images(Owners=["amazon"])["Images"])
 
 
 @call("launch up to three")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return len(world.launch(MaxCount=3))
 
 
 @call("fewer than one")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return launched(world, MinCount=1, MaxCount=1, DryRun=True)
 
 
 @call("state right after a launch")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return world.state(world.one())
 
 
 @call("state in the end")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return world.state(world.come_to(world.one(), "running"))
 
 
 @call("the same client token")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return world.one(ClientToken="a") == world.one(ClientToken="a")
 
 
 @call("a client token with other parameters")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     world.one(ClientToken="b")
     return launched(world, ClientToken="b", InstanceType="t3.large")
 
 
 @call("an unknown image")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return launched(world, ImageId="ami-0123456789abcdef0")
 
 
 @call("an image id that is none")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return launched(world, ImageId="debian")
 
 
 @call("an unknown type")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return launched(world, InstanceType="t9.enormous")
 
 
 @call("an unknown market")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return launched(world, InstanceMarketOptions={"MarketType": "flea"})
 
 
 @call("an unknown profile")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return launched(world, IamInstanceProfile={"Name": "nobody"})
 
 
 @call("an unknown subnet")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return launched(world, SubnetId="subnet-0123456789abcdef0")
 
 
 @call("user data of 17 KB")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return launched(world, UserData="#" * 17 * 1024)
 
 
 @call("user data as described")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     described = world.ec2.describe_instance_attribute(InstanceId=world.one(UserData=SCRIPT), Attribute="userData")
     return base64.b64decode(described["UserData"]["Value"]).decode()
 
 
 @call("what the console shows")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     identifier = world.one(UserData=SCRIPT)
 
     def shown() -> bool:
@@ -198,12 +198,12 @@ def _(world: World) -> Any:
 
 
 @call("tags at launch")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return world.describe(world.one(TagSpecifications=TAGS))["Tags"]
 
 
 @call("found by tag")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "wanted", "Value": "yes"}]}]
     identifier = world.one(TagSpecifications=tags)
     found = world.ec2.describe_instances(Filters=[{"Name": "tag:wanted", "Values": ["yes"]}])["Reservations"]
@@ -211,30 +211,30 @@ def _(world: World) -> Any:
 
 
 @call("zone and type")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     described = world.describe(world.one(Placement={"AvailabilityZone": "us-east-1c"}, InstanceType="t3.large"))
     return described["Placement"]["AvailabilityZone"], described["InstanceType"]
 
 
 @call("a zone that is none")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return launched(world, Placement={"AvailabilityZone": "us-east-1z"})
 
 
 @call("protected at launch")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     identifier = world.one(DisableApiTermination=True)
     return outcome(lambda: world.ec2.terminate_instances(InstanceIds=[identifier]))
 
 
 @call("protected later")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     identifier = world.one()
     world.ec2.modify_instance_attribute(InstanceId=identifier, DisableApiTermination={"Value": True})
     return outcome(lambda: world.ec2.terminate_instances(InstanceIds=[identifier]))
 
 
-def make_profile(world: World, name: str) -> None:
+def make_profile(world: ParityWorld, name: str) -> None:
     iam = world.client("iam")
     iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
     iam.create_instance_profile(InstanceProfileName=name)
@@ -242,14 +242,14 @@ def make_profile(world: World, name: str) -> None:
 
 
 @call("a profile for two")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     make_profile(world, "two")
     made = world.launch(MinCount=2, MaxCount=2, IamInstanceProfile={"Name": "two"})
     return sum("IamInstanceProfile" in world.describe(one["InstanceId"]) for one in made)
 
 
 @call("a profile from a template")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     make_profile(world, "template")
     data = {"ImageId": world.image, "IamInstanceProfile": {"Name": "template"}}
     world.ec2.create_launch_template(LaunchTemplateName="profile", LaunchTemplateData=data)
@@ -258,25 +258,25 @@ def _(world: World) -> Any:
 
 
 @call("spot")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return world.describe(world.one(InstanceMarketOptions={"MarketType": "spot"}))["InstanceLifecycle"]
 
 
 @call("spot from a template")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     data = {"ImageId": world.image, "InstanceMarketOptions": {"MarketType": "spot"}}
     world.ec2.create_launch_template(LaunchTemplateName="spot", LaunchTemplateData=data)
     return world.describe(world.one(LaunchTemplate={"LaunchTemplateName": "spot"})).get("InstanceLifecycle")
 
 
 @call("a spot request's id")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     described = world.describe(world.one(InstanceMarketOptions={"MarketType": "spot"}))
     return str(described.get("SpotInstanceRequestId", "")).startswith("sir-")
 
 
 @call("template versions")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     for kind in ("t3.nano", "t3.small"):
         data = {"ImageId": world.image, "InstanceType": kind}
         make = world.ec2.create_launch_template if kind == "t3.nano" else world.ec2.create_launch_template_version
@@ -290,12 +290,12 @@ def _(world: World) -> Any:
 
 
 @call("an unknown template")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return launched(world, LaunchTemplate={"LaunchTemplateName": "nobody"})
 
 
 @call("shutdown behaviour changed later")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     identifier = world.one()
     behaviour = {"Value": "terminate"}
     world.ec2.modify_instance_attribute(InstanceId=identifier, InstanceInitiatedShutdownBehavior=behaviour)
@@ -305,21 +305,21 @@ def _(world: World) -> Any:
 
 
 @call("type changed while running")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     identifier = world.come_to(world.one(), "running")
     change = {"InstanceId": identifier, "InstanceType": {"Value": "t3.large"}}
     return outcome(lambda: world.ec2.modify_instance_attribute(**change))
 
 
 @call("state right after a stop")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     identifier = world.come_to(world.one(UserData="#!/bin/sh\ntrap 'sleep 1' TERM\nsleep 100 & wait\n"), "running")
     world.ec2.stop_instances(InstanceIds=[identifier])
     return world.state(identifier)
 
 
 @call("stopped, started, terminated")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     identifier = world.come_to(world.one(), "running")
     world.ec2.stop_instances(InstanceIds=[identifier])
     reason = world.describe(world.come_to(identifier, "stopped"))["StateReason"]["Code"]
@@ -331,7 +331,7 @@ def _(world: World) -> Any:
 
 
 @call("start of a terminated one")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     identifier = world.one()
     world.ec2.terminate_instances(InstanceIds=[identifier])
     world.come_to(identifier, "terminated")
@@ -339,7 +339,7 @@ def _(world: World) -> Any:
 
 
 @call("reboot of a terminated one")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     identifier = world.one()
     world.ec2.terminate_instances(InstanceIds=[identifier])
     world.come_to(identifier, "terminated")
@@ -347,11 +347,11 @@ def _(world: World) -> Any:
 
 
 @call("an unknown instance")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return outcome(lambda: world.ec2.terminate_instances(InstanceIds=["i-0123456789abcdef0"]))
 
 
-def make_image_of_one(world: World, name: str) -> str:
+def make_image_of_one(world: ParityWorld, name: str) -> str:
     identifier = world.come_to(world.one(), "running")
     image = str(world.ec2.create_image(InstanceId=identifier, Name=name)["ImageId"])
     until(lambda: world.ec2.describe_images(ImageIds=[image])["Images"][0]["State"] == "available")
@@ -359,30 +359,30 @@ def make_image_of_one(world: World, name: str) -> str:
 
 
 @call("launch of an image made here")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return launched(world, ImageId=make_image_of_one(world, "made"))
 
 
 @call("two images of one name")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     identifier = world.come_to(world.one(), "running")
     make_image_of_one(world, "twice")
     return outcome(lambda: world.ec2.create_image(InstanceId=identifier, Name="twice"))
 
 
 @call("an image of snapshots")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return outcome(lambda: world.ec2.register_image(Name="snapshots", RootDeviceName="/dev/sda1"))
 
 
 @call("launch of an image removed")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     image = make_image_of_one(world, "removed")
     world.ec2.deregister_image(ImageId=image)
     return launched(world, ImageId=image)
 
 
-def make_group(world: World, name: str, **parameters: Any) -> Any:
+def make_group(world: ParityWorld, name: str, **parameters: Any) -> Any:
     scaling = world.client("autoscaling")
     for number in (1, 2):
         data = {"ImageId": world.image, "InstanceType": "t3.micro"}
@@ -403,7 +403,7 @@ def members(scaling: Any, name: str) -> list[str]:
 
 
 @call("a group grows and shrinks")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     scaling = make_group(world, "grows")
     counts = []
     for number in (2, 0):
@@ -413,33 +413,33 @@ def _(world: World) -> Any:
 
 
 @call("a group beyond its bounds")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     scaling = make_group(world, "bounds")
     return outcome(lambda: scaling.set_desired_capacity(AutoScalingGroupName="bounds", DesiredCapacity=3))
 
 
 @call("a group's version of its template")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     scaling = make_group(world, "version")
     tags = world.describe(members(scaling, "version")[0])["Tags"]
     return next(tag["Value"] for tag in tags if tag["Key"] == "aws:ec2launchtemplate:version")
 
 
 @call("a group's protected member")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     scaling = make_group(world, "protected", NewInstancesProtectedFromScaleIn=True)
     scaling.set_desired_capacity(AutoScalingGroupName="protected", DesiredCapacity=0)
     return len(members(scaling, "protected"))
 
 
 @call("a group deleted with its members")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     scaling = make_group(world, "deleted")
     return outcome(lambda: scaling.delete_auto_scaling_group(AutoScalingGroupName="deleted"))
 
 
 @call("a role and its policy")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     iam = world.client("iam")
     iam.create_role(RoleName="policy", AssumeRolePolicyDocument="{}", Description="described")
     statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
@@ -450,7 +450,7 @@ def _(world: World) -> Any:
 
 
 @call("a parameter")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     ssm = world.client("ssm")
     ssm.put_parameter(Name="/a", Value="1", Type="String")
     again = outcome(lambda: ssm.put_parameter(Name="/a", Value="2", Type="String"))
@@ -458,12 +458,12 @@ def _(world: World) -> Any:
 
 
 @call("who am I")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     return world.client("sts").get_caller_identity()["Account"]
 
 
 @call("a queue's message")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     sqs = world.client("sqs")
     queue = sqs.create_queue(QueueName="plain", Attributes={"MaximumMessageSize": "1024"})["QueueUrl"]
     too_long = outcome(lambda: sqs.send_message(QueueUrl=queue, MessageBody="x" * 1025))
@@ -475,7 +475,7 @@ def _(world: World) -> Any:
 
 
 @call("a queue's old receipt handle")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     sqs = world.client("sqs")
     queue = sqs.create_queue(QueueName="old")["QueueUrl"]
     sqs.send_message(QueueUrl=queue, MessageBody="hello")
@@ -485,7 +485,7 @@ def _(world: World) -> Any:
 
 
 @call("an object")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     s3 = world.client("s3")
     s3.create_bucket(Bucket="plain")
     s3.put_object(Bucket="plain", Key="a/b c", Body=b"bytes", ContentType="image/jpeg")
@@ -496,7 +496,7 @@ def _(world: World) -> Any:
 
 
 @call("an object with a wrong checksum")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     s3 = world.client("s3")
     s3.create_bucket(Bucket="sums")
     wrong = base64.b64encode(bytes(32)).decode()
@@ -504,7 +504,7 @@ def _(world: World) -> Any:
 
 
 @call("a conditional write")
-def _(world: World) -> Any:
+def _(world: ParityWorld) -> Any:
     tables = world.client("dynamodb")
     tables.create_table(
         TableName="plain",
@@ -518,7 +518,7 @@ def _(world: World) -> Any:
 
 
 @contextlib.contextmanager
-def plain_moto() -> Iterator[World]:
+def plain_moto() -> Iterator[ParityWorld]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     server = subprocess.Popen(
@@ -536,23 +536,23 @@ def plain_moto() -> Iterator[World]:
     keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
     try:
         until(answers, 60)
-        yield World(lambda service: boto3.client(service, endpoint_url=url, **keys), "ami-12c6146b")
+        yield ParityWorld(lambda service: boto3.client(service, endpoint_url=url, **keys), "ami-12c6146b")
     finally:
         server.kill()
         server.wait()
 
 
 @pytest.fixture(scope="module")
-def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, World]]:
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ParityWorld, ParityWorld]]:
     folder = tmp_path_factory.mktemp("cloud")
     image = make_image(folder / "image")
     options = ("--image", f"base={image}", "--boot-seconds", "0.3", "--grace-seconds", "2")
     with plain_moto() as plain, running_cloud(folder / "state", *options) as cloud:
-        yield plain, World(cloud.client, cloud.image())
+        yield plain, ParityWorld(cloud.client, cloud.image())
 
 
 @pytest.mark.parametrize("name", calls)
-def test_the_same_call_on_plain_moto_and_here(worlds: tuple[World, World], name: str) -> None:
+def test_the_same_call_on_plain_moto_and_here(worlds: tuple[ParityWorld, ParityWorld], name: str) -> None:
     plain, here = (calls[name](world) for world in worlds)
     if name in DIFFERENCES:
         expected_plain, expected_here, _ = DIFFERENCES[name]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.local_cloud_fixtures import Cloud, make_image, running_cloud
+from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud
 
 # The sleep is begun before the trap: a signal that meets a copy of the shell with the trap is lost when that becomes
 # the sleep, which then lives until the grace is over.
@@ -18,7 +18,7 @@ NOTICE_SECONDS = 1.5
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudProcess]:
     folder = tmp_path_factory.mktemp("cloud")
     image = make_image(folder / "image")
     with running_cloud(folder / "state", "--image", f"base={image}", "--boot-seconds", "0") as cloud:
@@ -28,7 +28,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 class Metadata:
     """The metadata of one instance, with a token."""
 
-    def __init__(self, cloud: Cloud, identifier: str) -> None:
+    def __init__(self, cloud: CloudProcess, identifier: str) -> None:
         found = re.search(r"at (\S+)\.\n", cloud.wait_for_console(identifier, ".\n"))
         assert found is not None
         self._url = f"{found[1]}/latest"
@@ -40,16 +40,16 @@ class Metadata:
         return requests.get(f"{self._url}/meta-data/{path}", headers=self._headers, timeout=10)
 
 
-def control(cloud: Cloud, identifier: str, what: str) -> requests.Response:
+def control(cloud: CloudProcess, identifier: str, what: str) -> requests.Response:
     url = f"{cloud.env['AWS_ENDPOINT_URL']}/_local_cloud/instances/{identifier}/{what}"
     return requests.post(url, timeout=10)
 
 
-def launch_spot(cloud: Cloud, **options: Any) -> str:
+def launch_spot(cloud: CloudProcess, **options: Any) -> str:
     return cloud.launch(SCRIPT, InstanceMarketOptions={"MarketType": "spot", **options})
 
 
-def test_a_spot_instance_says_so(cloud: Cloud) -> None:
+def test_a_spot_instance_says_so(cloud: CloudProcess) -> None:
     described = cloud.describe(launch_spot(cloud))
     assert described["InstanceLifecycle"] == "spot"
     assert described["SpotInstanceRequestId"].startswith("sir-")
@@ -60,7 +60,7 @@ def test_a_spot_instance_says_so(cloud: Cloud) -> None:
     cloud.terminate(described["InstanceId"], plain["InstanceId"])
 
 
-def test_a_notice_shows_in_the_metadata_then_the_instance_is_taken_away(cloud: Cloud) -> None:
+def test_a_notice_shows_in_the_metadata_then_the_instance_is_taken_away(cloud: CloudProcess) -> None:
     identifier = launch_spot(cloud)
     metadata = Metadata(cloud, identifier)
     assert metadata.get("instance-life-cycle").text == "spot"
@@ -82,7 +82,7 @@ def test_a_notice_shows_in_the_metadata_then_the_instance_is_taken_away(cloud: C
     assert control(cloud, identifier, "interruption").status_code == 409
 
 
-def test_one_that_is_to_be_stopped_is_stopped(cloud: Cloud) -> None:
+def test_one_that_is_to_be_stopped_is_stopped(cloud: CloudProcess) -> None:
     options = {"SpotInstanceType": "persistent", "InstanceInterruptionBehavior": "stop"}
     identifier = launch_spot(cloud, SpotOptions=options)
     metadata = Metadata(cloud, identifier)
@@ -93,7 +93,7 @@ def test_one_that_is_to_be_stopped_is_stopped(cloud: Cloud) -> None:
     cloud.terminate(identifier)
 
 
-def test_a_rebalance_recommendation_ends_nothing(cloud: Cloud) -> None:
+def test_a_rebalance_recommendation_ends_nothing(cloud: CloudProcess) -> None:
     identifier = launch_spot(cloud)
     metadata = Metadata(cloud, identifier)
     assert metadata.get("events/recommendations/rebalance").status_code == 404
@@ -104,7 +104,7 @@ def test_a_rebalance_recommendation_ends_nothing(cloud: Cloud) -> None:
     cloud.terminate(identifier)
 
 
-def test_a_launch_template_asks_for_spot_too(cloud: Cloud) -> None:
+def test_a_launch_template_asks_for_spot_too(cloud: CloudProcess) -> None:
     data = {"ImageId": cloud.image(), "InstanceMarketOptions": {"MarketType": "spot"}}
     cloud.ec2.create_launch_template(LaunchTemplateName="spot", LaunchTemplateData=data)
     launched = cloud.ec2.run_instances(LaunchTemplate={"LaunchTemplateName": "spot"}, MinCount=1, MaxCount=1)
@@ -113,7 +113,7 @@ def test_a_launch_template_asks_for_spot_too(cloud: Cloud) -> None:
     cloud.terminate(identifier)
 
 
-def test_what_cannot_be_interrupted_is_refused(cloud: Cloud) -> None:
+def test_what_cannot_be_interrupted_is_refused(cloud: CloudProcess) -> None:
     plain = cloud.launch()
     assert control(cloud, plain, "interruption").status_code == 409
     assert control(cloud, plain, "rebalance").status_code == 409

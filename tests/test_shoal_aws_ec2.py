@@ -18,7 +18,7 @@ from shoal.aws.autoscaling import AutoScalingPool
 from shoal.aws.clients import client
 from shoal.aws.ec2 import Ec2Pool
 from shoal.aws.iam import create_role
-from shoal.aws.instance_choice import Ask, Offer, Offers
+from shoal.aws.instance_choice import Ask, InstanceChoice, InstanceOption
 from shoal.aws.metadata import InstanceMetadata
 from shoal.errors import CapacityUnavailable, Permanent, Retryable, SettingsError
 from shoal.ports import InstancePool
@@ -192,7 +192,7 @@ class Template:
 
 def scripted(answer: Callable[[dict[str, Any]], str], spot_share: float = 0.0) -> tuple[Ec2Pool, Ec2]:
     ec2 = Ec2(answer)
-    offers = Offers(["t3.micro", "t3.small"], ["us-east-1a", "subnet-1"], spot_share, 180, lambda: 0.0)
+    offers = InstanceChoice(["t3.micro", "t3.small"], ["us-east-1a", "subnet-1"], spot_share, 180, lambda: 0.0)
     return Ec2Pool(lambda: ec2, "p", Template(), offers), ec2  # type: ignore[arg-type]
 
 
@@ -332,7 +332,7 @@ def test_workers_of_a_group_are_not_asked_by_the_queue() -> None:
 def test_a_token_asks_for_the_same_again_in_any_process(pools: Pools) -> None:
     here, there = pools.make(SUBNET="us-east-1a"), pools.make(SUBNET="us-east-1b")
     token = here.token(1)
-    assert Ask.of(token) == Ask(Offer("t3.micro", "us-east-1a", spot=False), 1)
+    assert Ask.of(token) == Ask(InstanceOption("t3.micro", "us-east-1a", spot=False), 1)
     [one] = there.launch(["a"], token)
     assert [raw["Placement"]["AvailabilityZone"] for raw in pools.raw()] == ["us-east-1a"]
     assert [again.id for again in here.launch(["a"], token)] == [one.id]

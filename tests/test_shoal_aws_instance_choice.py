@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.aws.instance_choice import Ask, Offer, Offers
+from shoal.aws.instance_choice import Ask, InstanceChoice, InstanceOption
 from shoal.errors import CapacityUnavailable
 
 MEMORY_SECONDS = 180.0
@@ -27,8 +27,8 @@ def steady() -> Steady:
     return Steady()
 
 
-def offers(steady: Steady, types: str = "t3.medium", places: str = "", spot_share: float = 0.0) -> Offers:
-    return Offers(types.split(), places.split(), spot_share, MEMORY_SECONDS, steady)
+def offers(steady: Steady, types: str = "t3.medium", places: str = "", spot_share: float = 0.0) -> InstanceChoice:
+    return InstanceChoice(types.split(), places.split(), spot_share, MEMORY_SECONDS, steady)
 
 
 def test_missing_capacity_is_remembered_for_three_minutes(steady: Steady) -> None:
@@ -106,7 +106,7 @@ def test_launches_bring_the_pool_to_its_share_of_spot(share: float, count: int, 
     count=st.integers(1, 999),
 )
 def test_a_token_says_what_it_asks_for_within_ec2s_64_characters(kind: str, place: str, spot: bool, count: int) -> None:
-    ask = Ask(Offer(kind, place, spot), count)
+    ask = Ask(InstanceOption(kind, place, spot), count)
     token = ask.token()
     assert Ask.of(token) == ask
     assert len(token) <= 64

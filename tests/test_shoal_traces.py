@@ -22,7 +22,7 @@ from web_tier.venues import pool
 ROOT = Path(__file__).parent.parent
 
 
-class Collector(ThreadingHTTPServer):
+class TraceCollector(ThreadingHTTPServer):
     """Keeps the spans that are posted to it: (service, span)."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Collector(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Collector
+    server: TraceCollector
 
     def do_POST(self) -> None:
         assert self.path == "/v1/traces"
@@ -51,8 +51,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def collector() -> Iterator[Collector]:
-    server = Collector()
+def collector() -> Iterator[TraceCollector]:
+    server = TraceCollector()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -63,7 +63,7 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.mark.usefixtures(short_polls.__name__)
-def test_a_photo_is_one_trace_from_its_upload_to_its_response(collector: Collector) -> None:
+def test_a_photo_is_one_trace_from_its_upload_to_its_response(collector: TraceCollector) -> None:
     cloud = memory_cloud(SystemClock())
     traces.configure(collector.address, "shoal-web")
     before = time.time_ns()

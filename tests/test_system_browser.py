@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from benchmarks import photos
-from benchmarks.system import System
+from benchmarks.system import RunningSystem
 from shoal.settings import load
 from tests.web_screenshots import chromium
 
@@ -18,15 +18,15 @@ ANSWER_MILLISECONDS = 120_000
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> Iterator[System]:
-    system = System(tmp_path / "state")
+def system(tmp_path: Path) -> Iterator[RunningSystem]:
+    system = RunningSystem(tmp_path / "state")
     system.start()
     yield system
     assert system.stop() == 0
 
 
 @pytest.mark.timeout(300)
-def test_ten_real_photos_get_ten_right_labels(system: System) -> None:
+def test_ten_real_photos_get_ten_right_labels(system: RunningSystem) -> None:
     known = dict(list(photos.labelled(load().cache_dir).items())[:10])
     assert len(known) == 10
     with chromium() as browser:

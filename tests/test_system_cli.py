@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.system import ROOT, System, wait_for
+from benchmarks.system import ROOT, RunningSystem, wait_for
 
 EXAMPLES = ROOT / "static" / "examples"
 
 
-def shoal(system: System, *arguments: str, seconds: float = 200.0) -> subprocess.CompletedProcess[str]:
+def shoal(system: RunningSystem, *arguments: str, seconds: float = 200.0) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "shoal_cli", *arguments],
         cwd=ROOT, env=system.environment, capture_output=True, text=True, timeout=seconds, check=False,
@@ -24,7 +24,7 @@ def shoal(system: System, *arguments: str, seconds: float = 200.0) -> subprocess
 
 @pytest.mark.timeout(300)
 def test_the_demo_labels_shows_the_pool_and_leaves_nothing(tmp_path: Path) -> None:
-    system = System(tmp_path / "state")
+    system = RunningSystem(tmp_path / "state")
     done = shoal(system, "demo")
     assert done.returncode == 0, done.stdout + done.stderr
     for name, label in json.loads((EXAMPLES / "labels.json").read_text()).items():
@@ -40,7 +40,7 @@ def test_the_demo_labels_shows_the_pool_and_leaves_nothing(tmp_path: Path) -> No
 
 @pytest.mark.timeout(300)
 def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
-    system = System(tmp_path / "state")
+    system = RunningSystem(tmp_path / "state")
     system.start()
     try:
         done = shoal(system, "demo", str(EXAMPLES / "cat.jpg"))
@@ -70,11 +70,11 @@ def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
 
 
 def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
-    done = shoal(System(tmp_path / "state", MAX_INSTANCES="many"), "demo")
+    done = shoal(RunningSystem(tmp_path / "state", MAX_INSTANCES="many"), "demo")
     assert done.returncode == 1
     assert done.stderr.strip().startswith("shoal: SHOAL_MAX_INSTANCES='many'")
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
-    text = shoal(System(tmp_path / "state"), "--help").stdout
+    text = shoal(RunningSystem(tmp_path / "state"), "--help").stdout
     assert all(f"\n  {name} " in text for name in ("demo", "models", "prepare", "up", "why"))

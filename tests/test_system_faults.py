@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from benchmarks import photos
-from benchmarks.system import ROOT, System, wait_for
+from benchmarks.system import ROOT, RunningSystem, wait_for
 from shoal.settings import load
 
 COUNT = 100
@@ -26,9 +26,11 @@ GONE_SECONDS = 20.0
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> Iterator[System]:
+def system(tmp_path: Path) -> Iterator[RunningSystem]:
     # Few workers, so that the work lasts; a short visibility timeout and sweep, so that the test does not.
-    system = System(tmp_path / "state", POLICY="per_message", MAX_INSTANCES=3, VISIBILITY_SECONDS=6, SWEEP_SECONDS=3)
+    system = RunningSystem(
+        tmp_path / "state", POLICY="per_message", MAX_INSTANCES=3, VISIBILITY_SECONDS=6, SWEEP_SECONDS=3
+    )
     yield system
     system.stop(signal.SIGKILL)
     wait_for(lambda: not system.processes(), GONE_SECONDS, "processes are left")
@@ -40,7 +42,7 @@ def pictures() -> list[bytes]:
     return [found[number % len(found)].read_bytes() for number in range(COUNT)]
 
 
-def put_like_the_page(system: System, batch: str, first: int, some: list[bytes]) -> None:
+def put_like_the_page(system: RunningSystem, batch: str, first: int, some: list[bytes]) -> None:
     """Send a group of photos and, like the page's script, send it again when the server went away."""
     url = f"{system.address}/batches/{batch}/photos?first={first}"
     files = [("inputFile", (f"{first + n}.jpg", one)) for n, one in enumerate(some)]
@@ -54,7 +56,7 @@ def put_like_the_page(system: System, batch: str, first: int, some: list[bytes])
     wait_for(sent, ANSWER_SECONDS, "a group of photos could not be sent")
 
 
-def submit(system: System, pictures: list[bytes], meanwhile: Callable[[], None]) -> str:
+def submit(system: RunningSystem, pictures: list[bytes], meanwhile: Callable[[], None]) -> str:
     """Upload the photos while `meanwhile` runs in another thread, once something has been labelled."""
     batch = str(requests.post(f"{system.address}/batches", timeout=30).json()["batch"])
 
@@ -69,7 +71,7 @@ def submit(system: System, pictures: list[bytes], meanwhile: Callable[[], None])
     return batch
 
 
-def assert_one_result_each(system: System, batch: str) -> None:
+def assert_one_result_each(system: RunningSystem, batch: str) -> None:
     settings = system.settings
 
     def answered() -> bool:
@@ -89,7 +91,7 @@ def assert_one_result_each(system: System, batch: str) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_kill_9_of_a_busy_worker(system: System, pictures: list[bytes]) -> None:
+def test_kill_9_of_a_busy_worker(system: RunningSystem, pictures: list[bytes]) -> None:
     system.start()
     killed: list[int] = []
 
@@ -103,21 +105,21 @@ def test_kill_9_of_a_busy_worker(system: System, pictures: list[bytes]) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_kill_9_of_the_controller(system: System, pictures: list[bytes]) -> None:
+def test_kill_9_of_the_controller(system: RunningSystem, pictures: list[bytes]) -> None:
     system.start()
     assert_one_result_each(system, submit(system, pictures, lambda: system.part("controller.py").kill()))
     assert "controller ended (status -9); starting it again" in system.text()
 
 
 @pytest.mark.timeout(600)
-def test_kill_9_of_the_web_process(system: System, pictures: list[bytes]) -> None:
+def test_kill_9_of_the_web_process(system: RunningSystem, pictures: list[bytes]) -> None:
     system.start()
     assert_one_result_each(system, submit(system, pictures, lambda: system.part("web_tier").kill()))
     assert "web ended (status -9); starting it again" in system.text()
 
 
 @pytest.mark.timeout(600)
-def test_kill_9_of_the_web_process_while_clients_wait(system: System, pictures: list[bytes]) -> None:
+def test_kill_9_of_the_web_process_while_clients_wait(system: RunningSystem, pictures: list[bytes]) -> None:
     """What was accepted of clients that lost their connection is labelled all the same."""
     system.start()
 
@@ -144,7 +146,9 @@ def test_kill_9_of_the_web_process_while_clients_wait(system: System, pictures: 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_any_end_leaves_no_process_and_no_lock(system: System, pictures: list[bytes], how: signal.Signals) -> None:
+def test_any_end_leaves_no_process_and_no_lock(
+    system: RunningSystem, pictures: list[bytes], how: signal.Signals
+) -> None:
     system.start()
     with ThreadPoolExecutor(1) as aside:
         aside.submit(requests.post, system.address, files={"inputFile": ("a.jpg", pictures[0])}, timeout=60)
@@ -157,7 +161,7 @@ def test_any_end_leaves_no_process_and_no_lock(system: System, pictures: list[by
 
 
 @pytest.mark.timeout(300)
-def test_a_controller_whose_cloud_is_silent_ends_all_the_same(system: System) -> None:
+def test_a_controller_whose_cloud_is_silent_ends_all_the_same(system: RunningSystem) -> None:
     system.start()
     wait_for(lambda: "acting with token" in system.text(), 60, "the controller did not start")
     controller = system.part("controller.py")
@@ -174,7 +178,7 @@ def test_a_controller_whose_cloud_is_silent_ends_all_the_same(system: System) ->
 
 
 @pytest.mark.timeout(300)
-def test_a_closed_terminal_ends_everything(system: System) -> None:
+def test_a_closed_terminal_ends_everything(system: RunningSystem) -> None:
     system.state_dir.mkdir(parents=True)
     pid, terminal = pty.fork()
     if pid == 0:
@@ -196,7 +200,7 @@ def test_a_closed_terminal_ends_everything(system: System) -> None:
     system.spawn()  # so that the fixture has something to stop
 
 
-def failing_start(system: System, **changes: str) -> str:
+def failing_start(system: RunningSystem, **changes: str) -> str:
     """What a start that cannot work says: a line, or two when a part of it has said why."""
     done = subprocess.run(
         [sys.executable, "-m", "shoal_cli", "up"],
@@ -209,7 +213,7 @@ def failing_start(system: System, **changes: str) -> str:
     return "\n".join(told)
 
 
-def test_a_port_in_use_is_one_clear_line(system: System) -> None:
+def test_a_port_in_use_is_one_clear_line(system: RunningSystem) -> None:
     with socket.create_server(("127.0.0.1", system.port)):
         line = failing_start(system)
     assert f"127.0.0.1:{system.port}" in line
@@ -218,20 +222,20 @@ def test_a_port_in_use_is_one_clear_line(system: System) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_second_start_in_the_same_folder_is_one_clear_line(system: System) -> None:
+def test_a_second_start_in_the_same_folder_is_one_clear_line(system: RunningSystem) -> None:
     system.start()
     assert "already runs" in failing_start(system, SHOAL_PORT="1")
 
 
-def test_a_wrong_setting_is_one_clear_line(system: System) -> None:
+def test_a_wrong_setting_is_one_clear_line(system: RunningSystem) -> None:
     assert "SHOAL_MAX_INSTANCES" in failing_start(system, SHOAL_MAX_INSTANCES="many")
     assert "nonesuch" in failing_start(system, SHOAL_MODEL="nonesuch")
     system.spawn()
 
 
 @pytest.mark.timeout(300)
-def test_two_systems_side_by_side(system: System, tmp_path: Path, pictures: list[bytes]) -> None:
-    other = System(tmp_path / "other", PREFIX="other", MAX_INSTANCES=1)
+def test_two_systems_side_by_side(system: RunningSystem, tmp_path: Path, pictures: list[bytes]) -> None:
+    other = RunningSystem(tmp_path / "other", PREFIX="other", MAX_INSTANCES=1)
     system.start()
     other.start()
     try:
@@ -244,7 +248,7 @@ def test_two_systems_side_by_side(system: System, tmp_path: Path, pictures: list
 
 
 @pytest.mark.timeout(300)
-def test_a_second_controller_is_turned_away(system: System) -> None:
+def test_a_second_controller_is_turned_away(system: RunningSystem) -> None:
     system.start()
     wait_for(lambda: "controller: watching" in system.text(), 30, "the first controller did not start")
     done = subprocess.run(
@@ -256,7 +260,7 @@ def test_a_second_controller_is_turned_away(system: System) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_second_worker_finds_the_first_and_leaves(system: System, pictures: list[bytes]) -> None:
+def test_a_second_worker_finds_the_first_and_leaves(system: RunningSystem, pictures: list[bytes]) -> None:
     system.start()
     requests.post(system.address, files={"inputFile": ("a.jpg", pictures[0])}, timeout=60)
     [worker] = system.workers()

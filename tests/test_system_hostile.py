@@ -14,7 +14,7 @@ import requests
 
 from benchmarks import photos
 from benchmarks.soak import soak
-from benchmarks.system import ROOT, System, wait_for
+from benchmarks.system import ROOT, RunningSystem, wait_for
 from shoal.settings import load
 
 COUNT = 24
@@ -29,14 +29,16 @@ def pictures() -> list[bytes]:
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> Iterator[System]:
-    system = System(tmp_path / "state", POLICY="per_message", MAX_INSTANCES=2, VISIBILITY_SECONDS=6, SWEEP_SECONDS=3)
+def system(tmp_path: Path) -> Iterator[RunningSystem]:
+    system = RunningSystem(
+        tmp_path / "state", POLICY="per_message", MAX_INSTANCES=2, VISIBILITY_SECONDS=6, SWEEP_SECONDS=3
+    )
     yield system
     system.stop(signal.SIGKILL)
     wait_for(lambda: not system.processes(), GONE_SECONDS, "processes are left")
 
 
-def send(system: System, pictures: list[bytes]) -> set[str]:
+def send(system: RunningSystem, pictures: list[bytes]) -> set[str]:
     """Upload some photos, a group again when it was not accepted, as the page's script does; their keys."""
     batch = str(requests.post(f"{system.address}/batches", timeout=30).json()["batch"])
     keys: set[str] = set()
@@ -47,7 +49,7 @@ def send(system: System, pictures: list[bytes]) -> set[str]:
     return keys
 
 
-def accepted(system: System, batch: str, first: int, files: list[tuple[str, tuple[str, bytes]]]) -> bool:
+def accepted(system: RunningSystem, batch: str, first: int, files: list[tuple[str, tuple[str, bytes]]]) -> bool:
     try:
         answer = requests.post(f"{system.address}/batches/{batch}/photos?first={first}", files=files, timeout=30)
     except requests.RequestException:
@@ -55,13 +57,13 @@ def accepted(system: System, batch: str, first: int, files: list[tuple[str, tupl
     return answer.ok and {one["status"] for one in answer.json()} == {"accepted"}
 
 
-def ministack(system: System) -> int:
+def ministack(system: RunningSystem) -> int:
     """The process id of ministack, below its init."""
     init = (system.state_dir / "cloud" / "ministack.pid").read_text().strip()
     return int(Path(f"/proc/{init}/task/{init}/children").read_text().split()[0])
 
 
-def wait_for_results(system: System, keys: set[str]) -> None:
+def wait_for_results(system: RunningSystem, keys: set[str]) -> None:
     chosen = system.settings
 
     def all_there() -> bool:
@@ -72,7 +74,7 @@ def wait_for_results(system: System, keys: set[str]) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_kill_9_of_the_cloud_s_processes_while_photos_come_in(system: System, pictures: list[bytes]) -> None:
+def test_kill_9_of_the_cloud_s_processes_while_photos_come_in(system: RunningSystem, pictures: list[bytes]) -> None:
     def kill_ministack() -> None:
         os.kill(ministack(system), signal.SIGKILL)
 
@@ -110,7 +112,7 @@ def test_a_short_soak_with_many_faults(tmp_path: Path, pictures: list[bytes]) ->
 
 
 def test_a_fault_that_there_is_not_is_one_clear_line(tmp_path: Path) -> None:
-    system = System(tmp_path / "state", ["--hostile", "1", "--hostile-only", "bad-luck"])
+    system = RunningSystem(tmp_path / "state", ["--hostile", "1", "--hostile-only", "bad-luck"])
     done = subprocess.run(
         [sys.executable, "-m", "shoal_cli", "up", "--hostile", "1", "--hostile-only", "bad-luck"],
         cwd=ROOT, env=system.environment, capture_output=True, text=True, timeout=60, check=False,

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from benchmarks import photos
-from benchmarks.system import ROOT, System, wait_for
+from benchmarks.system import ROOT, RunningSystem, wait_for
 
 CAT = (ROOT / "static" / "examples" / "cat.jpg").read_bytes()
 LABEL = "Egyptian_cat"
@@ -28,15 +28,15 @@ NAMES = [
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     # One worker: what one file does to it, the next one feels.
-    system = System(tmp_path_factory.mktemp("input") / "state", MAX_INSTANCES=1, QUIET_SECONDS=20)
+    system = RunningSystem(tmp_path_factory.mktemp("input") / "state", MAX_INSTANCES=1, QUIET_SECONDS=20)
     system.start()
     yield system
     assert system.stop() == 0
 
 
-def submit(system: System, files: list[tuple[str, bytes]]) -> list[dict[str, Any]]:
+def submit(system: RunningSystem, files: list[tuple[str, bytes]]) -> list[dict[str, Any]]:
     """One submission by the plain form; returns its photos once all are answered."""
     form = [("inputFile", (name, body)) for name, body in files]
     page = requests.post(system.address, files=form, headers={"Accept": "text/html"}, timeout=120)
@@ -52,7 +52,7 @@ def submit(system: System, files: list[tuple[str, bytes]]) -> list[dict[str, Any
 
 
 @pytest.mark.timeout(300)
-def test_each_bad_file_fails_alone_with_its_reason_and_the_others_are_labelled(system: System) -> None:
+def test_each_bad_file_fails_alone_with_its_reason_and_the_others_are_labelled(system: RunningSystem) -> None:
     corpus = photos.bad_files()
     files = [("first.jpg", CAT), *corpus.items(), ("last.jpg", CAT)]
     found = submit(system, files)
@@ -70,7 +70,7 @@ def test_each_bad_file_fails_alone_with_its_reason_and_the_others_are_labelled(s
 
 
 @pytest.mark.timeout(300)
-def test_any_file_name_is_taken_and_shown_as_text(system: System) -> None:
+def test_any_file_name_is_taken_and_shown_as_text(system: RunningSystem) -> None:
     found = submit(system, [(name, CAT) for name in NAMES])
     assert [one["labels"][0]["name"] for one in found] == [LABEL] * len(NAMES)
     names = [one["name"] for one in found]
@@ -80,7 +80,7 @@ def test_any_file_name_is_taken_and_shown_as_text(system: System) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_missing_field_and_an_empty_form_are_explained(system: System) -> None:
+def test_a_missing_field_and_an_empty_form_are_explained(system: RunningSystem) -> None:
     wrong = requests.post(system.address, files={"picture": ("a.jpg", CAT)}, timeout=30)
     assert wrong.status_code == 400
     assert "inputFile" in wrong.text
@@ -91,7 +91,7 @@ def test_a_missing_field_and_an_empty_form_are_explained(system: System) -> None
 
 
 @pytest.mark.timeout(300)
-def test_memory_stays_flat_under_bad_input(system: System) -> None:
+def test_memory_stays_flat_under_bad_input(system: RunningSystem) -> None:
     corpus = list(photos.bad_files().items())
     submit(system, corpus)
     web, [worker] = psutil.Process(system.part("web_tier").pid), system.workers()
@@ -104,7 +104,7 @@ def test_memory_stays_flat_under_bad_input(system: System) -> None:
     assert after[1] - before[1] < 100_000_000
 
 
-def test_an_iphone_photo_is_labelled(system: System) -> None:
+def test_an_iphone_photo_is_labelled(system: RunningSystem) -> None:
     heic = (ROOT / "benchmarks" / "cat.heic").read_bytes()
     answer = requests.post(system.address, files={"inputFile": ("IMG_0001.HEIC", heic)}, timeout=60)
     assert answer.text == f"IMG_0001:{LABEL}"

@@ -14,7 +14,7 @@ import requests
 from PIL import Image
 
 from benchmarks import photos
-from benchmarks.system import PoolWatch, System, wait_for
+from benchmarks.system import PoolWatch, RunningSystem, wait_for
 from inference.process import load as load_recogniser
 from shoal.settings import load
 
@@ -26,8 +26,8 @@ ANSWER_SECONDS = 900.0
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    system = System(tmp_path_factory.mktemp("load") / "state", POLICY="per_message")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
+    system = RunningSystem(tmp_path_factory.mktemp("load") / "state", POLICY="per_message")
     system.start()
     yield system
     assert system.stop() == 0
@@ -51,7 +51,7 @@ def expected(pictures: list[Path]) -> list[str]:
     return [recogniser.infer("", [recogniser.decode("", one.read_bytes())])[0].labels[0].name for one in pictures]
 
 
-def ask(system: System, picture: Path, name: str, together: Barrier) -> requests.Response:
+def ask(system: RunningSystem, picture: Path, name: str, together: Barrier) -> requests.Response:
     """One client: a photo in, its label out."""
     with picture.open("rb") as file:
         together.wait()
@@ -60,7 +60,9 @@ def ask(system: System, picture: Path, name: str, together: Barrier) -> requests
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("round_number", range(ROUNDS))
-def test_100_clients_at_once(round_number: int, system: System, pictures: list[Path], expected: list[str]) -> None:
+def test_100_clients_at_once(
+    round_number: int, system: RunningSystem, pictures: list[Path], expected: list[str]
+) -> None:
     settings = system.settings
     before = len(system.keys(settings.in_bucket))
     together = Barrier(CLIENTS)
@@ -81,7 +83,7 @@ def test_100_clients_at_once(round_number: int, system: System, pictures: list[P
     ] * 3
 
 
-def upload(system: System, payloads: list[bytes], group: int = 8) -> str:
+def upload(system: RunningSystem, payloads: list[bytes], group: int = 8) -> str:
     """What the page's script does: groups of photos, four at a time."""
     batch = requests.post(f"{system.address}/batches", timeout=30).json()["batch"]
 
@@ -105,7 +107,7 @@ def one_of_many(number: int) -> bytes:
     return file.getvalue()
 
 
-def assert_all_are_done(system: System, payloads: list[bytes]) -> None:
+def assert_all_are_done(system: RunningSystem, payloads: list[bytes]) -> None:
     settings = system.settings
     batch = upload(system, payloads)
     listing = f"{system.address}/batches/{batch}.json"
@@ -122,7 +124,7 @@ def assert_all_are_done(system: System, payloads: list[bytes]) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_60_photos_in_one_submission(system: System, pictures: list[Path]) -> None:
+def test_60_photos_in_one_submission(system: RunningSystem, pictures: list[Path]) -> None:
     web = psutil.Process(system.part("web_tier").pid)
     before = web.memory_info().rss
     assert_all_are_done(system, [one.read_bytes() for one in pictures[:60]])
@@ -132,7 +134,7 @@ def test_60_photos_in_one_submission(system: System, pictures: list[Path]) -> No
 @pytest.mark.timeout(600)
 def test_60_photos_and_then_5000_in_one_submission(tmp_path: Path, pictures: list[Path]) -> None:
     # The lightest model: it is the numbers that count here, and ResNet50 takes seven minutes for them on two cores.
-    system = System(tmp_path / "state", POLICY="per_message", MODEL="mobilenet_v2")
+    system = RunningSystem(tmp_path / "state", POLICY="per_message", MODEL="mobilenet_v2")
     system.start()
     try:
         web = psutil.Process(system.part("web_tier").pid)

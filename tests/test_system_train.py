@@ -19,7 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
 from benchmarks import photos
-from benchmarks.system import System
+from benchmarks.system import RunningSystem
 from inference import store
 from tests.inference_fixtures import EXAMPLES, ROOT, cache_dir
 
@@ -142,7 +142,7 @@ def test_the_workers_of_a_system_serve_it_by_name(learned: Path, digits: Path, t
         out = io.BytesIO()
         Image.fromarray(image).save(out, "PNG")
         files.append(("inputFile", (f"{number}.png", out.getvalue())))
-    system = System(tmp_path / "state", CACHE_DIR=learned, MODELS="digits", MAX_INSTANCES=1)
+    system = RunningSystem(tmp_path / "state", CACHE_DIR=learned, MODELS="digits", MAX_INSTANCES=1)
     system.start()
     try:
         cat = [("inputFile", ("cat.jpg", (EXAMPLES / "cat.jpg").read_bytes()))]
@@ -161,7 +161,7 @@ def test_the_workers_of_a_system_serve_it_by_name(learned: Path, digits: Path, t
     assert "food" in unknown.text
 
 
-def ask(system: System, model: str, files: list[Any]) -> list[dict[str, Any]]:
+def ask(system: RunningSystem, model: str, files: list[Any]) -> list[dict[str, Any]]:
     """Every photo with its labels, in the order that they were sent in."""
     where = f"{system.address}/v1/batches" + (f"?model={model}" if model else "")
     answer = requests.post(where, files=files, headers={"Prefer": "wait=60"}, timeout=120)

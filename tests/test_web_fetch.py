@@ -183,7 +183,7 @@ def port() -> Iterator[int]:
 @contextmanager
 def fetching(
     port: int, own: frozenset[str] = frozenset(), resolve: guarded_connection.Resolve = known, seconds: float = 1.0
-) -> Iterator[Callable[[str], fetch.Fetched]]:
+) -> Iterator[Callable[[str], fetch.FetchedFile]]:
     """A fetcher that believes itself on the internet: each public address leads to the test's own server."""
 
     def dial(address: str, asked: int, seconds: float) -> socket.socket:
@@ -215,7 +215,7 @@ def fetching(
 )
 def test_a_photo_on_the_internet_is_fetched(port: int, url: str, name: str) -> None:
     with fetching(port) as get:
-        assert get(url) == fetch.Fetched(name, PHOTO)
+        assert get(url) == fetch.FetchedFile(name, PHOTO)
 
 
 def test_the_server_is_asked_by_its_name(port: int) -> None:

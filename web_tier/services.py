@@ -26,7 +26,7 @@ from web_tier.results.reply_queue import ReplyQueue
 from web_tier.results.webhooks import Webhooks
 from web_tier.venues import Venue
 from web_tier.watching.history import History
-from web_tier.watching.pool_poller import Gauge
+from web_tier.watching.pool_poller import PoolPoller
 from web_tier.watching.readiness import Readiness
 from web_tier.watching.report import Reporter
 
@@ -49,7 +49,7 @@ class Services:
     corrections: Corrections
     intake: Intake
     venue: Venue
-    gauge: Gauge
+    gauge: PoolPoller
     replies: ReplyQueue
     collectors: tuple[Collector, ...]
     history: History
@@ -93,7 +93,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
     venue: Venue = plugins.load(settings.venue, "web_tier.venues", "make")(cloud)
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     corrections = Corrections(cloud.outputs, workers, clock)
-    gauge, price = Gauge(cloud, hub), price_per_hour(settings)
+    gauge, price = PoolPoller(cloud, hub), price_per_hour(settings)
     past = History(Follower(settings.state_dir / ledger.NAME), clock)
     models = settings.served_models
     batches = Batches(cloud, clock, hub, workers, corrections)

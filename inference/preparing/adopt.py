@@ -30,7 +30,7 @@ KERAS, ONNX = (".keras", ".h5", ".hdf5"), ".onnx"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AdoptRequest:
     """What the parent asks for: the model in `file`, ready to be put in place, in the empty folder `made`."""
 
     name: str
@@ -57,7 +57,7 @@ def adopt(name: str, file: Path, labels: Path, pixels: str, cache_dir: Path, say
         try:
             made = scratch / "made"
             (made / store.WEIGHTS).mkdir(parents=True)
-            request = Request(name, str(file.resolve()), rows, pixels, str(made))
+            request = AdoptRequest(name, str(file.resolve()), rows, pixels, str(made))
             subprocess_task.ask(
                 "inference.preparing.adopt", json.dumps(asdict(request)), lambda fields: say(fields["say"])
             )
@@ -99,7 +99,7 @@ def read_labels(path: Path) -> list[tuple[str, str]]:
 
 
 def _work(asked: str, tell: subprocess_task.Tell) -> dict[str, Any]:
-    request = Request(**json.loads(asked))
+    request = AdoptRequest(**json.loads(asked))
     file, made = Path(request.file), Path(request.made)
     weights = made / store.WEIGHTS
     tell(say=f"opening {file.name}")

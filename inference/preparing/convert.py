@@ -15,14 +15,14 @@ from typing import Any
 from inference import engines, store
 from inference.model import Model
 from inference.preparing import agreement, architecture, sources, subprocess_task, weights
-from inference.preparing.sources import Fetched, Say
+from inference.preparing.sources import FetchedWeights, Say
 from shoal.errors import Permanent, Retryable
 
 _PACKAGES = ("keras", "tensorflow", "openvino", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ConvertRequest:
     """What the parent asks for. `home` is the model's folder in `cache`, `scratch` an empty folder in it; `photos` are
     what the result is checked with; `check` compares what is there, of that precision, and writes nothing."""
 
@@ -40,7 +40,7 @@ class Request:
         return json.dumps(asdict(self))
 
 
-def prepare(request: Request, say: Say) -> dict[str, Any]:
+def prepare(request: ConvertRequest, say: Say) -> dict[str, Any]:
     """Make the weights' folder, if it is not there, and the engine's.
 
     Returns {"agreement": see `agreement.measure`}, or {"no_weights": every source's reason} when none gave any.
@@ -64,7 +64,7 @@ def prepare(request: Request, say: Say) -> dict[str, Any]:
     return {"agreement": _make_artefact(model, net, request, origin, say)}
 
 
-def check(request: Request, say: Say) -> dict[str, Any]:
+def check(request: ConvertRequest, say: Say) -> dict[str, Any]:
     """Compare what is in the cache with the reference once more; returns {"agreement": ...}."""
     model = store.model(request.model, Path(request.cache))
     say("starting TensorFlow")
@@ -74,7 +74,9 @@ def check(request: Request, say: Say) -> dict[str, Any]:
     return {"agreement": _compare(model, net, request, folder, say, judge=request.check == store.FLOAT32)}
 
 
-def _keep_weights(model: Model, net: Any, fetched: Fetched, request: Request, own: Path | None) -> store.Card:
+def _keep_weights(
+    model: Model, net: Any, fetched: FetchedWeights, request: ConvertRequest, own: Path | None
+) -> store.Card:
     folder = Path(request.scratch) / store.WEIGHTS
     folder.mkdir()
     net.save_weights(folder / store.WEIGHTS_FILE)
@@ -94,7 +96,7 @@ def _keep_weights(model: Model, net: Any, fetched: Fetched, request: Request, ow
     return card
 
 
-def _first_that_works(model: Model, net: Any, scratch: Path, say: Say) -> Fetched | str:
+def _first_that_works(model: Model, net: Any, scratch: Path, say: Say) -> FetchedWeights | str:
     """What was put into `net`, or why no source gave weights."""
     reasons = []
     for number, source in enumerate(model.sources):
@@ -108,13 +110,13 @@ def _first_that_works(model: Model, net: Any, scratch: Path, say: Say) -> Fetche
     return "; ".join(reasons)
 
 
-def _fill(model: Model, net: Any, fetched: Fetched, say: Say) -> Fetched:
+def _fill(model: Model, net: Any, fetched: FetchedWeights, say: Say) -> FetchedWeights:
     say(f"loading the weights from {fetched.source}")
     weights.put(model, net, fetched)
     return fetched
 
 
-def _make_artefact(model: Model, net: Any, request: Request, origin: store.Card, say: Say) -> dict[str, Any]:
+def _make_artefact(model: Model, net: Any, request: ConvertRequest, origin: store.Card, say: Say) -> dict[str, Any]:
     folder = Path(request.scratch) / request.engine
     folder.mkdir()
     say(f"converting {model.title} for {request.engine}")
@@ -136,7 +138,9 @@ def _make_artefact(model: Model, net: Any, request: Request, origin: store.Card,
     return found
 
 
-def _compare(model: Model, net: Any, request: Request, folder: Path, say: Say, judge: bool = True) -> dict[str, Any]:
+def _compare(
+    model: Model, net: Any, request: ConvertRequest, folder: Path, say: Say, judge: bool = True
+) -> dict[str, Any]:
     say(f"comparing it with the reference on {len(request.photos)} photos")
     engine = engines.by_name(request.engine)
     return agreement.measure(model, net, engine, folder, [Path(photo) for photo in request.photos], judge)
@@ -153,7 +157,7 @@ def now() -> str:
 
 
 def _work(request: str, tell: subprocess_task.Tell) -> dict[str, Any]:
-    asked = Request(**json.loads(request))
+    asked = ConvertRequest(**json.loads(request))
     return (check if asked.check else prepare)(asked, lambda text: tell(say=text))
 
 

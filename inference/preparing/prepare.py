@@ -13,7 +13,7 @@ from typing import Any
 from inference import engines, own, store
 from inference.model import Model, NpmPackage
 from inference.preparing import applications, subprocess_task
-from inference.preparing.convert import Request
+from inference.preparing.convert import ConvertRequest
 from inference.preparing.sources import Say
 from inference.store import Artefact
 from shoal.errors import NotFound, Permanent, Retryable
@@ -57,7 +57,7 @@ def prepare(
         _check_room(wanted, home, weights)
         if again:
             _drop_damaged(wanted, home / store.WEIGHTS, say)
-        request = Request(model, engine, str(cache_dir.resolve()), str(home), "", _text(weights), _texts(photos))
+        request = ConvertRequest(model, engine, str(cache_dir.resolve()), str(home), "", _text(weights), _texts(photos))
         done = _in_child(request, say)
         if "no_weights" in done:
             _stand_in(wanted, engine, cache_dir, photos, say, done["no_weights"])
@@ -78,7 +78,9 @@ def check(artefact: Artefact, cache_dir: Path, photos: Sequence[Path], say: Say)
         wrong = store.damaged(folder, card) if card else ["its card or a file"]
         if wrong:
             raise Permanent(f"{folder}: {', '.join(wrong)} is damaged: run `shoal models prepare --again`")
-    request = Request(artefact.model.name, artefact.engine, str(cache_dir.resolve()), str(home), "", "", _texts(photos))
+    request = ConvertRequest(
+        artefact.model.name, artefact.engine, str(cache_dir.resolve()), str(home), "", "", _texts(photos)
+    )
     request = dataclasses.replace(request, check=artefact.card.precision)
     found: dict[str, Any] = _in_child(request, say)["agreement"]
     return found
@@ -163,7 +165,7 @@ def _drop_damaged(wanted: Model, folder: Path, say: Say) -> None:
         shutil.rmtree(folder)
 
 
-def _in_child(request: Request, say: Say) -> dict[str, Any]:
+def _in_child(request: ConvertRequest, say: Say) -> dict[str, Any]:
     """Run `inference.preparing.convert` and pass on what it says. Raises what it raised."""
     scratch = tempfile.mkdtemp(prefix=_SCRATCH, dir=request.home)
     try:

@@ -41,7 +41,7 @@ _PACKAGES = ("nncf", "openvino", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class QuantizeRequest:
     """What the parent asks for: int8 in the empty folder `target` of the float32 that the engine has in `folder`."""
 
     model: str
@@ -75,7 +75,7 @@ def quantize(
         try:
             target = scratch / INT8
             target.mkdir()
-            request = Request(
+            request = QuantizeRequest(
                 exact.model.name, engine, str(cache_dir.resolve()), str(exact.folder), str(target), _texts(calibration),
                 _texts(held_out),
             )  # fmt: skip
@@ -135,7 +135,7 @@ def _write_card(exact: store.Card, target: Path, measured: dict[str, Any]) -> No
 
 
 def _work(asked: str, tell: subprocess_task.Tell) -> dict[str, Any]:
-    request = Request(**json.loads(asked))
+    request = QuantizeRequest(**json.loads(asked))
     model = store.model(request.model, Path(request.cache))
     engine = engines.by_name(request.engine)
     folder, target = Path(request.folder), Path(request.target)

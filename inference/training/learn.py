@@ -20,11 +20,11 @@ from inference.preparing.subprocess_task import Tell
 from inference.training import dataset, features, figures, fit, nets, parts, pictures
 from inference.training.dataset import Dataset, Photos
 from inference.training.figures import Figures
-from inference.training.fit import Batches, Fitted
+from inference.training.fit import Fitted, TrainingBatches
 from inference.training.parts import TEST, TRAIN, VALIDATION
 from inference.training.pictures import Pictures
-from inference.training.recipe import Request
-from inference.training.report import Mistake, Report, accuracy
+from inference.training.recipe import TrainingRequest
+from inference.training.report import Mistake, TrainingReport, accuracy
 from shoal.errors import Permanent
 
 HEAD_EPOCHS, UNFROZEN_EPOCHS, SCRATCH_EPOCHS = 100, 10, 40
@@ -42,7 +42,7 @@ Split = dict[str, NDArray[np.int64]]
 class Training:
     """One training: images are opened, a net is fitted, made into an artefact, and judged on images it never saw."""
 
-    def __init__(self, request: Request, tell: Tell) -> None:
+    def __init__(self, request: TrainingRequest, tell: Tell) -> None:
         self._request = request
         self._recipe = request.recipe
         self._tell = tell
@@ -167,8 +167,8 @@ class Training:
         return net, [self._on_images(stage, net, SCRATCH_EPOCHS, SCRATCH_RATE, SCRATCH_PATIENCE, SCRATCH_BATCH)]
 
     def _on_images(self, stage: str, net: Any, epochs: int, rate: float, patience: int, size: int) -> Fitted:
-        train = Batches(self._pictures, self._parts[TRAIN], size, self._recipe.augment, self._recipe.seed)
-        validation = Batches(self._pictures, self._parts[VALIDATION], size)
+        train = TrainingBatches(self._pictures, self._parts[TRAIN], size, self._recipe.augment, self._recipe.seed)
+        validation = TrainingBatches(self._pictures, self._parts[VALIDATION], size)
         epochs, told = self._epochs(f"training {stage}", epochs)
         return fit.images(stage, net, train, validation, epochs, self._recipe.rate or rate, patience, told)
 
@@ -246,7 +246,7 @@ class Training:
         ]
         folder = self._request.made / "report"
         folder.mkdir()
-        Report(
+        TrainingReport(
             recipe.name,
             tuple(facts),
             measured,

@@ -62,7 +62,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class TrainingRequest:
     """A recipe, and all the places of this machine that it concerns; it travels to the child as JSON.
 
     dataset: the folder of photos or the .npz file.
@@ -91,7 +91,7 @@ class Request:
         return json.dumps(asdict(self), default=str)
 
     @classmethod
-    def from_json(cls, text: str) -> Request:
+    def from_json(cls, text: str) -> TrainingRequest:
         """From the command line."""
         fields = json.loads(text)
         fields["recipe"] = Recipe(**fields["recipe"])

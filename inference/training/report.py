@@ -27,7 +27,7 @@ class Mistake:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class TrainingReport:
     """title: what was trained; facts: (what, value) of how; stages: what `fit.Fitted` says of each."""
 
     title: str
@@ -63,7 +63,7 @@ def accuracy(figures: Figures) -> str:
     )
 
 
-def _blocks(report: Report) -> list[tuple[str, list[_Block]]]:
+def _blocks(report: TrainingReport) -> list[tuple[str, list[_Block]]]:
     """(heading, what is below it)."""
     found: list[tuple[str, list[_Block]]] = [
         ("Accuracy", [accuracy(report.figures), _of_classes(report.figures)]),

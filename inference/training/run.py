@@ -13,7 +13,7 @@ from inference import engines, store
 from inference.preparing import prepare, subprocess_task
 from inference.preparing.sources import Say
 from inference.training import dataset
-from inference.training.recipe import Recipe, Request
+from inference.training.recipe import Recipe, TrainingRequest
 from shoal.errors import NotFound, Permanent
 
 _SCRATCH = "scratch-"
@@ -46,7 +46,7 @@ def train(
     if recipe.backbone:
         _prepare_backbone(recipe, engine, cache_dir, photos, lambda text: listen({"say": text}))
     with _room(cache_dir, recipe.name) as (scratch, kept):
-        request = Request(recipe, place.resolve(), engine, cache_dir.resolve(), scratch, kept, *limits)
+        request = TrainingRequest(recipe, place.resolve(), engine, cache_dir.resolve(), scratch, kept, *limits)
         done = subprocess_task.ask("inference.training", request.to_json(), listen)
         _check_free(home, replace)
         home.parent.mkdir(parents=True, exist_ok=True)

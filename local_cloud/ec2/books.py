@@ -6,7 +6,7 @@ import time
 from local_cloud.ec2 import groups
 from local_cloud.ec2.hooks import Books
 from local_cloud.ec2.images import ImageRecords
-from local_cloud.ec2.journal import Application, CallsFile, Journal
+from local_cloud.ec2.journal import Application, CallJournal, CallsFile
 from local_cloud.ec2.record import books_lock
 from local_cloud.ec2.records_file import RecordsFile
 from local_cloud.machines.instance_host import InstanceHost
@@ -27,9 +27,9 @@ class BooksKeeper:
         self._calls = CallsFile(folder.cloud / "calls.jsonl")
         self._region = str(books.backend.region_name)
 
-    def journal(self, moto_app: Application) -> Journal:
+    def journal(self, moto_app: Application) -> CallJournal:
         """The layer around moto that keeps calls."""
-        return Journal(
+        return CallJournal(
             moto_app,
             self._calls,
             self.save,
@@ -43,7 +43,7 @@ class BooksKeeper:
             self._records.save(self._books.records)
             self._images.save(self._books.backend)
 
-    def restore(self, journal: Journal) -> list[str]:
+    def restore(self, journal: CallJournal) -> list[str]:
         """Enter all that earlier runs have kept, before anybody asks. What could not be entered, as lines."""
         with books_lock:
             self._images.restore(self._books.backend, self._host)

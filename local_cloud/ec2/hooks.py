@@ -26,8 +26,8 @@ from moto.ec2.responses.instances import InstanceResponse
 
 from local_cloud import ACCOUNT
 from local_cloud.ec2 import answers, attributes, groups, images, launch, points, random
-from local_cloud.ec2.launch import Asked, Capacity
-from local_cloud.ec2.record import STATE_CODES, Ec2Record, Launch, books_lock
+from local_cloud.ec2.launch import Capacity, LaunchRequest
+from local_cloud.ec2.record import STATE_CODES, Ec2Record, LaunchDetails, books_lock
 from local_cloud.ec2.records_file import RecordsFile
 from local_cloud.machines.images import image_id
 from local_cloud.machines.instance_host import USER_SHUTDOWN, InstanceHost
@@ -58,8 +58,8 @@ HOOK_POINTS: tuple[points.Point, ...] = (
 _request = threading.local()
 
 
-def _asked() -> Asked:
-    return getattr(_request, "asked", None) or Asked()
+def _asked() -> LaunchRequest:
+    return getattr(_request, "asked", None) or LaunchRequest()
 
 
 class Books:
@@ -138,7 +138,7 @@ class Books:
         with books_lock:
             return file.restore(self.backend, self._enter_restored)
 
-    def _enter_restored(self, instance: Any, launch: Launch) -> Ec2Record:
+    def _enter_restored(self, instance: Any, launch: LaunchDetails) -> Ec2Record:
         record = self.records[instance.id] = Ec2Record(instance, launch, self._changed)
         if launch.token:
             self._tokens[launch.token] = (launch.asked, record.reservation())
@@ -158,7 +158,7 @@ class Books:
                         "IdempotentParameterMismatch", "The client token was used before with other parameters"
                     )
                 return ActionResult(reservation)
-            _request.asked = Asked(
+            _request.asked = LaunchRequest(
                 low,
                 high,
                 token,

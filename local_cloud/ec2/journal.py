@@ -147,7 +147,7 @@ def _setting(call: Call) -> tuple[str, str] | None:
     return None
 
 
-class Journal:
+class CallJournal:
     """A WSGI layer in front of moto: one request at a time, and what changes the books is written down.
 
     save:       writes down what has files of its own.

@@ -11,7 +11,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.utils import random_spot_request_id
 
 from local_cloud.ec2 import groups
-from local_cloud.ec2.record import Launch, make_spot
+from local_cloud.ec2.record import LaunchDetails, make_spot
 from local_cloud.machines.instance_host import InstanceHost
 
 USER_DATA_BYTES = 16384
@@ -23,7 +23,7 @@ class Capacity(Protocol):
 
 
 @dataclass(frozen=True)
-class Asked:
+class LaunchRequest:
     """What a RunInstances call says that does not reach moto's backend."""
 
     least: int = 0
@@ -87,7 +87,7 @@ def _kind(kwargs: Mapping[str, Any], template: Mapping[str, Any]) -> str:
     return str(template.get("InstanceType", kind)) if kwargs.get("is_instance_type_default") else kind
 
 
-def what_to_remember(asked: Asked, kwargs: Mapping[str, Any], template: Mapping[str, Any]) -> Launch:
+def what_to_remember(asked: LaunchRequest, kwargs: Mapping[str, Any], template: Mapping[str, Any]) -> LaunchDetails:
     """What to remember of a launch. Raises EC2ClientError for a market that there is not."""
     market = asked.market or template.get("InstanceMarketOptions") or {}
     spot = kwargs.get("lifecycle") == "spot" or market.get("MarketType") == "spot"
@@ -97,11 +97,11 @@ def what_to_remember(asked: Asked, kwargs: Mapping[str, Any], template: Mapping[
     if spot and behaviour not in ("terminate", "stop"):
         raise EC2ClientError("UnsupportedOperation", f"Spot instances cannot {behaviour} here")
     end = {"terminate": "terminated", "stop": "stopped"}[behaviour] if spot else None
-    return Launch(end, asked.token, asked.parameters or "")
+    return LaunchDetails(end, asked.token, asked.parameters or "")
 
 
 def complete(
-    instance: Any, kwargs: Mapping[str, Any], template: Mapping[str, Any], asked: Asked, launch: Launch
+    instance: Any, kwargs: Mapping[str, Any], template: Mapping[str, Any], asked: LaunchRequest, launch: LaunchDetails
 ) -> None:
     """Set what moto leaves out."""
     if not kwargs.get("instance_initiated_shutdown_behavior"):

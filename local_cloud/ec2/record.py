@@ -28,7 +28,7 @@ _release: Callable[[Instance], InstanceState] = Instance.terminate
 
 
 @dataclass(frozen=True)
-class Launch:
+class LaunchDetails:
     """What a launch asked for that moto's books have no place for.
 
     spot_end_state: what an interruption leads to; None for an instance that is no spot instance.
@@ -52,7 +52,7 @@ class Ec2Record:
     changed: called, without locks, after every change of state.
     """
 
-    def __init__(self, instance: Any, launch: Launch, changed: Callable[[], None]) -> None:
+    def __init__(self, instance: Any, launch: LaunchDetails, changed: Callable[[], None]) -> None:
         self.moto_instance = instance
         self.launch = launch
         self.ended_at: datetime | None = None

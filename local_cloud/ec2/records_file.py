@@ -12,7 +12,7 @@ from moto.core.types import Base64EncodedString
 from moto.ec2.models.instances import InstanceBackend
 
 from local_cloud.ec2 import random
-from local_cloud.ec2.record import Ec2Record, Launch, make_spot
+from local_cloud.ec2.record import Ec2Record, LaunchDetails, make_spot
 from local_cloud.machines.guest import Guest
 from local_cloud.machines.instance_host import HOST_ENDINGS, InstanceHost
 
@@ -21,7 +21,7 @@ BOOT_FAILED_MESSAGE = f"{BOOT_FAILED}: Internal error on launch"
 # Taken before the hooks replace it.
 _run_instances = InstanceBackend.run_instances
 
-Enter = Callable[[Any, Launch], Ec2Record]
+Enter = Callable[[Any, LaunchDetails], Ec2Record]
 
 
 class RecordsFile:
@@ -63,7 +63,7 @@ class RecordsFile:
 
     def _restore_one(self, backend: Any, known: dict[str, Any], enter: Enter) -> None:
         instance = _enter_in_moto(backend, known)
-        launch = Launch(known["spot_end_state"], known["token"], known["asked"])
+        launch = LaunchDetails(known["spot_end_state"], known["token"], known["asked"])
         record = enter(instance, launch)
         _end(record, known)
         terminated_ago = None

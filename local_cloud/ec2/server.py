@@ -13,7 +13,7 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import make_server
 
 
-class _Handler(MotoRequestHandler):
+class _Ec2Handler(MotoRequestHandler):
     protocol_version = "HTTP/1.1"
     # Without this an answer waits some 40 ms for the caller's delayed acknowledgement.
     disable_nagle_algorithm = True
@@ -36,6 +36,6 @@ def serve(listener: socket.socket, answers: Callable[..., Iterable[bytes]]) -> s
     """Answer on a socket that listens already, on daemon threads, until the process ends; the URL."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     host, port = listener.getsockname()
-    server = make_server(host, port, answers, threaded=True, request_handler=_Handler, fd=listener.fileno())
+    server = make_server(host, port, answers, threaded=True, request_handler=_Ec2Handler, fd=listener.fileno())
     threading.Thread(target=server.serve_forever, name="moto", daemon=True).start()
     return f"http://{host}:{port}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from local_cloud.hostile import HONEST
 from local_cloud.hostile.dice import Dice
-from local_cloud.hostile.journal import Journal
+from local_cloud.hostile.journal import FaultJournal
 
 LAG_SECONDS = (5.0, 60.0)
 CAPACITY_SECONDS = (60.0, 300.0)
@@ -19,10 +19,10 @@ CAPACITY_SECONDS = (60.0, 300.0)
 App = Callable[..., Iterable[bytes]]
 
 
-class Capacity:
+class ScarceCapacity:
     """Which types are not to be had in which zones at the moment. Safe for many threads."""
 
-    def __init__(self, dice: Dice, journal: Journal, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, dice: Dice, journal: FaultJournal, now: Callable[[], float] = time.monotonic) -> None:
         self._dice = dice
         self._journal = journal
         self._now = now
@@ -49,7 +49,7 @@ class Capacity:
 class HostileEc2:
     """Throttles calls, and hides new instances for a while."""
 
-    def __init__(self, app: App, dice: Dice, journal: Journal, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, app: App, dice: Dice, journal: FaultJournal, now: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._dice = dice
         self._journal = journal

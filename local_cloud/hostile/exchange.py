@@ -13,22 +13,22 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpResponse:
     """Status, headers (names in small letters) and body."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
 
-    def with_body(self, body: bytes) -> "Answer":
+    def with_body(self, body: bytes) -> "HttpResponse":
         """The same with another body."""
         kept = tuple(one for one in self.headers if one[0].lower() != b"content-length")
         return replace(self, headers=(*kept, (b"content-length", str(len(body)).encode())), body=body)
 
 
-def answer(status: int, content_type: str, body: bytes) -> Answer:
+def answer(status: int, content_type: str, body: bytes) -> HttpResponse:
     """An answer of our own."""
-    return Answer(status, ((b"content-type", content_type.encode()),), b"").with_body(body)
+    return HttpResponse(status, ((b"content-type", content_type.encode()),), b"").with_body(body)
 
 
 def header(scope: Message, name: bytes) -> bytes:
@@ -52,12 +52,12 @@ async def read_body(receive: Receive) -> bytes:
     return b"".join(chunks)
 
 
-async def ask(app: App, scope: Message, body: bytes, receive: Receive) -> Answer:
+async def ask(app: App, scope: Message, body: bytes, receive: Receive) -> HttpResponse:
     """The answer of `app` to this request with another body; `receive` tells of a caller that hangs up."""
     kept = [one for one in scope["headers"] if one[0].lower() not in (b"content-length", b"transfer-encoding")]
     asked = {**scope, "headers": [*kept, (b"content-length", str(len(body)).encode())]}
     told = False
-    found = Answer(500, (), b"")
+    found = HttpResponse(500, (), b"")
 
     async def replay() -> Message:
         nonlocal told
@@ -70,7 +70,7 @@ async def ask(app: App, scope: Message, body: bytes, receive: Receive) -> Answer
         nonlocal found
         if message["type"] == "http.response.start":
             headers = tuple((bytes(name), bytes(value)) for name, value in message.get("headers", ()))
-            found = Answer(message["status"], headers, b"")
+            found = HttpResponse(message["status"], headers, b"")
         else:
             found = replace(found, body=found.body + message.get("body", b""))
 
@@ -78,7 +78,7 @@ async def ask(app: App, scope: Message, body: bytes, receive: Receive) -> Answer
     return found
 
 
-async def tell(send: Send, found: Answer) -> None:
+async def tell(send: Send, found: HttpResponse) -> None:
     """Send an answer."""
     await send({"type": "http.response.start", "status": found.status, "headers": list(found.headers)})
     await send({"type": "http.response.body", "body": found.body})

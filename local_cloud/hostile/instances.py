@@ -9,10 +9,10 @@ from pathlib import Path
 from local_cloud.hostile import fates
 from local_cloud.hostile.dice import Dice
 from local_cloud.hostile.fates import Fate
-from local_cloud.hostile.journal import Journal
+from local_cloud.hostile.journal import FaultJournal
 from local_cloud.hostile.relay import Relay
 from local_cloud.machines.cron import Schedule
-from local_cloud.machines.instance import Ending, Instance, Record, Surroundings
+from local_cloud.machines.instance import Ending, InstanceRecord, InstanceRunner, Surroundings
 
 CLOCK = Path(__file__).with_name("clock")
 LOST = "Server.InternalError"
@@ -21,19 +21,19 @@ Interrupt = Callable[[str, str, float], None]
 """Gives notice to an instance, by its id, of a state that it comes to after so many seconds."""
 
 
-class HostileInstance(Instance):
+class HostileInstance(InstanceRunner):
     """An instance whose fate is drawn when it is launched, and told in the journal as it comes about."""
 
     def __init__(
         self,
-        record: Record,
+        record: InstanceRecord,
         image: Path,
         folder: Path,
         surroundings: Surroundings,
         on_end: Callable[[str], None],
         *,
         dice: Dice,
-        journal: Journal,
+        journal: FaultJournal,
         interrupt: Interrupt,
     ) -> None:
         super().__init__(record, image, folder, surroundings, on_end)

@@ -9,7 +9,7 @@ from pathlib import Path
 JOURNAL_NAME = "hostile.jsonl"
 
 
-class Journal:
+class FaultJournal:
     """Appends to `path`. A line goes out in one write, so that many threads and processes may share the file."""
 
     def __init__(self, path: Path) -> None:

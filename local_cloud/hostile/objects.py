@@ -4,7 +4,7 @@ import asyncio
 
 from local_cloud.hostile.dice import Dice
 from local_cloud.hostile.exchange import App, Message, Receive, Send, answer, header, is_spared, read_body, tell
-from local_cloud.hostile.journal import Journal
+from local_cloud.hostile.journal import FaultJournal
 
 FIRST_BYTE_SECONDS = (0.1, 2.0)
 SLOW_DOWN = b"""<?xml version="1.0" encoding="UTF-8"?>
@@ -14,7 +14,7 @@ SLOW_DOWN = b"""<?xml version="1.0" encoding="UTF-8"?>
 class HostileObjects:
     """An ASGI layer."""
 
-    def __init__(self, app: App, dice: Dice, journal: Journal) -> None:
+    def __init__(self, app: App, dice: Dice, journal: FaultJournal) -> None:
         self._app = app
         self._dice = dice
         self._journal = journal

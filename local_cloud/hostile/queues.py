@@ -10,8 +10,8 @@ from typing import Any
 
 from local_cloud.hostile.dice import Dice
 from local_cloud.hostile.exchange import (
-    Answer,
     App,
+    HttpResponse,
     Message,
     Receive,
     Send,
@@ -22,7 +22,7 @@ from local_cloud.hostile.exchange import (
     read_body,
     tell,
 )
-from local_cloud.hostile.journal import Journal
+from local_cloud.hostile.journal import FaultJournal
 
 COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
 STALE_SECONDS = 60.0
@@ -32,7 +32,7 @@ NOTHING_SHARE = 0.3
 JSON = "application/x-amz-json-1.0"
 
 Request = dict[str, Any]
-Forward = Callable[[Request], Awaitable[Answer]]
+Forward = Callable[[Request], Awaitable[HttpResponse]]
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class _Copy:
 class HostileQueues:
     """An ASGI layer. One event loop, so no locks."""
 
-    def __init__(self, app: App, dice: Dice, journal: Journal, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, app: App, dice: Dice, journal: FaultJournal, now: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._dice = dice
         self._journal = journal
         self._now = now
         self._copies: dict[str, deque[_Copy]] = {}
         self._counts: dict[str, deque[tuple[float, dict[str, str]]]] = {}
-        self._acts: dict[bytes, Callable[[Request, Forward], Awaitable[Answer]]] = {
+        self._acts: dict[bytes, Callable[[Request, Forward], Awaitable[HttpResponse]]] = {
             b"AmazonSQS.SendMessage": self._send_one,
             b"AmazonSQS.SendMessageBatch": self._send_batch,
             b"AmazonSQS.ReceiveMessage": self._receive,
@@ -68,7 +68,7 @@ class HostileQueues:
             return
         body = await read_body(receive)
 
-        async def forward(request: Request) -> Answer:
+        async def forward(request: Request) -> HttpResponse:
             return await ask(self._app, scope, json.dumps(request).encode(), receive)
 
         try:
@@ -86,11 +86,11 @@ class HostileQueues:
 
     # send
 
-    async def _send_one(self, request: Request, forward: Forward) -> Answer:
+    async def _send_one(self, request: Request, forward: Forward) -> HttpResponse:
         self._delay(request, _queue(request))
         return await forward(request)
 
-    async def _send_batch(self, request: Request, forward: Forward) -> Answer:
+    async def _send_batch(self, request: Request, forward: Forward) -> HttpResponse:
         for entry in request.get("Entries", ()):
             self._delay(entry, _queue(request))
         return await forward(request)
@@ -103,7 +103,7 @@ class HostileQueues:
 
     # receive
 
-    async def _receive(self, request: Request, forward: Forward) -> Answer:
+    async def _receive(self, request: Request, forward: Forward) -> HttpResponse:
         queue = _queue(request)
         most = int(request.get("MaxNumberOfMessages", 1))
         short = self._dice.roll("short-receive")
@@ -145,7 +145,7 @@ class HostileQueues:
 
     # delete
 
-    async def _delete_one(self, request: Request, forward: Forward) -> Answer:
+    async def _delete_one(self, request: Request, forward: Forward) -> HttpResponse:
         queue = _queue(request)
         if self._hit("failed-delete", queue):
             return _internal_error()
@@ -154,7 +154,7 @@ class HostileQueues:
         found = await forward(request)
         return _internal_error() if self._hit("late-failed-delete", queue) else found
 
-    async def _delete_batch(self, request: Request, forward: Forward) -> Answer:
+    async def _delete_batch(self, request: Request, forward: Forward) -> HttpResponse:
         queue = _queue(request)
         entries = request.get("Entries", [])
         refused = [one for one in entries if self._hit("failed-delete", queue)]
@@ -175,7 +175,7 @@ class HostileQueues:
 
     # counts
 
-    async def _count(self, request: Request, forward: Forward) -> Answer:
+    async def _count(self, request: Request, forward: Forward) -> HttpResponse:
         found = await forward(request)
         if found.status != 200:
             return found
@@ -208,11 +208,11 @@ def _queue(request: Request) -> str:
     return str(request.get("QueueUrl", "")).rpartition("/")[2]
 
 
-def _json(body: Mapping[str, Any]) -> Answer:
+def _json(body: Mapping[str, Any]) -> HttpResponse:
     return answer(200, JSON, json.dumps(body).encode())
 
 
-def _internal_error() -> Answer:
+def _internal_error() -> HttpResponse:
     body = {"__type": "com.amazonaws.sqs#InternalError", "message": "hostile: an internal error"}
     return answer(500, JSON, json.dumps(body).encode())
 

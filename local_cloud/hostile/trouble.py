@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from local_cloud.hostile.dice import Dice, Hostility
-from local_cloud.hostile.ec2_calls import App, Capacity, HostileEc2
+from local_cloud.hostile.ec2_calls import App, HostileEc2, ScarceCapacity
 from local_cloud.hostile.instances import HostileInstance, Interrupt
-from local_cloud.hostile.journal import Journal
-from local_cloud.machines.instance import Record, Surroundings
+from local_cloud.hostile.journal import FaultJournal
+from local_cloud.machines.instance import InstanceRecord, Surroundings
 
 
 class Trouble:
@@ -17,15 +17,20 @@ class Trouble:
 
     def __init__(self, hostility: Hostility, journal_path: Path) -> None:
         self._dice = Dice(hostility)
-        self._journal = Journal(journal_path)
-        self.capacity = Capacity(self._dice, self._journal)
+        self._journal = FaultJournal(journal_path)
+        self.capacity = ScarceCapacity(self._dice, self._journal)
 
     def around(self, moto: App) -> App:
         """moto behind an EC2 API that throttles and lags."""
         return HostileEc2(moto, self._dice, self._journal)
 
     def instance(
-        self, record: Record, image: Path, folder: Path, surroundings: Surroundings, on_end: Callable[[str], None]
+        self,
+        record: InstanceRecord,
+        image: Path,
+        folder: Path,
+        surroundings: Surroundings,
+        on_end: Callable[[str], None],
     ) -> HostileInstance:
         """An Instance with a fate."""
         return HostileInstance(

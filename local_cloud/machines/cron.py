@@ -54,7 +54,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Job:
+class CronJob:
     schedule: Schedule
     command: str
 
@@ -104,7 +104,7 @@ def parse_schedule(text: str) -> Schedule:
     )
 
 
-def parse_line(line: str) -> Job | None:
+def parse_line(line: str) -> CronJob | None:
     """Parse one line: schedule, user, command. None for a blank line or a comment. Raises CronError.
 
     The user is ignored. As in crontab(5) a % ends the command unless a backslash stands before it.
@@ -117,10 +117,10 @@ def parse_line(line: str) -> Job | None:
     if len(words) < count + 2:
         raise CronError("a schedule, a user and a command are needed")
     command = re.split(r"(?<!\\)%", words[-1], maxsplit=1)[0].replace("\\%", "%")
-    return Job(parse_schedule(" ".join(words[:count])), command)
+    return CronJob(parse_schedule(" ".join(words[:count])), command)
 
 
-def read_jobs(folder: Path, complain: Callable[[str], None]) -> Iterator[Job]:
+def read_jobs(folder: Path, complain: Callable[[str], None]) -> Iterator[CronJob]:
     """The jobs of all files in a cron.d folder. A line that cannot be understood is told to `complain` and left out."""
     if not folder.is_dir():
         return
@@ -139,7 +139,7 @@ def read_jobs(folder: Path, complain: Callable[[str], None]) -> Iterator[Job]:
                 complain(f"{path.name}, line {number}: {error}")
                 continue
             if job is not None:
-                yield Job(job.schedule, exports + job.command)
+                yield CronJob(job.schedule, exports + job.command)
 
 
 class CronClock:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from local_cloud.machines import programs
-from local_cloud.machines.limits import NO_LIMITS, Limits
+from local_cloud.machines.limits import NO_LIMITS, ProcessLimits
 
 _INIT = Path(__file__).with_name("init.py")
 
@@ -28,7 +28,7 @@ class InitProcess:
         grace_seconds: float,
         program: Sequence[str] = (),
         ends_with_program: bool = True,
-        limits: Limits = NO_LIMITS,
+        limits: ProcessLimits = NO_LIMITS,
         pass_fds: Sequence[int] = (),
     ) -> None:
         """Start it. `grace_seconds` holds for a shutdown asked from inside; output is appended to `console`.

@@ -13,13 +13,13 @@ from local_cloud.machines import cron, processes
 from local_cloud.machines.guest import Guest
 from local_cloud.machines.images import ImageError
 from local_cloud.machines.init_process import InitProcess
-from local_cloud.machines.limits import NO_LIMITS, Limiter, Limits
+from local_cloud.machines.limits import NO_LIMITS, Limiter, ProcessLimits
 
 SELF_SHUTDOWN = "Client.InstanceInitiatedShutdown"
 TRANSITION = {"terminated": "shutting-down", "stopped": "stopping"}
 
 
-class Record(Protocol):
+class InstanceRecord(Protocol):
     """What the cloud's books say about an instance, and where its life is written down."""
 
     @property
@@ -76,14 +76,19 @@ class Surroundings:
     limiter: Limiter
 
 
-class Instance:
+class InstanceRunner:
     """Runs one instance on a thread of its own.
 
     The thread goes through the life from top to bottom; other threads only ask for an end or a reboot.
     """
 
     def __init__(
-        self, record: Record, image: Path, folder: Path, surroundings: Surroundings, on_end: Callable[[str], None]
+        self,
+        record: InstanceRecord,
+        image: Path,
+        folder: Path,
+        surroundings: Surroundings,
+        on_end: Callable[[str], None],
     ) -> None:
         """`on_end` is called with the instance's id when it has come to be stopped or terminated."""
         self.record = record
@@ -230,7 +235,7 @@ class Instance:
         around = self._surroundings
         return self.guest.environment(around.state_folder, around.endpoints, f"{around.metadata_url}/{self.record.id}")
 
-    def _limits(self) -> Limits:
+    def _limits(self) -> ProcessLimits:
         try:
             return self._surroundings.limiter.of(self.record.id, self.record.memory_bytes, self.record.cpus)
         except OSError as error:

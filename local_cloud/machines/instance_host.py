@@ -9,7 +9,7 @@ from pathlib import Path
 
 from local_cloud.machines.cron import CronClock, Schedule
 from local_cloud.machines.images import ImageStore
-from local_cloud.machines.instance import Ending, Instance, Record, Surroundings
+from local_cloud.machines.instance import Ending, InstanceRecord, InstanceRunner, Surroundings
 from local_cloud.machines.memory_watch import MemoryWatch
 
 USER_SHUTDOWN = "Client.UserInitiatedShutdown"
@@ -45,7 +45,9 @@ class InstanceHost:
         forget: Callable[[str], None],
         cron_seconds: float = 60.0,
         forget_seconds: float = 3600.0,
-        make: Callable[[Record, Path, Path, Surroundings, Callable[[str], None]], Instance] = Instance,
+        make: Callable[
+            [InstanceRecord, Path, Path, Surroundings, Callable[[str], None]], InstanceRunner
+        ] = InstanceRunner,
     ) -> None:
         """`forget` is called with the id of an instance that was terminated `forget_seconds` ago."""
         self.images = images
@@ -55,7 +57,7 @@ class InstanceHost:
         self._make = make
         self._forget_seconds = forget_seconds
         self._lock = threading.Lock()
-        self._instances: dict[str, Instance] = {}
+        self._instances: dict[str, InstanceRunner] = {}
         self._changed = threading.Event()
         self._closed = threading.Event()
         self._clock = CronClock(self._run_cron, cron_seconds)
@@ -84,7 +86,7 @@ class InstanceHost:
     def closing(self) -> bool:
         return self._closed.is_set()
 
-    def launch(self, record: Record, image_id: str) -> None:
+    def launch(self, record: InstanceRecord, image_id: str) -> None:
         """Boot a new instance. The image must be known (`images.folder`)."""
         image = self.images.folder(image_id)
         if image is None:
@@ -94,14 +96,14 @@ class InstanceHost:
         self._enter(record, image, folder).start()
         self._changed.set()
 
-    def adopt(self, record: Record, image_id: str, terminated_seconds_ago: float | None) -> None:
+    def adopt(self, record: InstanceRecord, image_id: str, terminated_seconds_ago: float | None) -> None:
         """Take over an instance of an earlier run, which has no processes: stopped, or terminated so long ago."""
         folder = self._folder / record.id
         image = self.images.folder(image_id)
         # A stopped one has its root already, so the image may have gone.
         self._enter(record, image or folder, folder).lie_down(terminated_seconds_ago)
 
-    def _enter(self, record: Record, image: Path, folder: Path) -> Instance:
+    def _enter(self, record: InstanceRecord, image: Path, folder: Path) -> InstanceRunner:
         instance = self._make(record, image, folder, self._surroundings, lambda _: self._changed.set())
         with self._lock:
             self._instances[record.id] = instance
@@ -151,11 +153,11 @@ class InstanceHost:
         message = f"{USER_SHUTDOWN}: User initiated shutdown"
         self._instance(identifier).end(Ending(state, USER_SHUTDOWN, message, self._surroundings.grace_seconds))
 
-    def _instance(self, identifier: str) -> Instance:
+    def _instance(self, identifier: str) -> InstanceRunner:
         with self._lock:
             return self._instances[identifier]
 
-    def _all(self) -> list[Instance]:
+    def _all(self) -> list[InstanceRunner]:
         with self._lock:
             return list(self._instances.values())
 

@@ -22,14 +22,14 @@ PREFIX = "local-cloud-"
 
 
 @dataclass(frozen=True)
-class Limits:
+class ProcessLimits:
     """`cpus`: numbers of processors; empty for all. `groups`: the cgroup.procs files to join."""
 
     cpus: tuple[int, ...] = ()
     groups: tuple[Path, ...] = ()
 
 
-NO_LIMITS = Limits()
+NO_LIMITS = ProcessLimits()
 
 
 class Groups(Protocol):
@@ -111,10 +111,10 @@ class Limiter:
             "its processors are set by affinity, which a program can undo"
         )
 
-    def of(self, name: str, memory_bytes: int, cpus: int) -> Limits:
+    def of(self, name: str, memory_bytes: int, cpus: int) -> ProcessLimits:
         """The limits of the instance `name`. Raises OSError."""
         groups = self._groups.make(name, memory_bytes, cpus) if self._groups is not None else ()
-        return Limits(self._pick(cpus), groups)
+        return ProcessLimits(self._pick(cpus), groups)
 
     def killed(self, name: str) -> int:
         """How many of its processes the kernel has killed for want of memory."""

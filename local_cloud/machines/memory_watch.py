@@ -5,7 +5,7 @@ import signal
 from collections.abc import Sequence
 
 from local_cloud.machines import processes
-from local_cloud.machines.instance import Instance
+from local_cloud.machines.instance import InstanceRunner
 from local_cloud.machines.limits import Limiter
 
 
@@ -16,7 +16,7 @@ class MemoryWatch:
         self._limiter = limiter
         self._told: dict[str, int] = {}
 
-    def look(self, running: Sequence[Instance]) -> None:
+    def look(self, running: Sequence[InstanceRunner]) -> None:
         """Kill the largest process of each instance that uses more than its type has."""
         if self._limiter.enforced:
             self._tell(running)
@@ -30,7 +30,7 @@ class MemoryWatch:
                 instance.guest.log(f"out of memory: {used >> 20} MiB used of {limit >> 20} MiB; killing {largest}")
                 _kill(largest)
 
-    def _tell(self, running: Sequence[Instance]) -> None:
+    def _tell(self, running: Sequence[InstanceRunner]) -> None:
         told, self._told = self._told, {}
         for instance in running:
             killed = self._told[instance.record.id] = self._limiter.killed(instance.record.id)

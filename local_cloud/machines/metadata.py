@@ -126,7 +126,7 @@ def _role(facts: Facts, path: str) -> bytes | None:
     return None
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _MetadataHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Without this an answer waits some 40 ms for the caller's delayed acknowledgement.
     disable_nagle_algorithm = True
@@ -191,7 +191,7 @@ class MetadataServer(ThreadingHTTPServer):
 
     def __init__(self, listener: socket.socket, find: Callable[[str], Facts | None]) -> None:
         """`find` gives the facts of an instance by its id, None for one that does not exist."""
-        super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
+        super().__init__(listener.getsockname(), _MetadataHandler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
         self.find = find

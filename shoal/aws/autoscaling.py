@@ -24,7 +24,7 @@ GONE = ("Terminating", "Terminated", "Detaching", "Detached")
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class GroupSettings:
     """What the settings say of the group.
 
     pool:   our tag's value.
@@ -51,7 +51,7 @@ class AutoScalingPool:
     def __init__(
         self,
         autoscaling: Callable[[], Any],
-        group: Group,
+        group: GroupSettings,
         machines: Ec2Pool,
         template: LaunchTemplate,
         zones: Callable[[], list[str]],

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shoal.aws.autoscaling import AutoScalingPool, Group
+from shoal.aws.autoscaling import AutoScalingPool, GroupSettings
 from shoal.aws.clients import Service, client, our_errors, region
 from shoal.aws.cloudwatch import PutMetrics
 from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
 from shoal.aws.ec2 import Ec2Pool
 from shoal.aws.iam import create_role
-from shoal.aws.instance_choice import Offers
+from shoal.aws.instance_choice import InstanceChoice
 from shoal.aws.replies import SqsReplies
 from shoal.aws.s3 import S3Store, create_bucket
 from shoal.aws.sqs import SqsQueue, create_queue
@@ -70,10 +70,12 @@ def connect_pool(settings: Settings, boot_file: Callable[[], str] = _no_boot_fil
 
     template = LaunchTemplate(ec2, settings.launch_template, settings.image, boot_file, _launch_options(settings))
     types, places, share = settings.instance_types, settings.places, settings.spot_share
-    machines = Ec2Pool(ec2, settings.prefix, template, Offers(types, places, share, settings.capacity_seconds, steady))
+    machines = Ec2Pool(
+        ec2, settings.prefix, template, InstanceChoice(types, places, share, settings.capacity_seconds, steady)
+    )
     if settings.actuator == "ec2":
         return machines
-    group = Group(settings.scaling_group, settings.prefix, types, places, share, settings.max_instances)
+    group = GroupSettings(settings.scaling_group, settings.prefix, types, places, share, settings.max_instances)
     return AutoScalingPool(lambda: client("autoscaling"), group, machines, template, zones)
 
 

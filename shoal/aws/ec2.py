@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from shoal.aws.clients import error_code, our_errors
-from shoal.aws.instance_choice import Ask, Offers
+from shoal.aws.instance_choice import Ask, InstanceChoice
 from shoal.aws.template import LaunchTemplate
 from shoal.errors import CapacityUnavailable, NotFound, Permanent, Retryable, ShoalError
 from shoal.ports import Instance
@@ -32,7 +32,7 @@ class Ec2Pool:
     ec2: makes the client, at the first use.
     """
 
-    def __init__(self, ec2: Callable[[], Any], pool: str, template: LaunchTemplate, offers: Offers) -> None:
+    def __init__(self, ec2: Callable[[], Any], pool: str, template: LaunchTemplate, offers: InstanceChoice) -> None:
         self._make_client = ec2
         self._pool = pool
         self._template = template

@@ -10,7 +10,7 @@ from shoal.errors import CapacityUnavailable
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class InstanceOption:
     """One kind of machine that can be asked for.
 
     place: a subnet's id, or the name of an availability zone; "" leaves the choice to EC2.
@@ -28,7 +28,7 @@ class Offer:
 class Ask:
     """So many machines of one offer: one RunInstances call."""
 
-    offer: Offer
+    offer: InstanceOption
     count: int
 
     def token(self) -> str:
@@ -45,10 +45,10 @@ class Ask:
         parts = token.split("/")
         if len(parts) != 4 or parts[3][:1] not in ("s", "o") or not parts[3][1:].isdecimal():
             return None
-        return cls(Offer(parts[1], parts[2], parts[3].startswith("s")), int(parts[3][1:]))
+        return cls(InstanceOption(parts[1], parts[2], parts[3].startswith("s")), int(parts[3][1:]))
 
 
-class Offers:
+class InstanceChoice:
     """All that may be asked for, the best first.
 
     types:          in the order of preference.
@@ -71,7 +71,7 @@ class Offers:
         self._spot_share = spot_share
         self._memory_seconds = memory_seconds
         self._steady = steady
-        self._missing: dict[Offer, float] = {}  # since when
+        self._missing: dict[InstanceOption, float] = {}  # since when
         self._turn = 0
 
     def choose(self, count: int, total: int, spot: int) -> Ask:
@@ -93,19 +93,19 @@ class Offers:
         # No countdown: a text that changes every second would be news in every tick's ledger.
         raise CapacityUnavailable(f"EC2 had no {kinds}; not asked again for {self._memory_seconds:.0f} s after that")
 
-    def _first(self, spot: bool) -> Offer | None:
+    def _first(self, spot: bool) -> InstanceOption | None:
         now = self._steady()
         self._missing = {offer: at for offer, at in self._missing.items() if now - at < self._memory_seconds}
         self._turn += 1
         start = self._turn % len(self._places)
         places = self._places[start:] + self._places[:start]
-        offers = (Offer(kind, place, spot) for kind in self._types for place in places)
+        offers = (InstanceOption(kind, place, spot) for kind in self._types for place in places)
         return next((offer for offer in offers if offer not in self._missing), None)
 
-    def missing(self, offer: Offer, whole_market: bool = False) -> None:
+    def missing(self, offer: InstanceOption, whole_market: bool = False) -> None:
         """Remember that this offer was not to be had; or none of its market, when a quota was the reason."""
         places = self._places if whole_market else [offer.place]
         types = self._types if whole_market else [offer.instance_type]
         for kind in types:
             for place in places:
-                self._missing[Offer(kind, place, offer.spot)] = self._steady()
+                self._missing[InstanceOption(kind, place, offer.spot)] = self._steady()

@@ -13,7 +13,7 @@ from shoal.errors import BadImage
 from shoal.messages import Job, Result, safe_name
 from shoal.ports import ObjectStore
 from shoal.settings import Settings
-from web_tier.intake.offers import Offer, Offers
+from web_tier.intake.offers import OfferedPhoto, OfferedPhotos
 from web_tier.problems import Problem
 from web_tier.results.batches import Photo
 from web_tier.results.hub import Hub
@@ -62,7 +62,7 @@ class Intake:
         self._hub = hub
         self._workers = workers
 
-    def take(self, offers: Offers, batch: str, first: int = 0) -> list[Taken]:
+    def take(self, offers: OfferedPhotos, batch: str, first: int = 0) -> list[Taken]:
         """Store and queue every photo that is offered, as `batch`, counting from index `first`.
 
         A photo that cannot be labelled is refused alone, and its failed result stored. When this returns, every other
@@ -72,7 +72,7 @@ class Intake:
         submission = self._venue.open()
         running: deque[Future[Taken]] = deque()
         taken: list[Taken] = []
-        last: tuple[Job, Offer] | None = None
+        last: tuple[Job, OfferedPhoto] | None = None
         try:
             for index, offer in enumerate(offers, first):
                 job = self._job(offers, offer, batch, index)
@@ -101,7 +101,7 @@ class Intake:
             served = ", ".join(self._models)
             raise Problem(400, f"The model {model[:60]!r} is not served here. These are: {served}.")
 
-    def _job(self, offers: Offers, offer: Offer, batch: str, index: int) -> Job:
+    def _job(self, offers: OfferedPhotos, offer: OfferedPhoto, batch: str, index: int) -> Job:
         try:
             if offers.model:
                 self.check_model(offers.model)
@@ -114,14 +114,14 @@ class Intake:
             raise
         return Job(batch, index, safe_name(offer.name), self._replies.name, offers.model)
 
-    def _start(self, submission: Submission, job: Job, offer: Offer) -> Future[Taken]:
+    def _start(self, submission: Submission, job: Job, offer: OfferedPhoto) -> Future[Taken]:
         try:
             return self._workers.submit(self._one, submission, job, offer)
         except RuntimeError:  # the threads are being stopped
             offer.close()
             raise Problem(503, STOPPING) from None
 
-    def _one(self, submission: Submission, job: Job, offer: Offer) -> Taken:
+    def _one(self, submission: Submission, job: Job, offer: OfferedPhoto) -> Taken:
         try:
             payload = self._checked(offer)
         except BadImage as error:
@@ -132,7 +132,7 @@ class Intake:
         submission.submit(job, payload)
         return Taken(job)
 
-    def _checked(self, offer: Offer) -> bytes:
+    def _checked(self, offer: OfferedPhoto) -> bytes:
         if offer.error:
             raise BadImage(offer.error)
         if offer.body is None:

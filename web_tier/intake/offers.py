@@ -23,7 +23,7 @@ NOTHING_CHOSEN = "No photo was chosen. Choose one or more photos first."
 NO_FIELD = "There is no photo in this request. Send each as a file in the multipart field inputFile."
 
 
-class Offer(Protocol):
+class OfferedPhoto(Protocol):
     """One photo.
 
     name:  as the client calls it.
@@ -41,14 +41,14 @@ class Offer(Protocol):
         """Free the memory and the file. Whoever takes an offer closes it."""
 
 
-class Offers(Protocol):
+class OfferedPhotos(Protocol):
     """All photos of a request, one by one. Iterating raises Problem when there is none."""
 
     @property
     def model(self) -> str:
         """The model that they ask for; empty for the default. Known when the first photo is."""
 
-    def __iter__(self) -> Iterator[Offer]: ...
+    def __iter__(self) -> Iterator[OfferedPhoto]: ...
 
 
 class Form:
@@ -60,7 +60,7 @@ class Form:
         self._content_type = content_type
         self._keep_bytes = keep_bytes
 
-    def __iter__(self) -> Iterator[Offer]:
+    def __iter__(self) -> Iterator[OfferedPhoto]:
         others: set[str] = set()
         found = chosen = False
         for part in read_parts(self._stream, self._content_type, self._keep_bytes):
@@ -121,7 +121,7 @@ class Listed:
         self._fetcher = fetcher
         self._fetchers = fetchers
 
-    def __iter__(self) -> Iterator[Offer]:
+    def __iter__(self) -> Iterator[OfferedPhoto]:
         if not self._photos:
             raise Problem(400, NOTHING_CHOSEN)
         ahead: deque[Given | Future[Given]] = deque()

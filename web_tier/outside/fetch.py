@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from shoal.errors import BadImage
 from shoal.messages import safe_name
 from web_tier.outside.addresses import Place, follow, parse
-from web_tier.outside.guarded_connection import Dial, Lines, Resolve, dial, resolve
+from web_tier.outside.guarded_connection import Dial, GuardedConnections, Resolve, dial, resolve
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _REDIRECTED = (301, 302, 303, 307, 308)
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchedFile:
     """A file from the network: its name, from the last part of the address, and its bytes."""
 
     name: str
@@ -54,16 +54,16 @@ class Fetcher:
         self._max_bytes = max_bytes
         self._seconds = seconds
         self._own = own
-        self._lines = Lines(self._too_slow(), own, resolve, dial)
+        self._lines = GuardedConnections(self._too_slow(), own, resolve, dial)
 
-    def fetch(self, url: str) -> Fetched:
+    def fetch(self, url: str) -> FetchedFile:
         """The file at `url`. Raises BadImage, which says why it was not fetched."""
         deadline = time.monotonic() + self._seconds
         place = first = parse(url, self._own)
         for _ in range(REDIRECTS + 1):
             answer = self._get(place, deadline)
             if isinstance(answer, bytes):
-                return Fetched(name_of(first), answer)
+                return FetchedFile(name_of(first), answer)
             place = follow(place, answer, self._own)
         raise BadImage(f"the address redirects more than {REDIRECTS} times")
 

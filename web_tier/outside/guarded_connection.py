@@ -37,7 +37,7 @@ def dial(address: str, port: int, seconds: float) -> socket.socket:
     return socket.create_connection((address, port), timeout=seconds)
 
 
-class Lines:
+class GuardedConnections:
     """Opens connections. One for all requests; safe for many threads.
 
     too_slow: what to say when the deadline is over.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from shoal.errors import BadImage
 from web_tier.outside.addresses import parse
-from web_tier.outside.guarded_connection import Dial, Lines, Resolve, dial, resolve
+from web_tier.outside.guarded_connection import Dial, GuardedConnections, Resolve, dial, resolve
 
 
 class Poster:
@@ -24,7 +24,7 @@ class Poster:
         self._seconds = seconds
         self._own = own
         self._too_slow = f"the address did not answer within {seconds:g} s"
-        self._lines = Lines(self._too_slow, own, resolve, dial)
+        self._lines = GuardedConnections(self._too_slow, own, resolve, dial)
 
     def check(self, url: str) -> None:
         """Raise BadImage when nothing would ever be posted there."""

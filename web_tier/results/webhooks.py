@@ -38,7 +38,7 @@ OFF = "Webhooks are not set up here: the operator has to set SHOAL_WEBHOOK_SECRE
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class PendingWebhook:
     """A webhook that is not delivered yet.
 
     photos:   how many results its batch must have.
@@ -65,7 +65,7 @@ class Record:
         """Where the claim to its next attempt is kept."""
         return f"{FOLDER}/{self.batch}/attempt-{self.attempt}"
 
-    def tried(self, now: float) -> Record:
+    def tried(self, now: float) -> PendingWebhook:
         """The same after an attempt that came to nothing."""
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**self.attempt)
         return replace(self, attempt=self.attempt + 1, due=now + pause * random.uniform(0.8, 1.2))
@@ -121,7 +121,7 @@ class Webhooks:
 
     def register(self, batch: str, url: str, photos: int) -> None:
         """Deliver when the batch has results of so many photos. May raise Retryable."""
-        self._write(Record(batch, url, photos, made=self._clock.now()))
+        self._write(PendingWebhook(batch, url, photos, made=self._clock.now()))
         with self._changing:
             self._due[batch] = 0.0
 
@@ -187,7 +187,7 @@ class Webhooks:
             return self._after_other(record, now)
         return self._attempt(record)
 
-    def _after_other(self, record: Record, now: float) -> float:
+    def _after_other(self, record: PendingWebhook, now: float) -> float:
         """Another process has the claim to this attempt. One that died in it counts as tried."""
         claimed = next(iter(self._outputs.list(record.claim)), None)
         if claimed is None or now - claimed.modified_at < CLAIM_SECONDS:
@@ -195,7 +195,7 @@ class Webhooks:
         self._write(replace(record, attempt=record.attempt + 1))
         return now
 
-    def _attempt(self, record: Record) -> float | None:
+    def _attempt(self, record: PendingWebhook) -> float | None:
         body = record.body.encode()
         sent = signature.headers(self._keys, f"batch_{record.batch}", int(self._clock.now()), body)
         try:
@@ -217,7 +217,7 @@ class Webhooks:
         self._write(again)
         return again.due
 
-    def _wait(self, record: Record, now: float) -> float | None:
+    def _wait(self, record: PendingWebhook, now: float) -> float | None:
         """When to look again at a batch that is not answered: soon when it is young."""
         age = now - record.made
         if age < PENDING_SECONDS:
@@ -225,7 +225,7 @@ class Webhooks:
         self._give_up(record)
         return None
 
-    def _give_up(self, record: Record) -> None:
+    def _give_up(self, record: PendingWebhook) -> None:
         log.warning("webhook of batch %s to %s is given up, attempt %d", record.batch, record.url, record.attempt + 1)
         self._forget(record)
 
@@ -233,17 +233,17 @@ class Webhooks:
         at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return json.dumps({"type": "batch.done", "timestamp": at, "data": self._batches.read(batch).summary()})
 
-    def _read(self, batch: str) -> Record | None:
+    def _read(self, batch: str) -> PendingWebhook | None:
         try:
             fields: dict[str, Any] = json.loads(self._outputs.get(f"{FOLDER}/{batch}/record"))
-            return Record(**fields)
+            return PendingWebhook(**fields)
         except NotFound:
             return None
 
-    def _write(self, record: Record) -> None:
+    def _write(self, record: PendingWebhook) -> None:
         self._outputs.put(record.key, json.dumps(asdict(record)).encode(), "application/json")
 
-    def _forget(self, record: Record) -> None:
+    def _forget(self, record: PendingWebhook) -> None:
         self._outputs.delete(record.key)
         for one in list(self._outputs.list(f"{FOLDER}/{record.batch}/")):
             self._outputs.delete(one.key)

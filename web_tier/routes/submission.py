@@ -15,7 +15,7 @@ LONGEST_NAME = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SubmissionRequest:
     """What a JSON submission asks for: photos, the model's name and the webhook's address, None where it has none."""
 
     photos: tuple[Named, ...]
@@ -23,7 +23,7 @@ class Asked:
     webhook: str | None
 
 
-def read_submission(stream: IO[bytes]) -> Asked:
+def read_submission(stream: IO[bytes]) -> SubmissionRequest:
     """Read `{"model", "webhook", "photos": [{"name", "data"} or {"name", "url"}, ...]}`. Raises Problem (400, 413)."""
     body = json_object(stream)
     photos = body.get("photos")
@@ -32,7 +32,7 @@ def read_submission(stream: IO[bytes]) -> Asked:
     if len(photos) > MOST_PHOTOS:
         raise Problem(400, f"A JSON submission has at most {MOST_PHOTOS:,} photos. Send them in several, or as a form.")
     model, webhook = optional_text(body, "model", "the name of a model"), optional_text(body, "webhook", "an address")
-    return Asked(tuple(_photo(number, photo) for number, photo in enumerate(photos)), model, webhook)
+    return SubmissionRequest(tuple(_photo(number, photo) for number, photo in enumerate(photos)), model, webhook)
 
 
 def optional_text(body: dict[str, Any], name: str, what: str) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
 from shoal.messages import new_batch
-from web_tier.intake.offers import Listed, Offers
+from web_tier.intake.offers import Listed, OfferedPhotos
 from web_tier.problems import Problem
 from web_tier.results.batches import Batch, Photo
 from web_tier.routes import openapi
@@ -49,7 +49,7 @@ def submit() -> Response:
     return _submitted(Batch(claimed.batch, whole, 0.0), wait)
 
 
-def _take(offers: Offers, claimed: Claim, webhook: str | None) -> list[Photo]:
+def _take(offers: OfferedPhotos, claimed: Claim, webhook: str | None) -> list[Photo]:
     taken = services().intake.take(offers, claimed.batch)
     if webhook is not None:
         services().webhooks.register(claimed.batch, webhook, len(taken))
@@ -107,7 +107,7 @@ def models() -> Response:
     return jsonify(models=[{"name": name, "default": name == names[0]} for name in names])
 
 
-def _asked() -> tuple[Offers, str | None]:
+def _asked() -> tuple[OfferedPhotos, str | None]:
     """The photos of the current request, and the address of its webhook, if any. A JSON body's own words win."""
     model, webhook = request.args.get("model"), request.args.get("webhook")
     if model is not None:
@@ -117,7 +117,9 @@ def _asked() -> tuple[Offers, str | None]:
         if asked.model is not None:
             services().intake.check_model(asked.model)
         webhook = webhook if asked.webhook is None else asked.webhook
-        offers: Offers = Listed(asked.photos, services().fetcher, services().fetchers, asked.model or model or "")
+        offers: OfferedPhotos = Listed(
+            asked.photos, services().fetcher, services().fetchers, asked.model or model or ""
+        )
     elif request.mimetype == "multipart/form-data":
         offers = form()
     else:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from flask import request
 
 from shoal.messages import Result, new_batch
-from web_tier.intake.offers import Offers
+from web_tier.intake.offers import OfferedPhotos
 from web_tier.problems import Problem
 from web_tier.results.batches import Photo
 from web_tier.results.hub import Listener
@@ -19,7 +19,7 @@ from web_tier.services import services
 WAKE_SECONDS = 1.0  # how often a client that went away is noticed
 
 
-def labelled(offers: Offers, seconds: float) -> tuple[str, list[Photo]]:
+def labelled(offers: OfferedPhotos, seconds: float) -> tuple[str, list[Photo]]:
     """Take photos in as a new batch and wait up to `seconds`; returns the batch and its photos as they are then.
 
     Raises what `Intake.take` and `answers` raise.

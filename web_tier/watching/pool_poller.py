@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 READ_SECONDS = 1.0
 
 
-class Gauge:
+class PoolPoller:
     """Reads the pool for everybody, so that a thousand open pages cost the cloud as much as one."""
 
     def __init__(self, cloud: Cloud, hub: Hub) -> None:

@@ -30,7 +30,7 @@ class Readiness:
         return {one.name: answer.wait(deadline - time.monotonic()) for one, answer in asked}
 
 
-class Answer:
+class PendingCheck:
     """The outcome of one question, which may be still to come; `before`, what was wrong the last time."""
 
     def __init__(self, ask: Callable[[], object], before: str = "") -> None:
@@ -71,15 +71,15 @@ class Check:
     def __init__(self, name: str, ask: Callable[[], object]) -> None:
         self.name = name
         self._ask = ask
-        self._answer: Answer | None = None
+        self._answer: PendingCheck | None = None
         self._asking = threading.Lock()
 
-    def ask(self) -> Answer:
+    def ask(self) -> PendingCheck:
         """A new answer, or the one that is still to come."""
         with self._asking:
             if self._answer is None:
-                self._answer = Answer(self._ask)
+                self._answer = PendingCheck(self._ask)
             elif self._answer.over:
                 # It may have come while nobody waited for it.
-                self._answer = Answer(self._ask, self._answer.wrong)
+                self._answer = PendingCheck(self._ask, self._answer.wrong)
             return self._answer

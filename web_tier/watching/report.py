@@ -15,7 +15,7 @@ from web_tier.results.hub import Answered, Hub, PoolState
 from web_tier.watching import history
 from web_tier.watching.history import History, Moment
 from web_tier.watching.plots import Plot, plot
-from web_tier.watching.pool_poller import Gauge
+from web_tier.watching.pool_poller import PoolPoller
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class FleetReport:
     """One look at the fleet. What could not be read is None; moments: the ledger's last day."""
 
     now: float
@@ -92,18 +92,20 @@ class Report:
 class Reporter:
     """Looks once a second at most, whoever asks. Safe for many threads."""
 
-    def __init__(self, cloud: Cloud, gauge: Gauge, hub: Hub, past: History, clock: Clock, price: float | None) -> None:
+    def __init__(
+        self, cloud: Cloud, gauge: PoolPoller, hub: Hub, past: History, clock: Clock, price: float | None
+    ) -> None:
         self._cloud = cloud
         self._gauge = gauge
         self._hub = hub
         self._past = past
         self._clock = clock
         self._price = price
-        self._last: Report | None = None
+        self._last: FleetReport | None = None
         self._looked_at = 0.0
         self._lock = threading.Lock()
 
-    def read(self) -> Report:
+    def read(self) -> FleetReport:
         """The fleet now."""
         with self._lock:
             if self._last is None or time.monotonic() - self._looked_at >= READ_SECONDS:
@@ -111,7 +113,7 @@ class Reporter:
                 self._looked_at = time.monotonic()
             return self._last
 
-    def _look(self) -> Report:
+    def _look(self) -> FleetReport:
         now, moments, answered = self._clock.now(), self._past.read(), self._hub.answered()
         if moments:
             images = history.rate(moments, now, RATE_SECONDS)
@@ -120,7 +122,7 @@ class Reporter:
         cost = None
         if moments and self._price is not None:
             cost = Cost(history.cost(moments, now, self._price), moments[0].at, history.done(moments))
-        return Report(now, self._gauge.read(), self._dead_letters(), images, _waits(answered), cost, moments)
+        return FleetReport(now, self._gauge.read(), self._dead_letters(), images, _waits(answered), cost, moments)
 
     def _dead_letters(self) -> int | None:
         try:
