@@ -18,19 +18,23 @@ import psutil
 import requests
 
 from local_cloud.hostile import HONEST
+from shoal.aws.uploads import PROBE_PREFIX
 from shoal.settings import Settings, load, read_env_file
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 90.0
 
 
-def wait_for(condition: Callable[[], object], seconds: float, what: str, every_seconds: float = 0.05) -> None:
-    """Wait until `condition` holds. Raises TimeoutError that says `what` after `seconds`."""
+def wait_for(
+    condition: Callable[[], object], seconds: float, what: str | Callable[[], str], every_seconds: float = 0.05
+) -> None:
+    """Wait until `condition` holds. Raises TimeoutError after `seconds`; `what`, called then if it is a function, says
+    what is wrong."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {seconds:.0f} s in vain: {what}")
+            raise TimeoutError(f"waited {seconds:.0f} s in vain: {what if isinstance(what, str) else what()}")
         pause.wait(every_seconds)
 
 
@@ -152,9 +156,10 @@ class RunningSystem:
         )
 
     def keys(self, bucket: str) -> set[str]:
-        """All keys in a bucket."""
+        """All keys in a bucket, without the test uploads of a web process that starts."""
         pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
-        return {one["Key"] for page in pages for one in page.get("Contents", ())}
+        keys = {one["Key"] for page in pages for one in page.get("Contents", ())}
+        return {key for key in keys if not key.startswith(PROBE_PREFIX)}
 
     def waiting(self, queue: str) -> int:
         """Messages of any kind in a queue."""

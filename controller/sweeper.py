@@ -16,6 +16,7 @@ from shoal.ports import Clock, Cloud, Received, StoredObject
 log = logging.getLogger(__name__)
 
 DAY_SECONDS = 24 * 3600.0
+PROBE_SECONDS = 600.0  # a test upload that is older was left behind by a process that died
 SEND_AT_ONCE = 100
 # A slow worker holds some dozens, and one that died held as many: others are rightly answered long before those.
 OVERTAKEN_AFTER = 4
@@ -46,6 +47,7 @@ class Sweeper:
         found = self.queue_forgotten()
         if found:
             log.warning("%d photos had neither a result nor a message: queued again", found)
+        self._cloud.uploads.remove_probes(self._clock.now() - PROBE_SECONDS)
 
     def bury_dead_letters(self) -> int:
         """Give every dead letter a failed result, so that whoever waits is told; returns how many."""

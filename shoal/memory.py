@@ -220,6 +220,9 @@ class MemoryUploads:
     def works(self) -> bool:
         return False
 
+    def remove_probes(self, before: float) -> int:  # noqa: ARG002 - the port's signature
+        return 0
+
 
 class MemoryPool:
     """An InstancePool that records what was asked of it and can be told to have no more capacity.

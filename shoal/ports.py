@@ -185,6 +185,10 @@ class Uploads(Protocol):
         """Whether the store keeps to what a form says and lets pages of other origins send it, found out by trying.
         May raise Retryable."""
 
+    def remove_probes(self, before: float) -> int:
+        """Remove the test objects of `works` that were stored before a time (seconds since 1970) and stayed behind
+        because their process died. Returns how many. May raise Retryable."""
+
 
 class InstancePool(Protocol):
     """The worker instances of one Shoal. Every method may raise Retryable."""

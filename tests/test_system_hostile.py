@@ -69,7 +69,7 @@ def wait_for_results(system: RunningSystem, keys: set[str]) -> None:
     def all_there() -> bool:
         return keys == system.keys(chosen.out_bucket)
 
-    wait_for(all_there, RESULT_SECONDS, f"photos were lost: {system.text()[-3000:]}", every_seconds=0.5)
+    wait_for(all_there, RESULT_SECONDS, lambda: f"photos were lost: {system.text()[-3000:]}", every_seconds=0.5)
     assert system.keys(chosen.in_bucket) == keys
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,14 +16,14 @@ import requests
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from controller.sweeper import Sweeper
+from controller.sweeper import DAY_SECONDS, PROBE_SECONDS, Sweeper
 from shoal.aws import clients, connect, prepare
 from shoal.aws.clients import client
 from shoal.aws.s3 import create_bucket
-from shoal.aws.uploads import allow_forms
+from shoal.aws.uploads import PROBE_PREFIX, allow_forms
 from shoal.errors import Permanent
 from shoal.memory import ManualClock, SystemClock, memory_cloud
-from shoal.messages import Job, new_batch
+from shoal.messages import Job, batch_floor, new_batch
 from shoal.ports import Cloud, UploadForm
 from shoal.settings import load
 from tests.web_fixtures import Site, jpeg, running_site, wait_until
@@ -187,9 +188,24 @@ def test_a_store_that_does_not_keep_to_its_forms_is_found_out(
         assert requests.post(f"{site.url}/v1/uploads", json={"photos": [{"name": "a"}]}, timeout=10).status_code == 409
 
 
+def test_the_sweeper_removes_the_test_uploads_of_a_process_that_was_killed(cloud: Cloud) -> None:
+    form = cloud.uploads.form(f"{PROBE_PREFIX}0123", LIMIT, 60)
+    assert put({"url": form.url, "fields": form.fields}, jpeg()) < 300
+    now = time.time()
+    assert not list(cloud.inputs.list("", batch_floor(now - 9 * DAY_SECONDS)))  # no listing of photos shows it
+    for age, left in ((0.0, 1), (PROBE_SECONDS - 60, 1), (PROBE_SECONDS + 60, 0)):
+        Sweeper(cloud, ManualClock(now + age), "common", after_seconds=60, days=1).sweep()
+        assert len(list(cloud.inputs.list(PROBE_PREFIX))) == left
+
+
+def test_the_test_of_the_store_leaves_nothing_behind(cloud: Cloud) -> None:
+    assert cloud.uploads.works()
+    assert not list(cloud.inputs.list(""))
+
+
 def test_a_cloud_in_memory_has_no_forms() -> None:
     uploads = memory_cloud(SystemClock()).uploads
-    assert (uploads.origin, uploads.works()) == ("", False)
+    assert (uploads.origin, uploads.works(), uploads.remove_probes(0)) == ("", False, 0)
     with pytest.raises(Permanent):
         uploads.form("k", 1, 1)
 
@@ -237,6 +253,9 @@ def test_the_page_goes_through_the_server_when_the_bucket_cannot_be_reached(clou
 
         def form(self, key: str, most_bytes: int, seconds: int) -> UploadForm:
             return UploadForm("http://127.0.0.1:9/bucket", {"key": key})
+
+        def remove_probes(self, before: float) -> int:
+            return 0
 
     with running_site(replace(cloud, uploads=Unreachable()), max_file_bytes=LIMIT) as site:
         wait_until(lambda: services(site).direct.on)

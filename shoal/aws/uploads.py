@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 import urllib3
 
 from shoal.aws.clients import Service, our_errors
+from shoal.aws.s3 import S3Store
 from shoal.errors import Retryable
 from shoal.ports import UploadForm
 
-PROBE_FOLDER = "probe"
+# Sorts before every batch id: no listing of photos shows it.
+PROBE_PREFIX = "-probe/"
 PROBE_SECONDS = 60
 PROBE_BYTES = 16
 ELSEWHERE = "https://shoal.invalid"  # a page of another origin
@@ -24,6 +26,7 @@ class S3Uploads:
     def __init__(self, s3: Service, bucket: str) -> None:
         self._s3 = s3
         self._bucket = bucket
+        self._store = S3Store(s3, bucket)
 
     @property
     def origin(self) -> str:
@@ -38,7 +41,7 @@ class S3Uploads:
         return UploadForm(f"{self._s3.endpoint}/{self._bucket}", dict(made["fields"]))
 
     def works(self) -> bool:
-        key = f"{PROBE_FOLDER}/{secrets.token_hex(8)}"
+        key = f"{PROBE_PREFIX}{secrets.token_hex(8)}"
         form = self.form(key, PROBE_BYTES, PROBE_SECONDS)
         try:
             refuses = not any(
@@ -51,8 +54,13 @@ class S3Uploads:
             return refuses and self._sent(form, b"x", "image/png")
         finally:
             for one in (key, f"{key}-other"):
-                with our_errors(f"remove {one} from {self._bucket}"):
-                    self._s3.client.delete_object(Bucket=self._bucket, Key=one)
+                self._store.delete(one)
+
+    def remove_probes(self, before: float) -> int:
+        left = [one.key for one in self._store.list(PROBE_PREFIX) if one.modified_at < before]
+        for key in left:
+            self._store.delete(key)
+        return len(left)
 
     def _sent(self, form: UploadForm, body: bytes, content_type: str) -> bool:
         """Whether the store takes the form, and lets a page of another origin know."""

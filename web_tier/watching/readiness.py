@@ -10,6 +10,7 @@ from shoal.errors import ShoalError
 from shoal.ports import Cloud
 
 OK = "ok"
+NO_KEY = "-ready/"  # nothing has this prefix: the shortest listing
 
 
 class Readiness:
@@ -17,8 +18,8 @@ class Readiness:
 
     def __init__(self, cloud: Cloud) -> None:
         self._checks = [
-            Check("input bucket", lambda: next(iter(cloud.inputs.list("-")), None)),
-            Check("output bucket", lambda: next(iter(cloud.outputs.list("-")), None)),
+            Check("input bucket", lambda: next(iter(cloud.inputs.list(NO_KEY)), None)),
+            Check("output bucket", lambda: next(iter(cloud.outputs.list(NO_KEY)), None)),
             Check("request queue", cloud.requests.depth),
             Check("response queue", cloud.responses.depth),
         ]
