@@ -60,7 +60,10 @@ def end_within(seconds: float = STOP_SECONDS) -> None:
 
 
 class StopSignal:
-    """An event that SIGTERM, SIGINT, SIGHUP or code may set. `with StopSignal() as stop:` in the main thread."""
+    """An event that SIGTERM, SIGINT, SIGHUP or code may set. `with StopSignal() as stop:` in the main thread.
+
+    SIGINT and SIGHUP stay ignored where the starter ignored them: a script's background job and `nohup` do.
+    """
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -69,7 +72,8 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         for number in SIGNALS:
-            self._old[number] = signal.signal(number, self._on_signal)
+            if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+                self._old[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +25,13 @@ START_SECONDS = 60.0
 # The machines that run these tests are shared and slow at times: a slow example is not a failure.
 settings.register_profile("shoal", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 settings.load_profile("shoal")
+
+# A script's background job ignores SIGINT, `nohup` ignores SIGHUP, and children inherit that. Tests send both to
+# their children. A handler is not inherited: each child begins with the default.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture(autouse=True)
