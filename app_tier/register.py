@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 FIRST_SECONDS = 0.3  # after the worker is ready, its first beat
 
 
-class Work(Protocol):
+class CountedWork(Protocol):
     """The part of a Worker that a beat tells of."""
 
     @property
@@ -54,7 +54,7 @@ class Registration:
         self,
         register: Register,
         worker: str,
-        work: Work,
+        work: CountedWork,
         model: str,
         ready_seconds: float,
         every_seconds: float,

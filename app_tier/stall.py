@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 LOOKS = 10  # in the time that is allowed
 
 
-class Work(Protocol):
+class WatchedWork(Protocol):
     """The part of a Worker that is watched."""
 
     @property
@@ -39,7 +39,7 @@ class StallWatch:
     end:     called when that is over.
     """
 
-    def __init__(self, work: Work, seconds: float, end: Callable[[], None]) -> None:
+    def __init__(self, work: WatchedWork, seconds: float, end: Callable[[], None]) -> None:
         self._work = work
         self._seconds = seconds
         self._end = end

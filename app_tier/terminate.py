@@ -19,7 +19,7 @@ LISTEN_SECONDS = 1.0  # one long poll of an idle worker
 LOOK_SECONDS = 0.1
 
 
-class Work(Protocol):
+class IdleWork(Protocol):
     """The part of a Worker that decides when to look."""
 
     @property
@@ -39,7 +39,7 @@ class TerminateWatch:
                    one, or one that a worker took and died with, is deleted without effect: it is out of date.
     """
 
-    def __init__(self, queue: JobQueue, work: Work, stop: StopSignal, valid_seconds: float) -> None:
+    def __init__(self, queue: JobQueue, work: IdleWork, stop: StopSignal, valid_seconds: float) -> None:
         self._queue = queue
         self._work = work
         self._stop = stop

@@ -22,7 +22,7 @@ from shoal.ports import Cloud
 DEADLINE_SECONDS = 60.0
 
 
-class Recogniser:
+class NamingRecogniser:
     """Names a photo after its bytes. b"bad" is no image; b"poison" breaks the engine."""
 
     engine = "test"
@@ -91,7 +91,7 @@ def result(cloud: Cloud, job: Job) -> Result:
 
 def worker_of(
     cloud: Cloud,
-    recogniser: Recogniser,
+    recogniser: NamingRecogniser,
     stop: StopSignal,
     visibility_seconds: int = 30,
     remember: int = 0,
@@ -104,7 +104,7 @@ def worker_of(
 @contextmanager
 def working(
     cloud: Cloud,
-    recogniser: Recogniser,
+    recogniser: NamingRecogniser,
     visibility_seconds: int = 30,
     remember: int = 0,
     replies: RepliesPort | None = None,

@@ -28,7 +28,7 @@ from shoal.messages import UPLOAD, Label, Result
 from shoal.ports import Cloud
 from tests.app_tier_fixtures import (
     DEADLINE_SECONDS,
-    Recogniser,
+    NamingRecogniser,
     put,
     result,
     short_polls,
@@ -92,7 +92,7 @@ def counted(calls: list[int], call: Callable[..., None]) -> Callable[..., None]:
 
 
 def test_a_batch_is_of_one_model_and_each_photo_gets_its_own(cloud: Cloud) -> None:
-    recogniser = Recogniser(models=("resnet50", "emotion"))
+    recogniser = NamingRecogniser(models=("resnet50", "emotion"))
     recogniser.gate.clear()
     jobs = [put(cloud, b"photo", model=model)[0] for model in ("resnet50", "emotion", "") * 3]
     with working(cloud, recogniser) as worker:
@@ -124,7 +124,7 @@ def test_what_waits_longest_goes_first_and_nothing_is_lost(models: list[str], mo
 
 
 def test_the_same_bytes_are_answered_from_memory_and_the_result_says_so(cloud: Cloud) -> None:
-    recogniser = Recogniser(models=("resnet50", "emotion"))
+    recogniser = NamingRecogniser(models=("resnet50", "emotion"))
     with working(cloud, recogniser, remember=10) as worker:
         [first] = put(cloud, b"blurred")
         wait_for(lambda: worker.finished == 1)
@@ -142,7 +142,7 @@ def test_the_same_bytes_are_answered_from_memory_and_the_result_says_so(cloud: C
 
 
 def test_nothing_is_remembered_when_it_is_off_and_never_a_failure(cloud: Cloud) -> None:
-    recogniser = Recogniser()
+    recogniser = NamingRecogniser()
     with working(cloud, recogniser, remember=0) as worker:
         put(cloud, b"photo")
         wait_for(lambda: worker.finished == 1)
@@ -257,7 +257,7 @@ def test_calls_are_gathered_under_load_and_not_when_idle(cloud: Cloud, monkeypat
     deleted: list[int] = []
     monkeypatch.setattr(cloud.responses, "send", counted(sent, cloud.responses.send))
     monkeypatch.setattr(cloud.requests, "delete", counted(deleted, cloud.requests.delete))
-    with working(cloud, Recogniser()) as worker:
+    with working(cloud, NamingRecogniser()) as worker:
         put(cloud, b"alone")
         wait_for(lambda: worker.finished == 1)
         assert (sent, deleted) == ([1], [1])
@@ -291,7 +291,7 @@ def test_a_drain_gives_back_at_once_what_was_not_begun(cloud: Cloud, monkeypatch
     monkeypatch.setattr(cloud.inputs, "get", slow)
     put(cloud, *[b"photo"] * 60)
     stop = StopSignal()
-    worker = worker_of(cloud, Recogniser(), stop)
+    worker = worker_of(cloud, NamingRecogniser(), stop)
     thread = threading.Thread(target=worker.run)
     thread.start()
     wait_for(lambda: cloud.requests.depth().in_flight == HELD_FIRST)
@@ -308,7 +308,7 @@ def test_a_drain_gives_back_at_once_what_was_not_begun(cloud: Cloud, monkeypatch
 
 
 def test_each_stage_has_its_time_and_the_response_knows_more_than_the_object(cloud: Cloud) -> None:
-    recogniser = Recogniser()
+    recogniser = NamingRecogniser()
     slow: Mapping[str, float] = {"fetch": 0.11, "store": 0.13}
     get, store = cloud.inputs.get, cloud.outputs.put
 
@@ -339,7 +339,7 @@ def test_each_stage_has_its_time_and_the_response_knows_more_than_the_object(clo
 
 def test_a_senseless_upload_time_is_left_out(cloud: Cloud) -> None:
     [job] = put(cloud, b"photo", attributes={UPLOAD: "soon"})
-    with working(cloud, Recogniser()) as worker:
+    with working(cloud, NamingRecogniser()) as worker:
         wait_for(lambda: worker.finished == 1)
     assert "upload" not in result(cloud, job).seconds
 

@@ -13,7 +13,7 @@ from benchmarks import stub_engine
 from benchmarks.cold_start import Queues
 from benchmarks.processes import embedded_cloud, prepare, running
 from shoal.memory import SystemClock, memory_cloud
-from tests.app_tier_fixtures import DEADLINE_SECONDS, Recogniser, put, short_polls, wait_for, working
+from tests.app_tier_fixtures import DEADLINE_SECONDS, NamingRecogniser, put, short_polls, wait_for, working
 from tests.web_fixtures import jpeg
 
 pytestmark = pytest.mark.usefixtures(short_polls.__name__)
@@ -73,7 +73,7 @@ def test_a_worker_that_holds_nothing_may_wait_for_ever() -> None:
 
 
 def test_an_engine_that_hangs_is_seen_and_a_slow_one_is_not() -> None:
-    cloud, recogniser, ended = memory_cloud(SystemClock()), Recogniser(), threading.Event()
+    cloud, recogniser, ended = memory_cloud(SystemClock()), NamingRecogniser(), threading.Event()
     put(cloud, *[b"photo"] * 50)
     with working(cloud, recogniser) as worker, StallWatch(worker, 0.5, ended.set):
         wait_for(lambda: worker.finished == 50)

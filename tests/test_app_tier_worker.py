@@ -18,7 +18,7 @@ from shoal.lifecycle import StopSignal
 from shoal.memory import ManualClock, MemoryQueue, SystemClock, memory_cloud
 from shoal.messages import Job
 from shoal.ports import Cloud
-from tests.app_tier_fixtures import DEADLINE_SECONDS, Recogniser, put, result, short_polls, wait_for, working
+from tests.app_tier_fixtures import DEADLINE_SECONDS, NamingRecogniser, put, result, short_polls, wait_for, working
 
 pytestmark = pytest.mark.usefixtures(short_polls.__name__)
 
@@ -31,7 +31,7 @@ def cloud() -> Cloud:
 def test_each_photo_gets_one_result_one_response_and_its_message_is_deleted(cloud: Cloud) -> None:
     payloads = [f"photo{n}".encode() for n in range(100)]
     jobs = put(cloud, *payloads)
-    with working(cloud, Recogniser()) as worker:
+    with working(cloud, NamingRecogniser()) as worker:
         wait_for(lambda: worker.finished == 100)
     assert [result(cloud, job).label for job in jobs] == [payload.decode() for payload in payloads]
     assert cloud.requests.depth().total == 0
@@ -55,7 +55,7 @@ def test_result_then_response_then_delete(cloud: Cloud, monkeypatch: pytest.Monk
     monkeypatch.setattr(cloud.outputs, "put", noted("result", cloud.outputs.put))
     monkeypatch.setattr(cloud.responses, "send", noted("response", cloud.responses.send))
     monkeypatch.setattr(cloud.requests, "delete", noted("delete", cloud.requests.delete))
-    with working(cloud, Recogniser()) as worker:
+    with working(cloud, NamingRecogniser()) as worker:
         wait_for(lambda: worker.finished == 1)
     assert order == ["result", "response", "delete"]
 
@@ -64,7 +64,7 @@ def test_a_bad_photo_fails_alone_and_says_why(cloud: Cloud) -> None:
     bad, good, unserved = *put(cloud, b"bad", b"good"), *put(cloud, b"photo", model="nonesuch")
     gone = put(cloud, b"gone")[0]
     cloud.inputs.delete(gone.key)
-    with working(cloud, Recogniser()) as worker:
+    with working(cloud, NamingRecogniser()) as worker:
         wait_for(lambda: worker.finished == 4)
     assert result(cloud, bad).error == "this is not an image"
     assert result(cloud, good).label == "good"
@@ -74,7 +74,7 @@ def test_a_bad_photo_fails_alone_and_says_why(cloud: Cloud) -> None:
 
 
 def test_batches_fill_under_load_and_nothing_waits_when_idle(cloud: Cloud) -> None:
-    recogniser = Recogniser()
+    recogniser = NamingRecogniser()
     with working(cloud, recogniser) as worker:
         put(cloud, b"alone")
         wait_for(lambda: worker.finished == 1)
@@ -90,7 +90,7 @@ def test_batches_fill_under_load_and_nothing_waits_when_idle(cloud: Cloud) -> No
 
 
 def test_the_engine_has_the_next_batch_while_an_answer_is_read(cloud: Cloud) -> None:
-    recogniser = Recogniser()
+    recogniser = NamingRecogniser()
     recogniser.gate.clear()
     with working(cloud, recogniser) as worker:
         put(cloud, b"one")
@@ -103,7 +103,7 @@ def test_the_engine_has_the_next_batch_while_an_answer_is_read(cloud: Cloud) -> 
 
 
 def test_no_more_is_held_than_the_window(cloud: Cloud) -> None:
-    recogniser = Recogniser()
+    recogniser = NamingRecogniser()
     recogniser.gate.clear()
     put(cloud, *[b"many"] * 100)
     with working(cloud, recogniser):
@@ -113,7 +113,7 @@ def test_no_more_is_held_than_the_window(cloud: Cloud) -> None:
 
 def test_a_slow_worker_leaves_the_rest_to_others(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app_tier.worker.HELD_SECONDS", 0)
-    recogniser = Recogniser()
+    recogniser = NamingRecogniser()
     put(cloud, *[b"first"] * 10)
     with working(cloud, recogniser) as worker:
         wait_for(lambda: worker.finished == 10)
@@ -127,7 +127,7 @@ def test_a_poisonous_photo_becomes_a_dead_letter_and_the_others_are_labelled() -
     clock = SystemClock()
     cloud = memory_cloud(clock, max_deliveries=1)
     _, broken, poison, _ = put(cloud, b"one", b"broken", b"poison", b"two")
-    with working(cloud, Recogniser()) as worker:
+    with working(cloud, NamingRecogniser()) as worker:
         wait_for(lambda: worker.finished == 2 and cloud.dead_letters.depth().total == 2)
     assert {Job.from_json(one.body) for one in cloud.dead_letters.receive(10, 0)} == {broken, poison}
 
@@ -147,7 +147,7 @@ def test_a_call_that_fails_once_loses_nothing(cloud: Cloud, fault: str, monkeypa
         return works(*arguments)
 
     monkeypatch.setattr(port, fault, fails_once)
-    with working(cloud, Recogniser()):
+    with working(cloud, NamingRecogniser()):
         wait_for(lambda: failed.is_set() and cloud.requests.depth().total == 0)
     assert all(result(cloud, job).status == "done" for job in jobs)
     assert len(list(cloud.outputs.list(""))) == 20
@@ -165,14 +165,14 @@ def test_a_failing_receive_is_tried_again(cloud: Cloud, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(cloud.requests, "receive", fails_twice)
     put(cloud, b"photo")
-    with working(cloud, Recogniser()) as worker:
+    with working(cloud, NamingRecogniser()) as worker:
         wait_for(lambda: worker.finished == 1)
 
 
 def test_a_second_delivery_is_harmless(cloud: Cloud) -> None:
     [job] = put(cloud, b"photo")
     cloud.requests.send([job.to_json()])
-    with working(cloud, Recogniser()) as worker:
+    with working(cloud, NamingRecogniser()) as worker:
         wait_for(lambda: worker.finished == 2)
     assert len(list(cloud.outputs.list(""))) == 1
 
@@ -183,7 +183,7 @@ def test_messages_that_are_not_ours_are_left_for_the_dead_letter_queue(
     foreign = put(cloud, b"photo", reply_to="somebody-elses-queue")[0]
     cloud.requests.send(["noise", json.dumps({"v": 99})])
     [good] = put(cloud, b"good")
-    with working(cloud, Recogniser()) as worker:
+    with working(cloud, NamingRecogniser()) as worker:
         wait_for(lambda: worker.finished == 1 and cloud.requests.depth().in_flight == 3)
     assert result(cloud, good).label == "good"
     with pytest.raises(NotFound):
@@ -192,7 +192,7 @@ def test_messages_that_are_not_ours_are_left_for_the_dead_letter_queue(
 
 
 def test_a_drain_finishes_what_is_held_and_takes_no_more(cloud: Cloud) -> None:
-    recogniser = Recogniser()
+    recogniser = NamingRecogniser()
     recogniser.gate.clear()
     put(cloud, *[b"photo"] * 100)
     with working(cloud, recogniser):
@@ -253,7 +253,7 @@ def test_a_missed_heartbeat_is_a_warning(caplog: pytest.LogCaptureFixture, monke
 
 def test_a_long_inference_is_not_delivered_to_another_worker() -> None:
     cloud = memory_cloud(SystemClock(), visibility_seconds=1)
-    recogniser = Recogniser()
+    recogniser = NamingRecogniser()
     recogniser.gate.clear()
     put(cloud, b"slow")
     began = time.monotonic()

@@ -31,7 +31,7 @@ from shoal.lifecycle import StopSignal
 from shoal.memory import ManualClock, MemoryQueue, SystemClock, memory_cloud
 from shoal.messages import Job, new_batch
 from shoal.ports import Beat, Depth, Instance
-from tests.app_tier_fixtures import Recogniser, put, result, wait_for, working
+from tests.app_tier_fixtures import NamingRecogniser, put, result, wait_for, working
 
 ROOT = Path(__file__).parent.parent
 QUIET = 10.0
@@ -308,7 +308,7 @@ def test_work_longer_than_the_visibility_timeout_is_done_once() -> None:
     Mutation: app_tier/heartbeat.py: `self._queue.extend(held, self._visibility_seconds)` -> `pass`
     """
     cloud = memory_cloud(SystemClock(), visibility_seconds=3)
-    recogniser = Recogniser()
+    recogniser = NamingRecogniser()
     recogniser.gate.clear()
     put(cloud, b"slow")
     with working(cloud, recogniser, visibility_seconds=3) as worker:
@@ -329,7 +329,7 @@ def test_work_done_twice_gives_one_object() -> None:
     cloud = memory_cloud(SystemClock(), visibility_seconds=30)
     [job] = put(cloud, b"photo")
     cloud.requests.send([job.to_json()])
-    with working(cloud, Recogniser()) as worker:
+    with working(cloud, NamingRecogniser()) as worker:
         wait_for(lambda: worker.finished == 2)
     assert [one.key for one in cloud.outputs.list("")] == [job.key]
 
@@ -344,7 +344,7 @@ def test_nothing_is_received_after_the_stop() -> None:
     `if places and not self._stop.stopping:` -> `if places:`
     """
     cloud = memory_cloud(SystemClock(), visibility_seconds=30)
-    recogniser = Recogniser()
+    recogniser = NamingRecogniser()
     recogniser.gate.clear()
     put(cloud, *[b"photo"] * 100)
     with working(cloud, recogniser):
@@ -377,10 +377,10 @@ def test_a_message_is_deleted_last(dies: str, monkeypatch: pytest.MonkeyPatch) -
         target, name = (cloud.outputs, "put") if dies == "store" else (cloud.responses, "send")
         dying.setattr(target, name, die)
         [job] = put(cloud, b"photo")
-        with working(cloud, Recogniser()):
+        with working(cloud, NamingRecogniser()):
             wait_for(died.is_set)
         assert cloud.requests.depth().total == 1
-    with working(cloud, Recogniser()) as worker:
+    with working(cloud, NamingRecogniser()) as worker:
         wait_for(lambda: worker.finished == 1)
     assert result(cloud, job).status == "done"
 

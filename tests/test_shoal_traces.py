@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from shoal import traces
 from shoal.memory import SystemClock, memory_cloud
 from shoal.messages import Job, new_batch
-from tests.app_tier_fixtures import Recogniser, short_polls, wait_for, working
+from tests.app_tier_fixtures import NamingRecogniser, short_polls, wait_for, working
 from web_tier.venues import pool
 
 ROOT = Path(__file__).parent.parent
@@ -73,7 +73,7 @@ def test_a_photo_is_one_trace_from_its_upload_to_its_response(collector: TraceCo
     submission.flush()
     traces.close()
     traces.configure(collector.address, "shoal-worker")
-    with working(cloud, Recogniser()) as worker:
+    with working(cloud, NamingRecogniser()) as worker:
         wait_for(lambda: worker.finished == 1)
     traces.close()
 

@@ -25,7 +25,7 @@ from shoal.errors import NotFound, Retryable
 from shoal.memory import ManualClock, SystemClock, memory_cloud
 from shoal.messages import Job, Result, new_batch
 from shoal.settings import Settings, load
-from tests.app_tier_fixtures import Recogniser, result, wait_for, working
+from tests.app_tier_fixtures import NamingRecogniser, result, wait_for, working
 from tests.web_fixtures import FakeWorker, jpeg, running_site, wait_until
 from web_tier.results.reply_queue import ABANDONED_SECONDS, KEEP_SECONDS, ReplyQueue
 
@@ -134,7 +134,7 @@ def test_a_worker_goes_on_when_the_response_queue_has_gone() -> None:
     job = Job(new_batch(time.time()), 0, "a.jpg", f"{COMMON}-0123456789ab")
     cloud.inputs.put(job.key, b"photo", "image/jpeg")
     cloud.requests.send([job.to_json()])
-    with working(cloud, Recogniser(), replies=cloud.replies) as worker:
+    with working(cloud, NamingRecogniser(), replies=cloud.replies) as worker:
         wait_for(lambda: worker.finished == 1)
     assert result(cloud, job).label == "photo"
     assert cloud.requests.depth().total == 0
@@ -145,7 +145,7 @@ def test_a_request_message_without_reply_to_is_answered_in_the_common_queue() ->
     key = Job(new_batch(time.time()), 0, "a.jpg", "").key
     cloud.inputs.put(key, b"photo", "image/jpeg")
     cloud.requests.send([json.dumps({"v": 1, "key": key})])
-    with working(cloud, Recogniser(), replies=cloud.replies):
+    with working(cloud, NamingRecogniser(), replies=cloud.replies):
         wait_for(lambda: cloud.responses.depth().visible == 1)
 
 
