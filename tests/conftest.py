@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ START_SECONDS = 60.0
 
 # The machines that run these tests are shared and slow at times: a slow example is not a failure.
 settings.register_profile("shoal", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
+settings.register_profile("thorough", settings.get_profile("shoal"), max_examples=2000)
 settings.load_profile("shoal")
 
 # A script's background job ignores SIGINT, `nohup` ignores SIGHUP, and children inherit that. Tests send both to
@@ -33,10 +35,35 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
+# The whole-system tests are the longest files: when they start first, no worker ends long after the others.
+FIRST = "test_system_"
+
+# Files that exist anyway, to lock. A test holds MACHINE shared, a test marked `alone` holds it exclusively. Both take
+# it while they hold GATE, so that a test that waits to be alone is not overtaken for ever.
+GATE, MACHINE = ROOT / "tests" / "conftest.py", ROOT / "tests" / "run.sh"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    items.sort(key=lambda item: not item.path.name.startswith(FIRST))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a test marked `alone` while the other workers of this run wait. Waiting counts in no timeout."""
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    how = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+    with GATE.open() as gate, MACHINE.open() as machine:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(machine, how)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        return (yield)
+
 
 @pytest.fixture(autouse=True)
 def _no_outer_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own settings and credentials shall not change what is tested, nor be used."""
+    """Hide a developer's own settings and credentials: they must not change what is tested, nor be used."""
     for name in list(os.environ):
         if name.startswith(("SHOAL_", "AWS_")):
             monkeypatch.delenv(name)
@@ -44,7 +71,7 @@ def _no_outer_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def cloud_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The variables that point boto3 at an embedded cloud of this test run's own."""
+    """The variables that point boto3 at an embedded cloud, which belongs to this test process."""
     state_dir = tmp_path_factory.mktemp("cloud")
     log = (state_dir / "log").open("wb")
     (state_dir / "image").mkdir()
@@ -53,11 +80,11 @@ def cloud_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
     process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not (found := read_env_file(state_dir / "env")):
+        while not (variables := read_env_file(state_dir / "env")):
             assert process.poll() is None, (state_dir / "log").read_text()
             assert time.monotonic() < deadline, (state_dir / "log").read_text()
             threading.Event().wait(0.02)
-        yield found
+        yield variables
     finally:
         process.terminate()
         process.wait(START_SECONDS)
@@ -66,7 +93,7 @@ def cloud_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
 
 @pytest.fixture
 def embedded_cloud(cloud_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """boto3 in this process talks to the embedded cloud for the length of the test."""
+    """Point boto3 in this process at the embedded cloud until the test ends."""
     for name, value in cloud_environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(clients, "_session", None)

@@ -22,6 +22,7 @@ from shoal.messages import (
 )
 
 any_text = st.text(max_size=400)
+BATCH = "0" * 20  # not a new one: each test process must give the tests the same names
 batches = st.floats(0, 4e9).map(new_batch)
 jobs = st.builds(
     Job,
@@ -117,11 +118,11 @@ def test_batches_sort_by_time(one: float, other: float) -> None:
         '{"v":2,"key":"x","reply_to":"q"}',
         '{"v":1,"key":"x","reply_to":"q"}',
         '{"v":1,"key":7,"reply_to":"q"}',
-        f'{{"v":1,"key":"{new_batch(0)}/0/a","reply_to":"q"}}',
-        f'{{"v":1,"key":"{new_batch(0)}/00000/a","reply_to":7}}',
-        f'{{"v":1,"key":"{new_batch(0)}/00000@/a","reply_to":"q"}}',
-        f'{{"v":1,"key":"{new_batch(0)}/00000@os:system/a","reply_to":"q"}}',
-        f'{{"v":1,"key":"{new_batch(0)}/00000@{"m" * 65}/a","reply_to":"q"}}',
+        f'{{"v":1,"key":"{BATCH}/0/a","reply_to":"q"}}',
+        f'{{"v":1,"key":"{BATCH}/00000/a","reply_to":7}}',
+        f'{{"v":1,"key":"{BATCH}/00000@/a","reply_to":"q"}}',
+        f'{{"v":1,"key":"{BATCH}/00000@os:system/a","reply_to":"q"}}',
+        f'{{"v":1,"key":"{BATCH}/00000@{"m" * 65}/a","reply_to":"q"}}',
     ],
 )
 def test_a_malformed_job_is_refused(body: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from shoal.messages import Result, new_batch
+from shoal.messages import Result
 from tests.test_web_fetch import serving
 from tests.web_fixtures import Site, jpeg, running_site, wait_until
 
@@ -139,7 +139,7 @@ def test_a_malformed_request_gets_a_problem_document(
     assert re.search(detail, told["detail"])
 
 
-@pytest.mark.parametrize("path", ["/v1/nonesuch", "/v1/batches/nonesuch", f"/v1/batches/{new_batch(0)}/results"])
+@pytest.mark.parametrize("path", ["/v1/nonesuch", "/v1/batches/nonesuch", f"/v1/batches/{'0' * 20}/results"])
 def test_what_is_not_there_is_a_problem_document(site: Site, path: str) -> None:
     reply = requests.get(f"{site.url}{path}", headers={"Accept": "text/html"}, timeout=10)
     assert (reply.status_code, reply.headers["Content-Type"]) == (404, "application/problem+json")
