@@ -216,7 +216,7 @@ def _upload(payloads: Sequence[bytes], port: int) -> str:
 async def _watch_all(running_site: BenchSite, batches: Sequence[str]) -> Seen:
     opened = asyncio.Semaphore(0)
     held = PeakMemory(running_site.process)
-    watching = [asyncio.create_task(_watch(running_site.port, batch, opened)) for batch in batches]
+    watching = [asyncio.create_task(watch_page(running_site.port, batch, opened)) for batch in batches]
     with held:
         for _ in batches:
             await asyncio.wait_for(opened.acquire(), ALL_SECONDS)
@@ -229,7 +229,7 @@ async def _watch_all(running_site: BenchSite, batches: Sequence[str]) -> Seen:
     return Seen(len(batches), sum(results), held.most / 1e6, behind)
 
 
-async def _watch(port: int, batch: str, opened: asyncio.Semaphore) -> int:
+async def watch_page(port: int, batch: str, opened: asyncio.Semaphore) -> int:
     """One page: its stream to the end; returns how many photos it saw answered by events of results."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GET /batches/{batch}/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())

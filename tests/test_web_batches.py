@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 
+from benchmarks.web import watch_page
 from shoal.errors import Retryable
 from shoal.memory import SystemClock, memory_cloud
 from shoal.messages import Result, new_batch
@@ -20,6 +22,7 @@ from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
 from web_tier.app import create_app
 from web_tier.results.collector import Collector
 from web_tier.results.hub import Hub
+from web_tier.results.pace import FIRST_SECONDS, LONGEST_SECONDS, Pace
 from web_tier.routes.pages import duration
 from web_tier.services import EXTENSION, Services
 from web_tier.watching.pool_poller import pool_state
@@ -158,6 +161,54 @@ def test_pages_of_one_batch_share_what_they_ask_the_store(monkeypatch: pytest.Mo
         found = [one.result(20) for one in others]
     assert len(asked) < 8
     assert all([one.key for one in results] == [key] for results in found)  # asked after it was there
+
+
+def test_a_hundred_pages_hear_soon_and_list_the_buckets_once_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = memory_cloud(SystemClock())
+    listed: list[str] = []
+    for store in (cloud.inputs, cloud.outputs):
+        monkeypatch.setattr(store, "list", _counting(store.list, listed))
+    with running_site(cloud, work=False, web_threads=256) as site:
+        batches = [submit(site, "a.jpg", "b.jpg").rpartition("/")[2] for _ in range(10)]
+        told, seconds = asyncio.run(_watch_while_answered(site, batches * 10, listed))
+    assert told == [2] * 100
+    assert seconds < 5
+    looks = len(listed) / len(batches)
+    assert looks <= 2 * (2 + seconds), f"{looks} listings a batch in {seconds:.1f} s"
+
+
+def _counting(real: Any, listed: list[str]) -> Any:
+    def listing(prefix: str, after: str = "") -> Any:
+        listed.append(prefix)
+        return real(prefix, after)
+
+    return listing
+
+
+async def _watch_while_answered(site: Site, pages: list[str], listed: list[str]) -> tuple[list[int], float]:
+    """Open pages, answer all photos; returns how many results each was told, and how long that took."""
+    opened = asyncio.Semaphore(0)
+    watching = [asyncio.create_task(watch_page(site.port, batch, opened)) for batch in pages]
+    for _ in pages:
+        await asyncio.wait_for(opened.acquire(), 20)
+    listed.clear()
+    began = time.monotonic()
+    while await asyncio.to_thread(site.worker.step):
+        pass
+    told = await asyncio.wait_for(asyncio.gather(*watching), 20)
+    return told, time.monotonic() - began
+
+
+def test_a_slow_store_is_looked_at_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("web_tier.results.pace.time.monotonic", lambda: now[0])
+    pace = Pace()
+    for took, pause in ((0.01, FIRST_SECONDS), (0.3, 3.0), (5.0, LONGEST_SECONDS)):
+        pace.looked(news=True, took_seconds=took)
+        now[0] += pause - 0.01
+        assert not pace.due
+        now[0] += 0.02
+        assert pace.due
 
 
 def test_a_restart_shows_the_same_batch_and_finishes_it() -> None:

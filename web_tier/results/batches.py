@@ -9,13 +9,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+from weakref import WeakValueDictionary
 
 from shoal.corrections import Corrections
 from shoal.errors import MalformedMessage, NotFound, Retryable
 from shoal.messages import Detection, Job, Label, Result, batch_floor, is_batch
 from shoal.ports import Clock, Cloud, ObjectStore, StoredObject
 from web_tier.problems import unknown_batch
+from web_tier.results.bucket_watch import BucketWatch
 from web_tier.results.hub import Hub
+from web_tier.results.listing import Listing, jobs_of
 
 SHOWN_LABELS = 5
 NOTHING = "nothing found"
@@ -178,6 +181,7 @@ class Batches:
         self._readers = readers
         self._listing = threading.BoundedSemaphore(LISTS_AT_ONCE)
         self._asked: dict[tuple[int, str], Future[list[StoredObject]]] = {}
+        self._watches: WeakValueDictionary[str, BucketWatch] = WeakValueDictionary()
         self._asking = threading.Lock()
         self._corrections = corrections
 
@@ -195,15 +199,29 @@ class Batches:
         """The batch as it is now. Raises Problem (404) when nothing is known of it; may raise Retryable."""
         if not is_batch(batch):
             raise unknown_batch()
-        stored = {one.key: one for one in self._list(self._cloud.inputs, batch)}
-        answered = {one.key: one for one in self._list(self._cloud.outputs, batch)}
-        if not stored and not answered and not self._may_be_empty(batch):
+        found = self.listing(batch)
+        if not found.stored and not found.answered and not self._may_be_empty(batch):
             raise unknown_batch()
-        results = {result.key: result for result in self._results(answered)}
-        jobs = _jobs(stored.keys() | answered.keys())
+        results = {result.key: result for result in self.results(found.answered)}
+        jobs = jobs_of(found.stored.keys() | found.answered.keys())
         right = self._corrections.of(f"{batch}/")
-        photos = tuple(Photo(job, job.key in stored, results.get(job.key), right.get(job.key, "")) for job in jobs)
-        return Batch(batch, photos, _seconds([*stored.values(), *answered.values()]))
+        photos = tuple(
+            Photo(job, job.key in found.stored, results.get(job.key), right.get(job.key, "")) for job in jobs
+        )
+        return Batch(batch, photos, found.seconds)
+
+    def listing(self, batch: str) -> Listing:
+        """The keys of both buckets as they are now. May raise Retryable."""
+        stored = {one.key: one for one in self._list(self._cloud.inputs, batch)}
+        return Listing(stored, {one.key: one for one in self._list(self._cloud.outputs, batch)})
+
+    def watch(self, batch: str) -> BucketWatch:
+        """The one watch of all who look at `batch` at this time: it lives as long as one of them keeps it."""
+        with self._asking:
+            watch = self._watches.get(batch)
+            if watch is None:
+                watch = self._watches[batch] = BucketWatch(lambda: self.listing(batch))
+            return watch
 
     def _list(self, store: ObjectStore, batch: str) -> list[StoredObject]:
         """All objects of a batch. Those who ask for the same before it is begun share it: so many open pages of a batch
@@ -237,8 +255,8 @@ class Batches:
             {one.key for one in islice(store.list(f"{batch}/", start), limit + 1)}
             for store in (self._cloud.inputs, self._cloud.outputs)
         )
-        jobs = _jobs(stored | answered)
-        results = {one.key: one for one in self._results(job.key for job in jobs[:limit] if job.key in answered)}
+        jobs = jobs_of(stored | answered)
+        results = {one.key: one for one in self.results(job.key for job in jobs[:limit] if job.key in answered)}
         right = self._corrections.of(f"{batch}/")
         photos = tuple(
             Photo(job, job.key in stored, results.get(job.key), right.get(job.key, "")) for job in jobs[:limit]
@@ -265,24 +283,24 @@ class Batches:
     def answers(self, batch: str, known: Iterable[str]) -> list[Result]:
         """The results in the output bucket whose keys are not among `known`. May raise Retryable."""
         skip = frozenset(known)
-        return self._results(one.key for one in self._list(self._cloud.outputs, batch) if one.key not in skip)
-
-    def jobs(self, batch: str) -> list[Job]:
-        """The photos in the input bucket. May raise Retryable."""
-        return _jobs(one.key for one in self._list(self._cloud.inputs, batch))
+        return self.results(one.key for one in self._list(self._cloud.outputs, batch) if one.key not in skip)
 
     def job(self, batch: str, index: int) -> Job | None:
         """The stored photo at `index`, or None. May raise Retryable."""
         if not is_batch(batch):
             return None
-        return next(iter(_jobs(one.key for one in self._cloud.inputs.list(f"{batch}/{index:05d}"))), None)
+        return next(iter(jobs_of(one.key for one in self._cloud.inputs.list(f"{batch}/{index:05d}"))), None)
 
     def reopen(self, photo: Photo) -> None:
         """Drop the failed result of a photo that is about to be labelled again. May raise Retryable."""
         self._cloud.outputs.delete(photo.job.key)
         self._hub.forget(photo.job.key)
+        if watch := self._watches.get(photo.job.batch):
+            watch.reopened()
 
-    def _results(self, keys: Iterable[str]) -> list[Result]:
+    def results(self, keys: Iterable[str]) -> list[Result]:
+        """The results of `keys`, of those that have one: remembered, or read from the output bucket. May raise
+        Retryable."""
         found: list[Result] = []
         unread: list[str] = []
         for key in keys:
@@ -323,20 +341,3 @@ def fetch_result(outputs: ObjectStore, key: str) -> Result | None:
     except MalformedMessage:
         return Result.failed(key, "the stored result cannot be read")
     return result if result.key == key else Result.failed(key, "the stored result is of another photo")
-
-
-def _jobs(keys: Iterable[str]) -> list[Job]:
-    found = []
-    for key in keys:
-        try:
-            found.append(Job.from_key(key, ""))
-        except MalformedMessage:
-            continue  # an object that somebody else put there
-    return sorted(found, key=lambda job: (job.index, job.name))
-
-
-def _seconds(objects: list[StoredObject]) -> float:
-    if not objects:
-        return 0.0
-    times = [one.modified_at for one in objects]
-    return max(times) - min(times)

@@ -7,6 +7,8 @@ import time
 FIRST_SECONDS = 1.0
 LONGEST_SECONDS = 6.0
 SLOWER = 1.5
+# A look of one second is followed by ten without one: a slow store is asked less often.
+REST = 10.0
 
 
 class Pace:
@@ -26,7 +28,7 @@ class Pace:
         """Responses come in here."""
         self._pause = LONGEST_SECONDS
 
-    def looked(self, news: bool) -> None:
+    def looked(self, news: bool, took_seconds: float = 0.0) -> None:
         """The buckets were looked at; news: they knew what had not come by a response."""
         self._pause = FIRST_SECONDS if news else min(LONGEST_SECONDS, SLOWER * self._pause)
-        self._next = time.monotonic() + self._pause
+        self._next = time.monotonic() + max(self._pause, min(LONGEST_SECONDS, REST * took_seconds))

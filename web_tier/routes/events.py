@@ -25,7 +25,7 @@ from shoal.messages import Job, Result
 from web_tier.problems import Problem
 from web_tier.results.batches import Batch, Batches, Photo
 from web_tier.results.hub import Hub, Listener, News
-from web_tier.results.pace import Pace
+from web_tier.results.listing import Listing
 from web_tier.services import services
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,8 @@ class Stream:
         self._waits_for_more = waits_for_more
         self._photos: dict[str, Photo] = {}
         self._told_done = False
-        self._pace = Pace()
+        self._watch = batches.watch(batch)
+        self._listing: Listing | None = None
         self._spoke_at = self._changed_at = time.monotonic()
 
     def run(self, hub: Hub, left: Callable[[], bool]) -> Iterator[str]:
@@ -120,8 +121,8 @@ class Stream:
     def _tell(self, news: News) -> Iterator[str]:
         now = time.monotonic()
         if news.results:
-            self._pace.heard()
-        if self._pace.due and self._open():
+            self._watch.heard(result.key for result in news.results)
+        if self._open():
             self._look(news)
         lines = [*self._added(news.added), *self._answered(news.results)]
         if news.pool is not None:
@@ -134,12 +135,16 @@ class Stream:
         yield from self._done()
 
     def _look(self, news: News) -> None:
-        known = len(news.results)
+        """Add what the last listing of the buckets has and this page does not know."""
         with suppress(Retryable):  # the buckets are asked again soon enough
-            news.added += [job for job in self._batches.jobs(self._batch) if job.key not in self._photos]
-            answered = (key for key, photo in self._photos.items() if photo.result is not None)
-            news.results += self._batches.answers(self._batch, answered)
-        self._pace.looked(len(news.results) > known)
+            listing = self._watch.latest()
+            if listing is None or listing is self._listing:
+                return
+            news.added += [job for job in listing.jobs if job.key not in self._photos]
+            news.results += self._batches.results(
+                key for key in listing.answered if key not in self._photos or self._photos[key].result is None
+            )
+            self._listing = listing
 
     def _added(self, jobs: list[Job]) -> Iterator[str]:
         for job in jobs:
@@ -173,7 +178,7 @@ class Stream:
             return
         self._told_done = True
         if seconds is None:
-            seconds = self._batches.read(self._batch).seconds
+            seconds = self._watch.complete(self._photos.keys()).seconds
         failed = sum(photo.state == "failed" for photo in self._photos.values())
         yield event("done", {"total": len(self._photos), "failed": failed, "seconds": round(seconds, 1)})
 
