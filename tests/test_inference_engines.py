@@ -22,7 +22,8 @@ MODEL = models.by_name("resnet50")
 
 _ALL = """
 import pathlib, sys
-from inference import prepare, process
+from inference import process
+from inference.preparing import prepare
 cache, photos = pathlib.Path(sys.argv[1]), sorted(pathlib.Path("static/examples").glob("*.jpg"))
 for engine in ("openvino", "onnxruntime", "keras"):
     prepare.prepare("resnet50", engine, cache, None, photos, lambda text: None)

@@ -27,7 +27,8 @@ DEEPER = {"resnet101", "resnet152"}  # ResNet50's code and preprocessing, more o
 _COMPARE = """
 import importlib, json, pathlib, sys, tempfile
 import numpy as np
-from inference import architecture, engines, model as models, tasks
+from inference import engines, model as models, tasks
+from inference.preparing import architecture
 photos = [pathlib.Path(photo) for photo in sys.argv[2:]]
 model = models.by_name(sys.argv[1])
 net = architecture.stock(model)
