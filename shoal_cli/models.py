@@ -205,11 +205,16 @@ def _quantized(card: Card) -> str:
 
 
 def _agreement(agreement: dict[str, Any]) -> str:
-    found = agreement["automatic"]
-    return (
-        f"{found['same_label']} of {agreement['photos']} labels as Keras gives them "
-        f"(probabilities within {found['max_difference']:.1g})"
-    )
+    """How well the engine agrees with Keras in float32, and in the arithmetic that it chooses, where that differs."""
+    photos, exact, chosen = agreement["photos"], agreement["float32"], agreement["automatic"]
+    text = f"{exact['same_label']} of {photos} labels as Keras gives them (probabilities within {_short(exact)})"
+    if _short(chosen) != _short(exact) or chosen["same_label"] != exact["same_label"]:
+        text += f", {chosen['same_label']} in the arithmetic that the engine chooses here (within {_short(chosen)})"
+    return text
+
+
+def _short(found: dict[str, Any]) -> str:
+    return f"{found['max_difference']:.1g}"
 
 
 @contextmanager
