@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import cloudless, cold_start, engine, idle, memory, page, peer, photos, web
+from benchmarks.linked_cache import linked_cache
 from benchmarks.processes import embedded_cloud, prepare
 from inference import store
 from inference.preparing.quantize import quantize
@@ -129,9 +130,7 @@ def _cache_with_int8(settings: Settings, folder: Path) -> Path:
     found = store.find(settings.model, settings.engine, settings.cache_dir, settings.model_weights)
     if found.card.precision == store.INT8:
         return settings.cache_dir
-    cache = folder / "cache"
-    shutil.copytree(found.folder.parent, cache / "models" / found.folder.parent.name, copy_function=os.symlink)
-    (cache / "photos").symlink_to(settings.cache_dir / "photos")
+    cache = linked_cache(settings.cache_dir, found.folder.parent.name, folder / "cache")
     try:
         quantize(settings.model, settings.engine, cache, settings.model_weights, None, console.print)
     except Permanent as error:

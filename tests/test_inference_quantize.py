@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.linked_cache import linked_cache
 from inference import model as models
 from inference import process, store
 from inference.preparing import photos, quantize
@@ -40,6 +41,19 @@ def linked(tmp_path: Path) -> Path:
         shutil.copytree(cache_dir() / "models" / "resnet50" / name, home / name, copy_function=os.link)
     (tmp_path / "photos").symlink_to(cache_dir() / "photos")
     return tmp_path
+
+
+def test_a_benchmark_s_cache_of_links_takes_photos_that_were_not_fetched_yet(tmp_path: Path) -> None:
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    (mine / "models" / "resnet50" / "openvino").mkdir(parents=True)
+    (mine / "models" / "resnet50" / "openvino" / "model.bin").write_bytes(b"12345")
+
+    cache = linked_cache(mine, "resnet50", theirs)
+
+    (cache / "photos" / "ai-benchmark").mkdir(parents=True)
+    assert (mine / "photos" / "ai-benchmark").is_dir()
+    assert (cache / "models" / "resnet50" / "openvino" / "model.bin").is_symlink()
+    assert (cache / "models" / "resnet50" / "openvino" / "model.bin").read_bytes() == b"12345"
 
 
 @pytest.fixture(scope="module")
