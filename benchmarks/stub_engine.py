@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from inference import model as models
 from inference import store
-from inference.engines import Loaded, Outputs
+from inference.answer import Outputs
+from inference.engines import Loaded
 from inference.model import Model
 
 NAME = "benchmarks.stub_engine:ENGINE"
@@ -34,7 +35,7 @@ class _LoadedStub:
 class StubEngine:
     """See `inference.engines.Engine`."""
 
-    def convert(self, model: Model, net: Any, folder: Path) -> None:
+    def convert(self, net: Any, folder: Path) -> None:
         """Nothing is needed."""
 
     def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:  # noqa: ARG002 - the protocol's signature

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from shoal.messages import Box, Detection, Label
+
+Outputs = tuple[NDArray[np.float32], ...]  # of a model: each is [rows, ...]
 
 
 @dataclass(frozen=True, slots=True)

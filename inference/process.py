@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from inference import engines, images, store, tasks
-from inference.answer import Answer, Decoded
-from inference.engines import Engine, Loaded, Outputs
+from inference.answer import Answer, Decoded, Outputs
+from inference.engines import Engine, Loaded
 from shoal.errors import BadImage
 from shoal.messages import Job, Result
 

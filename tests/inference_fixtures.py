@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inference import process
-from inference.engines import Loaded, Outputs
+from inference.answer import Outputs
+from inference.engines import Loaded
 from inference.engines.openvino import OpenVino
 from inference.model import Model
 from inference.models import resnet50

@@ -130,7 +130,7 @@ def test_the_second_engine_runs_the_file_too(labels: Path, tmp_path: Path) -> No
 
     picture = encoded(Image.new("RGB", (9, 9), PAINT["blue"]), "PNG")
     assert recogniser.infer("", [recogniser.decode("", picture)])[0].labels[0].name == "blue"
-    with pytest.raises(Permanent, match="is an ONNX file, which Keras cannot run"):
+    with pytest.raises(Permanent, match="Keras cannot run an ONNX file: set SHOAL_ENGINE"):
         preparation.prepare("colours", "keras", tmp_path, None, PHOTOS, print)
 
 
@@ -196,7 +196,7 @@ def test_damaged_weights_of_ones_own_are_not_thrown_away(labels: Path, tmp_path:
 
 _KERAS_FILES = """
 import sys
-from inference.preparing.architecture import quiet_tensorflow
+from inference.keras_net import quiet_tensorflow
 quiet_tensorflow()
 import keras, numpy
 x = keras.Input((32, 32, 3))

@@ -45,7 +45,7 @@ last.set_weights([np.random.default_rng(7).normal(0, 0.3, kernel.shape), bias])
 right = net.predict_on_batch(prepared)
 wrong = net.predict_on_batch(pixels.astype(np.float32) / 77 - 1)
 engine = engines.by_name("openvino")
-engine.convert(model, net, folder)
+engine.convert(architecture.with_preprocessing(model, net), folder)
 found = engine.load(model, folder, exact=True).infer(pixels)[0]
 print(json.dumps({
     "shape": found.shape, "classes": len(models.labels(model.labels)), "side": net.input_shape[1],

@@ -18,8 +18,8 @@ from PIL import Image
 
 from benchmarks import photos
 from inference import engines, process, store
-from inference.answer import Answer, Decoded
-from inference.engines import Outputs, openvino
+from inference.answer import Answer, Decoded, Outputs
+from inference.engines import openvino
 from inference.preparing import prepare as preparation
 from shoal.errors import BadImage, NotFound, Permanent, SettingsError
 from shoal.messages import Job, Result, new_batch

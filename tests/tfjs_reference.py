@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.preparing.architecture import quiet_tensorflow
+from inference.keras_net import quiet_tensorflow
 
 
 def run(

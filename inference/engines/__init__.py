@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
+from inference.answer import Outputs
 from inference.model import Model
 from shoal import plugins
-
-Outputs = tuple[NDArray[np.float32], ...]
 
 
 class Loaded(Protocol):
@@ -30,10 +28,10 @@ class Loaded(Protocol):
 class Engine(Protocol):
     """A way to run models."""
 
-    def convert(self, model: Model, net: Any, folder: Path) -> None:
-        """Write all that `load` needs into the empty `folder`. `net` is what `architecture.load` gave.
+    def convert(self, net: Any, folder: Path) -> None:
+        """Write the files that `load` needs into the empty `folder`. Runs once, where TensorFlow is installed.
 
-        Runs once, where TensorFlow is.
+        net: a Keras net, or the path of an ONNX file, with its preprocessing inside: uint8 RGB [N, side, side, 3] in.
         """
 
     def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:

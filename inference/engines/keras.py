@@ -8,9 +8,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from inference.engines import Loaded, Outputs
+from inference import keras_net
+from inference.answer import Outputs
+from inference.engines import Loaded
 from inference.model import Model
-from inference.preparing import architecture
 from shoal.errors import Permanent
 
 _FILE = "model.keras"
@@ -19,12 +20,11 @@ _FILE = "model.keras"
 class Keras:
     """See `inference.engines.Engine`."""
 
-    def convert(self, model: Model, net: Any, folder: Path) -> None:
+    def convert(self, net: Any, folder: Path) -> None:
         """Write the net, preprocessing inside, in Keras' own form. Raises Permanent for an ONNX file."""
-        whole = architecture.with_preprocessing(model, net)
-        if isinstance(whole, Path):
-            raise Permanent(f"{model.name} is an ONNX file, which Keras cannot run: set SHOAL_ENGINE to another one")
-        whole.save(folder / _FILE)
+        if isinstance(net, Path):
+            raise Permanent("Keras cannot run an ONNX file: set SHOAL_ENGINE to another one")
+        net.save(folder / _FILE)
 
     def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:  # noqa: ARG002
         """Not with this engine."""
@@ -32,10 +32,10 @@ class Keras:
 
     def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:  # noqa: ARG002
         """Load the net. It computes in float32 always. Raises Permanent when the file is damaged."""
-        tensorflow = architecture.quiet_tensorflow()
+        tensorflow = keras_net.quiet_tensorflow()
         if threads is not None:
             tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
-        return _Net(architecture.keras_file(folder / _FILE))
+        return _Net(keras_net.open_file(folder / _FILE))
 
 
 class _Net:
@@ -47,7 +47,7 @@ class _Net:
 
     def infer(self, batch: NDArray[Any]) -> Outputs:
         with self._lock:
-            return architecture.outputs(self._net, batch)
+            return keras_net.outputs(self._net, batch)
 
 
 ENGINE = Keras()

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.engines import Loaded, Outputs
+from inference.answer import Outputs
+from inference.engines import Loaded
 from inference.model import Model
 from shoal.errors import Permanent
 
@@ -20,18 +21,15 @@ _FILE = "model.onnx"
 class OnnxRuntime:
     """See `inference.engines.Engine`."""
 
-    def convert(self, model: Model, net: Any, folder: Path) -> None:
+    def convert(self, net: Any, folder: Path) -> None:
         """Write the net, preprocessing inside, as ONNX with a free batch size."""
-        from inference.preparing.architecture import with_preprocessing
-
-        whole = with_preprocessing(model, net)
-        if isinstance(whole, Path):
-            shutil.copyfile(whole, folder / _FILE)
+        if isinstance(net, Path):
+            shutil.copyfile(net, folder / _FILE)
             return
         if importlib.util.find_spec("tf2onnx") is None:  # Keras' own error is far from clear
             raise Permanent("Keras writes ONNX with tf2onnx, which is not installed: pip install -r requirements.txt")
-        whole(np.zeros((1, *whole.input_shape[1:]), np.uint8))  # Keras exports what was called once
-        whole.export(folder / _FILE, format="onnx", verbose=False)
+        net(np.zeros((1, *net.input_shape[1:]), np.uint8))  # Keras exports what was called once
+        net.export(folder / _FILE, format="onnx", verbose=False)
         _drop_unused_inputs(folder / _FILE)
 
     def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:  # noqa: ARG002

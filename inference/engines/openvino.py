@@ -13,7 +13,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.engines import Loaded, Outputs
+from inference.answer import Outputs
+from inference.engines import Loaded
 from inference.engines._compiled import compiled_folder
 from inference.model import Model
 from shoal.errors import Permanent
@@ -26,13 +27,10 @@ _FILE = "model.xml"  # OpenVINO writes and finds model.bin beside it
 class OpenVino:
     """See `inference.engines.Engine`."""
 
-    def convert(self, model: Model, net: Any, folder: Path) -> None:
+    def convert(self, net: Any, folder: Path) -> None:
         """Write the net, preprocessing inside, as OpenVINO IR with float32 weights and a free batch size."""
-        from inference.preparing.architecture import with_preprocessing
-
         openvino = _openvino()
-        converted = openvino.convert_model(with_preprocessing(model, net))
-        openvino.save_model(converted, folder / _FILE, compress_to_fp16=False)
+        openvino.save_model(openvino.convert_model(net), folder / _FILE, compress_to_fp16=False)
 
     def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:  # noqa: ARG002
         """Write the model with int8 weights and activations, its first convolution excepted, by NNCF.

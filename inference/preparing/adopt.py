@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference import own, store
+from inference import keras_net, own, store
 from inference.pixels import PIXELS, Pixels
 from inference.preparing import architecture, onnx_graph, subprocess_task
 from inference.preparing.prepare import locked
@@ -124,7 +124,7 @@ def _work(asked: str, tell: subprocess_task.Tell) -> dict[str, Any]:
 
 def _take_keras(file: Path, classes: int, pixels: Pixels, weights: Path) -> int:
     """Write the net behind its preprocessing; returns the side of its input."""
-    net = architecture.keras_file(file)
+    net = keras_net.open_file(file)
     import keras
 
     side = _side(file, tuple(net.input_shape) if isinstance(net.input_shape, tuple) else (), channels=-1)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from inference import tasks
-from inference.answer import Answer, Decoded
-from inference.engines import Engine, Loaded, Outputs
+from inference.answer import Answer, Decoded, Outputs
+from inference.engines import Engine, Loaded
 from inference.model import Model
-from inference.preparing.architecture import outputs, with_preprocessing
+from inference.preparing.architecture import outputs
 from shoal.errors import Permanent
 
 LIMIT = 1e-3  # of a probability, between two ways to compute the same in float32
@@ -21,9 +21,9 @@ _MANY = 1 << 40  # the photos are our own: no limit is needed
 
 
 def measure(
-    model: Model, net: Any, engine: Engine, folder: Path, photos: Sequence[Path], judge: bool = True
+    model: Model, reference: Any, engine: Engine, folder: Path, photos: Sequence[Path], judge: bool = True
 ) -> dict[str, Any]:
-    """Compare the engine's artefact in `folder` with the reference `net` behind its preprocessing.
+    """Compare the engine's artefact in `folder` with `reference`, which `with_preprocessing` gave.
 
     Returns {"photos": how many, "float32": {"same_label": how many have the same best label, "max_difference": the
     largest difference of any probability}, "automatic": the same with the arithmetic that the engine chooses itself}.
@@ -36,7 +36,6 @@ def measure(
         raise Permanent("there are no photos to check the model with")
     task = tasks.by_name(model.task)
     opened = [one for photo in photos if len((one := task.decode(model, photo.read_bytes(), _MANY)).tensor)]
-    reference = with_preprocessing(model, net)
     expected = [outputs(reference, one.tensor) for one in opened]
     found = {
         name: _compare(model, opened, expected, engine.load(model, folder, exact=exact))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from inference.keras_net import quiet_tensorflow
 from inference.preparing import subprocess_task
-from inference.preparing.architecture import quiet_tensorflow
 from inference.preparing.sources import Say
 from shoal import plugins
 from shoal.errors import NotFound, Permanent

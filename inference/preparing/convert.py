@@ -71,7 +71,8 @@ def check(request: ConvertRequest, say: Say) -> dict[str, Any]:
     home = Path(request.home)
     net = architecture.load(model, home / store.WEIGHTS)
     folder = home / store.folder(request.engine, request.check)
-    return {"agreement": _compare(model, net, request, folder, say, judge=request.check == store.FLOAT32)}
+    whole = architecture.with_preprocessing(model, net)
+    return {"agreement": _compare(model, whole, request, folder, say, judge=request.check == store.FLOAT32)}
 
 
 def _keep_weights(
@@ -120,8 +121,9 @@ def _make_artefact(model: Model, net: Any, request: ConvertRequest, origin: stor
     folder = Path(request.scratch) / request.engine
     folder.mkdir()
     say(f"converting {model.title} for {request.engine}")
-    engines.by_name(request.engine).convert(model, net, folder)
-    found = _compare(model, net, request, folder, say)
+    whole = architecture.with_preprocessing(model, net)
+    engines.by_name(request.engine).convert(whole, folder)
+    found = _compare(model, whole, request, folder, say)
     store.Card(
         model=model.name,
         engine=request.engine,
@@ -139,11 +141,11 @@ def _make_artefact(model: Model, net: Any, request: ConvertRequest, origin: stor
 
 
 def _compare(
-    model: Model, net: Any, request: ConvertRequest, folder: Path, say: Say, judge: bool = True
+    model: Model, reference: Any, request: ConvertRequest, folder: Path, say: Say, judge: bool = True
 ) -> dict[str, Any]:
     say(f"comparing it with the reference on {len(request.photos)} photos")
     engine = engines.by_name(request.engine)
-    return agreement.measure(model, net, engine, folder, [Path(photo) for photo in request.photos], judge)
+    return agreement.measure(model, reference, engine, folder, [Path(photo) for photo in request.photos], judge)
 
 
 def versions() -> dict[str, str]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from inference.keras_net import quiet_tensorflow
 from inference.preparing import subprocess_task
-from inference.preparing.architecture import quiet_tensorflow
 from inference.preparing.subprocess_task import Tell
 from inference.training.recipe import TrainingRequest
 

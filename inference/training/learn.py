@@ -14,7 +14,7 @@ from PIL import Image
 
 from inference import engines, own, store, tasks
 from inference.model import Model
-from inference.preparing import agreement
+from inference.preparing import agreement, architecture
 from inference.preparing.convert import now, versions
 from inference.preparing.subprocess_task import Tell
 from inference.training import dataset, features, figures, fit, nets, parts, pictures
@@ -156,7 +156,7 @@ class Training:
         folder = self._request.scratch / "backbone"
         folder.mkdir()
         fast = engines.by_name("openvino")
-        fast.convert(stock, inner, folder)
+        fast.convert(architecture.with_preprocessing(stock, inner), folder)
         loaded = fast.load(stock, folder, exact=True)
         return lambda batch: loaded.infer(batch)[0]
 
@@ -179,9 +179,10 @@ class Training:
         weights.mkdir()
         net.save(weights / own.NET)
         folder.mkdir()
-        self._engine.convert(self._model, net, folder)
+        whole = architecture.with_preprocessing(self._model, net)
+        self._engine.convert(whole, folder)
         self._tell(say="comparing it with Keras on test images")
-        found = agreement.measure(self._model, net, self._engine, folder, self._some_test_images())
+        found = agreement.measure(self._model, whole, self._engine, folder, self._some_test_images())
         self._write_card(weights, store.WEIGHTS, {})
         self._write_card(folder, self._request.engine, found)
         return found
