@@ -1,4 +1,4 @@
-"""What passes between a worker, the recogniser and a task: Decoded goes into an engine, Answer is what comes of it."""
+"""The values between a worker, the recogniser and a task: Decoded goes into an engine, Answer comes out of a task."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from numpy.typing import NDArray
 
 from shoal.messages import Box, Detection, Label
 
-Outputs = tuple[NDArray[np.float32], ...]  # of a model: each is [rows, ...]
+Outputs = tuple[NDArray[np.float32], ...]
+"""All outputs of a model, each [rows, ...]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """An image as a model's input.
 
-    tensor:   [rows, ...] as the engine takes it. Most tasks make one row of an image; one that looks at parts of it
-              (a face each) makes a row a part, or none at all when there is nothing to look at.
+    tensor:   [rows, ...], the engine's input. Most tasks make one row per image. A task that looks at parts of the
+              image, such as faces, makes one row per part, and no row if it finds no part.
     size:     width and height of the upright picture in pixels.
-    warnings: why the answer may be worth little, in words for people.
-    boxes:    what part of the upright picture each row shows, in pixels; empty when the rows show all of it.
+    warnings: reasons to distrust the answer, in words for people.
+    boxes:    the part of the upright picture that each row shows, in pixels; empty if each row shows all of it.
     """
 
     tensor: NDArray[Any]
@@ -32,7 +33,7 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model says of an image: labels or detections, best first, and why they may be worth little."""
+    """A model's answer for an image: labels or detections, best first, and reasons to distrust them."""
 
     labels: tuple[Label, ...] = ()
     detections: tuple[Detection, ...] = ()

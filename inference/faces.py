@@ -1,6 +1,7 @@
 """Finds faces that look at the camera, with OpenCV's Haar cascades (Viola and Jones 2001).
 
-One cascade proposes, another one has to agree: alone, either sees faces in foliage and headlamps (docs/tasks.md).
+The first cascade proposes faces, the second confirms them. Each alone also sees faces in leaves and headlamps
+(docs/tasks.md).
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SMALLEST = 32  # pixels of a face's side: a smaller one is worth no guess
-# Of the first cascade and of the second: from one size of face to the next, and how many finds have to overlap.
+SMALLEST = 32  # pixels, the side of a face: smaller faces give no useful answer
+# Scale factor and minimum number of neighbours of each cascade, as OpenCV calls them.
 _PROPOSE = (1.2, 2)
 _CONFIRM = (1.1, 7)
-_AROUND = 0.25  # of a proposed face's side, what the second cascade sees of its surroundings
-_CLOSE_UP = 96  # pixels of the side of a proposed face when the second cascade sees it
+_AROUND = 0.25  # the margin that the second cascade sees, relative to the side of the proposed face
+_CLOSE_UP = 96  # pixels, the side of a proposed face as the second cascade sees it
 
 _local = threading.local()
 
 
 def find(pixels: NDArray[np.uint8]) -> list[tuple[int, int, int]]:
-    """The faces in an upright RGB picture [height, width, 3] as left, top and side of a square, largest first."""
-    import cv2  # by the one task that needs it: a worker of another one starts without
+    """Find faces in an upright RGB picture [height, width, 3]: (left, top, side) of squares, largest first."""
+    import cv2  # only this task needs it: workers of other tasks start without
 
     propose, confirm = _cascades()
     grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
@@ -46,11 +47,11 @@ def _agrees(confirm: Any, grey: NDArray[np.uint8], x: int, y: int, side: int) ->
 
 
 def _cascades() -> tuple[Any, Any]:
-    """The two cascades; each thread has its own, for they keep what they work on."""
+    """The two cascades. Each thread has its own, because a cascade keeps state while it runs."""
     if not hasattr(_local, "cascades"):
         import cv2
 
-        cv2.setNumThreads(1)  # photos are decoded on several threads as it is
+        cv2.setNumThreads(1)  # the worker decodes photos on several threads already
         folder = Path(cv2.__file__).parent / "data"
         names = ("default", "alt2")
         _local.cascades = tuple(

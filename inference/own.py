@@ -1,11 +1,12 @@
-"""Models that are described by files in their folder of the cache, not by one of `inference/models`.
+"""Models that are described by files in the cache, not by a file in `inference/models`.
 
     <cache>/models/<name>/model.json     task, side; of keras.applications: keras, title, size
-    <cache>/models/<name>/labels.csv     ",name" or "id,name" a class, in class order
+    <cache>/models/<name>/labels.csv     ",name" or "id,name" for each class, in class order
     <cache>/models/<name>/weights/       the Keras net or the ONNX file, its preprocessing inside
 
-`inference/training` makes them, `inference/preparing/adopt.py` does of a file of the user's, and a preparation of any
-name in keras.applications: those have weights and labels like the models in `inference/models`.
+`inference/training` writes them for a trained model, `inference/preparing/adopt.py` for a user's file, and
+`inference/preparing/prepare.py` for a name in keras.applications, whose weights and labels are like those of the models
+in `inference/models`.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 
 def is_name(text: str) -> bool:
-    """Whether a model may be called so: up to 40 of a-z, 0-9, - and _, the first a letter or digit."""
+    """Whether `text` may be the name of a model: up to 40 of a-z, 0-9, - and _, the first a letter or digit."""
     return _NAME.fullmatch(text) is not None
 
 
 def describe(
     name: str, task: str, side: int, classes: Sequence[str], folder: Path, ids: Sequence[str] | None = None
 ) -> Model:
-    """Write the description of a model in `folder`, and return what it says. `ids`: WordNet's, one for each class."""
+    """Write the description of a model into `folder`, and return it. `ids`: WordNet ids, one for each class."""
     with (folder / _LABELS).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(zip(ids or [""] * len(classes), classes, strict=True))
     fields = {"task": task, "side": side}
@@ -44,7 +45,7 @@ def describe(
 
 
 def describe_application(name: str, module: str, title: str, side: int, size: int, folder: Path) -> Model:
-    """The same of `keras.applications.<title>`, whose weights have `size` bytes."""
+    """Write the description of `keras.applications.<title>`, whose weights have `size` bytes, and return it."""
     fields = {"task": "classify", "side": side, "keras": [module, title], "size": size}
     draft = folder / f".{_DESCRIPTION}"
     draft.write_text(json.dumps(fields) + "\n")
@@ -53,7 +54,7 @@ def describe_application(name: str, module: str, title: str, side: int, size: in
 
 
 def find(name: str, cache_dir: Path) -> Model | None:
-    """The model of that name in the cache; None when it is not one of people's own."""
+    """The model that the cache describes under that name, or None."""
     if not is_name(name):
         return None
     folder = cache_dir / "models" / name
@@ -64,7 +65,7 @@ def find(name: str, cache_dir: Path) -> Model | None:
 
 
 def preprocess_input(pixels: Any) -> Any:
-    """Nothing: the net does it. (What `Model.keras` wants of a module.)"""
+    """Return the pixels unchanged, because the net preprocesses them. `Model.keras` needs such a function."""
     return pixels
 
 

@@ -1,4 +1,4 @@
-"""How models want their pixels; every model's input is RGB of 0 to 255 until then."""
+"""The pixel formats that models are trained on. They are made from RGB of 0 to 255."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """A model takes (x - mean) / scale, x being RGB of 0 to 255, or BGR; mean and scale are in its order."""
+    """(x - mean) / scale, where x is RGB, or BGR, of 0 to 255. Mean and scale have the order of x's channels."""
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
@@ -21,7 +21,7 @@ def _three(*values: float) -> NDArray[np.float32]:
     return np.array(values if len(values) == 3 else values * 3, np.float32)
 
 
-# tf, torch and caffe are what Keras calls them in keras.applications.imagenet_utils.preprocess_input.
+# tf, torch and caffe are the names in keras.applications.imagenet_utils.preprocess_input.
 PIXELS = {
     "raw": Pixels(_three(0), _three(1)),
     "unit": Pixels(_three(0), _three(255)),

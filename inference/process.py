@@ -1,4 +1,4 @@
-"""The one function that every venue calls: `process(recogniser, job, payload) -> Result`."""
+"""Labels images: `Recogniser` for workers, and `process(recogniser, job, payload) -> Result` for venues."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shoal.messages import Job, Result
 
 
 class _Served:
-    """A model that is found, and loaded when it is first needed."""
+    """A model that is loaded when it is first needed."""
 
     def __init__(self, artefact: store.Artefact, engine: Engine, threads: int | None) -> None:
         self.artefact = artefact
@@ -43,13 +43,13 @@ class _Served:
 
 
 class Recogniser:
-    """The models of a worker. `decode` and `infer` may be called by many threads at once.
+    """The models of a worker. Many threads may call `decode` and `infer` at the same time.
 
-    models:  the names it answers to, the default first.
-    engine:  the name of what runs them.
-    notices: for people, one for each model that another one stands in for.
+    models:  the names of the models, the default first.
+    engine:  the name of the engine.
+    notices: for people, one for each model that is replaced by its stand-in.
 
-    Every method takes the empty name for the default model.
+    In every method the empty name means the default model.
     """
 
     def __init__(self, served: dict[str, _Served], engine: str, max_pixels: int, max_bytes: int) -> None:
@@ -61,32 +61,31 @@ class Recogniser:
         self._max_bytes = max_bytes
 
     def serves(self, model: str) -> bool:
-        """Whether a job that asks for `model` can be done here."""
+        """Whether this recogniser has `model`."""
         return model in self._served
 
     def resolve(self, model: str) -> str:
-        """The name of the model that labels when `model` is asked for: its own, or its stand-in's."""
+        """The name of the model that answers for `model`: its own, or that of its stand-in."""
         return self._served[model].model.name
 
     def batch(self, model: str) -> int:
-        """How many images a call of `infer` shall have where there are enough; 1 until the model is loaded."""
+        """The number of images with which a call of `infer` is fastest; 1 until the model is loaded."""
         return self._served[model].batch
 
     def decode(self, model: str, payload: bytes) -> Decoded:
-        """An image's bytes as the model's input. Raises BadImage."""
+        """Turn an image's bytes into the model's input. Raises BadImage."""
         images.check_size(payload, self._max_bytes)
         served = self._served[model]
         return served.task.decode(served.model, payload, self._max_pixels)
 
     def warm_up(self) -> None:
-        """Have decoder and engine prepare themselves for one image of the default model: half a tenth of a second that
-        the first photo need not wait for."""
+        """Decode and label a blank image, so that the first photo is about 0.05 s faster."""
         blank = io.BytesIO()
         Image.new("RGB", (64, 64)).save(blank, "JPEG")
         self.infer("", [self.decode("", blank.getvalue())])
 
     def infer(self, model: str, decoded: Sequence[Decoded]) -> list[Answer]:
-        """What the model says of each image that `decode` opened for it; all in one batch."""
+        """The model's answer for each image that `decode` opened, computed in one batch."""
         if not decoded:
             return []
         served = self._served[model]
@@ -113,13 +112,12 @@ def load(
     threads: int | None = None,
     precision: str = "auto",
 ) -> Recogniser:
-    """Find prepared models, and load the first of them; the others are loaded when they are first asked for.
+    """Find prepared models and load the first; the others are loaded at their first use.
 
-    weights:   the user's own for the first model.
-    precision: "auto" for int8 where it was made; "float32"; "int8".
+    weights:   the user's file of weights for the first model, or None.
+    precision: "float32", "int8", or "auto" for int8 where it was made.
 
-    Raises NotFound when a model is not in the cache, SettingsError for
-    unknown names.
+    Raises NotFound if a model is not in the cache, SettingsError for unknown names.
     """
     chosen = engines.by_name(engine)
     found = {
@@ -131,7 +129,7 @@ def load(
 
 
 def process(recogniser: Recogniser, job: Job, payload: bytes) -> Result:
-    """Label one image. What is wrong with the image, or with the model that it asks for, is a failed result."""
+    """Label one image. A bad image or an unknown model gives a failed result that says why."""
     if not recogniser.serves(job.model):
         available = f"{', '.join(recogniser.models)} {'is' if len(recogniser.models) == 1 else 'are'}"
         return Result.failed(job.key, f"the model {job.model} is not available here; {available}")

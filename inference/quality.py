@@ -1,4 +1,4 @@
-"""Says when a photo is too poor for an honest answer. How the limits were found is in docs/tasks.md."""
+"""Warns if a photo is too poor for a reliable answer. docs/tasks.md has the measurements behind the limits."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ LEAST_BYTES = 2048
 LEAST_CONTRAST = 4.0  # standard deviation, of 255
 LEAST_SHARPNESS = 0.09  # see `sharpness`
 
-_LINES = 20  # rows, and as many columns, are looked at: enough, and quick beside the opening of a photo
-_PARTS = 112  # of the length of a line: the short distance of `sharpness`
+_LINES = 20  # rows, and as many columns: enough for a decision, and fast
+_PARTS = 112  # the short distance of `sharpness` is the length of a line divided by this
 
 TINY = "the photo is very small: a label for it is a guess"
-UNIFORM = "the photo is nearly one colour: there is nothing to be seen in it"
+UNIFORM = "the photo is nearly one colour: it shows nothing"
 BLURRED = "the photo is far too blurred: a label for it is a guess"
 
 
 def warnings(opened: Opened, size_bytes: int) -> tuple[str, ...]:
-    """What makes an answer for this photo worth little, in words for people; mostly nothing. size_bytes: of its
-    file."""
+    """Reasons to distrust an answer for this photo, in words for people; mostly none. size_bytes: of its file."""
     found = [TINY] if min(opened.size) < LEAST_SIDE or size_bytes < LEAST_BYTES else []
     height, width, _ = opened.pixels.shape
     green = opened.pixels[..., 1]  # most of what the eye takes for brightness, and ready to be used
@@ -36,11 +35,10 @@ def warnings(opened: Opened, size_bytes: int) -> tuple[str, ...]:
 
 
 def sharpness(*many: NDArray[np.float32]) -> float:
-    """How much of the difference between pixels far apart is there between near ones already, in [0, about 1]. Each of
-    `many` is [lines, length].
+    """The sharpness of lines of pixels, in [0, about 1]. Each of `many` is [lines, length].
 
-    The mean square difference at a 112th of a line's length by the one at four times that: about 0.06 (a 16th) where
-    everything is a slope, 0.15 and more where there are edges. Neither contrast nor size change it.
+    It is the mean square difference of pixels at a distance of length / 112, divided by that at four times the
+    distance: 1/16 for a pure gradient, 0.15 and more for edges. Contrast and size do not change it.
     """
     near = far = 0.0
     for lines in many:
@@ -51,11 +49,11 @@ def sharpness(*many: NDArray[np.float32]) -> float:
 
 
 def _nearly_one_colour(*many: NDArray[np.float32]) -> bool:
-    # Twice the variance is what pixels that have nothing to do with each other differ by: those half a line apart.
+    # Pixels half a line apart are unrelated: their mean square difference is twice the variance.
     return all(_difference(lines, lines.shape[1] // 2) < 2 * LEAST_CONTRAST**2 for lines in many)
 
 
 def _difference(lines: NDArray[np.float32], distance: int) -> float:
-    """The mean square difference of pixels at a distance in a line; 0 when the line is shorter."""
+    """The mean square difference of pixels at a distance in a line; 0 if the line is shorter."""
     apart = (lines[:, distance:] - lines[:, : -distance or None]).ravel()
     return float(apart @ apart) / apart.size if apart.size else 0.0
