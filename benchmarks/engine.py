@@ -1,4 +1,4 @@
-"""What the engine reaches without a worker around it: the limit that a worker is held against."""
+"""The throughput of the engine without a worker: the limit for a worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CALLERS = 2  # the worker's
 
 
 def infer(recogniser: Recogniser, payloads: Sequence[bytes]) -> float:
-    """Images a second of inference alone, on images that are decoded already."""
+    """Images/s of inference alone, on decoded images."""
     decoded = [recogniser.decode("", payload) for payload in payloads]
     began = time.perf_counter()
     _infer_all(recogniser, decoded)
@@ -23,7 +23,7 @@ def infer(recogniser: Recogniser, payloads: Sequence[bytes]) -> float:
 
 
 def decode_and_infer(recogniser: Recogniser, payloads: Sequence[bytes]) -> float:
-    """Images a second of decoding on threads and inference behind it: what a worker could reach."""
+    """Images/s of decoding on threads followed by inference: the most that a worker can reach."""
     began = time.perf_counter()
     with ThreadPoolExecutor(DECODE_THREADS) as decoders:
         _infer_all(recogniser, decoders.map(lambda payload: recogniser.decode("", payload), payloads))
@@ -31,7 +31,7 @@ def decode_and_infer(recogniser: Recogniser, payloads: Sequence[bytes]) -> float
 
 
 def _infer_all(recogniser: Recogniser, decoded: Iterable[Decoded]) -> None:
-    """In batches as large as the engine likes them, each handed over as soon as it is full."""
+    """Infer in batches of the engine's size, each as soon as it is full."""
     rest = iter(decoded)
     with ThreadPoolExecutor(CALLERS) as callers:
         running = []

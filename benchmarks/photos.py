@@ -1,4 +1,4 @@
-"""Real photos for tests and load, photos whose right label is known, and files that no labeller should trip over.
+"""Real photos for tests and load, photos with known labels, and damaged or unusual files.
 
 `inference.preparing.photos` fetches the photos.
 """
@@ -20,7 +20,7 @@ __all__ = ["bad_files", "bomb", "fetch", "labelled", "mistaken", "rotated", "six
 _HERE = Path(__file__).parent
 EXAMPLES = _HERE.parent / "static" / "examples"
 
-# Photos of ai-benchmark, which gives no labels, that were looked at one by one. All that were looked at are here.
+# ai-benchmark has no labels. These photos were labelled by hand, and none of those labelled was left out.
 _SEEN = {
     1: "birdhouse",
     2: "African_elephant",
@@ -60,15 +60,15 @@ _SEEN = {
     99: "binoculars",
 }
 
-# Food-101's hamburgers, in ImageNet's words. ResNet50 gets 7 of its 10 right, which are these; it takes 1061270 for a
-# bagel, and 1636096 and 3385808 for a plate.
+# The hamburgers of Food-101 that ResNet50 labels correctly, 7 of 10. It labels 1061270 as a bagel, and 1636096 and
+# 3385808 as a plate.
 _HAMBURGERS = (1202261, 1381751, 139558, 2480925, 3289634, 3647386, 862025)
 
 
 def labelled(cache_dir: Path) -> dict[Path, set[str]]:
-    """Photos whose right label is known -> the labels that are right for it. The bundled examples are among them.
+    """{photo: its right labels}, with the bundled examples.
 
-    ResNet50 gets all of them right; what it gets wrong is named in this file and left out.
+    ResNet50 labels all of them correctly. The photos that it labels wrongly are in `mistaken`.
     """
     photos = {path.relative_to(cache_dir / "photos").as_posix(): path for path in fetch(cache_dir)}
     known = {f"ai-benchmark/{number}.jpg": set(names.split()) for number, names in _SEEN.items()}
@@ -82,13 +82,13 @@ def labelled(cache_dir: Path) -> dict[Path, set[str]]:
 
 
 def mistaken(cache_dir: Path) -> dict[Path, set[str]]:
-    """The photos whose right label is known and that ResNet50 gets wrong, as `labelled` has them."""
+    """{photo: its right labels} of the photos that ResNet50 labels wrongly."""
     folder = cache_dir / "photos/clarifai/image_classification/food-101/images/hamburger"
     return {path: {"cheeseburger"} for path in folder.glob("*.jpg") if int(path.stem) not in _HAMBURGERS}
 
 
 def bad_files() -> dict[str, bytes]:
-    """Name -> bytes of bad and odd files. A name starts with "bad_" when no label can come of it, else with "odd_"."""
+    """{name: bytes} of bad and odd files. The names of files that cannot be labelled start with "bad_"."""
     photo = Image.open(EXAMPLES / "cat.jpg")
     photo.load()
     jpeg = _encoded(photo, "JPEG")
@@ -123,7 +123,7 @@ def bad_files() -> dict[str, bytes]:
 
 
 def rotated(photo: Image.Image, orientation: int) -> bytes:
-    """The photo as a camera held otherwise stores it: pixels turned, and EXIF's orientation (6 or 8) to undo it."""
+    """The photo with turned pixels and the EXIF orientation (6 or 8) that turns it back, as cameras store it."""
     turn = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -131,7 +131,7 @@ def rotated(photo: Image.Image, orientation: int) -> bytes:
 
 
 def sixteen_bits(photo: Image.Image) -> Image.Image:
-    """The photo in 16-bit grey, white being 65,535."""
+    """The photo in 16-bit grey; white is 65,535."""
     grey = photo.convert("L").convert("I").point(lambda value: value * 257)
     return grey.convert("I;16")
 

@@ -1,15 +1,15 @@
 """Finds prepared models in the cache folder, in a few milliseconds, and verifies them.
 
     <cache>/models/<model>/                    weights from the model's own sources
-    <cache>/models/<model>@<8 digits>/         weights from a file of the user's own, named by its path
+    <cache>/models/<model>@<8 digits>/         weights from the user's file; the digits are a hash of its path
         weights/weights.weights.h5, card.json  the stock Keras model's weights, as fetched and verified
-        <engine>/..., card.json                what the engine loads, made from those weights, in float32
+        <engine>/..., card.json                the files that the engine loads, made from those weights, in float32
         <engine>-int8/..., card.json           the same in 8-bit integers, made by `shoal models quantize`
         model.json, labels.csv                 of a model that is not in inference/models, see `inference.own`
-        stand_in.json                          in place of all that: which model labels instead, and why
-    <cache>/models/<...>.lock                  held by the one process that prepares it
+        stand_in.json                          instead of all that: the model that labels instead, and the reason
+    <cache>/models/<...>.lock                  held by the process that prepares the model
 
-A folder with a card is whole: it was written beside, under a name that starts with a dot, and renamed.
+A folder with a card is complete: it is written under a name that starts with a dot, and renamed at the end.
 `inference/preparing/prepare.py` fills the cache.
 """
 
@@ -50,19 +50,17 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Where a folder of the cache comes from.
+    """The origin and the content of a folder of the cache.
 
-    model, engine: what it holds; the engine is "weights" for the weights themselves.
+    model, engine: whose files these are; the engine of a weights folder is "weights".
     source, checksum, licence: of the weights.
-    files:      name -> size and checksum, every file of the folder but the card.
-    versions:   package -> version that made it.
+    files:      name -> size and checksum of every file of the folder except the card.
+    versions:   package -> version with which the folder was made.
     agreement:  with the stock Keras model on real photos, see `inference.preparing.agreement`; empty for weights.
     made_at:    ISO 8601, UTC.
-    own_file:   size and time of change (nanoseconds) of the user's own weights; empty for the model's own sources.
-    precision:  the type of weights and arithmetic: "float32", where an engine may choose a shorter one by itself, or
-                "int8".
-    quantized:  of int8: what it was calibrated with, how well it agrees and how fast it is, see
-                `inference.preparing.quantize`.
+    own_file:   size and time of change (nanoseconds) of the user's weights file; empty without one.
+    precision:  of weights and arithmetic: "int8", or "float32", with which an engine may choose a shorter arithmetic.
+    quantized:  for int8, its calibration, agreement and speed, see `inference.preparing.quantize`.
     """
 
     model: str
@@ -80,16 +78,16 @@ class Card:
 
     @property
     def size(self) -> int:
-        """Bytes of all its files."""
+        """The sum of the sizes of its files, in bytes."""
         return sum(file.size for file in self.files.values())
 
     def write(self, folder: Path) -> None:
-        """Put it in the folder it describes."""
+        """Write the card into the folder that it describes."""
         (folder / CARD).write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Card | None:
-        """The card of a folder; None when there is none that this version can read."""
+        """The card of a folder, or None if this version cannot read one there."""
         try:
             fields = json.loads((folder / CARD).read_text())
             if fields.pop("format") != FORMAT:
@@ -105,7 +103,7 @@ class Card:
 class Artefact:
     """A model that is ready to be loaded.
 
-    notice: for people, when another model than the one asked for took its place; else empty.
+    notice: tells people that this model stands in for the one that was asked for; empty if it does not.
     """
 
     model: Model
@@ -124,10 +122,9 @@ def place(model: Model, cache_dir: Path, weights: Path | None) -> Path:
 
 
 def model(name: str, cache_dir: Path) -> Model:
-    """The model of that name: in `inference/models`, or "module:attribute", or described in the cache.
+    """The model of that name in `inference/models`, of "module:attribute", or described in the cache.
 
-    Raises NotFound for a name that may be one of keras.applications, which a preparation will know, and SettingsError
-    for any other.
+    Raises NotFound for a name that may be one of keras.applications and was not prepared, SettingsError for any other.
     """
     known = plugins.available("inference.models")
     if name in known or not own.is_name(name):
@@ -142,18 +139,18 @@ def model(name: str, cache_dir: Path) -> Model:
 
 
 def folder(engine: str, precision: str) -> str:
-    """The name of the folder for what an engine loads."""
+    """The name of the folder of an engine's files."""
     return f"{engine}-{INT8}" if precision == INT8 else engine
 
 
 def find(
     name: str, engine: str, cache_dir: Path, weights: Path | None = None, precision: str = PRECISIONS[0]
 ) -> Artefact:
-    """The prepared model, checked by the presence and the sizes of its files. Raises NotFound, which says what to do.
+    """Find a prepared model and check that its files are there with their sizes.
 
-    precision: "auto" finds int8 where it was made, else float32.
+    precision: "float32", "int8", or "auto" for int8 if it was made, else float32.
 
-    When the model's weights could not be had and another one stands in for it, that one is what is found.
+    Returns the stand-in if the model has one. Raises NotFound, whose text names the command to run.
     """
     wanted = model(name, cache_dir)
     home = place(wanted, cache_dir, weights)
@@ -170,12 +167,12 @@ def find(
 
 
 def notice(wanted: Model, instead: Model, why: str) -> str:
-    """What to tell people when one model stands in for another."""
+    """The text that tells people that a model stands in for another."""
     return f"this is {instead.title}, not {wanted.title}, whose weights could not be had ({why}); it errs more often"
 
 
 def ready(folder: Path, weights: Path | None = None) -> Card | None:
-    """The card of a folder whose files are all there with their sizes, made from `weights` as they are now; or None."""
+    """The card of a folder that is complete and made from the present content of `weights`; else None."""
     card = Card.read(folder)
     if card is None or (weights is not None and card.own_file != fingerprint(weights)):
         return None
@@ -184,19 +181,19 @@ def ready(folder: Path, weights: Path | None = None) -> Card | None:
 
 
 def damaged(folder: Path, card: Card) -> list[str]:
-    """The files whose content is not what the card says. Reads every byte."""
+    """The names of the files that differ from the card. Reads every byte."""
     return [name for name, file in card.files.items() if not _same(folder / name, file)]
 
 
 def put_in_place(folder: Path, target: Path) -> None:
-    """Rename a finished folder to its place. What is there goes where `folder` was, under another name."""
+    """Rename a finished folder to `target`. An older `target` is moved beside `folder`, under another name."""
     if target.exists():
         target.rename(folder.with_name(f"{folder.name}.old"))
     folder.rename(target)
 
 
 def prepared(cache_dir: Path) -> Iterator[tuple[Path, Card]]:
-    """Every whole folder of the cache with its card, weights included, by name."""
+    """Every complete folder of the cache with its card, weights included, sorted by name."""
     for path in sorted((cache_dir / "models").glob(f"*/[!.]*/{CARD}")):
         card = ready(path.parent)
         if card is not None:
@@ -204,7 +201,7 @@ def prepared(cache_dir: Path) -> Iterator[tuple[Path, Card]]:
 
 
 def read_stand_in(home: Path) -> dict[str, str] | None:
-    """Which model labels in the place of the one whose folder this is, and why; None when none does."""
+    """{"model", "why"} of the stand-in that is recorded in a model's folder, or None."""
     try:
         found = json.loads((home / STAND_IN).read_text())
         return {"model": str(found["model"]), "why": str(found["why"])}
@@ -213,7 +210,7 @@ def read_stand_in(home: Path) -> dict[str, str] | None:
 
 
 def stand_ins(cache_dir: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Every model's folder whose place another model takes, with that model's name and the reason."""
+    """Every model's folder that records a stand-in, with what `read_stand_in` gives."""
     for path in sorted((cache_dir / "models").glob(f"*/{STAND_IN}")):
         found = read_stand_in(path.parent)
         if found is not None:
@@ -221,20 +218,20 @@ def stand_ins(cache_dir: Path) -> Iterator[tuple[Path, dict[str, str]]]:
 
 
 def write_stand_in(home: Path, model: str, why: str) -> None:
-    """Let another model label in the place of the one whose folder this is."""
+    """Record in a model's folder that `model` stands in for it."""
     draft = home / f".{STAND_IN}"
     draft.write_text(json.dumps({"model": model, "why": why}, indent=2, ensure_ascii=False) + "\n")
     draft.replace(home / STAND_IN)
 
 
 def describe(folder: Path) -> dict[str, File]:
-    """Size and checksum of every file in a folder, its card excepted."""
+    """Size and checksum of every file in a folder except the card."""
     paths = (path for path in sorted(folder.iterdir()) if path.name != CARD)
     return {path.name: File(path.stat().st_size, sha256(path)) for path in paths}
 
 
 def fingerprint(weights: Path) -> tuple[int, ...]:
-    """Size and time of change of the user's own weights; () when there is no such file."""
+    """Size and time of change of the user's weights file; () if it does not exist."""
     try:
         status = weights.stat()
     except OSError:
@@ -243,7 +240,7 @@ def fingerprint(weights: Path) -> tuple[int, ...]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file; -1 when there is none."""
+    """The size of a file in bytes; -1 if it does not exist."""
     try:
         return path.stat().st_size
     except OSError:

@@ -25,7 +25,7 @@ _KIND = {"res": "conv", "bn": "bn"}
 
 
 def read(tarball: Path, folder: str) -> Values:
-    """The float32 weights in `folder` of the tarball, by their names in it. Raises Permanent."""
+    """The float32 weights in `folder` of the tarball, by their names. Raises Permanent."""
     try:
         with tarfile.open(tarball) as archive:
             files = {member.name: _content(archive, member) for member in archive if _is_in(member, folder)}
@@ -51,14 +51,14 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _split(shards: bytes, entries: list[dict[str, Any]]) -> Values:
-    """Weights lie one after the other, in the manifest's order, little-endian."""
+    """Divide the shards: the weights follow each other in the manifest's order, little-endian."""
     values: Values = {}
     at = 0
     for entry in entries:
         if entry["dtype"] not in ("float32", "int32") or "quantization" in entry:
             raise ValueError(f"{entry['name']} is not plain float32")
         count = math.prod(entry["shape"])
-        if entry["dtype"] == "float32":  # the integers of a graph model are shapes and axes
+        if entry["dtype"] == "float32":  # in a graph model the integers are shapes and axes
             values[entry["name"]] = np.frombuffer(shards, "<f4", count, at).reshape(entry["shape"])
         at += 4 * count
     if at != len(shards):
@@ -67,12 +67,12 @@ def _split(shards: bytes, entries: list[dict[str, Any]]) -> Values:
 
 
 def from_old_keras(values: Values) -> Values:
-    """ResNet50's weights as Keras 2.2 named them, by today's names."""
+    """Rename ResNet50's weights from the names of Keras 2.2 to those of Keras 3."""
     return {keras_name(name): value for name, value in values.items()}
 
 
 def keras_name(name: str) -> str:
-    """Keras 2.2's name of a ResNet50 weight as today's: res2a_branch2b/kernel -> conv2_block1_2_conv/kernel."""
+    """The name in Keras 3 of a ResNet50 weight of Keras 2.2: res2a_branch2b/kernel -> conv2_block1_2_conv/kernel."""
     layer, _, variable = name.rpartition("/")
     block = _BLOCK.fullmatch(layer)
     if block is None:

@@ -1,4 +1,4 @@
-"""`shoal models`: make models ready, say what is there, verify it, measure it."""
+"""`shoal models`: prepare, list, verify and measure models."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ PHOTOS = Path(__file__).parents[1] / "static" / "examples"
 
 @click.group()
 def command() -> None:
-    """The models that label: SHOAL_MODEL, SHOAL_MODELS, SHOAL_ENGINE, SHOAL_MODEL_WEIGHTS, SHOAL_CACHE_DIR choose."""
+    """Prepare, list, verify and measure models.
+
+    SHOAL_MODEL, SHOAL_MODELS, SHOAL_ENGINE, SHOAL_MODEL_WEIGHTS and SHOAL_CACHE_DIR choose them.
+    """
 
 
 @command.command()
 @click.argument("models", nargs=-1)
-@click.option("--again", is_flag=True, help="Make it anew: verify the weights, fetch what is damaged, convert.")
+@click.option("--again", is_flag=True, help="Prepare again: verify the weights, fetch damaged ones, convert.")
 def prepare(models: tuple[str, ...], again: bool) -> None:
-    """Fetch the weights, convert them, compare with Keras. Done at once when it was done before.
+    """Fetch the weights of MODELS, convert them and compare them with Keras. Prepared models are left as they are.
 
-    MODELS: SHOAL_MODEL and SHOAL_MODELS if none is named. With SHOAL_PRECISION=int8, also what `quantize` does.
+    The default is SHOAL_MODEL and SHOAL_MODELS. SHOAL_PRECISION=int8 also runs `quantize`.
     """
     chosen = settings.load()
     for model in models or chosen.served_models:
@@ -49,7 +52,7 @@ def prepare(models: tuple[str, ...], again: bool) -> None:
 @click.argument("model", required=False)
 @click.option("--engine", required=True, help="openvino, onnxruntime or keras.")
 def convert(model: str | None, engine: str) -> None:
-    """Make a model ready for another engine than SHOAL_ENGINE."""
+    """Prepare a model for an engine other than SHOAL_ENGINE."""
     chosen = settings.load()
     _prepare(chosen, model or chosen.model, engine)
 
@@ -61,17 +64,17 @@ def convert(model: str | None, engine: str) -> None:
     "--labels",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A line a class, in class order: its name, or its WordNet id, a comma and its name.",
+    help="A file with a line for each class, in class order: its name, or its WordNet id, a comma and its name.",
 )
 @click.option(
     "--pixels",
     required=True,
     type=click.Choice(sorted(PIXELS)),
-    help="What it was trained on: raw 0..255, unit 0..1, tf -1..1, torch and caffe as those do with ImageNet.",
+    help="The pixels it was trained on: raw 0..255, unit 0..1, tf -1..1, torch and caffe as these use for ImageNet.",
 )
-@click.option("--replace", is_flag=True, help="Take the place of a model of that name.")
+@click.option("--replace", is_flag=True, help="Replace a model of that name.")
 def add(name: str, file: Path, labels: Path, pixels: str, replace: bool) -> None:
-    """Take in a classifier of your own, a .keras, .h5 or .onnx FILE, and call it NAME. SHOAL_MODELS=NAME serves it."""
+    """Add your classifier, a .keras, .h5 or .onnx FILE, under NAME. SHOAL_MODELS=NAME serves it."""
     chosen = settings.load()
     with _steps() as say:
         adopt.adopt(name, file, labels, pixels, chosen.cache_dir, say, replace)
@@ -83,17 +86,17 @@ def add(name: str, file: Path, labels: Path, pixels: str, replace: bool) -> None
 @click.option(
     "--photos",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder of photos as the model will see them, to calibrate and compare with.",
+    help="A folder of photos like those to be labelled, to calibrate and to compare with.",
 )
 def quantize_(model: str | None, photos: Path | None) -> None:
-    """Make a model int8, and compare it with float32 on photos that were held out. Workers that start later use it."""
+    """Convert a model to int8 and compare it with float32 on other photos. Workers that start later use it."""
     chosen = settings.load()
     _quantize(chosen, model or chosen.model, photos)
 
 
 @command.command("list")
 def list_() -> None:
-    """What is in the cache: from where, under which licence, how well it agrees with Keras, how large."""
+    """List the cache: size, source, licence and agreement with Keras of each model."""
     cache_dir = settings.load().cache_dir
     found = list(store.prepared(cache_dir))
     if not found:
@@ -107,7 +110,7 @@ def list_() -> None:
 @command.command()
 @click.argument("model", required=False)
 def check(model: str | None) -> None:
-    """Read every byte of a model, and compare it with Keras once more."""
+    """Read every byte of a model, and compare it with Keras again."""
     chosen = settings.load()
     name = model or chosen.model
     artefact = store.find(name, chosen.engine, chosen.cache_dir, _weights(chosen, name), chosen.precision)
@@ -121,7 +124,7 @@ def check(model: str | None) -> None:
 @command.command("bench")
 @click.argument("model", required=False)
 def bench_(model: str | None) -> None:
-    """Measure a model on every engine and in every precision that it is prepared for, each in a process of its own."""
+    """Measure a model on each engine and in each precision that is prepared, in a new process each."""
     chosen = settings.load()
     name = model or chosen.model
     artefacts = _prepared(chosen, name)
@@ -159,7 +162,7 @@ def _quantize(chosen: settings.Settings, model: str, photos: Path | None = None)
 
 
 def _prepared(chosen: settings.Settings, model: str) -> list[Artefact]:
-    """Every artefact of a model. Raises NotFound when there is none."""
+    """Every artefact of a model. Raises NotFound if there is none."""
     home = store.place(store.model(model, chosen.cache_dir), chosen.cache_dir, _weights(chosen, model))
     cards = [card for folder, card in store.prepared(chosen.cache_dir) if folder.parent == home]
     found = [
@@ -173,13 +176,13 @@ def _prepared(chosen: settings.Settings, model: str) -> list[Artefact]:
 
 
 def _weights(chosen: settings.Settings, model: str) -> Path | None:
-    """SHOAL_MODEL_WEIGHTS are SHOAL_MODEL's alone."""
+    """SHOAL_MODEL_WEIGHTS belongs to SHOAL_MODEL only."""
     return chosen.model_weights if model == chosen.model else None
 
 
 def _tell_notice(artefact: Artefact) -> None:
     if artefact.notice:
-        click.echo(f"Note: {artefact.notice}. `shoal models prepare --again` tries once more.")
+        click.echo(f"Note: {artefact.notice}. `shoal models prepare --again` tries again.")
 
 
 def _line(folder: Path, card: Card) -> str:
@@ -219,7 +222,7 @@ def _short(found: dict[str, Any]) -> str:
 
 @contextmanager
 def _steps() -> Iterator[Say]:
-    """Show steps as they happen: on a terminal the current one with its seconds, in a pipe a line for each."""
+    """Show each step: on a terminal the current step with its seconds, in a pipe a line per step."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda text: click.echo(text, err=True)

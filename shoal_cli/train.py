@@ -1,4 +1,4 @@
-"""`shoal train`: a model of one's own, from folders of labelled photos."""
+"""`shoal train`: train a model on folders of labelled photos."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from inference.training.views import KINDS
 from shoal import settings
 from shoal_cli.models import example_photos
 
-_STOPPED = 130  # what a shell calls the end by a Ctrl-C
+_STOPPED = 130  # the status of a shell for a Ctrl-C
 
 
 @click.command()
@@ -27,16 +27,16 @@ _STOPPED = 130  # what a shell calls the end by a Ctrl-C
     "--dataset",
     required=True,
     type=click.Path(path_type=Path),
-    help="A folder with a folder of photos a class (or with train/ and test/ of such), or a .npz file of x_train, "
+    help="A folder with a folder of photos for each class (also in train/ and test/), or a .npz file of x_train, "
     "y_train, x_test, y_test.",
 )
-@click.option("--name", metavar="NAME", help="What the new model is called. [default: the dataset's name]")
+@click.option("--name", metavar="NAME", help="The name of the new model. [default: the dataset's name]")
 @click.option(
     "--backbone",
     default="resnet50",
     metavar="MODEL",
     show_default=True,
-    help="The pretrained model that sees the photos.",
+    help="The pretrained model whose features are used.",
 )
 @click.option(
     "--unfreeze",
@@ -44,7 +44,7 @@ _STOPPED = 130  # what a shell calls the end by a Ctrl-C
     default=0,
     show_default=True,
     metavar="N",
-    help="When the head has learned, let the last N layers of the backbone learn too.",
+    help="After the head, train the last N layers of the backbone too.",
 )
 @click.option(
     "--views",
@@ -52,12 +52,12 @@ _STOPPED = 130  # what a shell calls the end by a Ctrl-C
     default=2,
     show_default=True,
     metavar="N",
-    help="How many altered copies of each photo (see --augment) a frozen backbone sees besides the photo.",
+    help="The number of altered copies of each photo (see --augment) for a frozen backbone, besides the photo.",
 )
 @click.option(
     "--from-scratch",
     type=click.Choice(SCRATCH_NETS),
-    help="No backbone: a net for small pictures. flat: 128 hidden units; resnet_small: 14 layers.",
+    help="Train a whole net for small pictures. flat: 128 hidden units; resnet_small: 14 layers.",
 )
 @click.option(
     "--side",
@@ -65,26 +65,26 @@ _STOPPED = 130  # what a shell calls the end by a Ctrl-C
     default=32,
     show_default=True,
     metavar="PIXELS",
-    help="Of the pictures that a net from scratch sees.",
+    help="The side of the input of a net from scratch.",
 )
-@click.option("--grey", is_flag=True, help="A net from scratch sees no colours.")
+@click.option("--grey", is_flag=True, help="A net from scratch drops colours.")
 @click.option(
     "--augment",
     type=click.Choice(KINDS),
-    help="What is done to pictures that are trained on: mirror (crops, half of them mirrored), shift (moved "
+    help="How training pictures are altered: mirror (random crops, half of them mirrored), shift (moved "
     "a little; for digits and letters), none. [default: mirror; from scratch: shift]",
 )
 @click.option(
     "--epochs",
     type=click.IntRange(1),
     metavar="N",
-    help="At most, of each stage; it stops when it no longer gets better. [default: 100 for the head, 10 "
+    help="The largest number in each stage; a stage stops when it no longer improves. [default: 100 for the head, 10 "
     "unfrozen, 40 from scratch]",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Of learning. [default: 3e-5 unfrozen, 1e-3 from scratch]",
+    help="The learning rate. [default: 3e-5 unfrozen, 1e-3 from scratch]",
 )
 @click.option(
     "--test",
@@ -92,7 +92,7 @@ _STOPPED = 130  # what a shell calls the end by a Ctrl-C
     default=0.2,
     show_default=True,
     metavar="SHARE",
-    help="Of each class, kept for the figures.",
+    help="The share of each class that is kept to measure the accuracy.",
 )
 @click.option(
     "--validation",
@@ -100,7 +100,7 @@ _STOPPED = 130  # what a shell calls the end by a Ctrl-C
     default=0.15,
     show_default=True,
     metavar="SHARE",
-    help="Of each class, kept to know when to stop.",
+    help="The share of each class that decides when to stop.",
 )
 @click.option(
     "--seed",
@@ -109,16 +109,16 @@ _STOPPED = 130  # what a shell calls the end by a Ctrl-C
     show_default=True,
     help="The same seed gives the same parts and the same model.",
 )
-@click.option("--replace", is_flag=True, help="A model of that name may be there already.")
+@click.option("--replace", is_flag=True, help="Replace a model of that name.")
 def command(dataset: Path, name: str | None, replace: bool, from_scratch: str | None, **options: Any) -> None:
-    """Train a model on photos of your own.
+    """Train a model on your photos.
 
-    Put the photos of each class in a folder of its own, at least 5 of each; some dozens are better. The photos go once
-    through a pretrained model, then a last layer learns your classes: seconds on two cores for some hundred photos.
-    What cannot be read is named and left out.
+    Put the photos of each class into a folder of its own, at least 5 photos each, better some dozens. The photos go once
+    through a pretrained model, then a last layer is trained: seconds on two cores for some hundred photos. Files that
+    cannot be read are named and skipped.
 
-    The new model lies in the cache (SHOAL_CACHE_DIR) with a report: accuracy on photos that were kept apart, which
-    class is taken for which, and what was got wrong.
+    The new model is in the cache (SHOAL_CACHE_DIR) with a report: the accuracy on test photos, the confusion matrix and
+    the mistakes.
 
     \b
       shoal train --dataset photos/ --name birds
@@ -158,7 +158,7 @@ Listen = Callable[[dict[str, Any]], None]
 
 @contextmanager
 def _progress() -> Iterator[Listen]:
-    """Show steps as they happen: on a terminal the current one with its seconds, in a pipe a line for each."""
+    """Show each step: on a terminal the current step with its seconds, in a pipe a line per step."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield _lines()
@@ -187,13 +187,13 @@ def _progress() -> Iterator[Listen]:
 
 
 def _finish(progress: Any) -> None:
-    """The last task is over."""
+    """Mark the last task as finished."""
     for task in progress.tasks[-1:]:
         progress.update(task.id, total=1, completed=1)
 
 
 def _lines() -> Listen:
-    """A line for each step, and for every tenth of one that has figures."""
+    """Print a line for each step, and one for each tenth of a step with figures."""
     current, tenth = "", 0
 
     def listen(fields: dict[str, Any]) -> None:

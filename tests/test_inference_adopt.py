@@ -138,7 +138,7 @@ def test_the_second_engine_runs_the_file_too(labels: Path, tmp_path: Path) -> No
     ("change", "message"),
     [
         ({"outputs": 2}, r"gives \(None, 2\), but there are 3 labels"),
-        ({"kind": TensorProto.FLOAT16}, "takes something else than float32|cannot be loaded"),
+        ({"kind": TensorProto.FLOAT16}, "is not float32|cannot be loaded"),
         ({"name": "Colours"}, "cannot be a model's name"),
         ({"name": "resnet50"}, "is a model of Shoal's own"),
         ({"file": "net.pth"}, "is no model that can be taken in"),

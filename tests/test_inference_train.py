@@ -241,7 +241,7 @@ def test_the_report_says_it_all(tmp_path: Path) -> None:
     assert "90.0% of 10 test images right (with 95 % confidence between 59.6% and 98.2%)" in text
     assert "| cat\\|dog | 8 | 100% | 88% |" in text
     assert "| cat/7.jpg | cat\\|dog | <owl> | 61% |" in text
-    assert "the head: 3 epochs, the 2. was kept" in text
+    assert "the head: 3 epochs; epoch 2 was kept" in text
     page = (tmp_path / "report.html").read_text()
     assert "&lt;owl&gt;" in page
     assert "<owl>" not in page

@@ -1,4 +1,4 @@
-"""What runs a model, one file an engine. Each file has an `ENGINE`, which fulfils Engine."""
+"""The engines that run models, a file each. Each file has an `ENGINE` with the methods of Engine."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from shoal import plugins
 
 
 class Loaded(Protocol):
-    """A model in an engine's hands. Used from many threads at a time.
+    """A loaded model. Many threads use it at the same time.
 
-    batch: how many images a call shall have where there are enough: with more an image takes no less time.
+    batch: the number of images with which a call is fastest; a larger batch takes as long per image.
     """
 
     batch: int
 
     def infer(self, batch: NDArray[Any]) -> Outputs:
-        """Every output of the model, each [N, ...], for [N, ...] of its input: of most, RGB [N, side, side, 3] of 0 to
-        255 in and probabilities [N, classes] out. N differs from call to call and is never 0."""
+        """Compute every output of the model, each [N, ...], for its input [N, ...].
+
+        For most models the input is RGB [N, side, side, 3] of 0 to 255 and the output is probabilities [N, classes].
+        N may differ from call to call and is never 0.
+        """
 
 
 class Engine(Protocol):
-    """A way to run models."""
+    """Converts, quantizes and loads models."""
 
     def convert(self, net: Any, folder: Path) -> None:
         """Write the files that `load` needs into the empty `folder`. Runs once, where TensorFlow is installed.
@@ -35,18 +38,22 @@ class Engine(Protocol):
         """
 
     def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:
-        """Write what `convert` wrote into `folder` to the empty `target`, in 8-bit integers calibrated on `rows`, each
-        [side, side, 3]. Runs once, without TensorFlow. Raises Permanent when this engine cannot."""
+        """Write the model that `convert` wrote into `folder` to the empty folder `target` in 8-bit integers.
+
+        rows: the pictures [side, side, 3] to calibrate on.
+
+        Runs once, without TensorFlow. Raises Permanent if this engine cannot do it.
+        """
 
     def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:
-        """Load what `convert` wrote. Runs in every process that infers, and has to be quick.
+        """Load what `convert` wrote. Every process that infers calls it, so it must be fast.
 
-        threads: None leaves their number to the engine.
-        exact:   compute in float32 where the engine would choose a shorter type by itself.
+        threads: their number; None leaves it to the engine.
+        exact:   compute in float32, even if the engine would choose a shorter type.
         """
 
 
 def by_name(name: str) -> Engine:
-    """The engine of that name, or the one that "module:attribute" names. Raises SettingsError, which lists them."""
+    """The engine of that name, or of "module:attribute". Raises SettingsError, which lists the names."""
     engine: Engine = plugins.load(name, "inference.engines", "ENGINE")
     return engine

@@ -1,4 +1,4 @@
-"""Where an engine keeps what it made of an artefact for this machine, so that it need not be made again."""
+"""Keeps what an engine compiled for this machine beside the artefact, for the next process."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from inference.store import CARD
 
 @contextmanager
 def compiled_folder(artefact: Path, *made_for: str) -> Iterator[Path | None]:
-    """A folder for what is compiled: filled by an earlier process, or empty and kept when the block ends.
+    """The folder for compiled files: one that an earlier process filled, or an empty one that is kept after the block.
 
-    It lies in the artefact's folder and goes with it. `made_for` names all that the compiled form depends on besides
-    (the engine's version, the processor, the options): each has a folder of its own. It appears whole, under its name,
-    however many processes start at once. None where nothing can be kept: the artefact is still being made, or its
-    folder is not this user's to write.
+    It lies in the artefact's folder, and is deleted with it. `made_for` names everything else that the compiled files
+    depend on: the engine's version, the processor, the options. Each combination has its own folder. The folder gets
+    its name when it is complete, even if many processes start at once. None if nothing can be kept: the artefact is
+    not complete yet, or its folder is not writable.
     """
     place = artefact / f"compiled-{hashlib.sha256(repr(made_for).encode()).hexdigest()[:16]}"
     if place.is_dir():
@@ -35,7 +35,7 @@ def compiled_folder(artefact: Path, *made_for: str) -> Iterator[Path | None]:
         return
     try:
         yield scratch
-        with contextlib.suppress(OSError):  # another process was first
+        with contextlib.suppress(OSError):  # another process was faster
             scratch.rename(place)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

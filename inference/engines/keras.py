@@ -21,17 +21,17 @@ class Keras:
     """See `inference.engines.Engine`."""
 
     def convert(self, net: Any, folder: Path) -> None:
-        """Write the net, preprocessing inside, in Keras' own form. Raises Permanent for an ONNX file."""
+        """Write the net as a .keras file. Raises Permanent for an ONNX file."""
         if isinstance(net, Path):
             raise Permanent("Keras cannot run an ONNX file: set SHOAL_ENGINE to another one")
         net.save(folder / _FILE)
 
     def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:  # noqa: ARG002
-        """Not with this engine."""
+        """Raise Permanent: this engine has no int8."""
         raise Permanent(f"keras runs {model.name} in float32 only: SHOAL_ENGINE=openvino can run it in int8")
 
     def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:  # noqa: ARG002
-        """Load the net. It computes in float32 always. Raises Permanent when the file is damaged."""
+        """Load the net, which always computes in float32. Raises Permanent if the file is damaged."""
         tensorflow = keras_net.quiet_tensorflow()
         if threads is not None:
             tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
@@ -43,7 +43,7 @@ class _Net:
 
     def __init__(self, net: Any) -> None:
         self._net = net
-        self._lock = threading.Lock()  # Keras does not promise that a net may be called by two threads
+        self._lock = threading.Lock()  # Keras does not promise that two threads may call a net
 
     def infer(self, batch: NDArray[Any]) -> Outputs:
         with self._lock:

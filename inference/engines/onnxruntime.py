@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the second engine, and what an .onnx file of the user's runs on as it is."""
+"""ONNX Runtime on the CPU: the second engine. It runs a user's .onnx file without conversion."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ class OnnxRuntime:
     """See `inference.engines.Engine`."""
 
     def convert(self, net: Any, folder: Path) -> None:
-        """Write the net, preprocessing inside, as ONNX with a free batch size."""
+        """Write the net as ONNX with a free batch size."""
         if isinstance(net, Path):
             shutil.copyfile(net, folder / _FILE)
             return
-        if importlib.util.find_spec("tf2onnx") is None:  # Keras' own error is far from clear
+        if importlib.util.find_spec("tf2onnx") is None:  # Keras' own error does not name the package
             raise Permanent("Keras writes ONNX with tf2onnx, which is not installed: pip install -r requirements.txt")
-        net(np.zeros((1, *net.input_shape[1:]), np.uint8))  # Keras exports what was called once
+        net(np.zeros((1, *net.input_shape[1:]), np.uint8))  # Keras exports only a net that was called
         net.export(folder / _FILE, format="onnx", verbose=False)
         _drop_unused_inputs(folder / _FILE)
 
     def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:  # noqa: ARG002
-        """Not with this engine."""
+        """Raise Permanent: this engine has no int8."""
         raise Permanent(f"onnxruntime runs {model.name} in float32 only: SHOAL_ENGINE=openvino can run it in int8")
 
     def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:  # noqa: ARG002
-        """Load the model for this machine; on a CPU it computes in float32 always. Raises Permanent for bad files."""
+        """Load the model, which always computes in float32 on a CPU. Raises Permanent if the file is damaged."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors, which are raised besides
+        options.log_severity_level = 3  # errors only, which are raised as well
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
             return _Session(onnxruntime.InferenceSession(folder / _FILE, options, ["CPUExecutionProvider"]))
-        except Exception as error:  # its own classes have no common one but this
+        except Exception as error:  # its own classes have no other common base
             raise Permanent(
                 f"{model.name} cannot be loaded, the files in {folder} are damaged: run `shoal models prepare --again`"
             ) from error
 
 
 def _drop_unused_inputs(file: Path) -> None:
-    """tf2onnx makes an input of each constant that it folds, such as the means of ResNet's preprocessing."""
+    """Remove unused inputs: tf2onnx leaves one for each constant that it folds, such as ResNet's means."""
     import onnx
 
     net = onnx.load(file)

@@ -19,23 +19,23 @@ from inference.engines._compiled import compiled_folder
 from inference.model import Model
 from shoal.errors import Permanent
 
-_CALLERS = 2  # at once, as a worker calls
-_IMAGES = 2  # in a request: with one it is 4 % slower, with four no faster
-_FILE = "model.xml"  # OpenVINO writes and finds model.bin beside it
+_CALLERS = 2  # threads of a worker that call `infer` at once
+_IMAGES = 2  # per request: 1 is 4 % slower, 4 is no faster
+_FILE = "model.xml"  # OpenVINO keeps the weights in model.bin beside it
 
 
 class OpenVino:
     """See `inference.engines.Engine`."""
 
     def convert(self, net: Any, folder: Path) -> None:
-        """Write the net, preprocessing inside, as OpenVINO IR with float32 weights and a free batch size."""
+        """Write the net as OpenVINO IR with float32 weights and a free batch size."""
         openvino = _openvino()
         openvino.save_model(openvino.convert_model(net), folder / _FILE, compress_to_fp16=False)
 
     def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:  # noqa: ARG002
-        """Write the model with int8 weights and activations, its first convolution excepted, by NNCF.
+        """Write the model with int8 weights and activations by NNCF; the first convolution stays in float32.
 
-        The preset "mixed" and the first convolution in float32 are what was measured best: see docs/models.md.
+        That and the preset "mixed" gave the best accuracy: see docs/models.md.
         """
         openvino = _openvino()
         import nncf
@@ -52,11 +52,12 @@ class OpenVino:
         openvino.save_model(quantized, target / _FILE)
 
     def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:
-        """Compile the model for this machine, in as many streams as OpenVINO thinks best: on two cores two of a thread
-        each, a tenth faster than one of both. Raises Permanent when the files are damaged.
+        """Compile the model for this machine. Raises Permanent if the files are damaged.
 
-        The type of the arithmetic is left to OpenVINO unless `exact`: bfloat16 where the CPU is fast at it. What was
-        compiled is kept beside the files for the next process on such a machine: that is 0.35 of 0.45 s in int8.
+        OpenVINO chooses the number of streams. On two cores it takes two streams of one thread, which is 10 % faster
+        than one stream of two threads. Unless `exact`, OpenVINO also chooses the type of the arithmetic: bfloat16 on a
+        CPU that supports it. The compiled form is kept beside the files; in int8 it saves the next process 0.35 of
+        0.45 s.
         """
         openvino = _openvino()
         options: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
@@ -78,28 +79,34 @@ class OpenVino:
 
 
 class _Compiled:
-    """A batch is divided among as many requests as there are streams. Each caller has requests of its own for the
-    time of its call; those of another wait at the engine, so that it is never idle between the two."""
+    """A compiled model. It divides a batch among as many requests as there are streams.
+
+    Each caller has its own requests during its call. Those of a second caller wait in the engine, so the engine is
+    never idle between two calls.
+    """
 
     _calling = threading.Lock()
-    _called = False  # any of them, in this process
+    _called = False  # whether any compiled model was called in this process
 
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
         self._streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self.batch = self._streams * _IMAGES
-        # Before anything runs: one that is made later waits for the engine with the interpreter's lock in its hands.
+        # Made before the first call: to make one later would wait for an idle engine, and hold the GIL.
         self._idle = deque(self._make_requests() for _ in range(_CALLERS))
 
     def infer(self, batch: NDArray[Any]) -> Outputs:
         own = self._take_requests()
         answers = _answers(own, batch) if _Compiled._called else self._first(own, batch)
-        self._idle.append(own)  # not after a fault: one of them may still be at work
+        self._idle.append(own)  # not after an error: a request may still be running
         return answers
 
     def _first(self, requests: list[Any], batch: NDArray[Any]) -> Outputs:
-        """The first call of the process comes alone. In it OpenVINO's binding sets something up under a lock of C++ and
-        waits for the interpreter's in it: who came meanwhile had that one, waited for the other, and all hung."""
+        """Make the first call of the process while no other thread calls.
+
+        In the first call OpenVINO's Python binding holds a C++ lock and waits for the GIL. A second thread that holds
+        the GIL and waits for the C++ lock would block both for ever.
+        """
         with _Compiled._calling:
             answers = _answers(requests, batch)
             _Compiled._called = True
@@ -108,7 +115,7 @@ class _Compiled:
     def _take_requests(self) -> list[Any]:
         try:
             return self._idle.pop()
-        except IndexError:  # as many callers at once as never before
+        except IndexError:  # more callers at once than before
             return self._make_requests()
 
     def _make_requests(self) -> list[Any]:
@@ -136,8 +143,8 @@ def _first_convolution(net: Any) -> str:
 
 
 def _openvino() -> Any:
-    # Without its telemetry package (None makes the import fail, for which OpenVINO has a stub) it sends no usage
-    # statistics when it converts a model, and imports a fifth faster.
+    # None makes the import of its telemetry package fail, and OpenVINO uses a stub. So it sends no usage statistics
+    # when it converts a model, and its import takes 20 % less time.
     sys.modules.setdefault("openvino_telemetry", cast(ModuleType, None))
     import openvino
 

@@ -1,7 +1,6 @@
 """mini-XCEPTION (Arriaga et al. 2017, arXiv:1710.07557): the emotion of a face, trained on FER2013's seven classes.
 
-It is right about two times in three: 66 % on FER2013, where people agree with the labels 65 % of the time (Goodfellow
-et al. 2013, arXiv:1307.0414).
+Its accuracy on FER2013 is 66 %; that of people is 65 % (Goodfellow et al. 2013, arXiv:1307.0414).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ _CLASSES = 7
 
 
 def net(weights: None = None) -> Any:  # noqa: ARG001 - the signature of a keras.applications model
-    """float32 grey [N, 64, 64, 1] in -1..1 in, probabilities [N, 7] out."""
+    """The net: float32 grey [N, 64, 64, 1] of -1..1 in, probabilities [N, 7] out."""
     import keras
     from keras import layers
 
@@ -30,13 +29,13 @@ def net(weights: None = None) -> Any:  # noqa: ARG001 - the signature of a keras
 
 
 def preprocess_input(images: Any) -> Any:
-    """RGB of 0..255 as grey (ITU-R BT.601's luma) of -1..1."""
+    """Convert RGB of 0..255 to grey (luma of ITU-R BT.601) of -1..1."""
     red, green, blue = images[..., 0:1], images[..., 1:2], images[..., 2:3]
     return (0.299 * red + 0.587 * green + 0.114 * blue) / 127.5 - 1.0
 
 
 def _module(x: Any, channels: int) -> Any:
-    """Two separable convolutions beside a short cut."""
+    """Two separable convolutions with a shortcut connection."""
     from keras import layers
 
     y = x

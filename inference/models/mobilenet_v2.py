@@ -1,4 +1,4 @@
-"""MobileNetV2 of keras.applications (Sandler et al. 2018, arXiv:1801.04381): smaller, less exact, easy to get."""
+"""MobileNetV2 of keras.applications (Sandler et al. 2018, arXiv:1801.04381): small, less accurate, from PyPI."""
 
 from __future__ import annotations
 

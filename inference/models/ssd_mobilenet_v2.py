@@ -1,8 +1,8 @@
 """SSDLite with MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381; SSD: Liu et al. 2016, arXiv:1512.02325), trained on
 COCO: the "coco-ssd lite" of TensorFlow's object detection library, as published for TensorFlow.js.
 
-The published graph has its batch norms folded into weights, so the net is built without any. What that graph does
-before the net (resizing) and after it (boxes from anchors) is done in `inference.tasks.detect`.
+The published graph has its batch normalisation folded into the weights, so this net has none. `inference.tasks.detect`
+does the other work of that graph: it resizes the picture and computes boxes from anchors.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from inference.tfjs import Values
 
 SIDE = 300
 _CLASSES = 91  # COCO's ids 0 to 90, 0 for the background
-_ANCHORS = (3, 6, 6, 6, 6, 6)  # at each place of each of the six grids, see inference.boxes.anchors
+_ANCHORS = (3, 6, 6, 6, 6, 6)  # per cell of each of the six grids, see inference.boxes.anchors
 
-# Of the inverted residuals in turn: how much wider inside, channels out, stride.
+# The inverted residuals in order: expansion factor, output channels, stride.
 _RESIDUALS = (
     (1, 16, 1),
     *((6, 24, 2), (6, 24, 1)),
@@ -28,7 +28,7 @@ _RESIDUALS = (
     *((6, 160, 2), (6, 160, 1), (6, 160, 1)),
     (6, 320, 1),
 )
-_FIRST_GRID = 13  # the residual whose widened input is the first grid of features, 19 x 19
+_FIRST_GRID = 13  # the residual whose expanded input is the first grid of features, 19 x 19
 _EXTRAS = ((2, 256, 512), (3, 128, 256), (4, 128, 256), (5, 64, 128))  # number, channels of the 1x1 and of the 3x3
 
 _SCOPE = "FeatureExtractor/MobilenetV2/"
@@ -36,8 +36,11 @@ _EPSILON = 1e-3  # of the batch norms that the published graph left unfolded
 
 
 def net(weights: None = None) -> Any:  # noqa: ARG001 - the signature of a keras.applications model
-    """float32 [N, 300, 300, 3] in -1..1 in; [N, 1917, 94] out, for each anchor the four numbers that `inference.boxes`
-    makes a box of, and the scores of COCO's ids 1 to 90."""
+    """The net: float32 [N, 300, 300, 3] of -1..1 in, [N, 1917, 94] out.
+
+    The output has, for each anchor, the four numbers that `inference.boxes.decode` takes and the scores of COCO's ids
+    1 to 90.
+    """
     import keras
 
     image = keras.Input((SIDE, SIDE, 3))
@@ -66,12 +69,12 @@ def net(weights: None = None) -> Any:  # noqa: ARG001 - the signature of a keras
 
 
 def preprocess_input(images: Any) -> Any:
-    """RGB of 0..255 as -1..1."""
+    """Scale RGB of 0..255 to -1..1."""
     return images / 127.5 - 1.0
 
 
 def from_tfjs(values: Values) -> Values:
-    """The published graph's weights by the names of `net`'s, "layer/kernel" and "layer/bias"."""
+    """Rename the published weights to the names in `net`: "layer/kernel" and "layer/bias"."""
     found: Values = {}
     for name, kernel in values.items():
         layer, _, leaf = name.rpartition("/")
@@ -91,7 +94,7 @@ def from_tfjs(values: Values) -> Values:
 
 
 def _batch_norm(values: Values, scope: str) -> tuple[Any, Any]:
-    """What it multiplies with, and what it adds then."""
+    """The factor and the offset of a batch normalisation."""
     if f"{scope}/batchnorm/mul" in values:
         return values[f"{scope}/batchnorm/mul"], values[f"{scope}/batchnorm/sub"]
     scale = values[f"{scope}/gamma"] / np.sqrt(values[f"{scope}/moving_variance"] + _EPSILON)
@@ -112,7 +115,7 @@ def _depthwise(x: Any, name: str, stride: int = 1) -> Any:
 
 
 def _residual(x: Any, name: str, wider: int, channels: int, stride: int) -> tuple[Any, Any]:
-    """An inverted residual's output, and its widened input."""
+    """The output of an inverted residual, and its expanded input."""
     from keras import layers
 
     inside = x if wider == 1 else _convolution(x, f"{name}_expand", wider * x.shape[-1])

@@ -1,6 +1,6 @@
-"""Takes a classifier of the user's own, a .keras, .h5 or .onnx file with its labels, into the cache.
+"""Copies a user's classifier, a .keras, .h5 or .onnx file with its labels, into the cache.
 
-`adopt` asks, `python -m inference.preparing.adopt <request>` does: it may need TensorFlow.
+`adopt` starts `python -m inference.preparing.adopt <request>`, because the work may need TensorFlow.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KERAS, ONNX = (".keras", ".h5", ".hdf5"), ".onnx"
 
 @dataclass(frozen=True, slots=True)
 class AdoptRequest:
-    """What the parent asks for: the model in `file`, ready to be put in place, in the empty folder `made`."""
+    """The request to the child process: write the model in `file` into the empty folder `made`."""
 
     name: str
     file: str
@@ -41,13 +41,13 @@ class AdoptRequest:
 
 
 def adopt(name: str, file: Path, labels: Path, pixels: str, cache_dir: Path, say: Say, replace: bool = False) -> None:
-    """Put the model in the cache under `name`, its preprocessing inside; a preparation makes the engine's part.
+    """Put the model into the cache under `name`, with its preprocessing inside. `prepare` converts it for an engine.
 
-    labels:  a line a class, in class order: its name, or its WordNet id, a comma and its name.
-    pixels:  how it wants them, a key of PIXELS.
-    replace: a model of that name may be there already.
+    labels:  a file with a line for each class, in class order: its name, or its WordNet id, a comma and its name.
+    pixels:  the model's pixel format, a key of PIXELS.
+    replace: whether to replace a model of that name.
 
-    Raises Permanent, whose one line says what does not fit. Code inside a .keras file is never run.
+    Raises Permanent, whose text is one line. Code inside a .keras file is never run.
     """
     home = cache_dir / "models" / name
     _check(name, file, home, replace)
@@ -86,7 +86,7 @@ def _remove_if_empty(home: Path) -> None:
 
 
 def read_labels(path: Path) -> list[tuple[str, str]]:
-    """(WordNet id or nothing, name) of every class in a labels file. Raises Permanent."""
+    """(WordNet id or "", name) of every class in a labels file. Raises Permanent."""
     try:
         with path.open(newline="", encoding="utf-8") as lines:
             rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if any(cell.strip() for cell in row)]
@@ -107,7 +107,12 @@ def _work(asked: str, tell: subprocess_task.Tell) -> dict[str, Any]:
     take = _take_onnx if file.suffix.lower() == ONNX else _take_keras
     side = take(file, classes, PIXELS[request.pixels], weights)
     own.describe(
-        request.name, "classify", side, [name for _, name in request.labels], made, [one for one, _ in request.labels]
+        request.name,
+        "classify",
+        side,
+        [name for _, name in request.labels],
+        made,
+        [wordnet_id for wordnet_id, _ in request.labels],
     )
     store.Card(
         model=request.name,
@@ -123,7 +128,7 @@ def _work(asked: str, tell: subprocess_task.Tell) -> dict[str, Any]:
 
 
 def _take_keras(file: Path, classes: int, pixels: Pixels, weights: Path) -> int:
-    """Write the net behind its preprocessing; returns the side of its input."""
+    """Write the net with its preprocessing in front. Returns the side of its input."""
     net = keras_net.open_file(file)
     import keras
 
@@ -139,7 +144,7 @@ def _take_keras(file: Path, classes: int, pixels: Pixels, weights: Path) -> int:
 
 
 def _take_onnx(file: Path, classes: int, pixels: Pixels, weights: Path) -> int:
-    """Write the graph behind its preprocessing; returns the side of its input."""
+    """Write the graph with its preprocessing in front. Returns the side of its input."""
     net = onnx_graph.read(file)
     given, taken = onnx_graph.ends(net, file.name)
     channels = 1 if len(given) == 4 and given[1] == 3 else -1
@@ -156,7 +161,7 @@ def _take_onnx(file: Path, classes: int, pixels: Pixels, weights: Path) -> int:
 def _run(file: Path, target: Path, side: int) -> NDArray[np.float32]:
     try:
         return architecture.outputs(target, _noise(side))[0]
-    except Exception as error:  # onnxruntime's own, which have no common class
+    except Exception as error:  # onnxruntime's classes have no common base
         raise Permanent(
             f"{file.name} cannot run on two images at once, export it with a free batch size: "
             f"{' '.join(str(error).split())[:200]}"
@@ -164,7 +169,7 @@ def _run(file: Path, target: Path, side: int) -> NDArray[np.float32]:
 
 
 def _side(file: Path, shape: tuple[int | None, ...], channels: int) -> int:
-    sides = {one for at, one in enumerate(shape) if at not in (0, channels % 4)}
+    sides = {size for axis, size in enumerate(shape) if axis not in (0, channels % 4)}
     if len(shape) != 4 or shape[channels] != 3 or len(sides) != 1 or None in sides:
         raise Permanent(
             f"{file.name} takes {shape}; RGB pictures of one square size are needed, as (None, 224, 224, 3)"

@@ -1,4 +1,4 @@
-"""Checks what an engine computes against the reference, on real photos."""
+"""Compares the outputs of an engine with those of the reference, on real photos."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from inference.model import Model
 from inference.preparing.architecture import outputs
 from shoal.errors import Permanent
 
-LIMIT = 1e-3  # of a probability, between two ways to compute the same in float32
+LIMIT = 1e-3  # the largest difference of a probability between two computations in float32
 
-_MANY = 1 << 40  # the photos are our own: no limit is needed
+_MANY = 1 << 40  # pixels: our own photos need no limit
 
 
 def measure(
@@ -25,12 +25,13 @@ def measure(
 ) -> dict[str, Any]:
     """Compare the engine's artefact in `folder` with `reference`, which `with_preprocessing` gave.
 
-    Returns {"photos": how many, "float32": {"same_label": how many have the same best label, "max_difference": the
-    largest difference of any probability}, "automatic": the same with the arithmetic that the engine chooses itself}.
+    Returns {"photos": their number, "float32": {"same_label": the number of photos with the same best label,
+    "max_difference": the largest difference of a probability}, "automatic": the same for the arithmetic that the engine
+    chooses on this CPU}.
 
-    Raises Permanent when in float32 a best label differs, or a probability by more than LIMIT: then it is not the same
-    model, and must not be used; not so with `judge` off, as for int8. What the automatic choice costs is recorded, not
-    judged.
+    Raises Permanent if, computed in exact float32, a best label differs, or a probability by more than LIMIT: then the
+    artefact is not the same model. "automatic" is recorded and never refused: bfloat16 may change the label of a photo.
+    Without `judge`, as for int8, nothing is refused.
     """
     if not photos:
         raise Permanent("there are no photos to check the model with")
@@ -51,7 +52,7 @@ def measure(
 
 
 def _compare(model: Model, opened: list[Decoded], expected: list[Outputs], loaded: Loaded) -> dict[str, Any]:
-    """One by one and then all in one batch, of which the worse is what counts: both happen in a worker."""
+    """Compare the photos one by one and in one batch, as in a worker, and return the worse result."""
     task = tasks.by_name(model.task)
     alone = [loaded.infer(one.tensor) for one in opened]
     together = _split(loaded.infer(np.concatenate([one.tensor for one in opened])), opened)

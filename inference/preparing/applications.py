@@ -1,7 +1,6 @@
 """Looks up a model of keras.applications by its name.
 
-Keras knows the names and brings TensorFlow with it: in a process of its own,
-`python -m inference.preparing.applications <name>`.
+Keras imports TensorFlow, so the look-up runs in a child process: `python -m inference.preparing.applications <name>`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from shoal.errors import NotFound, Permanent
 
 _BYTES_A_WEIGHT = 4
 _CLASSES = 1000
-_SIDE = 224  # of those that leave it open: what they were trained on
+_SIDE = 224  # pixels, for nets that accept any size: they were trained on this one
 
 
 def look_up(name: str, say: Say) -> dict[str, Any]:
@@ -32,7 +31,7 @@ def look_up(name: str, say: Say) -> dict[str, Any]:
 
 
 def plain(name: str) -> str:
-    """A class's name as models are called: ResNet50V2 and resnet50_v2 are both resnet50v2."""
+    """Normalise the name of a class or module: ResNet50V2 and resnet50_v2 are both resnet50v2."""
     return name.lower().replace("_", "")
 
 
@@ -40,7 +39,7 @@ def _look_up(name: str, _: subprocess_task.Tell) -> dict[str, Any]:
     quiet_tensorflow()
     import keras
 
-    classes = {plain(one): one for one in dir(keras.applications) if one[0].isupper()}
+    classes = {plain(name): name for name in dir(keras.applications) if name[0].isupper()}
     title = classes.get(plain(name))
     if title is None:
         return {"known": sorted(classes)}
@@ -62,7 +61,7 @@ def _module(title: str) -> str:
     names = [module.name for module in pkgutil.iter_modules(keras.applications.__path__)]
     modules = {name: importlib.import_module(f"keras.applications.{name}") for name in names}
     inside = [name for name, module in modules.items() if hasattr(module, title)]
-    # Some classes are in keras.applications alone, beside a module called like the class without its size.
+    # Some classes are only in keras.applications; their module is named like the class without its size.
     named = [
         name for name in names if plain(title).startswith(plain(name)) and hasattr(modules[name], "preprocess_input")
     ]

@@ -1,7 +1,4 @@
-"""Measures an artefact as a worker would meet it.
-
-It runs in a process of its own: `python -m inference.preparing.bench <request>`.
-"""
+"""Measures an artefact in a new process, as in a worker: `python -m inference.preparing.bench <request>`."""
 
 from __future__ import annotations
 
@@ -25,8 +22,11 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def measure(artefact: Artefact, cache_dir: Path) -> dict[str, Any]:
-    """{"start": seconds from the start of the process to the first answer, "memory": bytes resident after it, "own": of
-    them not shared with other processes, "rates": {batch size: images a second, the median}}."""
+    """Measure one artefact.
+
+    Returns {"start": seconds from the start of the process to the first answer, "memory": bytes resident after that,
+    "own": the part of them that is not shared with other processes, "rates": {batch size: median images/s}}.
+    """
     request = [artefact.model.name, artefact.engine, str(artefact.folder), str(cache_dir.resolve()), time.time()]
     return subprocess_task.ask("inference.preparing.bench", json.dumps(request), lambda _: None)
 

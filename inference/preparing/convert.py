@@ -1,6 +1,6 @@
-"""The child process of a preparation, in which TensorFlow lives and dies.
+"""The child process of a preparation: `python -m inference.preparing.convert <request>`.
 
-It is started as `python -m inference.preparing.convert <request>`.
+Only the child imports TensorFlow, so its memory is free when the child ends.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ _PACKAGES = ("keras", "tensorflow", "openvino", "numpy")
 
 @dataclass(frozen=True, slots=True)
 class ConvertRequest:
-    """What the parent asks for. `home` is the model's folder in `cache`, `scratch` an empty folder in it; `photos` are
-    what the result is checked with; `check` compares what is there, of that precision, and writes nothing."""
+    """The request to the child process.
+
+    home:    the model's folder in `cache`; `scratch` is an empty folder in it.
+    own:     the user's weights file, or empty.
+    photos:  to compare the result on.
+    check:   the precision to compare; nothing is written then. Empty to prepare.
+    """
 
     model: str
     engine: str
@@ -41,9 +46,9 @@ class ConvertRequest:
 
 
 def prepare(request: ConvertRequest, say: Say) -> dict[str, Any]:
-    """Make the weights' folder, if it is not there, and the engine's.
+    """Make the weights folder if it is missing, and the engine's folder.
 
-    Returns {"agreement": see `agreement.measure`}, or {"no_weights": every source's reason} when none gave any.
+    Returns {"agreement": see `agreement.measure`}, or {"no_weights": the reasons} if no source has weights.
     """
     model = store.model(request.model, Path(request.cache))
     say("starting TensorFlow")
@@ -65,7 +70,7 @@ def prepare(request: ConvertRequest, say: Say) -> dict[str, Any]:
 
 
 def check(request: ConvertRequest, say: Say) -> dict[str, Any]:
-    """Compare what is in the cache with the reference once more; returns {"agreement": ...}."""
+    """Compare an artefact in the cache with the reference again. Returns {"agreement": ...}."""
     model = store.model(request.model, Path(request.cache))
     say("starting TensorFlow")
     home = Path(request.home)
@@ -98,7 +103,7 @@ def _keep_weights(
 
 
 def _first_that_works(model: Model, net: Any, scratch: Path, say: Say) -> FetchedWeights | str:
-    """What was put into `net`, or why no source gave weights."""
+    """Put weights into `net`. Returns the weights that fit, or the reasons why no source has any."""
     reasons = []
     for number, source in enumerate(model.sources):
         folder = scratch / f"fetched{number}"
@@ -154,7 +159,7 @@ def versions() -> dict[str, str]:
 
 
 def now() -> str:
-    """The time for a card."""
+    """The present time, for a card: ISO 8601, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -1,4 +1,4 @@
-"""An ONNX file of the user's: what it takes and gives, and its preprocessing put inside."""
+"""Reads a user's ONNX file, checks its input and output, and puts preprocessing in front."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read(file: Path) -> Any:
     try:
         net = onnx.load(file)
         onnx.checker.check_model(net)
-    except Exception as error:  # protobuf's and the checker's own
+    except Exception as error:  # protobuf and the checker raise classes of their own
         reason = " ".join(str(error).split())[:200]
         raise Permanent(f"{file.name} is not an ONNX model that can be loaded: {reason}") from error
     return net
@@ -33,17 +33,17 @@ def write(net: Any, file: Path) -> None:
 
 
 def ends(net: Any, name: str) -> tuple[Shape, Shape]:
-    """The shapes of its one input and its one output; None for a free size. Raises Permanent for any other graph."""
+    """The shapes of the only input and the only output; None is a free size. Raises Permanent for other graphs."""
     inputs, outputs = _inputs(net), net.graph.output
     if len(inputs) != 1 or len(outputs) != 1:
         raise Permanent(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; one of each is needed")
     if inputs[0].type.tensor_type.elem_type != TensorProto.FLOAT:
-        raise Permanent(f"{name} takes something else than float32")
+        raise Permanent(f"the input of {name} is not float32")
     return _shape(inputs[0]), _shape(outputs[0])
 
 
 def behind_preprocessing(net: Any, side: int, channels_first: bool, pixels: Pixels) -> Any:
-    """The graph with uint8 RGB [N, side, side, 3] for its input. Its batch size becomes free."""
+    """Put preprocessing in front: the input becomes uint8 RGB [N, side, side, 3], with a free batch size."""
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Gather", ["float", "order"], ["ordered"], axis=3),
@@ -65,12 +65,12 @@ def behind_preprocessing(net: Any, side: int, channels_first: bool, pixels: Pixe
     [given] = _inputs(net)
     for one in (given, *net.graph.output):
         one.type.tensor_type.shape.dim[0].dim_param = "N"
-    del net.graph.value_info[:]  # shapes that were inferred for the batch size it had
+    del net.graph.value_info[:]  # they were inferred for the old batch size
     return compose.merge_models(before, net, io_map=[("ready", given.name)], prefix1="shoal_")
 
 
 def with_softmax(net: Any) -> Any:
-    """The graph, which gives logits, giving probabilities."""
+    """Append a softmax, which turns logits into probabilities."""
     output = net.graph.output[0]
     net.graph.node.append(helper.make_node("Softmax", [output.name], ["shoal_probabilities"], axis=1))
     output.name = "shoal_probabilities"
@@ -78,7 +78,7 @@ def with_softmax(net: Any) -> Any:
 
 
 def _inputs(net: Any) -> list[Any]:
-    constants = {one.name for one in net.graph.initializer}  # in old files they are among the inputs
+    constants = {one.name for one in net.graph.initializer}  # old files list them as inputs too
     return [one for one in net.graph.input if one.name not in constants]
 
 

@@ -1,7 +1,7 @@
-"""Real photos to calibrate and to compare with, for which no label is needed.
+"""Real photos without labels, to calibrate on and to compare with.
 
-They are not ours to give away: they are fetched from two PyPI wheels (both Apache-2.0), verified, and kept in the cache
-folder: 100 photos as ImageNet's of ai-benchmark, and 60 of clarifai (40 of Food-101, 10 of COCO, 10 of Pascal VOC).
+They are fetched from two PyPI wheels (both Apache-2.0), verified, and kept in the cache folder: 100 photos like those
+of ImageNet from ai-benchmark, and 60 from clarifai (40 of Food-101, 10 of COCO, 10 of Pascal VOC).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _WHEELS = (
 
 
 def fetch(cache_dir: Path) -> list[Path]:
-    """160 real photos of all sorts, 20 to 100 KB each, in `<cache_dir>/photos`; fetched once.
+    """All 160 photos, 20 to 100 KB each, in `<cache_dir>/photos`; they are fetched once.
 
     Raises Retryable without a network, Permanent for a wrong checksum.
     """
@@ -44,13 +44,13 @@ def fetch(cache_dir: Path) -> list[Path]:
 
 
 def fetch_two_sources(cache_dir: Path) -> tuple[list[Path], list[Path]]:
-    """Those of clarifai, and those of ai-benchmark, which are as ImageNet's."""
+    """The photos of clarifai, and those of ai-benchmark."""
     benchmark, clarifai = (sorted(_unpacked(cache_dir, *wheel).rglob("*.jpg")) for wheel in _WHEELS)
     return clarifai, benchmark
 
 
 def divide(photos: Sequence[Path], first: int) -> tuple[list[Path], list[Path]]:
-    """`first` of the photos and the others, by the hash of their content: the same on every machine."""
+    """Divide the photos into `first` photos and the rest by the hash of their content: the same on every machine."""
     order = sorted(photos, key=lambda path: hashlib.sha256(path.read_bytes()).digest())
     return order[:first], order[first:]
 
@@ -64,12 +64,12 @@ def _unpacked(cache_dir: Path, name: str, version: str, sha256: str, inside: str
     try:
         with zipfile.ZipFile(fetch_wheel(name, version, sha256, scratch)) as wheel:
             for entry in wheel.namelist():
-                # CIFAR-10's are 32 pixels wide: no photos by today's measure.
+                # The pictures of CIFAR-10 are only 32 pixels wide.
                 if entry.startswith(inside) and entry.endswith(".jpg") and "cifar10" not in entry:
                     target = scratch / name / entry.removeprefix(inside)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(wheel.read(entry))
-        with contextlib.suppress(OSError):  # another process was first
+        with contextlib.suppress(OSError):  # another process was faster
             (scratch / name).rename(place)
     finally:
         shutil.rmtree(scratch)

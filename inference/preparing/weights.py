@@ -1,4 +1,4 @@
-"""Puts fetched weights into a stock Keras model, and refuses what does not fit."""
+"""Loads fetched weights into a stock Keras model, and refuses weights that do not fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUFFIXES = (".h5", ".hdf5", ".keras")  # .weights.h5 among them
 
 
 def put(model: Model, net: Any, fetched: FetchedWeights) -> None:
-    """Load the weights into `net`. Raises Permanent when they are not this architecture's, or not finite."""
+    """Load the weights into `net`. Raises Permanent if they do not fit the architecture or are not finite."""
     if fetched.folder:
         _put_values(model, net, fetched.translate(tfjs.read(fetched.path, fetched.folder)))
     else:
@@ -44,7 +44,7 @@ def _put_file(model: Model, net: Any, fetched: FetchedWeights) -> None:
         raise Permanent(f"{name} is not a Keras weights file: its name must end in .h5, .weights.h5 or .keras")
     try:
         net.load_weights(fetched.path)
-    except Exception as error:  # h5py, zipfile and Keras each have their own
+    except Exception as error:  # h5py, zipfile and Keras raise classes of their own
         raise Permanent(f"{name} does not fit {model.title}: {_one_line(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""What a model is asked, one file a task. Each file has the two functions of Task."""
+"""The tasks of models, a file each. Each file has the two functions of Task."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from inference.model import Model
 
 
 class Task(Protocol):
-    """How bytes become a model's input, and its output an answer. Both functions may be called by many threads."""
+    """Makes a model's input from bytes, and an answer from its output. Many threads may call both functions."""
 
     def decode(self, model: Model, payload: bytes, max_pixels: int) -> Decoded:
-        """An image's bytes as the model's input. Raises BadImage."""
+        """Turn an image's bytes into the model's input. Raises BadImage."""
 
     def read(self, model: Model, outputs: Sequence[NDArray[np.float32]], decoded: Decoded) -> Answer:
-        """What the model says. Each of its outputs is [rows, ...] with the rows that `decoded` has.
+        """Turn the model's outputs, each [rows, ...] with the rows of `decoded`, into an answer.
 
-        `decoded` may have no rows: then nothing is to be read of the outputs.
+        If `decoded` has no rows, `outputs` may be empty.
         """
 
 
 def by_name(name: str) -> Task:
-    """The task in the file of that name; it comes from a model's file, never from a request."""
+    """The task of that name. The name comes from a model's file, never from a request."""
     return cast(Task, importlib.import_module(f"inference.tasks.{name}"))

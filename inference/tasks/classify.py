@@ -1,4 +1,4 @@
-"""Classification: one image in, its five likeliest labels out."""
+"""Classification: the five most probable labels of an image."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ TOP = 5
 
 
 def decode(model: Model, payload: bytes, max_pixels: int) -> Decoded:
-    """An image's bytes as one row of the model's input, RGB [1, side, side, 3]. Raises BadImage."""
+    """Turn an image's bytes into one row of the model's input, RGB [1, side, side, 3]. Raises BadImage."""
     opened = images.open_square(payload, model.side, max_pixels)
     return Decoded(opened.pixels[np.newaxis], opened.size, quality.warnings(opened, len(payload)))
 
 
 def read(model: Model, outputs: Sequence[NDArray[np.float32]], decoded: Decoded) -> Answer:
-    """The five likeliest labels, best first, of probabilities [1, classes]; of equal ones the first in class order."""
+    """The five most probable labels, best first, of probabilities [1, classes]; equal ones in class order."""
     scores = outputs[0][0]
     names = labels(model.labels)
     best = np.argsort(-scores, kind="stable")[:TOP]

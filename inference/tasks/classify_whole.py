@@ -1,4 +1,4 @@
-"""Classification of small pictures, which are looked at whole: what a net of 32 x 32 pixels learned has no margin."""
+"""Classification of whole pictures, not of their centre: datasets of small pictures have no margin to crop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ read = classify.read
 
 
 def decode(model: Model, payload: bytes, max_pixels: int) -> Decoded:
-    """An image's bytes as one row of the model's input, RGB [1, side, side, 3]. Raises BadImage."""
+    """Turn an image's bytes into one row of the model's input, RGB [1, side, side, 3]. Raises BadImage."""
     opened = images.open_squashed(payload, model.side, max_pixels)
     return Decoded(opened.pixels[np.newaxis], opened.size)

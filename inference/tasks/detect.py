@@ -1,4 +1,4 @@
-"""Detection: what is in a picture, and where."""
+"""Detection: the things in a picture, with their boxes."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ from inference.answer import Answer, Decoded
 from inference.model import Model, labels
 from shoal.messages import Detection
 
-OVERLAP = 0.5  # two boxes of one class that overlap more are the same thing
-CANDIDATES = 200  # the best of them are looked at; what is above the threshold is rarely more than 50
-MOST = 100  # things in a picture, as in COCO's own rules
+OVERLAP = 0.5  # two boxes of a class that overlap more than this are one thing
+CANDIDATES = 200  # the best boxes, which are considered; rarely more than 50 are above the threshold
+MOST = 100  # detections in a picture, as in COCO's evaluation
 
 
 def decode(model: Model, payload: bytes, max_pixels: int) -> Decoded:
-    """The whole picture as one row of the model's input, RGB [1, side, side, 3], squashed as the model was trained to
-    see it. Raises BadImage."""
+    """Turn the whole picture into one row of the model's input, RGB [1, side, side, 3]. Raises BadImage.
+
+    Its proportions are not kept, as in the model's training.
+    """
     opened = images.open_squashed(payload, model.side, max_pixels)
     return Decoded(opened.pixels[np.newaxis], opened.size, quality.warnings(opened, len(payload)))
 
 
 def read(model: Model, outputs: Sequence[NDArray[np.float32]], decoded: Decoded) -> Answer:
-    """The things of a score of `model.threshold` and more in [1, anchors, 4 + classes], best first; none is an answer
-    too."""
+    """The detections with a score of at least `model.threshold` in [1, anchors, 4 + classes], best first.
+
+    There may be none.
+    """
     numbers, scores = np.split(outputs[0][0], [4], axis=1)
     rows, classes = np.nonzero(scores >= model.threshold)
     best = np.argsort(-scores[rows, classes], kind="stable")[:CANDIDATES]
@@ -35,9 +39,9 @@ def read(model: Model, outputs: Sequence[NDArray[np.float32]], decoded: Decoded)
     names = labels(model.labels)
     kept = boxes.suppress(found, scores[rows, classes], classes, OVERLAP)
     things = [
-        _detection(names[classes[one]], float(scores[rows[one], classes[one]]), found[one], decoded.size)
-        for one in kept
-        if names[classes[one]][1]
+        _detection(names[classes[index]], float(scores[rows[index], classes[index]]), found[index], decoded.size)
+        for index in kept
+        if names[classes[index]][1]
     ]
     return Answer(detections=tuple(things[:MOST]), warnings=decoded.warnings)
 

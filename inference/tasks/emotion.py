@@ -1,4 +1,4 @@
-"""Emotion: the faces in a picture, and what each of them seems to feel."""
+"""Emotion: the faces in a picture, each with the emotion that it seems to show."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from inference.answer import Answer, Decoded
 from inference.model import Model, labels
 from shoal.messages import Box, Detection, Label
 
-SEEN_PIXELS = 640  # the long side of the picture in which faces are looked for
-MOST = 20  # faces of a picture, the largest
-MARGIN = 0.1  # of a face's side, what the model sees around it on each side
+SEEN_PIXELS = 640  # the long side of the picture that is searched for faces
+MOST = 20  # faces in an answer, the largest first
+MARGIN = 0.1  # on each side of a face, relative to its side
 
 NO_FACE = "no face was found: a face has to look at the camera"
 GUESS = "emotions are guesses: the model is right about two times in three"  # see inference.models.mini_xception
 
 
 def decode(model: Model, payload: bytes, max_pixels: int) -> Decoded:
-    """Each face of an image as a row of the model's input, RGB [faces, side, side, 3]. Raises BadImage."""
+    """Turn each face of an image into a row of the model's input, RGB [faces, side, side, 3]. Raises BadImage."""
     opened = images.open_whole(payload, SEEN_PIXELS, max_pixels)
     found = faces.find(opened.pixels)[:MOST]
     picture = Image.fromarray(opened.pixels)
@@ -35,7 +35,7 @@ def decode(model: Model, payload: bytes, max_pixels: int) -> Decoded:
 
 
 def read(model: Model, outputs: Sequence[NDArray[np.float32]], decoded: Decoded) -> Answer:
-    """The faces, the largest first, each named by its likeliest emotion, of probabilities [faces, emotions]."""
+    """The faces, largest first, each named by its most probable emotion, of probabilities [faces, emotions]."""
     names = labels(model.labels)
     rows = outputs[0] if outputs else ()
     found = [_detection(names, scores, box, decoded.size) for scores, box in zip(rows, decoded.boxes, strict=True)]
@@ -43,7 +43,7 @@ def read(model: Model, outputs: Sequence[NDArray[np.float32]], decoded: Decoded)
 
 
 def _crop(picture: Image.Image, face: tuple[int, int, int], side: int) -> NDArray[np.uint8]:
-    """A face and a margin; what lies outside of the picture is black."""
+    """A face with a margin; pixels outside the picture are black."""
     left, top, size = face
     margin = round(size * MARGIN)
     part = picture.crop((left - margin, top - margin, left + size + margin, top + size + margin))
@@ -60,7 +60,7 @@ def _detection(
     names: Sequence[tuple[str, str]], scores: NDArray[np.float32], box: Box, size: tuple[int, int]
 ) -> Detection:
     order = np.argsort(-scores, kind="stable")
-    emotions = tuple(Label(names[one][1], "", round(float(scores[one]), 6)) for one in order)
+    emotions = tuple(Label(names[index][1], "", round(float(scores[index]), 6)) for index in order)
     left, top, right, bottom = box
     width, height = size
     relative = (round(left / width, 5), round(top / height, 5), round(right / width, 5), round(bottom / height, 5))

@@ -15,12 +15,12 @@ from inference.training.recipe import TrainingRequest
 
 
 def work(request: str, tell: Tell) -> dict[str, Any]:
-    """Train."""
+    """Train a model, as `request` says."""
     tell(say="starting TensorFlow")
-    # Off by default on AMD's processors, where a small residual net takes four times as long without.
-    os.putenv("TF_ENABLE_ONEDNN_OPTS", "1")  # its C++ part reads this, as in quiet_tensorflow
+    # TensorFlow leaves it off on AMD's processors, where training resnet_small then takes four times as long.
+    os.putenv("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow's C++ part reads this when it is imported
     quiet_tensorflow()
-    from inference.training.learn import Training  # imports it for good
+    from inference.training.learn import Training  # imports TensorFlow
 
     return Training(TrainingRequest.from_json(request), tell).run()
 

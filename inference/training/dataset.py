@@ -1,6 +1,6 @@
-"""What there is to learn from: a folder with a folder of photos a class, or a .npz file of small pictures.
+"""Finds a dataset: a folder with a folder of photos for each class, or a .npz file of small pictures.
 
-Finding is cheap and happens in the parent, so that a wrong folder is told at once; `pictures.py` opens the images.
+This is fast and happens in the parent process, so that a wrong folder is reported at once; `pictures.py` opens images.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from inference.training.parts import PARTS, TEST, TRAIN, VALIDATION
 from shoal.errors import Permanent
 
-LEAST = 5  # images of a class: three to learn from, one to stop by, one to judge by
+LEAST = 5  # images per class: three to train on, one to validate, one to test
 
 _PART_NAMES = {TRAIN: TRAIN, "val": VALIDATION, VALIDATION: VALIDATION, TEST: TEST}
 _ARRAYS = {TRAIN: ("x_train", "y_train"), VALIDATION: ("x_validation", "y_validation"), TEST: ("x_test", "y_test")}
@@ -25,8 +25,12 @@ _ARRAYS = {TRAIN: ("x_train", "y_train"), VALIDATION: ("x_validation", "y_valida
 
 @dataclass(frozen=True, slots=True)
 class Photos:
-    """Images in files. classes: their names, sorted; paths, labels (number of the class) and given (the part that the
-    folders put the image in, or empty) go together."""
+    """Images in files.
+
+    classes: names, sorted.
+    paths, labels, given: for each image its file, the number of its class, and the part (train, ...) that its folder
+             names, or "".
+    """
 
     folder: Path
     classes: tuple[str, ...]
@@ -40,7 +44,7 @@ class Photos:
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """Images in a .npz file, which is read when they are asked for. given: the part of each."""
+    """Images in a .npz file, which is read when `images` is called. given: the part of each image."""
 
     file: Path
     classes: tuple[str, ...]
@@ -62,7 +66,7 @@ Dataset = Photos | Arrays
 
 
 def find(place: Path) -> Dataset:
-    """Look at a dataset. Raises Permanent, whose one line says what is wrong with it."""
+    """Find the classes and the images of a dataset. Raises Permanent, whose text is one line."""
     if place.is_dir():
         found: Dataset = _in_folders(place)
     elif place.suffix == ".npz" and place.is_file():
@@ -79,7 +83,7 @@ def find(place: Path) -> Dataset:
 
 
 def check_enough(classes: tuple[str, ...], labels: NDArray[Any], place: Path) -> None:
-    """Raises Permanent that names the classes with fewer than LEAST images."""
+    """Raise Permanent, which names the classes with fewer than LEAST images."""
     counts = np.bincount(labels, minlength=len(classes))
     few = [f"{name} ({count})" for name, count in zip(classes, counts, strict=True) if count < LEAST]
     if few:
@@ -89,7 +93,7 @@ def check_enough(classes: tuple[str, ...], labels: NDArray[Any], place: Path) ->
 def _in_folders(folder: Path) -> Photos:
     inside = _folders(folder)
     names = {path.name.lower() for path in inside}
-    if {TRAIN, TEST} <= names <= set(_PART_NAMES):  # the layout of many published datasets
+    if {TRAIN, TEST} <= names <= set(_PART_NAMES):  # many published datasets have these folders
         tops = [(_PART_NAMES[path.name.lower()], path) for path in inside]
     else:
         tops = [("", folder)]
@@ -106,7 +110,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Every file below a folder but hidden ones; links to other folders are not followed."""
+    """Every file below a folder except hidden files; links to folders are not followed."""
     found = []
     for place, inner, names in os.walk(folder):
         inner[:] = [name for name in inner if not name.startswith(".")]
@@ -136,7 +140,7 @@ def _in_arrays(file: Path) -> Arrays:
 
 
 def _shape(file: Path, arrays: Any, part: str) -> tuple[int, int]:
-    """How many images a part has, and their side."""
+    """The number of images of a part, and their side."""
     x, y = arrays[_ARRAYS[part][0]], arrays[_ARRAYS[part][1]]
     square = len(x) and x.ndim in (3, 4) and x.shape[1] == x.shape[2] and (x.ndim == 3 or x.shape[3] in (1, 3))
     if x.dtype != np.uint8 or not square:

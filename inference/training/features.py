@@ -1,4 +1,4 @@
-"""What a frozen backbone says of an image: computed once, kept for the next training on the same images."""
+"""Features of a frozen backbone: computed once, and kept for the next training on the same images."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _BATCH = 16
 def compute(
     pixels: NDArray[np.uint8], wanted: Sequence[Wanted], kind: str, run: Run, file: Path, step: Step
 ) -> NDArray[Any]:
-    """Features [len(wanted), features], of views of a kind (see `views.KINDS`).
+    """Features [len(wanted), features] of views of a kind (see `views.KINDS`).
 
-    `file` gives those that it holds, and holds exactly these afterwards. A view depends on the image, the kind and the
-    view's number alone, so the same images have the same views whatever else changes. Memory: four bytes a feature
-    (ResNet50: 8 KB a view).
+    Features in `file` are not computed again. Afterwards `file` holds exactly the features that were asked for. A view
+    depends only on the image, the kind and the view's number, so the same images always have the same views. Memory:
+    four bytes per feature (ResNet50: 8 KB per view).
     """
     keys = [digest(pixels[index]) + bytes([number and KINDS.index(kind), number]) for index, number in wanted]
     known = _read(file)

@@ -1,4 +1,4 @@
-"""How good a classifier is on images that it has not seen. Pure."""
+"""The accuracy of a classifier on test images. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_Z = 1.959964  # 95 % of a normal distribution lies within so many standard deviations
+_Z = 1.959964  # standard deviations around the mean that hold 95 % of a normal distribution
 
 
 @dataclass(frozen=True, slots=True)
 class OfClass:
-    """One class: how many of its images there were, which share of them was found (recall), which share of the images
-    that were called so are so (precision; None when none was)."""
+    """The figures of one class.
+
+    images:    the number of its test images.
+    precision: the share of right answers among all answers with this class; None if there are none.
+    recall:    the share of its images that got this class; None if it has no images.
+    """
 
     name: str
     images: int
@@ -25,8 +29,12 @@ class OfClass:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """images: how many were looked at; accuracy with the interval that holds the true one with 95 % confidence;
-    confusion: [true class][class that was said] -> images."""
+    """The figures of all classes.
+
+    images:    the number of test images.
+    accuracy:  the share of right answers; low and high are the ends of its 95 % confidence interval.
+    confusion: [true class][predicted class] -> number of images.
+    """
 
     images: int
     accuracy: float
@@ -37,7 +45,7 @@ class Figures:
 
 
 def measure(names: Sequence[str], true: NDArray[np.int64], said: NDArray[np.int64]) -> Figures:
-    """The figures of at least one image, of class numbers [N] that index `names`."""
+    """Compare true and predicted class numbers [N], which index `names`. N is at least 1."""
     confusion = np.zeros((len(names), len(names)), dtype=np.int64)
     np.add.at(confusion, (true, said), 1)
     right = int(confusion.trace())
@@ -57,7 +65,7 @@ def measure(names: Sequence[str], true: NDArray[np.int64], said: NDArray[np.int6
 
 
 def interval(right: int, images: int) -> tuple[float, float]:
-    """The Wilson score interval, 95 %, of a share of `right` among `images` (Wilson 1927, JASA 22:209)."""
+    """The 95 % Wilson score interval of the share `right / images` (Wilson 1927, JASA 22:209)."""
     share, spread = right / images, _Z**2 / images
     middle = (share + spread / 2) / (1 + spread)
     half = _Z * math.sqrt(share * (1 - share) / images + spread / (4 * images)) / (1 + spread)

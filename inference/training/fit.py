@@ -1,4 +1,4 @@
-"""Trains nets, with early stop. Only for a process that may import TensorFlow."""
+"""Trains nets with early stopping. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from inference.training.pictures import Pictures
 from inference.training.views import view
 
-Epoch = Callable[[int, int, dict[str, float]], None]  # its number from 1, of how many at most, its figures
+Epoch = Callable[[int, int, dict[str, float]], None]  # its number from 1, the largest number of epochs, its figures
 
 HEAD_RATE = 1e-3
-HEAD_PATIENCE = 5  # epochs without a better validation loss, after which it is over
+HEAD_PATIENCE = 5  # epochs without a better validation loss, after which training stops
 BATCH = 32
 
-_LEAST_GAIN = 1e-3  # of the validation loss: less is no gain
+_LEAST_GAIN = 1e-3  # of the validation loss; a smaller gain does not count
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What a stage of training did: its name, the figures of each epoch, and which epoch (from 1) was kept."""
+    """A stage of a training: its name, the figures of each epoch, and the number (from 1) of the kept epoch."""
 
     stage: str
     epochs: list[dict[str, float]]
@@ -32,12 +32,12 @@ class Fitted:
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Images of a part in batches, read from their file as they are needed; a view of each, another in every epoch."""
+    """The images of a part in batches, read when they are needed. Each epoch has other views of the images."""
 
     def __init__(
         self, pictures: Pictures, indices: NDArray[np.int64], size: int, kind: str = "none", seed: int | None = None
     ) -> None:
-        """Without a seed they come in their own order."""
+        """Without a seed the images are neither altered nor shuffled."""
         super().__init__()
         self._pictures = pictures
         self._indices = indices
@@ -57,14 +57,14 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         return pixels.astype(np.float32), self._pictures.labels[chosen]
 
     def on_epoch_end(self) -> None:
-        """Shuffle for the next."""
+        """Shuffle the images for the next epoch."""
         self._order = self._indices if self._random is None else self._random.permutation(self._indices)
 
 
 def arrays(
     stage: str, net: Any, train: tuple[Any, Any], validation: tuple[Any, Any], epochs: int, on_epoch: Epoch
 ) -> Fitted:
-    """Train on (x, y) in memory: a head on features."""
+    """Train a head on features (x, y) in memory."""
     _compile(net, HEAD_RATE)
     more = {"batch_size": BATCH, "epochs": epochs, "validation_data": validation}
     return _fit(stage, net, train, on_epoch, HEAD_PATIENCE, **more)
@@ -80,10 +80,10 @@ def images(
     patience: int,
     on_epoch: Epoch,
 ) -> Fitted:
-    """Train on images; the rate falls when it no longer gets better."""
+    """Train on images; the learning rate falls when the validation loss no longer falls."""
     _compile(net, rate)
     slower = keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.3, patience=max(1, patience // 2))
-    # Batches shuffles.
+    # TrainingBatches shuffles.
     more = {"shuffle": False, "epochs": epochs, "validation_data": validation, "callbacks": [slower]}
     return _fit(stage, net, (train,), on_epoch, patience, **more)
 

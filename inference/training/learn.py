@@ -1,4 +1,4 @@
-"""From images to a model that a worker can load. Only for a process that may import TensorFlow."""
+"""Trains a model on a dataset and makes an artefact that a worker can load. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UNFROZEN_RATE, SCRATCH_RATE = 3e-5, 1e-3
 UNFROZEN_PATIENCE, SCRATCH_PATIENCE = 3, 8
 UNFROZEN_BATCH, SCRATCH_BATCH = 16, 64
 
-_COMPARED = 64  # test images that the engine is compared with Keras on
+_COMPARED = 64  # test images on which the engine is compared with Keras
 _TEST_BATCH = 32
 _TELL_EVERY = 16  # images
 
@@ -40,7 +40,7 @@ Split = dict[str, NDArray[np.int64]]
 
 
 class Training:
-    """One training: images are opened, a net is fitted, made into an artefact, and judged on images it never saw."""
+    """One training: open images, train a net, convert it to an artefact, and measure that on the test images."""
 
     def __init__(self, request: TrainingRequest, tell: Tell) -> None:
         self._request = request
@@ -50,7 +50,7 @@ class Training:
         request.made.mkdir()
 
     def run(self) -> dict[str, Any]:
-        """All of it lies in `request.made` afterwards. Returns what to tell people. Raises Permanent."""
+        """Train, and write the model and its report into `request.made`. Returns facts for people. Raises Permanent."""
         device = self._use_device()
         found = dataset.find(self._request.dataset)
         self._classes = found.classes
@@ -80,7 +80,7 @@ class Training:
         return store.model(self._recipe.backbone, self._request.cache_dir)
 
     def _use_device(self) -> str:
-        """Make what follows repeatable, and say in words what computes."""
+        """Make the computation repeatable, and return the name of the device in words."""
         keras.utils.set_random_seed(self._recipe.seed)
         tensorflow.config.experimental.enable_op_determinism()
         self._gpus = tensorflow.config.list_physical_devices("GPU")
@@ -113,12 +113,12 @@ class Training:
         learned = set(self._pictures.labels[split[TRAIN]])
         missing = [name for number, name in enumerate(self._classes) if number not in learned]
         if missing:
-            raise Permanent(f"there are no images to learn {', '.join(missing)} from: all of them are for other parts")
+            raise Permanent(f"there are no images to train {', '.join(missing)} on: all of them are in other parts")
         self._tell(say=", ".join(f"{len(indices)} images for {name}" for name, indices in split.items()))
         return split
 
     def _on_backbone(self) -> tuple[Any, list[Fitted]]:
-        """A head on frozen features, then, if that is wanted, both on images."""
+        """Train a head on frozen features; then, with `unfreeze`, both on images."""
         stock = self._backbone()
         self._tell(say=f"reading {stock.title}")
         inner = nets.backbone(stock, store.place(stock, self._request.cache_dir, None) / store.WEIGHTS)
@@ -137,7 +137,7 @@ class Training:
         return net, stages
 
     def _features(self, stock: Model, inner: Any, body: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-        """(features, labels) of what is trained on, views included, and of the validation images."""
+        """(features, labels) of the training images with their views, and of the validation images."""
         train, validation = self._parts[TRAIN], self._parts[VALIDATION]
         views = 0 if self._recipe.augment == "none" else self._recipe.views
         wanted = [(int(index), view) for index in train for view in range(1 + views)]
@@ -150,7 +150,7 @@ class Training:
         return (rows[:split], labels[:split]), (rows[split:], labels[split:])
 
     def _runner(self, stock: Model, inner: Any, body: Any) -> features.Run:
-        """Keras where there is a GPU; else OpenVINO, which is several times faster than it on a CPU."""
+        """The backbone in Keras on a GPU; else in OpenVINO, which is several times faster on a CPU."""
         if self._gpus:
             return lambda batch: np.asarray(body.predict_on_batch(batch.astype(np.float32)))
         folder = self._request.scratch / "backbone"
@@ -173,7 +173,7 @@ class Training:
         return fit.images(stage, net, train, validation, epochs, self._recipe.rate or rate, patience, told)
 
     def _make_artefact(self, net: Any) -> dict[str, Any]:
-        """The net and what the engine makes of it, each with its card, as `store` wants them."""
+        """Write the net and the engine's artefact with their cards, as `inference.store` describes."""
         self._tell(say=f"converting it for {self._request.engine}")
         weights, folder = self._request.made / store.WEIGHTS, self._request.made / self._request.engine
         weights.mkdir()
@@ -203,7 +203,7 @@ class Training:
         ).write(folder)
 
     def _some_test_images(self) -> list[Path]:
-        """Up to _COMPARED of them, as files."""
+        """Write up to _COMPARED test images as files."""
         some = self._parts[TEST][:: -(-len(self._parts[TEST]) // _COMPARED)]
         folder = self._request.scratch / "compared"
         folder.mkdir()
@@ -212,8 +212,8 @@ class Training:
         return sorted(folder.iterdir())
 
     def _judge(self) -> tuple[Figures, list[Mistake]]:
-        """What the artefact, loaded as a worker loads it, says of the test images."""
-        self._tell(say="judging it on the test images")
+        """Measure the artefact, loaded as in a worker, on the test images."""
+        self._tell(say="measuring it on the test images")
         loaded = self._engine.load(self._model, self._request.made / self._request.engine)
         test = self._parts[TEST]
         batches = [test[start : start + _TEST_BATCH] for start in range(0, len(test), _TEST_BATCH)]
@@ -238,12 +238,15 @@ class Training:
             ("dataset", str(self._request.dataset)),
             ("start", f"{recipe.scratch_net}, from scratch" if recipe.scratch_net else recipe.backbone),
             (
-                "images to learn from / to stop by / to judge by",
+                "images to train / to validate / to test",
                 " / ".join(str(len(self._parts[p])) for p in parts.PARTS),
             ),
             ("computed on", device),
             ("seed", str(recipe.seed)),
-            ("agreement of the artefact with Keras", f"{compared['automatic']['same_label']} of {compared['photos']}"),
+            (
+                "labels of the artefact that are those of Keras",
+                f"{compared['automatic']['same_label']} of {compared['photos']}",
+            ),
         ]
         folder = self._request.made / "report"
         folder.mkdir()
@@ -264,7 +267,7 @@ class Training:
         return step
 
     def _epochs(self, what: str, usual: int) -> tuple[int, fit.Epoch]:
-        """How many there shall be, and what tells each."""
+        """The largest number of epochs, and the function that reports each."""
 
         def told(number: int, of: int, found: dict[str, float]) -> None:
             note = f"validation {found['val_accuracy']:.1%}, loss {found['val_loss']:.3f}"

@@ -1,6 +1,6 @@
 """The nets that are trained, as Keras models: float32 RGB [N, side, side, 3] of 0 to 255 in, probabilities out.
 
-Their preprocessing is inside. Only for a process that may import TensorFlow.
+Their preprocessing is inside. Imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from inference.model import Model
 from inference.preparing import architecture
 
 _WIDTHS = (16, 32, 64)  # He et al. 2015, section 4.2
-_BLOCKS = 2  # a stage: 14 layers in all
+_BLOCKS = 2  # per stage; 14 layers in all
 _DECAY = 1e-4
 _HEAD_DECAY = 1e-4
 
 
 def flat(side: int, grey: bool, classes: int) -> Any:
-    """The first net of many a course: every pixel to each of 128 hidden units, those to every class."""
+    """A net of two dense layers: all pixels to 128 hidden units, and those to the classes."""
     image = keras.Input((side, side, 3), name="image")
     hidden = keras.layers.Dense(128, activation="relu")(keras.layers.Flatten()(_scaled(image, grey)))
     return keras.Model(image, keras.layers.Dense(classes, activation="softmax")(hidden))
@@ -42,8 +42,8 @@ SCRATCH = {"flat": flat, "resnet_small": resnet_small}
 
 
 def backbone(model: Model, weights: Path) -> Any:
-    """A model with the weights in a folder of the cache, frozen, up to what its last layer sees: preprocessed images to
-    [N, features]."""
+    """The model with the weights in `weights`, frozen, without its last layer: preprocessed images in, [N, features]
+    out."""
     net = architecture.load(model, weights)
     inner = keras.Model(net.inputs[0], net.layers[-2].output, name="backbone")
     inner.trainable = False
@@ -51,9 +51,9 @@ def backbone(model: Model, weights: Path) -> Any:
 
 
 def with_preprocessing(model: Model, inner: Any) -> Any:
-    """A backbone behind its preprocessing.
+    """Put the preprocessing in front of a backbone.
 
-    Batch normalisation keeps the statistics that it was trained with, whatever is unfrozen: those of a handful of
+    Batch normalisation keeps the statistics of its own training, also when layers are unfrozen: statistics of a few
     photos would be worse.
     """
     image = keras.Input((model.side, model.side, 3), name="image")
@@ -61,7 +61,7 @@ def with_preprocessing(model: Model, inner: Any) -> Any:
 
 
 def head(features: int, classes: int) -> Any:
-    """What is trained first: one layer from a backbone's features to the classes."""
+    """The head: one layer from a backbone's features to the classes."""
     return keras.Sequential(
         [
             keras.Input((features,)),
@@ -72,17 +72,16 @@ def head(features: int, classes: int) -> Any:
 
 
 def joined(body: Any, top: Any) -> Any:
-    """A backbone with a head."""
+    """Put a head on a backbone."""
     return keras.Model(body.inputs[0], top(body.outputs[0]))
 
 
 def unfreeze(inner: Any, layers: int) -> int:
-    """Let the last so many layers of a backbone that have weights learn, batch normalisation excepted; how many there
-    were."""
-    able = [one for one in inner.layers if one.weights and not isinstance(one, keras.layers.BatchNormalization)]
+    """Make the last `layers` layers with weights trainable, except batch normalisation. Returns their number."""
+    able = [layer for layer in inner.layers if layer.weights and not isinstance(layer, keras.layers.BatchNormalization)]
     inner.trainable = True
-    for one in inner.layers:
-        one.trainable = one in able[-layers:]
+    for layer in inner.layers:
+        layer.trainable = layer in able[-layers:]
     return len(able[-layers:])
 
 

@@ -1,4 +1,4 @@
-"""Which image is learned from, which one decides when to stop, and which one is kept for the figures. Pure."""
+"""Splits images into those to train on, those to validate (when to stop) and those to test. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PARTS = (TRAIN, VALIDATION, TEST)
 def split(
     labels: NDArray[np.int64], given: Sequence[str], seed: int, validation: float, test: float
 ) -> dict[str, NDArray[np.int64]]:
-    """Part -> indices of its images, ascending.
+    """Return {part: the indices of its images, ascending}.
 
-    labels:           class number of each image.
-    given:            the part that an image belongs to already, empty when that is ours to say.
-    validation, test: shares of every class, at least one image each; a part that is given to any image is taken from
-                      no other.
+    labels:           the class number of each image.
+    given:            the part that the dataset gives to each image, or "".
+    validation, test: shares of each class, at least one image each. If the dataset gives a part to any image, no other
+                      image is moved into that part.
 
-    The same labels and seed give the same parts. An image is in one part alone.
+    The same labels and seed give the same parts. Each image is in exactly one part.
     """
     parts = np.array(given, dtype=object)
     shares = {name: share for name, share in ((TEST, test), (VALIDATION, validation)) if name not in set(given)}

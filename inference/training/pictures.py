@@ -1,6 +1,6 @@
-"""Opens a dataset's images, the way a worker opens what it labels, into one file of pixels.
+"""Opens a dataset's images as a worker does, into one file of pixels.
 
-The pixels lie on disk and are mapped, so ten thousand photos need no more memory than ten.
+The file is memory-mapped, so ten thousand photos need no more memory than ten.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from shoal.errors import BadImage, Permanent
 Decode = Callable[[bytes], NDArray[np.uint8]]
 Step = Callable[[int, int], None]  # how many are done, of how many
 
-_AT_ONCE = 64  # files that are opened ahead of being written
-_ROOM = 1.2  # the disk is left with a little
+_AT_ONCE = 64  # files that are opened at the same time
+_ROOM = 1.2  # the free disk space that is required, relative to the size of the file
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Images that are open.
+    """Opened images.
 
     pixels:  uint8 RGB [N, side, side, 3], mapped from a file.
     labels:  number of the class, [N].
-    given:   the part that the dataset puts each in, or empty.
-    names:   what to call each in a report.
-    skipped: (name, why) of those that are not among them.
+    given:   the part that the dataset gives to each, or "".
+    names:   of the images in a report.
+    skipped: (name, reason) of the images that were left out.
     """
 
     pixels: NDArray[np.uint8]
@@ -48,9 +48,9 @@ class Pictures:
 
 
 def open_photos(photos: Photos, decode: Decode, side: int, max_bytes: int, file: Path, step: Step) -> Pictures:
-    """Open photos into `file`. What cannot be read, and what shows the same as one before it, is skipped.
+    """Open photos into `file`. Skip unreadable files, and photos with the same pixels as an earlier one.
 
-    A photo that is there twice would else be learned from and judged by at the same time.
+    A duplicate could otherwise be both in the training part and in the test part.
     """
     pixels = _mapped(file, len(photos), side)
     seen: dict[bytes, int] = {}
@@ -101,7 +101,7 @@ def open_arrays(arrays: Arrays, side: int, file: Path, step: Step) -> Pictures:
 
 
 def digest(pixels: NDArray[np.uint8]) -> bytes:
-    """16 bytes that tell one image's pixels from another's."""
+    """A hash of an image's pixels, 16 bytes."""
     return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
 
 
@@ -115,7 +115,7 @@ def _mapped(file: Path, count: int, side: int) -> NDArray[np.uint8]:
 
 
 def _opened(paths: Sequence[Path], decode: Decode, max_bytes: int) -> Iterator[NDArray[np.uint8] | str]:
-    """The pixels of each, in order, or why there are none."""
+    """The pixels of each file, in order, or the reason why it cannot be read."""
 
     def open_one(path: Path) -> NDArray[np.uint8] | str:
         try:

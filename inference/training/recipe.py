@@ -1,4 +1,4 @@
-"""What is asked of a training."""
+"""The options of a training."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from shoal.errors import Permanent
 
 SCRATCH_NETS = ("flat", "resnet_small")
 
-_KEPT_TO_LEARN = 0.4  # of every class, at least
+_KEPT_TO_LEARN = 0.4  # the least share of each class to train on
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train. Raises Permanent when that makes no sense.
+    """How to train. Raises Permanent if the options contradict each other.
 
     name:        of the new model: small letters, digits, - and _.
     backbone:    the model whose features are used; empty for a net from scratch.
     scratch_net: one of SCRATCH_NETS; empty with a backbone.
-    side, grey:  of a net from scratch: pixels, and whether colours are dropped.
-    unfreeze:    how many layers of the backbone learn too, once the head has.
-    epochs:      at most, of each stage; 0 for what each takes by default.
-    rate:        of learning, where images are trained on; 0 for the default.
-    views:       how many views of each training image a frozen backbone looks at besides the image itself.
-    augment:     what is done to images that are trained on, see `views.KINDS`.
-    validation, test: shares of every class, where the dataset does not give these parts.
+    side, grey:  for a net from scratch: the side of its input in pixels, and whether it drops colours.
+    unfreeze:    the number of layers of the backbone that are trained after the head.
+    epochs:      the largest number in each stage; 0 for the default of the stage.
+    rate:        the learning rate when training on images; 0 for the default.
+    views:       the number of altered copies of each training image for a frozen backbone, besides the image itself.
+    augment:     how training images are altered, see `views.KINDS`.
+    validation, test: shares of each class, if the dataset does not give these parts.
     """
 
     name: str
@@ -63,13 +63,13 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """A recipe, and all the places of this machine that it concerns; it travels to the child as JSON.
+    """The request to the child process, sent as JSON: a recipe, with the files and folders of this machine.
 
-    dataset: the folder of photos or the .npz file.
-    cache_dir: where the backbone is.
-    scratch: an empty folder; `model` in it is what the child makes.
-    kept:    file that keeps features for the next time.
-    max_pixels, max_bytes: an image of more is skipped.
+    dataset:   the folder of photos or the .npz file.
+    cache_dir: has the backbone.
+    scratch:   an empty folder; the child writes the new model into `model` in it.
+    kept:      the file that keeps features for the next training.
+    max_pixels, max_bytes: larger images are skipped.
     """
 
     recipe: Recipe
@@ -87,12 +87,12 @@ class TrainingRequest:
         return self.scratch / "model"
 
     def to_json(self) -> str:
-        """For the command line."""
+        """As text for the command line."""
         return json.dumps(asdict(self), default=str)
 
     @classmethod
     def from_json(cls, text: str) -> TrainingRequest:
-        """From the command line."""
+        """From the text of the command line."""
         fields = json.loads(text)
         fields["recipe"] = Recipe(**fields["recipe"])
         places = {name: Path(fields[name]) for name in ("dataset", "cache_dir", "scratch", "kept")}

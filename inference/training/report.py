@@ -11,14 +11,14 @@ from typing import Any
 
 from inference.training.figures import Figures
 
-_NUMBERS_UP_TO = 30  # classes; with more the picture says it in colours alone
-_LISTED = 30  # images of a list; the rest is in metrics.json
+_NUMBERS_UP_TO = 30  # classes; with more the picture has colours without numbers
+_LISTED = 30  # images in a list; all are in metrics.json
 _PICTURE = "confusion.png"
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A test image, the class it has, what was said instead, and how surely."""
+    """A test image with a wrong answer: its true class, the predicted class and its probability."""
 
     image: str
     true: str
@@ -28,7 +28,7 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
-    """title: what was trained; facts: (what, value) of how; stages: what `fit.Fitted` says of each."""
+    """The content of a report. facts: (name, value) pairs; stages: the fields of each `fit.Fitted`."""
 
     title: str
     facts: tuple[tuple[str, str], ...]
@@ -38,7 +38,7 @@ class TrainingReport:
     skipped: tuple[tuple[str, str], ...]
 
     def write(self, folder: Path) -> None:
-        """Put its four files in an empty folder."""
+        """Write the four files of the report into an empty folder."""
         (folder / "metrics.json").write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
         draw(self.figures, folder / _PICTURE)
         blocks = _blocks(self)
@@ -56,7 +56,7 @@ _Block = str | _Table | Path  # a paragraph, a table, a picture
 
 
 def accuracy(figures: Figures) -> str:
-    """In words, with what the number of images allows to say."""
+    """The accuracy in words, with its confidence interval."""
     return (
         f"{figures.accuracy:.1%} of {figures.images} test images right "
         f"(with 95 % confidence between {figures.low:.1%} and {figures.high:.1%})"
@@ -64,17 +64,17 @@ def accuracy(figures: Figures) -> str:
 
 
 def _blocks(report: TrainingReport) -> list[tuple[str, list[_Block]]]:
-    """(heading, what is below it)."""
+    """[(heading, the blocks below it)]."""
     found: list[tuple[str, list[_Block]]] = [
         ("Accuracy", [accuracy(report.figures), _of_classes(report.figures)]),
-        ("Which is taken for which", ["Rows: what it is. Columns: what was said.", Path(_PICTURE)]),
+        ("Confusion matrix", ["Rows: the true class. Columns: the predicted class.", Path(_PICTURE)]),
         ("How it was trained", [_Table(("", ""), list(report.facts)), *map(_stage, report.stages)]),
     ]
     if report.mistakes:
         rows = [(one.image, one.true, one.said, f"{one.probability:.0%}") for one in report.mistakes]
-        found.append(("Mistakes", _listed(("image", "is", "was said", "with"), rows)))
+        found.append(("Mistakes", _listed(("image", "true", "predicted", "probability"), rows)))
     if report.skipped:
-        found.append(("Images that were skipped", _listed(("image", "why"), list(report.skipped))))
+        found.append(("Images that were skipped", _listed(("image", "reason"), list(report.skipped))))
     return found
 
 
@@ -90,8 +90,8 @@ def _percent(share: float | None) -> str:
 def _stage(stage: dict[str, Any]) -> str:
     best = stage["epochs"][stage["best"] - 1]
     return (
-        f"{stage['stage']}: {len(stage['epochs'])} epochs, the {stage['best']}. was kept: loss {best['loss']:.3f} and "
-        f"accuracy {best['accuracy']:.1%} on what it learned from, {best['val_loss']:.3f} and "
+        f"{stage['stage']}: {len(stage['epochs'])} epochs; epoch {stage['best']} was kept: loss {best['loss']:.3f} and "
+        f"accuracy {best['accuracy']:.1%} on the training images, {best['val_loss']:.3f} and "
         f"{best['val_accuracy']:.1%} on the validation images."
     )
 
@@ -142,7 +142,7 @@ def _html_of(block: _Block) -> str:
 
 
 def draw(figures: Figures, file: Path) -> None:
-    """The confusion matrix as a picture: colours are shares of the true class, numbers are images."""
+    """Draw the confusion matrix: colours are shares of the true class, numbers are images."""
     from matplotlib.figure import Figure
 
     names = [one.name for one in figures.classes]
@@ -153,7 +153,7 @@ def draw(figures: Figures, file: Path) -> None:
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("said")
+    axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(f"{figures.accuracy:.1%} of {figures.images} test images right")
     if len(names) <= _NUMBERS_UP_TO:

@@ -1,4 +1,4 @@
-"""Starts a training: one of a name at a time, TensorFlow in a child, the model put in place whole or not at all."""
+"""Starts a training in a child process, and puts the finished model into the cache. One training per name at a time."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ def train(
     listen: Callable[[dict[str, Any]], None],
     replace: bool = False,
 ) -> dict[str, Any]:
-    """Train on the dataset in `place`; the model lies in the cache under the recipe's name afterwards.
+    """Train on the dataset in `place`, and put the model into the cache under the recipe's name.
 
-    photos:  to check the backbone with, should it have to be prepared first.
-    limits:  pixels and bytes; an image of more is skipped.
-    listen:  gets {"say": text} and {"step": text, "at": number, "of": number, "note": text, if there is one}.
-    replace: a model of that name may be there already.
+    photos:  to check the backbone with, if it must be prepared first.
+    limits:  pixels and bytes; larger images are skipped.
+    listen:  is called with {"say": text} and {"step": text, "at": number, "of": number, "note": optional text}.
+    replace: whether to replace a model of that name.
 
     Returns {"folder": path, "accuracy": text, "device": text, "skipped": [text], "agreement": see `agreement.measure`}.
-    Raises Retryable or Permanent, whose one line says what to do. Whatever ends it early, nothing is left half-made.
+    Raises Retryable or Permanent, whose text is one line and says what to do. A training that ends early changes no
+    model in the cache.
     """
-    engines.by_name(engine)  # a wrong name is told before anything is done
+    engines.by_name(engine)  # reports a wrong name before anything is done
     home = cache_dir / "models" / recipe.name
     _check_free(home, replace)
     dataset.find(place)
@@ -60,7 +61,7 @@ def _check_free(home: Path, replace: bool) -> None:
 
 
 def _prepare_backbone(recipe: Recipe, engine: str, cache_dir: Path, photos: list[Path], say: Say) -> None:
-    """Fetch its weights if they are not there."""
+    """Prepare the backbone if its weights are missing."""
     with suppress(NotFound):
         wanted = store.model(recipe.backbone, cache_dir)
         if not wanted.task.startswith("classify"):
@@ -74,7 +75,7 @@ def _prepare_backbone(recipe: Recipe, engine: str, cache_dir: Path, photos: list
 
 @contextmanager
 def _room(cache_dir: Path, name: str) -> Iterator[tuple[Path, Path]]:
-    """(an empty folder, the file that keeps features) on the cache's disk, for one training of a name at a time."""
+    """Lock the name. Yields an empty folder in the cache, and the file that keeps features."""
     from filelock import FileLock, Timeout
 
     place = cache_dir / "training" / name
@@ -89,7 +90,7 @@ def _room(cache_dir: Path, name: str) -> Iterator[tuple[Path, Path]]:
             f"cannot write in {place} ({error.strerror}): set SHOAL_CACHE_DIR to a folder of yours"
         ) from error
     try:
-        for leftover in place.glob(f"{_SCRATCH}*"):  # of a process that was killed: it cannot hold the lock any more
+        for leftover in place.glob(f"{_SCRATCH}*"):  # of a process that was killed, because the lock is ours
             shutil.rmtree(leftover, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=place))
         try:

@@ -1,4 +1,4 @@
-"""The same image, seen a little differently: what a net sees of it in another epoch."""
+"""Augmentation: altered copies of an image, called views."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# mirror: other crops, left and right exchanged in half of them (photos). shift: moved by up to an eighth of the side
-# (He et al. 2015, section 4.2), never mirrored (digits and letters). none: as it is.
+# mirror: a random crop, mirrored in half of the cases (for photos). shift: moved by up to 1/8 of the side (He et al.
+# 2015, section 4.2) and never mirrored (for digits and letters). none: unchanged.
 KINDS = ("mirror", "shift", "none")
 
-_SMALLEST = 0.7  # of the side, of a crop
-_FARTHEST = 1 / 8  # of the side, of a move
+_SMALLEST = 0.7  # the side of the smallest crop, relative to that of the image
+_FARTHEST = 1 / 8  # the largest move, relative to the side of the image
 
 
 def view(kind: str, pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """A view of [side, side, 3], of the same shape."""
+    """A view of an image [side, side, 3], of the same shape."""
     if kind == "mirror":
         return _crop(pixels, random)
     return _shift(pixels, random) if kind == "shift" else pixels
@@ -34,7 +34,7 @@ def _shift(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np
     most = round(len(pixels) * _FARTHEST)
     right, down = random.integers(-most, most + 1, 2)
     places = np.arange(len(pixels))
-    # What comes in at an edge is the edge itself.
+    # New pixels at an edge repeat the edge.
     rows, columns = (np.clip(places - by, 0, len(pixels) - 1) for by in (down, right))
     moved: NDArray[np.uint8] = pixels[rows[:, np.newaxis], columns]
     return moved
