@@ -113,8 +113,8 @@ _STOPPED = 130  # the status of a shell for a Ctrl-C
 def command(dataset: Path, name: str | None, replace: bool, from_scratch: str | None, **options: Any) -> None:
     """Train a model on your photos.
 
-    Put the photos of each class into a folder of its own, at least 5 photos each, better some dozens. The photos
-    go once through a pretrained model, then a last layer is trained: seconds on two cores for some hundred photos. Files
+    Put the photos of each class into a folder of its own, at least 5 photos each, better some dozens. The photos go
+    once through a pretrained model, then a last layer is trained. Some hundred photos take seconds on two cores. Files
     that cannot be read are named and skipped.
 
     The new model is in the cache (SHOAL_CACHE_DIR) with a report: the accuracy on test photos, the confusion matrix and
