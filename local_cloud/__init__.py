@@ -3,6 +3,9 @@
 ACCOUNT = "123456789012"
 """The one account that both emulators answer for."""
 
+STATE_VARIABLE = "LOCAL_CLOUD_STATE"
+"""Every process of a cloud but the first has its state folder in this environment variable, so that it can be found."""
+
 
 class CloudError(Exception):
     """A fault whose text is all that a user needs to mend it."""

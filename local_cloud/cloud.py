@@ -73,7 +73,7 @@ def open_cloud(
     if trouble:
         trouble.interrupt = host.interrupt
         books.capacity = trouble.capacity
-    keeper = BooksKeeper(books, host, folder, changed)
+    keeper = BooksKeeper(books, host, changed, instances=folder.instances, images=folder.images, calls=folder.calls)
     books.connect(host, keeper.save)
     journal = keeper.journal(server.application())
     for line in keeper.restore(journal):

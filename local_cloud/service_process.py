@@ -9,12 +9,12 @@ import time
 import urllib.request
 from pathlib import Path
 
-from local_cloud import CloudError
+from local_cloud import STATE_VARIABLE, CloudError
 from local_cloud.hostile.dice import Hostility
 from local_cloud.hostile.journal import JOURNAL_NAME
 from local_cloud.listeners import url
 from local_cloud.machines.init_process import InitProcess
-from local_cloud.state_folder import MARKER, StateFolder
+from local_cloud.state_folder import StateFolder
 
 SERVICES = ("s3", "sqs", "sns", "dynamodb", "lambda")
 READY_SECONDS = 30.0
@@ -53,7 +53,7 @@ class ServiceProcess:
         self._environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
             "PYTHONPATH": f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"),
-            MARKER: str(folder.path),
+            STATE_VARIABLE: str(folder.path),
             "BIND_HOST": host,
             "MINISTACK_HOST": self.url.removeprefix("http://").partition(":")[0],
             "GATEWAY_PORT": str(port),

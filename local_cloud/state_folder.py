@@ -8,10 +8,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from local_cloud import CloudError
+from local_cloud import STATE_VARIABLE, CloudError
 from local_cloud.machines import processes
-
-MARKER = "LOCAL_CLOUD_STATE"
 
 
 class FolderInUse(CloudError):
@@ -39,13 +37,14 @@ class StateFolder:
         self.services = self.cloud / "services"
         self.instances = self.cloud / "instances"
         self.images = self.cloud / "images"
+        self.calls = self.cloud / "calls.jsonl"
         self.temporary = self.cloud / "tmp"
         self._lock = -1
 
     @property
     def marker(self) -> str:
         """In the environment of every process of this cloud but the first, so that a sweep can find it."""
-        return f"{MARKER}={self.path}"
+        return f"{STATE_VARIABLE}={self.path}"
 
     def take(self) -> None:
         """Become the only owner. Raises FolderInUse, OSError."""
@@ -57,7 +56,7 @@ class StateFolder:
         except BlockingIOError:
             raise FolderInUse(f"{self.path} is in use by process {self._owner()}") from None
         # For all children, so that the next sweep finds them; /proc does not show it for this process itself.
-        os.environ[MARKER] = str(self.path)
+        os.environ[STATE_VARIABLE] = str(self.path)
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 

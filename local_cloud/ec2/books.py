@@ -2,6 +2,7 @@
 
 import threading
 import time
+from pathlib import Path
 
 from local_cloud.ec2 import groups
 from local_cloud.ec2.hooks import Books
@@ -10,7 +11,6 @@ from local_cloud.ec2.journal import Application, CallJournal, CallsFile
 from local_cloud.ec2.record import books_lock
 from local_cloud.ec2.records_file import RecordsFile
 from local_cloud.machines.instance_host import InstanceHost
-from local_cloud.state_folder import StateFolder
 
 PAUSE_SECONDS = 0.05
 
@@ -18,13 +18,16 @@ PAUSE_SECONDS = 0.05
 class BooksKeeper:
     """Writes the books down when an instance has changed by itself; calls are written down by the journal."""
 
-    def __init__(self, books: Books, host: InstanceHost, folder: StateFolder, changed: threading.Event) -> None:
+    def __init__(
+        self, books: Books, host: InstanceHost, changed: threading.Event, *, instances: Path, images: Path, calls: Path
+    ) -> None:
+        """`instances` and `images` are folders; `calls` is the file of the journal."""
         self._books = books
         self._host = host
         self._changed = changed
-        self._records = RecordsFile(folder.instances, host)
-        self._images = ImageRecords(folder.images)
-        self._calls = CallsFile(folder.cloud / "calls.jsonl")
+        self._records = RecordsFile(instances, host)
+        self._images = ImageRecords(images)
+        self._calls = CallsFile(calls)
         self._region = str(books.backend.region_name)
 
     def journal(self, moto_app: Application) -> CallJournal:

@@ -25,7 +25,7 @@ from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 
 from local_cloud import ACCOUNT
-from local_cloud.ec2 import answers, attributes, groups, images, launch, points, random
+from local_cloud.ec2 import answers, attributes, groups, images, launch, points, seeded_ids
 from local_cloud.ec2.launch import Capacity, LaunchRequest
 from local_cloud.ec2.record import STATE_CODES, Ec2Record, LaunchDetails, books_lock
 from local_cloud.ec2.records_file import RecordsFile
@@ -69,7 +69,7 @@ class Books:
         """`changed` is called when the state of an instance has changed, perhaps with that instance's lock held."""
         # moto's 1,300 made-up images can launch nothing here, and cost memory and a second of every start.
         os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
-        with random.ids_of(FIRST_SEED):
+        with seeded_ids.ids_of(FIRST_SEED):
             self.backend = ec2_backends[ACCOUNT][region]
         self._region = region
         self._changed = changed
@@ -261,8 +261,8 @@ class Books:
 def _begin_pending(original: Callable[..., Any]) -> Callable[..., Any]:
     def begin(instance: Any, *args: Any, **kwargs: Any) -> None:
         # Written down, the seed brings the ids of the instance, its interfaces and its volumes back.
-        instance.seed = kwargs.pop("seed", None) or random.new_seed()
-        random.begin(instance.seed)
+        instance.seed = kwargs.pop("seed", None) or seeded_ids.new_seed()
+        seeded_ids.begin(instance.seed)
         original(instance, *args, **kwargs)
         instance._state = InstanceState("pending", STATE_CODES["pending"])
 

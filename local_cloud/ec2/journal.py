@@ -21,7 +21,7 @@ from typing import Any
 import moto.core.utils
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from local_cloud.ec2 import random
+from local_cloud.ec2 import seeded_ids
 from local_cloud.ec2.groups import repetition
 from local_cloud.ec2.record import books_lock
 
@@ -89,7 +89,7 @@ def read_call(environ: dict[str, Any]) -> Call | None:
         return None
     now = datetime.datetime.now(datetime.UTC).isoformat()
     content_type = environ.get("CONTENT_TYPE", "")
-    return Call(now, random.new_seed(), scope[2], scope[1], action, body, target, content_type)
+    return Call(now, seeded_ids.new_seed(), scope[2], scope[1], action, body, target, content_type)
 
 
 def is_kept(call: Call) -> bool:
@@ -249,7 +249,7 @@ def _again(call: Call, action: str, version: str, asked: dict[str, Any]) -> Call
 @contextmanager
 def _as_at(call: Call) -> Iterator[None]:
     """The ids that follow from the call's seed, and moto's own clock standing at its time."""
-    with random.ids_of(call.seed), _clock_at(datetime.datetime.fromisoformat(call.at)):
+    with seeded_ids.ids_of(call.seed), _clock_at(datetime.datetime.fromisoformat(call.at)):
         yield
 
 

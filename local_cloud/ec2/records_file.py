@@ -11,7 +11,7 @@ from typing import Any
 from moto.core.types import Base64EncodedString
 from moto.ec2.models.instances import InstanceBackend
 
-from local_cloud.ec2 import random
+from local_cloud.ec2 import seeded_ids
 from local_cloud.ec2.record import Ec2Record, LaunchDetails, make_spot
 from local_cloud.machines.guest import Guest
 from local_cloud.machines.instance_host import HOST_ENDINGS, InstanceHost
@@ -120,7 +120,7 @@ def _metadata_options(options: Any) -> dict[str, Any]:
 
 def _enter_in_moto(backend: Any, known: Mapping[str, Any]) -> Any:
     """Make the instance again, with the ids it had. Raises whatever moto raises, LookupError for another id."""
-    with random.ids_of(known["seed"]):
+    with seeded_ids.ids_of(known["seed"]):
         reservation: Any = _run_instances(
             backend,
             known["image"],

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from local_cloud import STATE_VARIABLE
 from local_cloud.machines import programs
 from local_cloud.machines.images import copy_tree
-from local_cloud.state_folder import MARKER
 
 INSTANCE_MARKER = "LOCAL_CLOUD_INSTANCE"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -127,7 +127,7 @@ class Guest:
             # One attempt of one second, boto3's default, is too little on a machine that boots fifteen at once.
             "AWS_METADATA_SERVICE_TIMEOUT": "5",
             "AWS_METADATA_SERVICE_NUM_ATTEMPTS": "3",
-            MARKER: str(state_folder),
+            STATE_VARIABLE: str(state_folder),
             INSTANCE_MARKER: self.identifier,
             **endpoints,
         }
