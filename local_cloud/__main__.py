@@ -6,7 +6,7 @@ import select
 import signal
 import sys
 
-from local_cloud import ACCOUNT, CloudError, listeners
+from local_cloud import ACCOUNT, CloudError, listeners, points
 from local_cloud.arguments import Arguments, parse
 from local_cloud.hostile.dice import Hostility
 from local_cloud.hostile.journal import JOURNAL_NAME
@@ -69,9 +69,11 @@ def run(arguments: Arguments, folder: StateFolder) -> None:
     folder.write_env({**endpoints, **KEYS, "AWS_EC2_METADATA_DISABLED": "true"})
     try:
         # Imported here: it takes a second, in which ministack boots.
+        points.check(points.TABLES)
         from local_cloud.ec2.tables import tables_of
 
         with tables_of(arguments.region):
+            points.check(points.MOTO)
             from local_cloud.cloud import open_cloud
 
         cloud = open_cloud(arguments, folder, moto_listener, metadata_listener, endpoints)

@@ -75,7 +75,7 @@ def parse(arguments: list[str]) -> Arguments:
     parser.add_argument("--port", type=int, default=0, help="EC2 and friends; 0 finds a free one")
     parser.add_argument("--services-port", type=int, default=0, help="S3, SQS and friends; 0 finds a free one")
     parser.add_argument("--metadata-port", type=int, default=0, help="instance metadata; 0 finds a free one")
-    _add_hostile(parser.add_argument_group("hostile mode, which lies and fails as the real cloud does"))
+    _add_hostile(parser)
     values = vars(parser.parse_args(arguments))
     values["images"] = dict(values["images"])
     if not values.pop("beyond") and not ipaddress.IPv4Address(values["host"]).is_loopback:
@@ -102,7 +102,8 @@ def _factor(text: str) -> float:
     return factor
 
 
-def _add_hostile(group: argparse._ArgumentGroup) -> None:
+def _add_hostile(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("hostile mode, which lies and fails as the real cloud does")
     group.add_argument("--hostile", type=int, metavar="SEED", dest="seed", help="switch it on; off by default")
     group.add_argument("--hostile-only", metavar="NAME,...", dest="only", default="", help="these faults alone")
     group.add_argument(

@@ -44,7 +44,7 @@ def open_cloud(
     metadata_listener: socket.socket,
     endpoints: Mapping[str, str],
 ) -> EmbeddedCloud:
-    """Start answering on both sockets; `endpoints` are for the instances. Raises HookPointMoved, ImageError."""
+    """Start answering on both sockets; `endpoints` are for the instances. Raises ImageError."""
     changed = threading.Event()
     books = Books(settings.region, changed.set)
     metadata = MetadataServer(metadata_listener, books.find)

@@ -108,7 +108,7 @@ class ServiceProcess:
         if len(self._deaths) > MOST_DEATHS:
             raise ServiceDied(
                 f"ministack (S3, SQS and friends) has died {len(self._deaths)} times within "
-                f"{DEATHS_WITHIN_SECONDS:.0f} s, so it is not started again: see {self._log}"
+                f"{DEATHS_WITHIN_SECONDS:.0f} s, so it is not started again: {self._last_words()}"
             )
         self._start()
 
@@ -122,12 +122,20 @@ class ServiceProcess:
                     return
             except OSError:
                 if self._has_ended() or time.monotonic() > deadline:
-                    raise ServiceDied(f"ministack (S3, SQS and friends) does not answer: see {self._log}") from None
+                    raise ServiceDied(
+                        f"ministack (S3, SQS and friends) does not answer: {self._last_words()}"
+                    ) from None
 
     def stop(self) -> None:
         """End it in order, so that it saves its state; kill it when it takes longer than STOP_SECONDS."""
         self._init.stop(STOP_SECONDS)
         self._init.wait(STOP_SECONDS + 5.0)
+
+    def _last_words(self) -> str:
+        """The last line of its log that was printed by a program of its own, and where the whole log is."""
+        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        last = next((line for line in reversed(lines) if not line.startswith("[init]")), "nothing was written")
+        return f"{last} (in {self._log})"
 
     def _has_ended(self) -> bool:
         try:

@@ -4,9 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from ministack import app as ministack
-from ministack.core.persistence import save_all
-
+from local_cloud import points
 from local_cloud.checkpoint import Checkpoint
 from local_cloud.hostile.dice import Dice, Hostility
 from local_cloud.hostile.exchange import App
@@ -19,6 +17,10 @@ JOURNAL = "LOCAL_CLOUD_JOURNAL"
 
 
 def _layers() -> App:
+    points.check(points.MINISTACK)
+    from ministack import app as ministack
+    from ministack.core.persistence import save_all
+
     kept: App = Checkpoint(ministack.app, lambda: save_all(ministack._build_persistence_save_dict()))
     asked = os.environ.get(HOSTILITY)
     if asked is None:

@@ -1,12 +1,13 @@
 """A local cloud for tests: a real process, real boto3, and waiting with a deadline."""
 
 import contextlib
+import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,13 +28,17 @@ def until(produce: Callable[[], Value], seconds: float = 20.0) -> Value:
     return value
 
 
-def start_process(state_dir: Path, *arguments: str) -> subprocess.Popen[str]:
+def start_process(
+    state_dir: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """`environment` is added to this process's own."""
     return subprocess.Popen(
         [sys.executable, "-m", "local_cloud", "--state-dir", str(state_dir), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        env={**os.environ, **(environment or {})},
     )
 
 

@@ -1,6 +1,10 @@
-"""The places in moto that are hooked are still where they were."""
+"""What is used of the inside of moto and ministack is still where it was, and stands in one list."""
 
+import ast
 import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -9,31 +13,122 @@ from moto.core.serialize import AttributePickerContext, XFormedAttributePicker
 from moto.core.utils import get_service_model
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance
+from moto.sts.models import STSBackend
 
-from local_cloud.ec2 import answers, hooks, points, record
+from local_cloud import points
+from local_cloud.ec2 import answers, record
+from tests.local_cloud_fixtures import ROOT, start_process
+
+ALL = (*points.TABLES, *points.MOTO, *points.MINISTACK)
+SOURCES = sorted((ROOT / "local_cloud").rglob("*.py"))
+LISTED = {point.name for point in ALL}
+# Names of the standard library that begin with an underscore and are documented.
+DOCUMENTED = {"_exit"}
 
 
-def test_every_hook_point_is_there_with_the_parameters_it_had() -> None:
-    points.check(hooks.HOOK_POINTS)
+@pytest.mark.parametrize("point", ALL, ids=str)
+def test_every_point_is_there_with_the_parameters_it_had(point: points.Point) -> None:
+    points.check([point])
 
 
-def test_a_hook_point_that_has_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def nodes() -> Iterator[tuple[Path, ast.AST]]:
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            yield path, node
+
+
+def test_everything_imported_from_the_two_libraries_is_listed() -> None:
+    listed = {(point.owner.partition(":")[0], point.name) for point in ALL} | {
+        tuple(point.owner.split(":")) for point in ALL
+    }
+    imported = {
+        (node.module, alias.name)
+        for _, node in nodes()
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in ("moto", "ministack")
+        for alias in node.names
+    }
+    modules = {point.owner.partition(":")[0] for point in ALL}
+    assert imported
+    assert {one for one in imported - listed if f"{one[0]}.{one[1]}" not in modules} == set()
+
+
+def test_every_private_name_of_others_is_listed() -> None:
+    own = {node.name for _, node in nodes() if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    used = {
+        node.attr
+        for _, node in nodes()
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
+        if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+    }
+    assert {"_state", "_get_param", "_build_persistence_save_dict"} <= used
+    assert used - own - LISTED - DOCUMENTED == set()
+
+
+def test_everything_replaced_is_listed() -> None:
+    listed = {(point.owner.rpartition(":")[2], point.name) for point in ALL if point.parameters is not None}
+    replaced = {
+        (ast.unparse(node.args[0]), ast.literal_eval(node.args[1]))
+        for _, node in nodes()
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "points.replace"
+    }
+    assert len(replaced) > 10
+    assert replaced <= listed
+
+
+def test_a_point_that_has_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Instance, "reboot")
-    with pytest.raises(points.HookPointMoved, match=re.escape("no Instance.reboot any more")):
-        points.check(hooks.HOOK_POINTS)
+    with pytest.raises(points.PointMoved, match=re.escape("has no moto.ec2.models.instances.Instance.reboot any more")):
+        points.check(points.MOTO)
 
 
-def test_a_hook_point_with_other_parameters_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_point_with_other_parameters_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Instance, "stop", lambda self, force: None)
-    with pytest.raises(points.HookPointMoved, match=re.escape("Instance.stop takes ('self', 'force')")):
-        points.check(hooks.HOOK_POINTS)
+    with pytest.raises(points.PointMoved, match=re.escape("Instance.stop takes ('self', 'force')")):
+        points.check(points.MOTO)
 
 
-def test_what_is_read_from_the_books_of_an_instance_is_there() -> None:
-    source = Instance.__init__.__code__.co_names
-    for name in ("instance_type", "image_id", "user_data", "_state", "_reason", "state_reason", "launch_time"):
-        assert name in source
+def test_an_attribute_that_no_method_mentions_any_more_is_named() -> None:
+    name = "moto.ec2.models.instances:Instance"
+    points.check([points.Point(name, "ami_launch_index")])
+    with pytest.raises(points.PointMoved, match=re.escape("has no moto.ec2.models.instances.Instance.launch_index")):
+        points.check([points.Point(name, "launch_index")])
+
+
+def test_a_module_and_a_class_that_have_gone_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("moto.sts.models.STSBackend")
+    with pytest.raises(points.PointMoved, match=re.escape("has no moto.sts.models.STSBackend.assume_role any more")):
+        points.check(points.MOTO)
+    monkeypatch.setattr("moto.sts.models.STSBackend", STSBackend, raising=False)
+    with pytest.raises(points.PointMoved, match=re.escape("No module named 'moto.nothing'")):
+        points.check([points.Point("moto.nothing", "anything")])
+
+
+MOVED = """
+import sys
+from local_cloud import points
+points.{group} = (*points.{group}, points.Point("{owner}", "moved_away"))
+"""
+
+
+@pytest.mark.parametrize(("group", "owner"), [("MOTO", "moto.ec2.models"), ("MINISTACK", "ministack.app")])
+def test_a_cloud_ends_at_its_start_and_says_what_has_moved(tmp_path: Path, group: str, owner: str) -> None:
+    # Every Python program of the cloud imports this file first: so it meets a library that lacks one more name.
+    (tmp_path / "sitecustomize.py").write_text(MOVED.format(group=group, owner=owner))
+    with start_process(tmp_path / "state", environment={"PYTHONPATH": f"{tmp_path}:{ROOT}"}) as cloud:
+        _, errors = cloud.communicate(timeout=60)
+    library = owner.partition(".")[0]
+    assert cloud.returncode == 1
+    assert re.search(rf"local cloud: .*{library} [\d.]+ has no {owner}.moved_away any more", errors)
+    assert "Traceback" not in errors
+
+
+def test_the_instance_types_that_the_tests_use_are_there() -> None:
     assert {"t3.nano", "t3.micro"} <= set(INSTANCE_TYPES)
+
+
+def test_no_file_takes_the_name_of_a_module_of_the_standard_library() -> None:
+    allowed = {"__init__", "__main__"}
+    assert {path.name for path in SOURCES if path.stem in sys.stdlib_module_names - allowed} == set()
 
 
 class Plain:

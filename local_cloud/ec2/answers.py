@@ -8,9 +8,7 @@ from typing import Any
 
 from moto.core.serialize import XFormedAttributePicker
 
-from local_cloud.ec2 import points
-
-HOOK_POINTS: tuple[points.Point, ...] = ((XFormedAttributePicker, "get_possible_keys", ("self", "context")),)
+from local_cloud import points
 
 
 def connect() -> None:

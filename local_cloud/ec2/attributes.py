@@ -7,9 +7,8 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.responses.instances import InstanceResponse
 
-from local_cloud.ec2 import points
+from local_cloud import points
 
-HOOK_POINTS: tuple[points.Point, ...] = ((InstanceResponse, "modify_instance_attribute", ("self",)),)
 ONLY_WHEN_STOPPED = ("InstanceType", "UserData")
 
 

@@ -14,21 +14,12 @@ from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, au
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.exceptions import ServiceException
 
-from local_cloud import ACCOUNT
-from local_cloud.ec2 import points
+from local_cloud import ACCOUNT, points
 from local_cloud.ec2.record import books_lock
 
 LOOK_SECONDS = 1.0
 ALIVE = ("pending", "running")
 
-HOOK_POINTS: tuple[points.Point, ...] = (
-    (FakeAutoScalingGroup, "set_desired_capacity", ("self", "new_capacity")),
-    (FakeAutoScalingGroup, "replace_autoscaling_group_instances", ("self", "count_needed", "propagated_tags")),
-    (AutoScalingBackend, "delete_auto_scaling_group", ("self", "group_name")),
-    (AutoScalingBackend, "notify_terminate_instances", ("self", "instance_ids")),
-    (AutoScalingBackend, "terminate_instance", ("self", "instance_id", "should_decrement")),
-    (AutoScalingResponse, "delete_auto_scaling_group", ("self",)),
-)
 
 _current = threading.local()
 
@@ -95,8 +86,7 @@ class GroupKeeper:
 
     def _keep(self, group: Any) -> None:
         """Bring one group to what it should be; a launch that fails is told once, and tried again."""
-        suspended = set(group._suspended_processes)
-        if not suspended & {"HealthCheck", "ReplaceUnhealthy", "Terminate"}:
+        if not _suspended(group) & {"HealthCheck", "ReplaceUnhealthy", "Terminate"}:
             _remove_the_dead(group)
         missing = (group.desired_capacity or 0) - len(group.active_instances())
         if missing <= 0:
@@ -109,6 +99,10 @@ class GroupKeeper:
                 print(f"local cloud: group {group.name} cannot launch {missing}: {error}", file=sys.stderr)
         else:
             self._last_words.pop(group.name, None)
+
+
+def _suspended(group: Any) -> set[str]:
+    return {process["ProcessName"] for process in group.suspended_processes}
 
 
 def _remove_the_dead(group: Any) -> None:
@@ -142,7 +136,7 @@ def _within_bounds(original: points.Function) -> points.Function:
 
 def _with_its_version(original: points.Function) -> points.Function:
     def replace(group: Any, count_needed: int, propagated_tags: dict[str, str]) -> None:
-        if "Launch" in group._suspended_processes:
+        if "Launch" in _suspended(group):
             return
         _current.template_version = getattr(group, "launch_template_version", None)
         try:

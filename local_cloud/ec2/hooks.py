@@ -24,8 +24,8 @@ from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, 
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
 
-from local_cloud import ACCOUNT
-from local_cloud.ec2 import answers, attributes, groups, images, launch, points, seeded_ids
+from local_cloud import ACCOUNT, points
+from local_cloud.ec2 import answers, attributes, groups, images, launch, seeded_ids
 from local_cloud.ec2.launch import Capacity, LaunchRequest
 from local_cloud.ec2.record import STATE_CODES, Ec2Record, LaunchDetails, books_lock
 from local_cloud.ec2.records_file import RecordsFile
@@ -34,25 +34,6 @@ from local_cloud.machines.instance_host import USER_SHUTDOWN, InstanceHost
 
 # What the default VPC and all that comes with it are named after: scripts and templates may hold their ids.
 FIRST_SEED = 1
-
-HOOK_POINTS: tuple[points.Point, ...] = (
-    (InstanceResponse, "run_instances", ("self",)),
-    (
-        InstanceBackend,
-        "run_instances",
-        ("self", "image_id", "count", "user_data", "security_group_names", "kwargs"),
-    ),
-    (Instance, "__init__", ("self", "ec2_backend", "image_id", "user_data", "security_groups", "kwargs")),
-    (Instance, "terminate", ("self",)),
-    (Instance, "stop", ("self",)),
-    (Instance, "start", ("self",)),
-    (Instance, "reboot", ("self",)),
-    (General, "get_console_output", ("self",)),
-    *answers.HOOK_POINTS,
-    *attributes.HOOK_POINTS,
-    *images.HOOK_POINTS,
-    *groups.HOOK_POINTS,
-)
 
 
 _request = threading.local()
@@ -117,8 +98,7 @@ class Books:
         return identifier
 
     def connect(self, host: InstanceHost, save: Callable[[], None]) -> None:
-        """Put the hooks in, once in a process; `save` writes the books down. Raises HookPointMoved."""
-        points.check(HOOK_POINTS)
+        """Put the hooks in, once in a process; `save` writes the books down."""
         self._host = host
         points.replace(InstanceResponse, "run_instances", self._answer_run_instances)
         points.replace(InstanceBackend, "run_instances", self._run_instances)

@@ -13,17 +13,10 @@ from typing import Any
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.amis import Ami, AmiBackend
 
-from local_cloud.ec2 import points
+from local_cloud import points
 from local_cloud.ec2.record import books_lock
 from local_cloud.machines.images import ImageError
 from local_cloud.machines.instance_host import InstanceHost
-
-HOOK_POINTS: tuple[points.Point, ...] = (
-    (AmiBackend, "create_image", ("self", "instance_id", "name", "description", "tag_specifications")),
-    (AmiBackend, "copy_image", ("self", "source_image_id", "source_region", "name", "description")),
-    (AmiBackend, "register_image", ("self", "name", "description")),
-    (AmiBackend, "deregister_image", ("self", "ami_id")),
-)
 
 
 def connect(host: InstanceHost, save: Callable[[], None]) -> None:

@@ -1,0 +1,200 @@
+"""The guarded list: everything inside moto and ministack that this cloud uses and that they promise nobody.
+
+Another version of these libraries may move any of it. `check` looks before anything is used, so that the cloud ends at
+its start with a sentence that names what has moved.
+"""
+
+import functools
+import importlib
+import importlib.metadata
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from local_cloud import CloudError
+
+Function = Callable[..., Any]
+
+
+class PointMoved(CloudError):
+    """The installed library is not the version that this cloud was written for; the text says what differs."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One name inside a library.
+
+    owner:      the module, or `module:Class`.
+    name:       a function, class, value or attribute. An attribute that a method of the class mentions counts as well.
+    parameters: the parameters that the function must have; None does not look at them.
+    """
+
+    owner: str
+    name: str
+    parameters: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.owner.replace(':', '.')}.{self.name}"
+
+
+def _names(owner: str, names: str) -> Iterable[Point]:
+    return (Point(owner, name) for name in names.split())
+
+
+def _function(owner: str, name: str, parameters: str) -> Point:
+    return Point(owner, name, tuple(parameters.split()))
+
+
+_INSTANCES = "moto.ec2.models.instances"
+_INSTANCE = f"{_INSTANCES}:Instance"
+_AMIS = "moto.ec2.models.amis"
+_BACKEND = "moto.ec2.models:EC2Backend"
+_GROUPS = "moto.autoscaling.models"
+_GROUP = f"{_GROUPS}:FakeAutoScalingGroup"
+_GROUPS_BACKEND = f"{_GROUPS}:AutoScalingBackend"
+_EC2_RESPONSE = "moto.ec2.responses.instances:InstanceResponse"
+_GROUPS_RESPONSE = "moto.autoscaling.responses:AutoScalingResponse"
+_PICKER = "moto.core.serialize:XFormedAttributePicker"
+_STS = "moto.sts.models"
+_SERVER = "moto.moto_server.werkzeug_app"
+
+# Checked before moto's EC2 is imported: what it reads while it is imported.
+TABLES = (_function("moto.utilities.utils", "load_resource", "resource"),)
+
+MOTO = (
+    *_names("moto.ec2.models", "ec2_backends"),
+    *_names("moto.ec2.models.instance_types", "INSTANCE_TYPES load_resource"),
+    *_names("moto.ec2.exceptions", "EC2ClientError InvalidAMIIdError"),
+    _function("moto.ec2.utils", "random_spot_request_id", ""),
+    # instances
+    *_names(_INSTANCES, "Instance InstanceBackend InstanceState Reservation StateReason"),
+    _function(_INSTANCES, "InstanceState", "name code"),
+    _function(_INSTANCES, "StateReason", "message code"),
+    _function(_INSTANCES, "Reservation", "reservation_id owner_id"),
+    *_names(f"{_INSTANCES}:Reservation", "id instances"),
+    _function(
+        f"{_INSTANCES}:InstanceBackend", "run_instances", "self image_id count user_data security_group_names kwargs"
+    ),
+    _function(_INSTANCE, "__init__", "self ec2_backend image_id user_data security_groups kwargs"),
+    *(_function(_INSTANCE, name, "self") for name in ("terminate", "stop", "start", "reboot", "get_tags")),
+    *_names(_INSTANCE, "_reason _state _subnet_id ami_launch_index architecture availability_zone disable_api_stop"),
+    *_names(_INSTANCE, "disable_api_termination ec2_backend iam_instance_profile id image_id"),
+    *_names(_INSTANCE, "instance_initiated_shutdown_behavior instance_type key_name launch_time lifecycle"),
+    *_names(_INSTANCE, "metadata_options private_dns_name private_ip security_groups state_reason user_data"),
+    *_names("moto.ec2.models.spot_requests:SpotInstanceRequest", "id"),
+    _function(_EC2_RESPONSE, "run_instances", "self"),
+    _function(_EC2_RESPONSE, "modify_instance_attribute", "self"),
+    _function(_EC2_RESPONSE, "_get_param", "self param_name if_none"),
+    *_names(_EC2_RESPONSE, "data ec2_backend"),
+    _function("moto.ec2.responses.general:General", "get_console_output", "self"),
+    # the other books of EC2
+    _function(_BACKEND, "_get_template_from_args", "self launch_template_arg"),
+    _function(
+        _BACKEND,
+        "associate_iam_instance_profile",
+        "self instance_id iam_instance_profile_name iam_instance_profile_arn",
+    ),
+    _function(_BACKEND, "get_instance", "self instance_id"),
+    *_names(_BACKEND, "amis iam_instance_profile_associations key_pairs region_name reservations"),
+    *_names(
+        "moto.ec2.models.iam_instance_profile:IamInstanceProfileAssociation", "association_id iam_instance_profile"
+    ),
+    *_names("moto.ec2.models.key_pairs:KeyPair", "key_fingerprint material_public"),
+    *_names("moto.ec2.models.launch_templates:LaunchTemplateVersion", "data"),
+    # images
+    *_names(_AMIS, "Ami AmiBackend"),
+    _function(f"{_AMIS}:AmiBackend", "create_image", "self instance_id name description tag_specifications"),
+    _function(f"{_AMIS}:AmiBackend", "copy_image", "self source_image_id source_region name description"),
+    _function(f"{_AMIS}:AmiBackend", "register_image", "self name description"),
+    _function(f"{_AMIS}:AmiBackend", "deregister_image", "self ami_id"),
+    *_names(f"{_AMIS}:Ami", "add_tags architecture creation_date description get_tags id image_location name state"),
+    *_names(f"{_AMIS}:Ami", "virtualization_type"),
+    # groups
+    *_names(_GROUPS, "AutoScalingBackend FakeAutoScalingGroup autoscaling_backends"),
+    *_names("moto.autoscaling.exceptions", "AutoscalingClientError ValidationError"),
+    _function(_GROUP, "set_desired_capacity", "self new_capacity"),
+    _function(_GROUP, "replace_autoscaling_group_instances", "self count_needed propagated_tags"),
+    _function(_GROUP, "active_instances", "self"),
+    _function(_GROUP, "get_propagated_tags", "self"),
+    *_names(_GROUP, "suspended_processes desired_capacity instance_states launch_template_version max_size min_size"),
+    *_names(_GROUP, "name"),
+    *_names(f"{_GROUPS}:InstanceState", "health_status instance lifecycle_state protected_from_scale_in"),
+    _function(_GROUPS_BACKEND, "delete_auto_scaling_group", "self group_name"),
+    _function(_GROUPS_BACKEND, "notify_terminate_instances", "self instance_ids"),
+    _function(_GROUPS_BACKEND, "terminate_instance", "self instance_id should_decrement"),
+    *_names(_GROUPS_BACKEND, "autoscaling_groups"),
+    _function(_GROUPS_RESPONSE, "delete_auto_scaling_group", "self"),
+    _function(_GROUPS_RESPONSE, "_get_bool_param", "self param_name if_none"),
+    *_names(_GROUPS_RESPONSE, "_get_param autoscaling_backend"),
+    # roles
+    *_names(_STS, "sts_backends"),
+    _function(
+        f"{_STS}:STSBackend",
+        "assume_role",
+        "self region_name role_session_name role_arn policy duration external_id",
+    ),
+    *_names(f"{_STS}:AssumedRole", "access_key_id expiration secret_access_key session_token"),
+    *_names("moto.iam.models:InstanceProfile", "arn roles"),
+    *_names("moto.iam.models:Role", "arn name"),
+    # requests, answers, ids and the clock
+    *_names("moto.core.exceptions", "ServiceException"),
+    *_names("moto.core.responses", "ActionResult EmptyResult"),
+    *_names("moto.core.types", "Base64EncodedString"),
+    *_names("moto.core.utils", "datetime"),
+    _function(_PICKER, "get_possible_keys", "self context"),
+    *_names("moto.core.serialize:AttributePickerContext", "key obj shape"),
+    *_names("moto.moto_api._internal", "mock_random"),
+    _function("moto.moto_api._internal.moto_random:MotoRandom", "seed", "self a version"),
+    *_names(_SERVER, "DomainDispatcherApplication MotoRequestHandler"),
+    _function(_SERVER, "create_backend_app", "service"),
+    *_names(f"{_SERVER}:DomainDispatcherApplication", "app_instances"),
+)
+
+MINISTACK = (
+    _function("ministack.app", "app", "scope receive send"),
+    _function("ministack.app", "_build_persistence_save_dict", ""),
+    _function("ministack.core.persistence", "save_all", "services"),
+)
+
+
+def check(points: Iterable[Point]) -> None:
+    """Raises PointMoved for the first point that is not what it was. Only before anything is replaced."""
+    for point in points:
+        owner = _owner(point)
+        found: Any = getattr(owner, point.name, None)
+        if found is None and not _is_declared(owner, point.name):
+            raise PointMoved(f"{_library(point)} has no {point} any more")
+        if point.parameters is not None:
+            parameters = tuple(inspect.signature(found).parameters)
+            if parameters != point.parameters:
+                raise PointMoved(f"in {_library(point)} {point} takes {parameters} instead of {point.parameters}")
+
+
+def _owner(point: Point) -> Any:
+    module, _, kind = point.owner.partition(":")
+    try:
+        owner = importlib.import_module(module)
+        return getattr(owner, kind) if kind else owner
+    except (ImportError, AttributeError) as error:
+        raise PointMoved(f"{_library(point)} has no {point} any more: {error}") from error
+
+
+def _library(point: Point) -> str:
+    name = point.owner.partition(".")[0]
+    return f"{name} {importlib.metadata.version(name)}"
+
+
+def _is_declared(owner: Any, name: str) -> bool:
+    """Whether instances of the class have the attribute: by an annotation, or because a method mentions it."""
+    for kind in getattr(owner, "__mro__", (owner,)):
+        codes = [getattr(method, "__code__", None) for method in vars(kind).values()]
+        if name in inspect.get_annotations(kind) or any(name in code.co_names for code in codes if code):
+            return True
+    return False
+
+
+def replace(owner: Any, name: str, wrap: Callable[[Function], Function]) -> None:
+    """Put `wrap(original)` in the place of the original."""
+    original = getattr(owner, name)
+    setattr(owner, name, functools.wraps(original)(wrap(original)))
