@@ -22,7 +22,7 @@ class PointMoved(CloudError):
 
 
 @dataclass(frozen=True)
-class Point:
+class LibraryPoint:
     """One name inside a library.
 
     owner:      the module, or `module:Class`.
@@ -38,12 +38,12 @@ class Point:
         return f"{self.owner.replace(':', '.')}.{self.name}"
 
 
-def _names(owner: str, names: str) -> Iterable[Point]:
-    return (Point(owner, name) for name in names.split())
+def _names(owner: str, names: str) -> Iterable[LibraryPoint]:
+    return (LibraryPoint(owner, name) for name in names.split())
 
 
-def _function(owner: str, name: str, parameters: str) -> Point:
-    return Point(owner, name, tuple(parameters.split()))
+def _function(owner: str, name: str, parameters: str) -> LibraryPoint:
+    return LibraryPoint(owner, name, tuple(parameters.split()))
 
 
 _INSTANCES = "moto.ec2.models.instances"
@@ -158,7 +158,7 @@ MINISTACK = (
 )
 
 
-def check(points: Iterable[Point]) -> None:
+def check(points: Iterable[LibraryPoint]) -> None:
     """Raises PointMoved for the first point that is not what it was. Only before anything is replaced."""
     for point in points:
         owner = _owner(point)
@@ -171,7 +171,7 @@ def check(points: Iterable[Point]) -> None:
                 raise PointMoved(f"in {_library(point)} {point} takes {parameters} instead of {point.parameters}")
 
 
-def _owner(point: Point) -> Any:
+def _owner(point: LibraryPoint) -> Any:
     module, _, kind = point.owner.partition(":")
     try:
         owner = importlib.import_module(module)
@@ -180,7 +180,7 @@ def _owner(point: Point) -> Any:
         raise PointMoved(f"{_library(point)} has no {point} any more: {error}") from error
 
 
-def _library(point: Point) -> str:
+def _library(point: LibraryPoint) -> str:
     name = point.owner.partition(".")[0]
     return f"{name} {importlib.metadata.version(name)}"
 

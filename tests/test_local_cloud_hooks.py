@@ -27,7 +27,7 @@ DOCUMENTED = {"_exit"}
 
 
 @pytest.mark.parametrize("point", ALL, ids=str)
-def test_every_point_is_there_with_the_parameters_it_had(point: points.Point) -> None:
+def test_every_point_is_there_with_the_parameters_it_had(point: points.LibraryPoint) -> None:
     points.check([point])
 
 
@@ -89,9 +89,9 @@ def test_a_point_with_other_parameters_is_named(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_attribute_that_no_method_mentions_any_more_is_named() -> None:
     name = "moto.ec2.models.instances:Instance"
-    points.check([points.Point(name, "ami_launch_index")])
+    points.check([points.LibraryPoint(name, "ami_launch_index")])
     with pytest.raises(points.PointMoved, match=re.escape("has no moto.ec2.models.instances.Instance.launch_index")):
-        points.check([points.Point(name, "launch_index")])
+        points.check([points.LibraryPoint(name, "launch_index")])
 
 
 def test_a_module_and_a_class_that_have_gone_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,13 +100,13 @@ def test_a_module_and_a_class_that_have_gone_are_named(monkeypatch: pytest.Monke
         points.check(points.MOTO)
     monkeypatch.setattr("moto.sts.models.STSBackend", STSBackend, raising=False)
     with pytest.raises(points.PointMoved, match=re.escape("No module named 'moto.nothing'")):
-        points.check([points.Point("moto.nothing", "anything")])
+        points.check([points.LibraryPoint("moto.nothing", "anything")])
 
 
 MOVED = """
 import sys
 from local_cloud import points
-points.{group} = (*points.{group}, points.Point("{owner}", "moved_away"))
+points.{group} = (*points.{group}, points.LibraryPoint("{owner}", "moved_away"))
 """
 
 
