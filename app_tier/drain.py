@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from shoal.errors import Retryable
 from shoal.lifecycle import StopSignal
+from shoal.logs import WarnOnce
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class DrainWatch:
         self._read_notice = read_notice
         self._stop = stop
         self._ended = threading.Event()
-        self._warned = False
+        self._faults = WarnOnce(log)
         self._thread = threading.Thread(target=self._watch, name="drain-watch", daemon=True)
 
     def __enter__(self) -> DrainWatch:
@@ -74,9 +75,7 @@ class DrainWatch:
             if not reason and with_notice:
                 reason = self._read_notice() or ""
         except Retryable as error:
-            if not self._warned:
-                log.warning("cannot read the drain mark, will go on trying: %s", error)
-            self._warned = True
+            self._faults.warn("cannot read the drain mark, will go on trying: %s", error)
             return ""
-        self._warned = False
+        self._faults.clear()
         return reason

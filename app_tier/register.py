@@ -11,6 +11,7 @@ from typing import Protocol
 
 from shoal.errors import ShoalError
 from shoal.lifecycle import StopSignal, steady
+from shoal.logs import WarnOnce
 from shoal.ports import Beat, Register
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Registration:
         self._stop = stop
         self._counts = itertools.count(1)
         self._ended = threading.Event()
-        self._warned = False
+        self._faults = WarnOnce(log)
         self._thread = threading.Thread(target=self._beat_until_ended, name="register", daemon=True)
 
     def __enter__(self) -> Registration:
@@ -108,8 +109,6 @@ class Registration:
                 ),
             )
         except ShoalError as error:
-            if not self._warned:
-                log.warning("cannot tell the register that this worker lives, will go on trying: %s", error)
-            self._warned = True
+            self._faults.warn("cannot tell the register that this worker lives, will go on trying: %s", error)
             return
-        self._warned = False
+        self._faults.clear()

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from shoal.errors import ShoalError
 from shoal.lifecycle import StopSignal
+from shoal.logs import WarnOnce
 from shoal.ports import JobQueue, Received
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class TerminateWatch:
         self._valid_seconds = valid_seconds
         self._looked_at = 0
         self._ended = threading.Event()
-        self._warned = False
+        self._faults = WarnOnce(log)
         self._thread = threading.Thread(target=self._watch, name="terminate-watch", daemon=True)
 
     def __enter__(self) -> TerminateWatch:
@@ -78,11 +79,9 @@ class TerminateWatch:
                     self._stop.stop("terminate message")
                     return
         except ShoalError as error:
-            if not self._warned:
-                log.warning("cannot read the terminate queue, will go on trying: %s", error)
-            self._warned = True
+            self._faults.warn("cannot read the terminate queue, will go on trying: %s", error)
             return
-        self._warned = False
+        self._faults.clear()
 
     def _is_valid(self, message: Received) -> bool:
         return message.deliveries == 1 and message.received_at - message.sent_at <= self._valid_seconds

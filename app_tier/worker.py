@@ -25,6 +25,7 @@ from inference.answer import Answer, Decoded
 from shoal import traces
 from shoal.errors import BadImage, MalformedMessage, NotFound, ShoalError
 from shoal.lifecycle import StopSignal
+from shoal.logs import WarnOnce
 from shoal.messages import UPLOAD, Result
 from shoal.ports import Cloud, Received
 
@@ -96,7 +97,7 @@ class Worker:
         self._ready = InferenceQueue()
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "fetch")
         self._publisher = Publisher(cloud, replies, self._done, self._give_back)
-        self._deaf = False
+        self._receive_faults = WarnOnce(log)
         self.finished = 0
 
     @property
@@ -151,11 +152,9 @@ class Worker:
         if places and not self._stop.stopping:
             try:
                 messages = self._cloud.requests.receive(places, POLL_SECONDS)
-                self._deaf = False
+                self._receive_faults.clear()
             except ShoalError as error:
-                if not self._deaf:
-                    log.warning("cannot receive, will go on trying: %s", error)
-                self._deaf = True
+                self._receive_faults.warn("cannot receive, will go on trying: %s", error)
                 self._stop.wait(RECEIVE_PAUSE_SECONDS)
         held = [one for message in messages if (one := self._accept(message))]
         self._window.settle(places, len(held))

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from app_tier.worker import RecogniserPort, Worker
+from shoal.clock import SystemClock
 from shoal.lifecycle import StopSignal
-from shoal.memory import SystemClock, memory_cloud
+from shoal.memory import memory_cloud
 from shoal.messages import Job, new_batch
 from shoal.ports import Cloud
 

@@ -29,8 +29,8 @@ from controller.reconciler import Reconciler
 from controller.rules import Rules
 from controller.sightings import Patience, Sighting
 from shoal.aws import connect
+from shoal.clock import SystemClock
 from shoal.lifecycle import steady
-from shoal.memory import SystemClock
 from shoal.ports import Beat, Depth, Instance
 from shoal.settings import read_env_file
 

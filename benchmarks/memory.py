@@ -24,8 +24,9 @@ from benchmarks.cloudless import REPLIES
 from benchmarks.system import ROOT
 from inference import process
 from shoal.aws import connect
+from shoal.clock import SystemClock
 from shoal.lifecycle import StopSignal
-from shoal.memory import MemoryStore, SystemClock, memory_cloud
+from shoal.memory import MemoryStore, memory_cloud
 from shoal.messages import Job, new_batch
 from shoal.settings import load
 

@@ -23,7 +23,8 @@ import psutil
 from benchmarks.processes import embedded_cloud, prepare, running
 from benchmarks.system import free_port, wait_for
 from shoal.aws import connect
-from shoal.memory import SystemClock, memory_cloud
+from shoal.clock import SystemClock
+from shoal.memory import memory_cloud
 from shoal.messages import Job, Label, Result
 from shoal.ports import Cloud
 from shoal.settings import Settings, load

@@ -33,9 +33,9 @@ from controller.terminations import AskByQueue
 from shoal import ledger as ledgers
 from shoal import logs, settings
 from shoal.aws import connect, put_metrics, region
+from shoal.clock import SystemClock
 from shoal.errors import Permanent, ShoalError
 from shoal.lifecycle import StopSignal, end_within, only_one, steady
-from shoal.memory import SystemClock
 from shoal.ports import Cloud
 
 log = logging.getLogger("controller")

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from controller.ledger import Entry
 from controller.plan import Act, Drain, Launch
 from shoal.errors import ShoalError
+from shoal.logs import WarnOnce
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ class CloudWatch:
         self._since = steady()
         self._sums = {"Launches": 0, "Drains": 0, "Terminations": 0, "Refusals": 0}
         self._longest = 0.0
-        self._warned = False
+        self._faults = WarnOnce(log)
 
     def ticked(self, entry: Entry | None, seconds: float) -> None:
         """Take in one tick. A controller that stands by or cannot see publishes nothing: no data is not zero."""
@@ -137,11 +138,9 @@ class CloudWatch:
         try:
             self._publish(values)
         except (ShoalError, OSError) as error:
-            if not self._warned:
-                log.warning("cannot publish metrics, will go on trying: %s", error)
-            self._warned = True
+            self._faults.warn("cannot publish metrics, will go on trying: %s", error)
             return
-        self._warned = False
+        self._faults.clear()
 
 
 def _cloudwatch(entry: Entry) -> dict[str, float]:

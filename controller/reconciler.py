@@ -15,6 +15,7 @@ from controller.plan import Act, Drain, Launch, Refusal, plan
 from controller.policy import Intent, Observation, decide
 from controller.rules import Rules
 from shoal.errors import CapacityUnavailable, LeaseLost, Permanent, Retryable, ShoalError
+from shoal.logs import WarnOnce
 from shoal.ports import Beat, Clock, Cloud, Depth, Grant, Instance, InstancePool
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,8 @@ class Reconciler:
         self._dry_run = dry_run
         self._marks = marks or cloud.pool
         self._offset = clock.now() - steady()
-        self._blind = False
-        self._deaf = False
+        self._cloud_faults = WarnOnce(log)
+        self._register_faults = WarnOnce(log)
 
     def use(self, rules: Rules) -> None:
         """Go on by other rules, from the next tick on."""
@@ -129,13 +130,10 @@ class Reconciler:
             depth = self._cloud.requests.depth()
             instances = tuple(self._cloud.pool.describe())
         except ShoalError as error:
-            if not self._blind:
-                log.warning("cannot see the queue or the pool; holding everything as it is: %s", error)
-            self._blind = True
+            self._cloud_faults.warn("cannot see the queue or the pool; holding everything as it is: %s", error)
             return None
-        if self._blind:
+        if self._cloud_faults.clear():
             log.info("the queue and the pool can be seen again")
-        self._blind = False
         return depth, instances, self._listen(instances)
 
     def _listen(self, instances: tuple[Instance, ...]) -> Mapping[str, Beat] | None:
@@ -147,11 +145,9 @@ class Reconciler:
             if gone and not self._dry_run:
                 self._cloud.register.forget(gone)
         except ShoalError as error:
-            if not self._deaf:
-                log.warning("cannot hear the workers; none of them counts as lost meanwhile: %s", error)
-            self._deaf = True
+            self._register_faults.warn("cannot hear the workers; none of them counts as lost meanwhile: %s", error)
             return None
-        self._deaf = False
+        self._register_faults.clear()
         return beats
 
     def _start_afresh_when_the_clock_was_set(self, now: float) -> None:

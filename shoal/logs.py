@@ -18,3 +18,22 @@ def configure(level: str) -> None:
         logging.getLogger(name).setLevel(level.upper())
     # A tick that takes longer than its interval skips one: that is what we asked for, not a warning.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
+
+
+class WarnOnce:
+    """Log a fault when it begins, and not again while it lasts."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._lasts = False
+
+    def warn(self, message: str, *arguments: object) -> None:
+        """Log the fault as a warning unless it was logged since the last `clear`."""
+        if not self._lasts:
+            self._log.warning(message, *arguments)
+        self._lasts = True
+
+    def clear(self) -> bool:
+        """Note that the fault is over. Returns True when there was one."""
+        lasted, self._lasts = self._lasts, False
+        return lasted

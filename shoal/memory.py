@@ -5,25 +5,15 @@ from __future__ import annotations
 import itertools
 import re
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from shoal.clock import SystemClock
 from shoal.errors import CapacityUnavailable, NotFound, Permanent
 from shoal.lease import LeaseRecord, RecordLease
 from shoal.messages import MAX_REQUEST_BYTES
 from shoal.ports import Beat, Cloud, Depth, Instance, JobQueue, Received, StoredObject, UploadForm
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> float:
-        return time.time()
-
-    def wait(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 class ManualClock:

@@ -9,9 +9,9 @@ import click
 
 from shoal import settings
 from shoal.aws import connect
+from shoal.clock import SystemClock
 from shoal.corrections import Corrections, checked
 from shoal.errors import Permanent
-from shoal.memory import SystemClock
 from shoal.messages import Job
 from shoal.ports import Cloud
 

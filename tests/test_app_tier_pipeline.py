@@ -22,8 +22,9 @@ from app_tier.prefetch import Prefetch
 from app_tier.worker import HELD_FIRST
 from benchmarks.photos import EXAMPLES, bomb
 from inference.answer import Answer
+from shoal.clock import SystemClock
 from shoal.lifecycle import StopSignal
-from shoal.memory import SystemClock, memory_cloud
+from shoal.memory import memory_cloud
 from shoal.messages import UPLOAD, Label, Result
 from shoal.ports import Cloud
 from tests.app_tier_fixtures import (

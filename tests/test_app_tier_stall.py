@@ -12,7 +12,8 @@ from app_tier.stall import LOOKS, StallWatch
 from benchmarks import stub_engine
 from benchmarks.cold_start import Queues
 from benchmarks.processes import embedded_cloud, prepare, running
-from shoal.memory import SystemClock, memory_cloud
+from shoal.clock import SystemClock
+from shoal.memory import memory_cloud
 from tests.app_tier_fixtures import DEADLINE_SECONDS, NamingRecogniser, put, short_polls, wait_for, working
 from tests.web_fixtures import jpeg
 

@@ -12,9 +12,10 @@ from app_tier import terminate
 from app_tier.drain import DrainWatch, patiently
 from app_tier.terminate import TerminateWatch
 from benchmarks.system import wait_for
+from shoal.clock import SystemClock
 from shoal.errors import NotFound, Retryable
 from shoal.lifecycle import StopSignal
-from shoal.memory import ManualClock, MemoryQueue, SystemClock
+from shoal.memory import ManualClock, MemoryQueue
 from shoal.ports import Received
 
 DEADLINE_SECONDS = 10.0

@@ -13,9 +13,10 @@ import pytest
 from app_tier.drain import DrainWatch
 from app_tier.heartbeat import Heartbeat
 from app_tier.worker import HELD_FIRST, HELD_LEAST
+from shoal.clock import SystemClock
 from shoal.errors import NotFound, Retryable
 from shoal.lifecycle import StopSignal
-from shoal.memory import ManualClock, MemoryQueue, SystemClock, memory_cloud
+from shoal.memory import ManualClock, MemoryQueue, memory_cloud
 from shoal.messages import Job
 from shoal.ports import Cloud
 from tests.app_tier_fixtures import DEADLINE_SECONDS, NamingRecogniser, put, result, short_polls, wait_for, working

@@ -25,10 +25,11 @@ from controller.sightings import LOOK_AGAIN_SECONDS, Patience, Sighting, look
 from controller.sweeper import Sweeper
 from shoal.aws.instance_choice import InstanceChoice
 from shoal.aws.sqs import create_queue
+from shoal.clock import SystemClock
 from shoal.errors import CapacityUnavailable, Retryable
 from shoal.ledger import read
 from shoal.lifecycle import StopSignal
-from shoal.memory import ManualClock, MemoryQueue, SystemClock, memory_cloud
+from shoal.memory import ManualClock, MemoryQueue, memory_cloud
 from shoal.messages import Job, new_batch
 from shoal.ports import Beat, Depth, Instance
 from tests.app_tier_fixtures import NamingRecogniser, put, result, wait_for, working

@@ -16,8 +16,9 @@ from benchmarks.system import wait_for as patiently
 from shoal.aws import connect, prepare, region, signed
 from shoal.aws.clients import client
 from shoal.aws.iam import create_role
+from shoal.clock import SystemClock
 from shoal.errors import LeaseLost, NotFound, Permanent, Retryable
-from shoal.memory import MemoryLeaseRecord, SystemClock, memory_cloud, memory_lease
+from shoal.memory import MemoryLeaseRecord, memory_cloud, memory_lease
 from shoal.messages import MAX_REQUEST_BYTES
 from shoal.ports import Beat, Cloud, Grant, InstancePool, Lease, Received
 from shoal.settings import load

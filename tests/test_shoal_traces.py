@@ -14,7 +14,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from shoal import traces
-from shoal.memory import SystemClock, memory_cloud
+from shoal.clock import SystemClock
+from shoal.memory import memory_cloud
 from shoal.messages import Job, new_batch
 from tests.app_tier_fixtures import NamingRecogniser, short_polls, wait_for, working
 from web_tier.venues import pool

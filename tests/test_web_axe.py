@@ -11,7 +11,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
-from shoal.memory import SystemClock
+from shoal.clock import SystemClock
 from tests.fleet_fixtures import write_ledger
 from tests.web_fixtures import Site, jpeg, running_site
 from tests.web_screenshots import DESKTOP, files

@@ -15,8 +15,9 @@ import pytest
 import requests
 
 from benchmarks.web import watch_page
+from shoal.clock import SystemClock
 from shoal.errors import Retryable
-from shoal.memory import SystemClock, memory_cloud
+from shoal.memory import memory_cloud
 from shoal.messages import Result, new_batch
 from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
 from web_tier.app import create_app

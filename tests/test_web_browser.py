@@ -15,7 +15,8 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from shoal.memory import SystemClock, memory_cloud
+from shoal.clock import SystemClock
+from shoal.memory import memory_cloud
 from tests.web_fixtures import Site, jpeg, running_site, wait_until
 from tests.web_screenshots import DESKTOP
 from web_tier.app import STATIC

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from shoal.memory import SystemClock, memory_cloud
+from shoal.clock import SystemClock
+from shoal.memory import memory_cloud
 from shoal.messages import Detection, Job, Result
 from tests import web_fixtures
 from tests.test_web_fetch import serving

@@ -21,8 +21,9 @@ from shoal.aws import clients, connect, prepare
 from shoal.aws.clients import client
 from shoal.aws.s3 import create_bucket
 from shoal.aws.uploads import PROBE_PREFIX, allow_forms
+from shoal.clock import SystemClock
 from shoal.errors import Permanent
-from shoal.memory import ManualClock, SystemClock, memory_cloud
+from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, batch_floor, new_batch
 from shoal.ports import Cloud, UploadForm
 from shoal.settings import load

@@ -15,8 +15,9 @@ from playwright.sync_api import Browser, Page, expect
 from controller import ledger as controllers
 from shoal import dead_letters, ledger
 from shoal import settings as shoal_settings
+from shoal.clock import SystemClock
 from shoal.errors import SettingsError
-from shoal.memory import ManualClock, SystemClock, memory_cloud
+from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, Result
 from tests.fleet_fixtures import write_ledger
 from tests.web_fixtures import Site, running_site, settings

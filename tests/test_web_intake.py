@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as some
 
+from shoal.clock import SystemClock
 from shoal.errors import Retryable
-from shoal.memory import ManualClock, MemoryQueue, SystemClock, memory_cloud
+from shoal.memory import ManualClock, MemoryQueue, memory_cloud
 from shoal.messages import Job, Result
 from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
 from web_tier.app import create_app

@@ -21,8 +21,9 @@ import requests
 
 from benchmarks.system import free_port
 from shoal.aws import connect, prepare
+from shoal.clock import SystemClock
 from shoal.errors import NotFound, Retryable
-from shoal.memory import ManualClock, SystemClock, memory_cloud
+from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, Result, new_batch
 from shoal.settings import Settings, load
 from tests.app_tier_fixtures import NamingRecogniser, result, wait_for, working

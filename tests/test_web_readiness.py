@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
+from shoal.clock import SystemClock
 from shoal.errors import Retryable
-from shoal.memory import MemoryQueue, SystemClock, memory_cloud
+from shoal.memory import MemoryQueue, memory_cloud
 from shoal.ports import Depth
 from tests.web_fixtures import wait_until
 from web_tier.watching.readiness import Readiness

@@ -19,8 +19,9 @@ import pytest
 import requests
 
 from shoal.aws import clients, connect
+from shoal.clock import SystemClock
 from shoal.errors import SettingsError
-from shoal.memory import SystemClock, memory_cloud
+from shoal.memory import memory_cloud
 from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
 from web_tier.app import create_app
 from web_tier.server import WebServer

@@ -14,9 +14,10 @@ import pytest
 import requests
 from playwright.sync_api import Browser, FilePayload, Page, ViewportSize, expect
 
+from shoal.clock import SystemClock
 from shoal.corrections import checked
 from shoal.errors import Permanent
-from shoal.memory import SystemClock, memory_cloud
+from shoal.memory import memory_cloud
 from shoal.messages import Job, Label, Result, new_batch
 from shoal_cli.corrections import export
 from tests.web_fixtures import Site, jpeg, labels_of, running_site, settings

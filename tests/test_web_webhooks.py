@@ -21,8 +21,9 @@ import pytest
 import requests
 
 from benchmarks.system import free_port
+from shoal.clock import SystemClock
 from shoal.errors import SettingsError
-from shoal.memory import SystemClock, memory_cloud
+from shoal.memory import memory_cloud
 from shoal.messages import Job, new_batch
 from shoal.settings import load
 from tests.web_fixtures import Site, jpeg, running_site, wait_until

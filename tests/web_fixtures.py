@@ -15,8 +15,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from shoal.clock import SystemClock
 from shoal.errors import NotFound
-from shoal.memory import SystemClock, memory_cloud
+from shoal.memory import memory_cloud
 from shoal.messages import Detection, Job, Label, Result
 from shoal.ports import Cloud
 from shoal.settings import Settings

@@ -17,9 +17,10 @@ from urllib.parse import quote, unquote
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from shoal.clock import SystemClock  # noqa: E402
 from shoal.errors import NotFound  # noqa: E402
 from shoal.lifecycle import StopSignal  # noqa: E402
-from shoal.memory import SystemClock, memory_cloud  # noqa: E402
+from shoal.memory import memory_cloud  # noqa: E402
 from shoal.ports import StoredObject  # noqa: E402
 from tests.web_fixtures import FakeWorker, settings  # noqa: E402
 from web_tier.app import create_app  # noqa: E402

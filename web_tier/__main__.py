@@ -8,9 +8,9 @@ import sys
 from shoal import logs, traces
 from shoal import settings as shoal_settings
 from shoal.aws import connect
+from shoal.clock import SystemClock
 from shoal.errors import ShoalError
 from shoal.lifecycle import StopSignal, end_within
-from shoal.memory import SystemClock
 from web_tier.app import create_app
 from web_tier.server import WebServer
 

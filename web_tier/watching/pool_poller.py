@@ -8,6 +8,7 @@ import time
 from collections import Counter
 
 from shoal.errors import ShoalError
+from shoal.logs import WarnOnce
 from shoal.ports import Cloud, Instance
 from web_tier.results.hub import Hub, PoolState
 
@@ -27,7 +28,7 @@ class PoolPoller:
         self._reading = threading.Lock()
         self._last: PoolState | None = None
         self._read_at = float("-inf")
-        self._complained = False
+        self._faults = WarnOnce(log)
 
     def start(self) -> None:
         """Begin to read whenever a page watches."""
@@ -49,11 +50,9 @@ class PoolPoller:
         try:
             state = pool_state(self._cloud)
         except ShoalError as error:
-            if not self._complained:
-                log.warning("cannot read the pool: %s", error)
-            self._complained = True
+            self._faults.warn("cannot read the pool: %s", error)
             return None
-        self._complained = False
+        self._faults.clear()
         return state
 
     def _run(self) -> None:
