@@ -95,14 +95,15 @@ def _model(chosen: Settings, name: str) -> str:
 def _cloud(chosen: Settings) -> Iterator[Finding]:
     from shoal.aws import connect, region
 
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    endpoint = chosen.cloud.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL", "")
     where = f"embedded, at {endpoint}" if endpoint else "AWS"
     start = "start the system with `shoal up`" if endpoint else "set AWS_DEFAULT_REGION and credentials"
-    reached = _tried("cloud", lambda: f"{where}, region {region()}", start)
-    yield reached
-    if not reached.good:
+    try:
+        cloud = connect(chosen)
+    except ShoalError as error:
+        yield Finding("cloud", False, str(error), start)
         return
-    cloud = connect(chosen)
+    yield Finding("cloud", True, f"{where}, region {region()}")
     make = "run `shoal prepare`, or `shoal up` for an embedded cloud"
     for name, bucket in ((chosen.in_bucket, cloud.inputs), (chosen.out_bucket, cloud.outputs)):
         yield _tried(f"bucket {name}", partial(_look, bucket), make)

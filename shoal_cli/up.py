@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -144,7 +145,7 @@ class SystemProcesses:
         self._wait_for(cloud, self._env_file.exists)
         found = settings.read_env_file(self._env_file)
         self._environment |= found
-        os.environ.update(found)
+        self._settings = replace(self._settings, cloud=found)
         self._prepare()
 
     def _prepare(self) -> None:

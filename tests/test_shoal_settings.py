@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal import plugins, settings
+from shoal import aws, plugins, settings
+from shoal.aws import clients
 from shoal.errors import SettingsError
 
 
@@ -61,7 +64,7 @@ def test_an_error_names_the_variable(name: str, value: str) -> None:
         settings.load({name: value})
 
 
-@given(st.dictionaries(st.sampled_from([settings.variable(n) for n in settings.Settings.__annotations__]), st.text()))
+@given(st.dictionaries(st.sampled_from([one.variable for one in settings.SETTINGS]), st.text()))
 def test_any_environment_gives_settings_or_a_clear_error(environment: dict[str, str]) -> None:
     message = "SHOAL_"
     try:
@@ -79,16 +82,21 @@ def test_the_collector_of_traces_may_be_named_in_opentelemetrys_own_way() -> Non
     assert settings.load(standard).for_worker()["SHOAL_OTLP_ENDPOINT"] == "http://collector:4318"
 
 
-def test_the_env_file_of_an_embedded_cloud_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_env_file_of_an_embedded_cloud_is_found_and_the_environment_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "env").write_text(
         "# made by a test\nAWS_ENDPOINT_URL='http://127.0.0.1:1'\nAWS_DEFAULT_REGION=us-east-1\n"
     )
     monkeypatch.setenv("SHOAL_STATE_DIR", str(tmp_path))
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    settings.load_with_env_file()
-    assert os.environ["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
-    assert os.environ["AWS_DEFAULT_REGION"] == "eu-west-1"
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    before = dict(os.environ)
+    assert settings.load_with_env_file().cloud == {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+    assert settings.load_with_own_file().cloud == {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+    assert settings.load().cloud == {}
+    assert dict(os.environ) == before
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:2")
+    assert settings.load_with_env_file().cloud == {}
 
 
 def test_plugins_are_found_by_name_or_by_module() -> None:
@@ -108,3 +116,63 @@ def test_a_worker_is_told_what_it_must_know(tmp_path: Path) -> None:
     told = settings.load({"SHOAL_PREFIX": "p", "SHOAL_MODEL_WEIGHTS": str(weights)}).for_worker()
     assert (told["SHOAL_PREFIX"], told["SHOAL_MODEL"], told["SHOAL_MODEL_WEIGHTS"]) == ("p", "resnet50", str(weights))
     assert "SHOAL_MODEL_WEIGHTS" not in settings.load({}).for_worker()
+
+
+@pytest.mark.usefixtures("embedded_cloud")
+def test_boto3_is_given_the_embedded_cloud_and_the_environment_stays(
+    tmp_path: Path, cloud_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in cloud_environment:
+        monkeypatch.delenv(name)
+    (tmp_path / "env").write_text("".join(f"{name}={value}\n" for name, value in cloud_environment.items()))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    chosen = settings.load_with_env_file({"SHOAL_STATE_DIR": str(tmp_path), "SHOAL_PREFIX": "given"})
+    monkeypatch.setattr(clients, "_variables", {})
+    aws.prepare(chosen)
+    cloud = aws.connect(chosen)
+    assert cloud.requests.depth().total == 0  # signed by ourselves
+    assert cloud.pool.describe() == []  # called through boto3
+    assert not [name for name in os.environ if name.startswith("AWS_ENDPOINT")]
+
+
+@pytest.mark.parametrize("one", settings.SETTINGS, ids=lambda one: one.name)
+def test_every_setting_is_declared_in_full(one: settings.Setting) -> None:
+    assert one.group in settings.GROUPS
+    assert one.help.endswith(".")
+    assert (one.least is not None) == (one.type in ("int", "float"))
+    if one.choices:
+        assert one.default in one.choices
+    if one.type in ("int", "float"):
+        assert one.parse(str(one.default)) == one.default
+
+
+def test_a_choice_is_taken_in_any_case_and_a_secret_is_never_shown() -> None:
+    chosen = settings.load({"SHOAL_LOG_LEVEL": "debug", "SHOAL_PRECISION": "INT8"})
+    assert (chosen.log_level, chosen.precision) == ("DEBUG", "int8")
+    secret = "a very good password"
+    shown = settings.load({"SHOAL_OPERATOR_SECRET": secret})
+    assert secret not in repr(shown)
+    assert secret not in "".join(shown.for_worker().values())
+
+
+def test_the_source_of_each_value_is_known(tmp_path: Path) -> None:
+    (tmp_path / "settings.env").write_text("SHOAL_MAX_INSTANCES=5\n")
+    environment = {
+        "SHOAL_STATE_DIR": str(tmp_path),
+        "SHOAL_MAX_INSTANCES": "9",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:1",
+        "XDG_CACHE_HOME": "/c",
+        "SHOAL_PORT": " ",
+    }
+    assert settings.sources(environment) == {
+        "state_dir": "environment",
+        "max_instances": str(tmp_path / "settings.env"),
+        "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "cache_dir": "XDG_CACHE_HOME",
+    }
+
+
+def test_settings_are_imported_quickly() -> None:
+    # A worker reads them before anything else; pydantic alone would take longer than its start may gain.
+    script = "import sys, shoal.settings; sys.exit(bool({'pydantic', 'boto3', 'csv', 'click'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

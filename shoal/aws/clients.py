@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -70,14 +70,22 @@ _RETRYABLE = {
 
 
 class Session:
-    """Region, credentials and clients of this program, from boto3's own environment variables and files."""
+    """Region, credentials and clients of this program, from boto3's own environment variables and files.
 
-    def __init__(self) -> None:
+    variables: variables of boto3 that count although they are not in the environment.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
         self._core = botocore.session.get_session()
+        self._variables = variables
+        if region := variables.get("AWS_DEFAULT_REGION"):
+            self._core.set_config_variable("region", region)
+        if key := variables.get("AWS_ACCESS_KEY_ID"):
+            self._core.set_credentials(key, variables.get("AWS_SECRET_ACCESS_KEY", ""))
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()
         self.region: str | None = self._core.get_config_variable("region")
-        self.ignores_endpoints = bool(self._core.get_config_variable("ignore_configured_endpoint_urls"))
+        self._ignores_endpoints = bool(self._core.get_config_variable("ignore_configured_endpoint_urls"))
         self._core.get_credentials()  # on an instance that is a call: the first photo shall not wait for it
 
     def credentials(self) -> Credentials:
@@ -91,8 +99,16 @@ class Session:
         """The one client of a service. Clients may be shared by threads; to make them is not thread-safe."""
         with self._making:
             if service not in self._clients:
-                self._clients[service] = self._maker.client(service, config=CONFIG)
+                # Without `variables`, botocore finds the address itself, also in its configuration files.
+                address = self.endpoint(service) if self._variables else None
+                self._clients[service] = self._maker.client(service, endpoint_url=address or None, config=CONFIG)
             return self._clients[service]
+
+    def endpoint(self, service: str) -> str:
+        """The address that the variables name for a service, empty when they name none; as botocore looks for it."""
+        variables = {**({} if self._ignores_endpoints else os.environ), **self._variables}
+        names = (f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_ENDPOINT_URL")
+        return next((found for name in names if (found := variables.get(name, ""))), "").rstrip("/")
 
     @cached_property
     def _maker(self) -> Any:
@@ -112,7 +128,7 @@ class Service:
     def __init__(self, name: str, given: Any = None) -> None:
         self.name = name
         self.given = given
-        self._configured = "" if given else _configured_endpoint(name)
+        self._configured = "" if given else session().endpoint(name)
 
     @property
     def client(self) -> Any:
@@ -127,6 +143,15 @@ class Service:
 
 _session_lock = threading.Lock()
 _session: Session | None = None
+_variables: Mapping[str, str] = {}
+
+
+def use(variables: Mapping[str, str]) -> None:
+    """Let the session of the program take these variables of boto3 besides those in the environment."""
+    global _session, _variables
+    with _session_lock:
+        if variables != _variables:
+            _session, _variables = None, dict(variables)
 
 
 def session() -> Session:
@@ -135,7 +160,7 @@ def session() -> Session:
     with _session_lock:
         if _session is None:
             with our_errors("AWS session"):
-                _session = Session()
+                _session = Session(_variables)
         return _session
 
 
@@ -152,14 +177,6 @@ def region() -> str:
         if not found:
             raise botocore.exceptions.NoRegionError
         return found
-
-
-def _configured_endpoint(service: str) -> str:
-    """The address that the environment names for a service, empty when it names none; as botocore looks for it."""
-    if session().ignores_endpoints:
-        return ""
-    names = (f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_ENDPOINT_URL")
-    return next((found for name in names if (found := os.environ.get(name, ""))), "").rstrip("/")
 
 
 @contextmanager

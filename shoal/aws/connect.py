@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shoal.aws.autoscaling import AutoScalingPool, GroupSettings
-from shoal.aws.clients import Service, client, our_errors, region
+from shoal.aws.clients import Service, client, our_errors, region, use
 from shoal.aws.cloudwatch import PutMetrics
 from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
 from shoal.aws.ec2 import Ec2Pool
@@ -35,6 +35,7 @@ def connect(settings: Settings, boot_file: Callable[[], str] = _no_boot_file) ->
 
     boot_file: returns the user data of a new instance; only the controller has one.
     """
+    use(settings.cloud)
     region()
     s3, sqs, dynamodb = Service("s3"), Service("sqs"), Service("dynamodb")
     place = DynamoLeasePlace(dynamodb, settings.pool_table)
@@ -91,6 +92,7 @@ def _launch_options(settings: Settings) -> dict[str, Any]:
 
 def prepare(settings: Settings) -> None:
     """Make the two buckets, the four queues, the table and the workers' role where they are missing. Safe to repeat."""
+    use(settings.cloud)
     s3, sqs = client("s3"), client("sqs")
     create_bucket(s3, settings.in_bucket)
     allow_forms(s3, settings.in_bucket)

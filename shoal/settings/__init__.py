@@ -1,0 +1,26 @@
+"""Shoal's settings: declared once, read from the environment, checked. Everything else is handed a `Settings`."""
+
+from shoal.settings.declaration import Setting, variable
+from shoal.settings.declared import GROUPS, SETTINGS, Settings
+from shoal.settings.reading import (
+    load,
+    load_with_env_file,
+    load_with_own_file,
+    own_file,
+    read_env_file,
+    sources,
+)
+
+__all__ = [
+    "GROUPS",
+    "SETTINGS",
+    "Setting",
+    "Settings",
+    "load",
+    "load_with_env_file",
+    "load_with_own_file",
+    "own_file",
+    "read_env_file",
+    "sources",
+    "variable",
+]

@@ -1,0 +1,47 @@
+"""Checks that go beyond the type and the range of one setting."""
+
+from __future__ import annotations
+
+from shoal.errors import SettingsError
+from shoal.settings.declared import Settings
+
+MAX_BUCKET_NAME = 63  # the limit of S3
+MIN_SECRET = 16
+
+
+def check(settings: Settings) -> None:
+    """Raise SettingsError, which names the variable, for values that are wrong by themselves or together."""
+    if settings.min_instances > settings.max_instances:
+        raise SettingsError(
+            f"SHOAL_MIN_INSTANCES={settings.min_instances} is more than SHOAL_MAX_INSTANCES={settings.max_instances}"
+        )
+    _check_controller(settings)
+    _check_prefix(settings)
+    _ = settings.webhook_keys
+    if 0 < len(settings.operator_secret) < MIN_SECRET:
+        raise SettingsError(f"SHOAL_OPERATOR_SECRET: expected at least {MIN_SECRET} characters: a shorter one is weak")
+    if settings.otlp_endpoint and not settings.otlp_endpoint.startswith(("http://", "https://")):
+        raise SettingsError(f"SHOAL_OTLP_ENDPOINT={settings.otlp_endpoint!r}: expected http://host:port or https://...")
+    if settings.model_weights is not None and not settings.model_weights.is_file():
+        raise SettingsError(f"SHOAL_MODEL_WEIGHTS={str(settings.model_weights)!r}: there is no such file")
+
+
+def _check_prefix(settings: Settings) -> None:
+    plain = settings.prefix.replace("-", "")
+    if not (plain.isascii() and plain.isalnum() and plain == plain.lower() and settings.prefix[0] != "-"):
+        raise SettingsError(f"SHOAL_PREFIX={settings.prefix!r}: expected small letters, digits and hyphens")
+    if len(settings.out_bucket) > MAX_BUCKET_NAME:
+        raise SettingsError(
+            f"SHOAL_PREFIX={settings.prefix!r}: too long, a bucket's name has at most {MAX_BUCKET_NAME} characters"
+        )
+
+
+def _check_controller(settings: Settings) -> None:
+    if settings.lease_seconds < 2 * settings.tick_seconds:
+        raise SettingsError(
+            f"SHOAL_LEASE_SECONDS={settings.lease_seconds:g}: expected at least twice SHOAL_TICK_SECONDS: "
+            "a controller renews its lease once a tick"
+        )
+    if settings.drain_by == "queue" and settings.actuator != "ec2":
+        # A worker that leaves by itself while it is in a group is replaced by the group.
+        raise SettingsError("SHOAL_DRAIN_BY='queue' works with SHOAL_ACTUATOR='ec2' only")

@@ -1,0 +1,324 @@
+"""All settings."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from shoal.errors import SettingsError
+from shoal.settings.declaration import declared, setting
+
+WEBHOOK_PREFIX = "whsec_"
+
+GROUPS = {
+    "service": "Every program",
+    "pool": "How many workers: the policy and its limits",
+    "budget": "What workers may cost",
+    "controller": "The controller",
+    "worker": "The workers",
+    "web": "The page and the API",
+    "cloud": "The instances",
+    "local": "The embedded cloud of `shoal up`",
+}
+
+_service = partial(setting, "service")
+_pool = partial(setting, "pool", reload=True)
+_budget = partial(setting, "budget", reload=True)
+_controller = partial(setting, "controller")
+_worker = partial(setting, "worker", worker=True)
+_web = partial(setting, "web")
+_cloud = partial(setting, "cloud")
+_local = partial(setting, "local")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Shoal's settings. Each declared field `name` is read from the environment variable `SHOAL_NAME`.
+
+    cloud: boto3's variables of the embedded cloud that runs in the state folder; empty when none runs there, or when
+           the environment names another cloud.
+    """
+
+    prefix: str = _service(
+        "shoal", "The first part of the name of everything in the cloud: buckets, queues, table, role.", worker=True
+    )
+    state_dir: Path = _service(
+        Path(".shoal"), "The folder for logs, the ledger, and the embedded cloud's data and endpoints."
+    )
+    cache_dir: Path = _service(
+        Path("~/.cache/shoal"), "The folder for prepared models; `$XDG_CACHE_HOME/shoal` when that variable is set."
+    )
+    log_level: str = _service(
+        "INFO",
+        "The least severe messages that are logged.",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
+        reload=True,
+        worker=True,
+    )
+    otlp_endpoint: str = _service(
+        "",
+        "The base address of an OpenTelemetry collector for traces; empty for no traces.",
+        reload=True,
+        worker=True,
+        also="OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
+    env_file: Path | None = _service(
+        None,
+        "The file with settings that the controller reads over the environment, at its start and on SIGHUP; "
+        "`settings.env` in the state folder when not set.",
+    )
+
+    policy: str = _pool(
+        "deadline",
+        "How the number of workers is computed: `deadline`, `per_message`, `qos`, `backlog_per_instance`, `step`, "
+        "`schedule`, or `module:attribute` of your own.",
+    )
+    min_instances: int = _pool(0, "The number of instances that always stay.", least=0)
+    max_instances: int = _pool(15, "The number of instances that is never exceeded.", least=1, most=10_000)
+    target_seconds: float = _pool(
+        60.0, "How long a photo may wait for its labels (deadline, schedule, backlog_per_instance).", least=0.1
+    )
+    quiet_seconds: float = _pool(10.0, "How long a pool without work waits before it shrinks to zero.", least=0)
+    window_seconds: float = _pool(
+        10.0, "A pool shrinks only to the largest number that was needed within this time.", least=0
+    )
+    tolerance: float = _pool(
+        0.05, "A pool that is too large by less than this share is left unchanged.", least=0, most=0.5
+    )
+    qos: float = _pool(5.0, "Messages for each worker (qos).", least=0.001)
+    scale_factor: float = _pool(
+        1.0, "The share of the missing workers that is launched in one step (qos).", least=0.01, most=1
+    )
+    steps: str = _pool("1:1 10:3 50:8 200:15", "A table `backlog:workers` (step).")
+    schedule: str = _pool(
+        "", "Minimum numbers of workers by time: `Mon-Fri 08:00-18:00 3; Sat,Sun 10:00-14:00 1` (schedule)."
+    )
+    time_zone: str = _pool("UTC", "The time zone of the schedule.")
+    boot_seconds: float = _pool(300.0, "An instance whose worker has not registered by then is replaced.", least=1)
+    silent_seconds: float = _pool(90.0, "A worker that has sent no beat for this long is replaced.", least=1)
+    drain_seconds: float = _pool(
+        300.0, "A draining worker that finishes no message for this long is terminated.", least=1
+    )
+    expected_service_seconds: float = _pool(
+        0.5, "The assumed seconds of work for each photo, until they are measured.", least=0.001, reload=False
+    )
+    expected_boot_seconds: float = _pool(
+        30.0, "The assumed seconds from launch to registration, until they are measured.", least=0.1, reload=False
+    )
+
+    budget_amount: float = _budget(
+        0.0, "What instances may cost in each budget period, in the currency of the price; 0 for no limit.", least=0
+    )
+    budget_period: str = _budget("month", "The budget period, by UTC.", choices=("hour", "day", "week", "month"))
+    price_per_hour: float = _budget(
+        0.0, "The price of one instance for an hour; 0 for the listed price of its type in us-east-1.", least=0
+    )
+
+    tick_seconds: float = _controller(1.0, "The time between two decisions.", least=0.05)
+    launch_seconds: float = _controller(
+        30.0, "A launched instance that the cloud does not list by then no longer counts.", least=1
+    )
+    lease_seconds: float = _controller(
+        10.0, "A controller that is silent for this long loses its lease to another.", least=1
+    )
+    drain_by: str = _controller(
+        "tag", "How a worker is told to drain: a tag of its instance, or a message.", choices=("tag", "queue"),
+        worker=True,
+    )  # fmt: skip
+    terminate_seconds: float = _controller(
+        5.0, "How long a message to drain is valid (drain by queue).", least=1, worker=True
+    )
+    sweep_seconds: float = _controller(60.0, "The time between two searches for lost photos.", least=1)
+    sweep_days: float = _controller(4.0, "The age, in days, up to which lost photos are searched for.", least=0.001)
+    max_deliveries: int = _controller(
+        5, "Deliveries of a request message before it becomes a dead letter; `shoal prepare` sets it.", least=1
+    )
+    metrics_port: int = _controller(0, "The port on 127.0.0.1 for Prometheus metrics; 0 for none.", least=0, most=65535)
+    cloudwatch: str = _controller(
+        "off",
+        "Metrics for CloudWatch: off, to a file in the embedded metric format, or by PutMetricData.",
+        choices=("off", "file", "put"),
+    )
+
+    model: str = _worker("resnet50", "The model for requests that name none.", reload=True)
+    models: str = _worker("", "Further models that a request may name, separated by commas.", reload=True)
+    model_weights: Path | None = _worker(None, "A file with your own weights for the default model.", reload=True)
+    engine: str = _worker(
+        "openvino", "The program that runs the models: `openvino`, `onnxruntime` or `keras`.", reload=True
+    )
+    precision: str = _worker(
+        "auto",
+        "The arithmetic; auto takes int8 where `shoal models quantize` has made it, else float32.",
+        choices=("auto", "float32", "int8"),
+        reload=True,
+    )
+    answer_cache: int = _worker(
+        1000, "The number of answers that a worker remembers for identical photos; 0 for none.", least=0, reload=True
+    )
+    max_file_bytes: int = _worker(20 * 1024 * 1024, "The largest photo, in bytes.", least=1, reload=True)
+    max_pixels: int = _worker(50_000_000, "The largest photo, in pixels.", least=1, reload=True)
+    stall_seconds: float = _worker(
+        300.0, "A worker that holds messages and finishes none for this long ends as after a fault.", least=1,
+        reload=True,
+    )  # fmt: skip
+    beat_seconds: float = _worker(2.0, "The time between two beats of a worker.", least=0.1)
+    visibility_seconds: int = _worker(
+        30,
+        "How long a message that a worker has received is hidden from the others; the worker renews it.",
+        least=3,
+        most=43_200,
+    )
+
+    host: str = _web("127.0.0.1", "The address that the web server listens on.")
+    port: int = _web(8000, "The port of the page and the API.", least=1, most=65535)
+    venue: str = _web("pool", "Where photos are labelled: a file in web_tier/venues/.")
+    answer_seconds: float = _web(300.0, "How long a request waits for labels before it gets status 504.", least=1)
+    web_threads: int = _web(640, "Threads of the web server; each open page holds one.", least=4, most=2_000)
+    direct_uploads: str = _web(
+        "auto",
+        "Photos go straight to the bucket; auto tests first whether the store can do it.",
+        choices=("auto", "on", "off"),
+    )
+    fetch_seconds: float = _web(15.0, "How long a photo may take to arrive from the address in a request.", least=0.1)
+    fetch_own: str = _web("", "`host:port` of your own servers, separated by commas, that photos may be fetched from.")
+    webhook_secret: str = _web(
+        "", "The key that signs webhooks, `whsec_<base64>`; during a change the new and the old, separated by a comma.",
+        secret=True,
+    )  # fmt: skip
+    webhook_seconds: float = _web(86_400.0, "How long a webhook that is not accepted is tried again.", least=1)
+    operator_secret: str = _web(
+        "", "The password for actions on the fleet page, at least 16 characters; empty allows none.", secret=True
+    )
+
+    instance_type: str = _cloud("t3.medium", "Instance types, separated by commas, the preferred one first.")
+    ami: str = _cloud("", "The machine image: an id or a name; `<prefix>-worker` when empty.")
+    subnet: str = _cloud("", "Subnets or availability zones, separated by commas; empty for the default network.")
+    security_group: str = _cloud("", "The id of the security group; empty for the default one.")
+    key_name: str = _cloud("", "The key pair for logging in to instances; empty for none.")
+    instance_profile: str = _cloud("", "The instance profile of the workers; `<prefix>-worker` when empty.")
+    spot_share: float = _cloud(0.0, "The share of instances that are spot instances.", least=0, most=1)
+    capacity_seconds: float = _cloud(
+        180.0, "How long a type in a zone is not asked for after EC2 had no capacity for it.", least=1
+    )
+    actuator: str = _cloud(
+        "ec2", "What launches instances: the controller itself, or an Auto Scaling group.",
+        choices=("ec2", "autoscaling"),
+    )  # fmt: skip
+
+    local_boot_seconds: float = _local(1.0, "How long an embedded instance takes to boot.", least=0)
+
+    cloud: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+
+    @property
+    def in_bucket(self) -> str:
+        """The bucket of the photos."""
+        return f"{self.prefix}-in-bucket"
+
+    @property
+    def out_bucket(self) -> str:
+        """The bucket of the results."""
+        return f"{self.prefix}-out-bucket"
+
+    @property
+    def req_queue(self) -> str:
+        """The queue of the request messages."""
+        return f"{self.prefix}-req-queue"
+
+    @property
+    def resp_queue(self) -> str:
+        """The queue of the response messages."""
+        return f"{self.prefix}-resp-queue"
+
+    @property
+    def dead_queue(self) -> str:
+        """The queue of request messages that were delivered `max_deliveries` times and never finished."""
+        return f"{self.prefix}-dead-queue"
+
+    @property
+    def term_queue(self) -> str:
+        """The queue of terminate messages, for workers that drain by queue."""
+        return f"{self.prefix}-term-queue"
+
+    @property
+    def pool_table(self) -> str:
+        """The table with the register of the workers and the controllers' lease."""
+        return f"{self.prefix}-pool"
+
+    @property
+    def image(self) -> str:
+        """The machine image of the instances: an AMI id or the name of an own image."""
+        return self.ami or f"{self.prefix}-worker"
+
+    @property
+    def instance_types(self) -> tuple[str, ...]:
+        """The instance types, in the order of preference."""
+        return _list(self.instance_type)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The ids of subnets or names of availability zones for instances; empty for the default network."""
+        return _list(self.subnet)
+
+    @property
+    def launch_template(self) -> str:
+        """The name of the launch template."""
+        return f"{self.prefix}-worker"
+
+    @property
+    def scaling_group(self) -> str:
+        """The name of the Auto Scaling group."""
+        return f"{self.prefix}-workers"
+
+    @property
+    def role(self) -> str:
+        """The name of the workers' role and of its instance profile."""
+        return self.instance_profile or f"{self.prefix}-worker"
+
+    @property
+    def served_models(self) -> tuple[str, ...]:
+        """The models that a request may name, the default first."""
+        return tuple(dict.fromkeys((self.model, *_list(self.models))))
+
+    @property
+    def fetch_own_places(self) -> frozenset[str]:
+        """The `host:port` pairs that photos may be fetched from although they are not on the public internet."""
+        return frozenset(_list(self.fetch_own))
+
+    @property
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        """The keys that sign webhooks; empty when there are no webhooks. Raises SettingsError."""
+        return tuple(_webhook_key(secret) for secret in _list(self.webhook_secret))
+
+    def for_worker(self) -> dict[str, str]:
+        """The variables in the boot file of a new instance."""
+        values = {one.variable: getattr(self, one.name) for one in SETTINGS if one.worker}
+        # The image must hold a file at the same path; the instances of an embedded cloud share our disk.
+        return {
+            name: str(value.absolute() if isinstance(value, Path) else value)
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+SETTINGS = declared(Settings)
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _webhook_key(secret: str) -> bytes:
+    try:
+        key = base64.b64decode(secret.removeprefix(WEBHOOK_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if secret.startswith(WEBHOOK_PREFIX) and 24 <= len(key) <= 64:
+        return key
+    raise SettingsError(
+        f"SHOAL_WEBHOOK_SECRET: expected {WEBHOOK_PREFIX} and 24 to 64 bytes in base64; "
+        f'`echo "{WEBHOOK_PREFIX}$(openssl rand -base64 32)"` makes one'
+    )

@@ -1,0 +1,108 @@
+"""Reads the settings from the environment and from files. Nothing here changes the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from shoal.errors import SettingsError
+from shoal.settings.checks import check
+from shoal.settings.declaration import variable
+from shoal.settings.declared import SETTINGS, Settings
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the settings in the environment. An empty variable counts as unset.
+
+    Raises SettingsError, which names the variable, its value and what it should be.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {"cache_dir": _default_cache(environment)}
+    for one in SETTINGS:
+        if name := _variable_set(one.variable, one.also, environment):
+            values[one.name] = one.parse(environment[name])
+    settings = Settings(**values)
+    check(settings)
+    return settings
+
+
+def load_with_env_file(environment: Mapping[str, str] | None = None) -> Settings:
+    """`load`, and in `cloud` the variables of the embedded cloud that runs in the state folder.
+
+    Its file `env` exists while it runs. So a program that is started by hand next to it (`python controller.py`, the
+    CLI) uses the same cloud. Variables in the environment win; with AWS_ENDPOINT_URL set, the file is not read.
+    """
+    environment = os.environ if environment is None else environment
+    return _with_cloud(load(environment), environment)
+
+
+def load_with_own_file(environment: Mapping[str, str] | None = None) -> Settings:
+    """`load_with_env_file`, with the values in `own_file` over those in the environment.
+
+    The environment of a running process cannot be changed, but a file can: the controller reads it again on SIGHUP.
+    Raises SettingsError, also for a name in the file that is not a setting.
+    """
+    environment = os.environ if environment is None else environment
+    return _with_cloud(load({**environment, **_own_values(environment)}), environment)
+
+
+def sources(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Where `load_with_own_file` takes the settings from: name -> file or variable; defaults are left out."""
+    environment = os.environ if environment is None else environment
+    own, path = _own_values(environment), str(own_file(environment))
+    found = {}
+    for one in SETTINGS:
+        if name := _variable_set(one.variable, one.also, {**environment, **own}):
+            found[one.name] = path if name in own else "environment" if name == one.variable else name
+    if environment.get("XDG_CACHE_HOME"):
+        found.setdefault("cache_dir", "XDG_CACHE_HOME")
+    return found
+
+
+def own_file(environment: Mapping[str, str] | None = None) -> Path:
+    """The file with the controller's own settings: SHOAL_ENV_FILE, or `settings.env` in the state folder."""
+    environment = os.environ if environment is None else environment
+    chosen = environment.get(variable("env_file"), "").strip()
+    return Path(chosen).expanduser() if chosen else _state_dir(environment) / "settings.env"
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Read the lines `KEY=value` of a file; empty when there is no such file."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return {}
+    pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip().strip("'\"") for key, _, value in pairs}
+
+
+def _variable_set(own: str, also: str, environment: Mapping[str, str]) -> str:
+    return next((name for name in (own, also) if environment.get(name, "").strip()), "")
+
+
+def _own_values(environment: Mapping[str, str]) -> dict[str, str]:
+    path = own_file(environment)
+    own, known = read_env_file(path), {one.variable for one in SETTINGS}
+    for name in own:
+        if name not in known:
+            raise SettingsError(f"{name} in {path} is not a setting")
+    return own
+
+
+def _with_cloud(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    if "AWS_ENDPOINT_URL" in environment:
+        return settings
+    found = read_env_file(_state_dir(environment) / "env")
+    return replace(settings, cloud={name: value for name, value in found.items() if name not in environment})
+
+
+def _state_dir(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get(variable("state_dir"), "").strip() or ".shoal").expanduser()
+
+
+def _default_cache(environment: Mapping[str, str]) -> Path:
+    base = environment.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "shoal"
