@@ -27,7 +27,7 @@ from controller.lease import Hold, holder_id
 from controller.ledger import Ledger
 from controller.metrics import UNITS, CloudWatch, EmbeddedMetrics, Metrics
 from controller.reconciler import Reconciler
-from controller.rules import Rules
+from controller.rules import Rules, reloaded
 from controller.sweeper import Sweeper
 from controller.terminations import AskByQueue
 from shoal import ledger as ledgers
@@ -68,7 +68,7 @@ class Controller:
         self._dry_run = dry_run
         rules = Rules.of(chosen)
         clock = SystemClock()
-        marking = connect(chosen, self._boot_file)
+        marking = connect(chosen, self._boot_file, lambda: self._chosen.max_instances)
         cloud = _asking(chosen, marking, clock)
         self._hold = Hold(cloud.lease, holder_id(chosen.state_dir / "controller.id"), chosen.lease_seconds, steady)
         ledger = Ledger(chosen.state_dir / ledgers.NAME)
@@ -125,22 +125,22 @@ class Controller:
         while not stop.wait(LIVE_SECONDS):
             if wanted.is_set():
                 wanted.clear()
-                self._reload()
+                self.reload()
 
-    def _reload(self) -> None:
-        """Take over what may change while running. Settings that are wrong are refused whole, the old ones stay."""
+    def reload(self) -> None:
+        """Read the settings again and use them. When one is wrong or needs a restart, all of them are refused."""
         try:
             fresh = settings.load_with_own_file()
-            rules = Rules.of(fresh)
+            rules = reloaded(self._chosen, fresh)
         except ShoalError as error:
             log.error("the new settings are refused, the old ones stay: %s", error)
             return
-        kept = [name for name in FIXED if getattr(fresh, name) != getattr(self._chosen, name)]
-        if kept:
-            log.warning("changed only at a restart: %s", ", ".join(map(settings.variable, kept)))
-        self._chosen = replace(fresh, **{name: getattr(self._chosen, name) for name in FIXED})
+        given = fresh.for_worker() != self._chosen.for_worker()
+        self._chosen = fresh  # the next launch renders the boot file from it
+        logs.configure(fresh.log_level)
         self._reconciler.use(rules)
-        log.info("settings read again: %s", _words(self._chosen))
+        news = "; new instances get the new settings, running ones keep theirs" if given else ""
+        log.info("settings read again: %s%s", _words(fresh), news)
 
 
 def _asking(chosen: settings.Settings, cloud: Cloud, clock: SystemClock) -> Cloud:
@@ -174,15 +174,6 @@ def _served(metrics: Metrics, port: int) -> Iterator[None]:
         yield
     finally:
         stop()
-
-
-# What connects the parts with each other and with the cloud; all else is taken over at a reload.
-FIXED = (
-    "prefix", "state_dir", "log_level", "env_file", "tick_seconds", "lease_seconds", "launch_seconds", "sweep_seconds",
-    "sweep_days", "visibility_seconds", "max_deliveries", "ami", "instance_type", "instance_profile", "subnet",
-    "security_group", "key_name", "drain_by", "terminate_seconds", "actuator", "spot_share", "capacity_seconds",
-    "metrics_port", "cloudwatch",
-)  # fmt: skip
 
 
 def _words(chosen: settings.Settings) -> str:

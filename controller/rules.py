@@ -14,7 +14,7 @@ from controller.sightings import Patience
 from shoal import plugins
 from shoal.errors import SettingsError
 from shoal.prices import price_per_hour
-from shoal.settings import Settings
+from shoal.settings import SETTINGS, Setting, Settings
 
 T = TypeVar("T")
 
@@ -54,6 +54,22 @@ class Rules:
         )
 
 
+def reloaded(running: Settings, fresh: Settings) -> Rules:
+    """The rules of the settings that a reload has read.
+
+    Raises SettingsError for a wrong value, and for a changed setting that a reload cannot take.
+    """
+    changed = [one for one in SETTINGS if getattr(running, one.name) != getattr(fresh, one.name)]
+    if refused := [_refusal(one) for one in changed if not one.reload]:
+        raise SettingsError("; ".join(refused))
+    return Rules.of(fresh)
+
+
+def _refusal(setting: Setting) -> str:
+    tier = " of the web tier, which reads its environment only" if setting.group == "web" else ""
+    return f"{setting.variable} needs a restart{tier}"
+
+
 def _parsed(variable: str, text: str, parse: Callable[[str], T]) -> T:
     try:
         return parse(text)
@@ -64,9 +80,7 @@ def _parsed(variable: str, text: str, parse: Callable[[str], T]) -> T:
 def _budget(settings: Settings) -> Budget | None:
     if not settings.budget_amount:
         return None
-    period = next((one for one in PERIODS if one == settings.budget_period), None)
-    if period is None:
-        raise SettingsError(f"SHOAL_BUDGET_PERIOD={settings.budget_period!r}: expected {', '.join(PERIODS)}")
+    period = next(one for one in PERIODS if one == settings.budget_period)
     price = price_per_hour(settings)  # of the dearest type, on demand: the worst case
     if price is None:
         raise SettingsError(

@@ -69,6 +69,17 @@ def test_a_template_gets_a_version_for_each_change_and_no_more(pools: Pools) -> 
     changed.terminate([one.id for one in changed.describe()])
 
 
+def test_a_reload_that_changes_the_boot_file_makes_a_version(pools: Pools) -> None:
+    boot_file = SLEEP
+    settings = load({"SHOAL_PREFIX": pools.prefix, "SHOAL_AMI": "empty", "SHOAL_INSTANCE_TYPE": "t3.micro"})
+    pool = connect(settings, lambda: boot_file).pool
+    for text, known in ((SLEEP, 1), (SLEEP + "# other settings\n", 2), (SLEEP, 2)):
+        boot_file = text
+        pool.launch(["a"], pool.token(1))
+        assert versions(pools) == known
+    pool.terminate([one.id for one in pool.describe()])
+
+
 def test_what_is_launched_has_the_templates_data(pools: Pools) -> None:
     pool = pools.make()
     [one] = pool.launch(["a"], pool.token(1))
@@ -295,6 +306,22 @@ def test_the_group_may_not_end_or_replace_anybody_by_itself(pools: Pools) -> Non
     pool.terminate([one.id, other.id])
     wait_for(lambda: not pool.describe(), DEADLINE_SECONDS, "they are still there")
     assert group_of(pools)["DesiredCapacity"] == 0
+
+
+def test_a_reload_changes_the_groups_maximum(pools: Pools) -> None:
+    most = 1
+    environment = {"PREFIX": pools.prefix, "AMI": "empty", "INSTANCE_TYPE": "t3.micro", "ACTUATOR": "autoscaling"}
+    settings = load({f"SHOAL_{name}": value for name, value in environment.items()})
+    pool = connect(settings, lambda: SLEEP, lambda: most).pool
+    pool.launch(["a"], pool.token(1))
+    with pytest.raises(CapacityUnavailable):
+        pool.launch(["b"], pool.token(1))
+    most = 2
+    pool.launch(["b"], pool.token(1))
+    assert group_of(pools)["MaxSize"] == 2
+    wait_for(lambda: len(pool.describe()) == 2, DEADLINE_SECONDS, "they did not come")
+    pool.terminate([one.id for one in pool.describe()])
+    wait_for(lambda: not pool.describe(), DEADLINE_SECONDS, "they are still there")
 
 
 def test_the_groups_maximum_is_a_second_gate(pools: Pools) -> None:

@@ -29,7 +29,7 @@ class GroupSettings:
 
     pool:   our tag's value.
     types:  instance types, in the order of preference.  places: subnets' ids or zones' names; none leaves the choice.
-    most:   the group's own maximum: a second gate behind the controller's.
+    most:   returns the group's own maximum, which a reload may change: a second gate behind the controller's.
     """
 
     name: str
@@ -37,7 +37,7 @@ class GroupSettings:
     types: Sequence[str]
     places: Sequence[str]
     spot_share: float
-    most: int
+    most: Callable[[], int]
 
 
 class AutoScalingPool:
@@ -158,19 +158,17 @@ class AutoScalingPool:
         return next(iter(answer["AutoScalingGroups"]), None)
 
     def _find_or_make(self) -> dict[str, Any]:
-        source = self._source()
+        source, most = self._source(), self._settings.most()
         group = self._find()
         if group is None:
             self._make(source)
             group = self._find()
             if group is None:
                 raise NotFound(f"the group {self._group} was made and does not show up yet")
-        elif group["MaxSize"] != self._settings.most or not _same_source(group, source):
+        elif group["MaxSize"] != most or not _same_source(group, source):
             with our_errors(f"update group {self._group}"):
-                self._autoscaling.update_auto_scaling_group(
-                    AutoScalingGroupName=self._group, MaxSize=self._settings.most, **source
-                )
-            group = {**group, "MaxSize": self._settings.most}
+                self._autoscaling.update_auto_scaling_group(AutoScalingGroupName=self._group, MaxSize=most, **source)
+            group = {**group, "MaxSize": most}
         return group
 
     def _make(self, source: dict[str, Any]) -> None:
@@ -183,7 +181,7 @@ class AutoScalingPool:
                 self._autoscaling.create_auto_scaling_group(
                     AutoScalingGroupName=self._group,
                     MinSize=0,
-                    MaxSize=self._settings.most,
+                    MaxSize=self._settings.most(),
                     DesiredCapacity=0,
                     NewInstancesProtectedFromScaleIn=True,
                     Tags=self._tags({POOL_TAG: self._settings.pool}),

@@ -30,10 +30,15 @@ def _no_boot_file() -> str:
     raise Permanent("this program does not launch instances: only the controller does")
 
 
-def connect(settings: Settings, boot_file: Callable[[], str] = _no_boot_file) -> Cloud:
+def connect(
+    settings: Settings,
+    boot_file: Callable[[], str] = _no_boot_file,
+    max_instances: Callable[[], int] | None = None,
+) -> Cloud:
     """Everything that a Shoal uses. Nothing of it is called yet. Raises Permanent when no region is set.
 
-    boot_file: returns the user data of a new instance; only the controller has one.
+    boot_file:     returns the user data of a new instance; only the controller has one.
+    max_instances: returns the number of instances that an Auto Scaling group may have; the settings' own when None.
     """
     use(settings.cloud)
     region()
@@ -47,7 +52,7 @@ def connect(settings: Settings, boot_file: Callable[[], str] = _no_boot_file) ->
         responses=SqsQueue(sqs, settings.resp_queue),
         replies=SqsReplies(sqs, settings.resp_queue),
         dead_letters=SqsQueue(sqs, settings.dead_queue),
-        pool=connect_pool(settings, boot_file),
+        pool=connect_pool(settings, boot_file, max_instances or (lambda: settings.max_instances)),
         register=DynamoRegister(dynamodb, settings.pool_table),
         lease=RecordLease(place, steady, time.time),
         terminations=SqsQueue(sqs, settings.term_queue),
@@ -59,7 +64,7 @@ def put_metrics(pool: str, units: Mapping[str, str]) -> PutMetrics:
     return PutMetrics(lambda: client("cloudwatch"), pool, units)
 
 
-def connect_pool(settings: Settings, boot_file: Callable[[], str] = _no_boot_file) -> InstancePool:
+def connect_pool(settings: Settings, boot_file: Callable[[], str], max_instances: Callable[[], int]) -> InstancePool:
     """The pool of worker instances alone."""
 
     def ec2() -> Any:
@@ -76,7 +81,7 @@ def connect_pool(settings: Settings, boot_file: Callable[[], str] = _no_boot_fil
     )
     if settings.actuator == "ec2":
         return machines
-    group = GroupSettings(settings.scaling_group, settings.prefix, types, places, share, settings.max_instances)
+    group = GroupSettings(settings.scaling_group, settings.prefix, types, places, share, max_instances)
     return AutoScalingPool(lambda: client("autoscaling"), group, machines, template, zones)
 
 

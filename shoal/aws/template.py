@@ -34,26 +34,30 @@ class LaunchTemplate:
         self._image = image
         self._boot_file = boot_file
         self._options = options or {}
-        self._version = ""
+        self._version = self._booted = ""
 
     @cached_property
     def _ec2(self) -> Any:
         return self._make_client()
 
     def version(self) -> str:
-        """The version that holds our data, made where it is missing. Raises NotFound when there is no such image."""
-        if not self._version:
-            self._version = self._find_or_make()
+        """The version that holds our data, made where it is missing. Raises NotFound when there is no such image.
+
+        A reload of the settings changes the boot file, and so the version.
+        """
+        boot_file = self._boot_file()
+        if not self._version or boot_file != self._booted:
+            self._version, self._booted = self._find_or_make(boot_file), boot_file
         return self._version
 
     def forget(self) -> None:
         """Look again at the next use: the template is gone."""
         self._version = ""
 
-    def _find_or_make(self) -> str:
+    def _find_or_make(self, boot_file: str) -> str:
         data = {
             "ImageId": self.image_id(),
-            "UserData": base64.b64encode(self._boot_file().encode()).decode(),
+            "UserData": base64.b64encode(boot_file.encode()).decode(),
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {"HttpTokens": "required", "InstanceMetadataTags": "enabled"},
             **self._options,
@@ -74,16 +78,16 @@ class LaunchTemplate:
                 answer = self._ec2.create_launch_template_version(**made)
             return str(answer["LaunchTemplateVersion"]["VersionNumber"])
         except NotFound:
-            return self._make(made)
+            return self._make(made, boot_file)
 
-    def _make(self, made: dict[str, Any]) -> str:
+    def _make(self, made: dict[str, Any], boot_file: str) -> str:
         try:
             with our_errors(f"create launch template {self.name}"):
                 answer = self._ec2.create_launch_template(**made)
         except Permanent as error:
             if error_code(error) != "InvalidLaunchTemplateName.AlreadyExistsException":
                 raise
-            return self._find_or_make()  # another controller was first
+            return self._find_or_make(boot_file)  # another controller was first
         return str(answer["LaunchTemplate"]["LatestVersionNumber"])
 
     def image_id(self) -> str:

@@ -54,7 +54,7 @@ class Settings:
     )
     log_level: str = _service(
         "INFO",
-        "The least severe messages that are logged.",
+        "The least severe messages that are logged; a reload also changes those of the controller.",
         choices=("DEBUG", "INFO", "WARNING", "ERROR"),
         reload=True,
         worker=True,

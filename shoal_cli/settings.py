@@ -1,0 +1,127 @@
+"""`shoal settings`: all settings, their values and where the values come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from shoal.settings import GROUPS, SETTINGS, Setting, load_with_own_file, own_file, sources
+
+HEAD = """# Settings
+
+`shoal settings --markdown` makes this page from the declarations in `shoal/settings/declared.py`. A test compares them.
+
+Set each as an environment variable before the start. `shoal settings` shows what is set now and where it comes from.
+
+The controller alone also reads a file, by default `<SHOAL_STATE_DIR>/settings.env`, with lines like
+`SHOAL_MAX_INSTANCES=5`. The file wins over the environment. SIGHUP makes the controller read it again:
+
+- **reload**: the new value holds from the next tick on.
+- **next launch**: instances that are launched from then on have the new value.
+- **restart**: a reload with such a change is refused; restart the program.
+
+Settings marked *worker* are given to the workers in the boot file of their instance. The web tier reads the models and
+the largest photo too, from its environment at its start: after a change there, restart it with the same value.
+"""
+
+
+@click.command()
+@click.option("--json", "form", flag_value="json", help="Print one JSON object for each setting, in a list.")
+@click.option("--markdown", "form", flag_value="markdown", help="Print docs/settings.md: the defaults, no values.")
+def command(form: str | None) -> None:
+    """Show all settings by group: value, source, default and meaning. Secrets are not shown.
+
+    The values are those of the controller, which reads the file SHOAL_ENV_FILE (or settings.env in the state folder)
+    over the environment. The other programs read the environment only.
+    """
+    if form == "markdown":
+        click.echo(markdown(), nl=False)
+        return
+    rows = list(_rows())
+    if form == "json":
+        click.echo(json.dumps(rows, indent=2))
+        return
+    _print(rows)
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    settings, found = load_with_own_file(), sources()
+    for one in SETTINGS:
+        yield {
+            **asdict(one),
+            "variable": one.variable,
+            "default": text(one.default),
+            "value": shown(one, getattr(settings, one.name)),
+            "source": found.get(one.name, "default"),
+            "on_reload": on_reload(one),
+        }
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    for group, title in GROUPS.items():
+        click.echo(click.style(f"\n{title}\n", bold=True))
+        for row in rows:
+            if row["group"] == group:
+                given = row["source"] != "default"
+                default = f", default {row['default'] or 'empty'}" if given else ""
+                click.echo(click.style(f"{row['variable']}={row['value']}", bold=given), nl=False)
+                click.echo(f"  ({row['source']}{default})")
+                click.echo(f"    {row['help']}")
+    path = own_file()
+    click.echo(f"\nThe controller's own file: {path}{'' if path.exists() else ' (does not exist)'}")
+
+
+def text(value: object) -> str:
+    """A value as it is written in the environment; empty for None."""
+    if value is None:
+        return ""
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+def shown(setting: Setting, value: object) -> str:
+    """The value for a reader; of a secret only whether it is set."""
+    if setting.secret:
+        return "(set)" if value else ""
+    return text(value)
+
+
+def on_reload(setting: Setting) -> str:
+    """When a new value in the controller's file holds: on "reload", at the "next launch", or after a "restart"."""
+    if not setting.reload:
+        return "restart"
+    return "next launch" if setting.worker else "reload"
+
+
+def markdown() -> str:
+    """The page docs/settings.md."""
+    parts = [HEAD]
+    for group, title in GROUPS.items():
+        lines = [f"\n## {title}\n", "| variable | default | meaning | range | a new value |", "|---|---|---|---|---|"]
+        lines += [_line(one) for one in SETTINGS if one.group == group]
+        parts.append("\n".join(lines) + "\n")
+    return "".join(parts)
+
+
+def _line(one: Setting) -> str:
+    cells = (
+        f"`{one.variable}`" + (", *worker*" if one.worker else "") + (", *secret*" if one.secret else ""),
+        f"`{text(one.default)}`" if text(one.default) else "",
+        one.help + (f" `{one.also}` is read when this is not set." if one.also else ""),
+        _range(one),
+        on_reload(one),
+    )
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _range(one: Setting) -> str:
+    if one.choices:
+        return ", ".join(f"`{choice}`" for choice in one.choices)
+    if one.least is None:
+        return ""
+    if one.most is None:
+        return f"at least {text(float(one.least))}"
+    return f"{text(float(one.least))} to {text(float(one.most))}"
