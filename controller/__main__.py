@@ -37,6 +37,7 @@ from shoal.clock import SystemClock
 from shoal.errors import Permanent, ShoalError
 from shoal.lifecycle import StopSignal, end_within, only_one, steady
 from shoal.ports import Cloud
+from shoal.prices import price_in_words
 
 log = logging.getLogger("controller")
 
@@ -177,7 +178,8 @@ def _served(metrics: Metrics, port: int) -> Iterator[None]:
 
 
 def _words(chosen: settings.Settings) -> str:
-    return f"policy {chosen.policy}, {chosen.min_instances} to {chosen.max_instances} instances"
+    size = f"{chosen.min_instances} to {chosen.max_instances} instances"
+    return f"policy {chosen.policy}, {size}; {price_in_words(chosen)}"
 
 
 def _known(chosen: settings.Settings, last: dict[str, Any]) -> tuple[Experience, Spent | None]:

@@ -13,7 +13,7 @@ from controller.policy import Limits, Policy, Terms
 from controller.sightings import Patience
 from shoal import plugins
 from shoal.errors import SettingsError
-from shoal.prices import price_per_hour
+from shoal.prices import price_in_words, price_per_hour
 from shoal.settings import SETTINGS, Setting, Settings
 
 T = TypeVar("T")
@@ -81,10 +81,7 @@ def _budget(settings: Settings) -> Budget | None:
     if not settings.budget_amount:
         return None
     period = next(one for one in PERIODS if one == settings.budget_period)
-    price = price_per_hour(settings)  # of the dearest type, on demand: the worst case
+    price = price_per_hour(settings)
     if price is None:
-        raise SettingsError(
-            "SHOAL_BUDGET_AMOUNT needs SHOAL_PRICE_PER_HOUR: no price is known for one of "
-            f"SHOAL_INSTANCE_TYPE={settings.instance_type!r}"
-        )
+        raise SettingsError(f"SHOAL_BUDGET_AMOUNT needs a price, and {price_in_words(settings)}")
     return Budget(settings.budget_amount, period, price)

@@ -1,33 +1,67 @@
-"""What an instance costs."""
+"""What an instance costs: SHOAL_PRICE_PER_HOUR, or the price of its type in prices.csv.
+
+The list has US dollars an hour in us-east-1, Linux, on demand; when each was noted, and its source. "unverified" as the
+source means that the price was written down without a price list at hand.
+"""
 
 from __future__ import annotations
 
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
 from shoal.settings import Settings
 
-# US dollars an hour, Linux, on demand, in us-east-1, as AWS listed them in 2025. Others: SHOAL_PRICE_PER_HOUR.
-PRICES = {
-    "t3.micro": 0.0104,
-    "t3.small": 0.0208,
-    "t3.medium": 0.0416,
-    "t3.large": 0.0832,
-    "t3.xlarge": 0.1664,
-    "t3.2xlarge": 0.3328,
-    "m5.large": 0.096,
-    "m5.xlarge": 0.192,
-    "m6i.large": 0.096,
-    "m6i.xlarge": 0.192,
-    "c5.large": 0.085,
-    "c5.xlarge": 0.17,
-    "c6i.large": 0.085,
-    "c6i.xlarge": 0.17,
-}
+LIST = Path(__file__).with_name("prices.csv")
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """The price of an instance type in US dollars; `source` is an address or "unverified"."""
+
+    per_hour: float
+    noted: str
+    source: str
+
+
+@cache
+def listed() -> dict[str, Price]:
+    """The prices in the list, by instance type."""
+    with LIST.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {row["type"]: Price(float(row["usd_per_hour"]), row["noted"], row["source"]) for row in rows}
 
 
 def price_per_hour(settings: Settings) -> float | None:
-    """What one instance costs an hour: SHOAL_PRICE_PER_HOUR, or what is known of the dearest of its types; None where
-    nothing is known of one of them."""
+    """What one instance costs an hour: SHOAL_PRICE_PER_HOUR, or the listed price of the dearest of its types.
+
+    Returns None where the price of one type is unknown: the cost would be too low.
+    """
     if settings.price_per_hour:
         return settings.price_per_hour
-    prices = [PRICES.get(kind) for kind in settings.instance_types]
-    known = [price for price in prices if price is not None]
-    return max(known) if known and len(known) == len(prices) else None
+    return None if unknown_types(settings) else listed()[_dearest(settings)].per_hour
+
+
+def unknown_types(settings: Settings) -> tuple[str, ...]:
+    """The instance types without a price; empty with SHOAL_PRICE_PER_HOUR."""
+    if settings.price_per_hour:
+        return ()
+    return tuple(kind for kind in settings.instance_types if kind not in listed())
+
+
+def price_in_words(settings: Settings) -> str:
+    """The price of an instance and where it comes from, or which types have none and what to do."""
+    if unknown := unknown_types(settings):
+        return f"no price is known for {', '.join(unknown)}: set SHOAL_PRICE_PER_HOUR"
+    if settings.price_per_hour:
+        return f"${settings.price_per_hour:g} an hour for each instance"
+    dearest = _dearest(settings)
+    price = listed()[dearest]
+    listing = f"{dearest} in us-east-1, noted {price.noted}, {price.source}"
+    return f"${price.per_hour:g} an hour for each instance ({listing})"
+
+
+def _dearest(settings: Settings) -> str:
+    """The dearest of the instance types, whose prices must all be known."""
+    return max(settings.instance_types, key=lambda kind: listed()[kind].per_hour)

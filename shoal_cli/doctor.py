@@ -18,6 +18,7 @@ from inference import store
 from shoal import settings
 from shoal.errors import ShoalError
 from shoal.ports import JobQueue, ObjectStore
+from shoal.prices import price_in_words, unknown_types
 from shoal.settings import Settings
 from shoal_cli._client import is_up
 
@@ -28,12 +29,17 @@ MEMORY_BYTES = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. fix: what to do, when it is not good."""
+    """The result of one check.
+
+    fix:  what to do when it is not good.
+    note: good, but worth reading.
+    """
 
     what: str
     good: bool
     told: str
     fix: str = ""
+    note: bool = False
 
 
 @click.command()
@@ -44,7 +50,7 @@ def command() -> None:
     bad = 0
     for found in (*_machine(chosen), *_cloud(chosen)):
         bad += not found.good
-        console.print("[green]ok [/]" if found.good else "[bold red]BAD[/]", end=" ")
+        console.print(_mark(found), end=" ")
         console.print(f"{found.what}: {found.told}", markup=False, soft_wrap=True)
         if not found.good and found.fix:
             console.print(f"    → {found.fix}", markup=False, soft_wrap=True)
@@ -53,6 +59,12 @@ def command() -> None:
     )
     if bad:
         raise SystemExit(1)
+
+
+def _mark(found: Finding) -> str:
+    if not found.good:
+        return "[bold red]BAD [/]"
+    return "[yellow]note[/]" if found.note else "[green]ok  [/]"
 
 
 def _machine(chosen: Settings) -> Iterator[Finding]:
@@ -70,6 +82,7 @@ def _machine(chosen: Settings) -> Iterator[Finding]:
     )
     for name in chosen.served_models:
         yield _tried(f"model {name}", partial(_model, chosen, name), "run `shoal models prepare`")
+    yield Finding("price", True, price_in_words(chosen), note=bool(unknown_types(chosen)))
 
 
 def _packages() -> Finding:

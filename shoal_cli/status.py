@@ -13,6 +13,7 @@ from rich.table import Table
 from shoal import settings
 from shoal.aws import connect
 from shoal.ports import Instance
+from shoal.prices import price_in_words, price_per_hour, unknown_types
 from shoal_cli._client import is_up
 
 
@@ -27,6 +28,7 @@ def command(as_json: bool) -> None:
     address = f"http://{chosen.host}:{chosen.port}"
     if as_json:
         told = {"page": address, "up": is_up(address), "backlog": asdict(depth), "dead_letters": dead}
+        told |= {"price_per_hour": price_per_hour(chosen), "unknown_prices": unknown_types(chosen)}
         click.echo(json.dumps(told | {"instances": [asdict(one) for one in instances]}))
         return
     console = Console(highlight=False)
@@ -38,6 +40,7 @@ def command(as_json: bool) -> None:
     counts = Counter(state(one) for one in instances)
     told_states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
     console.print(f"workers      {told_states} (at most {chosen.max_instances})")
+    console.print(f"price        {price_in_words(chosen)}", markup=False, soft_wrap=True)
     if instances:
         table = Table("name", "instance", "state")
         for one in instances:

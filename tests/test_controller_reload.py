@@ -140,4 +140,4 @@ def test_the_next_instance_gets_the_settings_that_a_reload_has_read(
         wait_for(lambda: running.told("new instances get the new settings"), "no reload")
         wait_for(lambda: "SHOAL_ANSWER_CACHE=7\n" in user_data("reload")[-1], "the old settings")
         running.reload("SHOAL_MIN_INSTANCES=0\n")
-        wait_for(lambda: running.told("0 to 15 instances; new"), "no second reload")
+        wait_for(lambda: running.told("settings read again: policy deadline, 0 to 15 instances"), "no second reload")

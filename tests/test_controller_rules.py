@@ -161,7 +161,10 @@ def test_a_reload_takes_over_good_settings_and_refuses_bad_ones(
 ) -> None:
     aws.prepare(load({"SHOAL_PREFIX": "rules"}))
     with daemon(tmp_path, cloud_environment) as running:
-        wait_for(lambda: running.told("watching rules-req-queue: policy deadline, 0 to 15 instances"), "no start")
+        wait_for(
+            lambda: running.told("watching rules-req-queue: policy deadline, 0 to 15 instances; $0.0416 an hour"),
+            "no start",
+        )
         wait_for(lambda: running.entries, "no tick")
         running.reload("SHOAL_MAX_INSTANCES=many\n")
         wait_for(lambda: running.told("refused, the old ones stay: SHOAL_MAX_INSTANCES='many'"), "no refusal")

@@ -50,6 +50,7 @@ def test_the_cache_follows_xdg() -> None:
         ("SHOAL_QUIET_SECONDS", "nan"),
         ("SHOAL_MAX_INSTANCES", "0"),
         ("SHOAL_MIN_INSTANCES", "16"),
+        ("SHOAL_INSTANCE_TYPE", ","),
         ("SHOAL_PREFIX", "Big"),
         ("SHOAL_PREFIX", "a_b"),
         ("SHOAL_PREFIX", "x" * 60),

@@ -15,6 +15,8 @@ def check(settings: Settings) -> None:
         raise SettingsError(
             f"SHOAL_MIN_INSTANCES={settings.min_instances} is more than SHOAL_MAX_INSTANCES={settings.max_instances}"
         )
+    if not settings.instance_types:
+        raise SettingsError(f"SHOAL_INSTANCE_TYPE={settings.instance_type!r}: expected an instance type")
     _check_controller(settings)
     _check_prefix(settings)
     _ = settings.webhook_keys

@@ -20,6 +20,7 @@ from flask import (
 from werkzeug.wrappers import Response as BaseResponse
 
 from shoal import dead_letters
+from shoal.prices import price_in_words
 from web_tier.results.timeline import short
 from web_tier.routes import operator
 from web_tier.services import services
@@ -39,6 +40,7 @@ def fleet_page() -> str:
         report=services().reporter.read(),
         settings=services().settings,
         price=services().price,
+        price_in_words=price_in_words(services().settings),
         signed_in=signed_in,
         token=operator.token() if signed_in else "",
         told=get_flashed_messages() if signed_in else (),

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from shoal import corrections
 from shoal.errors import Permanent
 from shoal.messages import new_batch
+from shoal.prices import price_in_words
 from web_tier.intake.intake import MOST_INDEX, megabytes
 from web_tier.problems import Problem, wants_page
 from web_tier.results import table
@@ -131,7 +132,8 @@ def expected() -> Response:
     service = past[-1].service_seconds if past else ours.expected_service_seconds
     boot = past[-1].boot_seconds if past else ours.expected_boot_seconds
     found = estimate(int(text), service, boot, pool, ours, services().price)
-    words = f"about {duration(found.seconds)}" + (f", about {dollars(found.price)}" if found.price is not None else "")
+    cost = price_in_words(ours) if found.price is None else f"about {dollars(found.price)}"
+    words = f"about {duration(found.seconds)}, {cost}"
     return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=words)
 
 

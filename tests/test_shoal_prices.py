@@ -1,0 +1,58 @@
+"""What an instance costs, and what is said where that is not known."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from shoal import aws
+from shoal.prices import listed, price_in_words, price_per_hour, unknown_types
+from shoal.settings import load
+from shoal_cli import doctor, status
+
+
+def test_the_list_has_forty_types_each_with_date_and_source() -> None:
+    assert len(listed()) >= 40
+    for kind, price in listed().items():
+        assert 0.001 < price.per_hour < 10, kind
+        assert price.noted.startswith("20"), kind
+        assert price.source == "unverified" or price.source.startswith("https://"), kind
+    assert {"c7i.large", "c7a.large", "t3.medium", "t3a.large", "m7i.xlarge", "c7g.large"} <= listed().keys()
+
+
+def test_a_larger_instance_of_a_family_is_dearer() -> None:
+    sizes = ("nano", "micro", "small", "medium", "large", "xlarge", "2xlarge")
+    for family in {kind.partition(".")[0] for kind in listed()}:
+        prices = [listed()[f"{family}.{size}"].per_hour for size in sizes if f"{family}.{size}" in listed()]
+        assert prices == sorted(prices)
+        assert len(set(prices)) == len(prices) >= 3
+
+
+def test_the_dearest_type_counts_and_an_unknown_one_makes_the_price_unknown() -> None:
+    assert price_per_hour(load({})) == 0.0416
+    assert price_per_hour(load({"SHOAL_INSTANCE_TYPE": "c7i.large"})) == 0.08925
+    assert price_per_hour(load({"SHOAL_INSTANCE_TYPE": "t3.medium, m5.large"})) == 0.096
+    unknown = load({"SHOAL_INSTANCE_TYPE": "t3.medium, x9.huge"})
+    assert (price_per_hour(unknown), unknown_types(unknown)) == (None, ("x9.huge",))
+    given = load({"SHOAL_INSTANCE_TYPE": "x9.huge", "SHOAL_PRICE_PER_HOUR": "2"})
+    assert (price_per_hour(given), unknown_types(given)) == (2.0, ())
+
+
+def test_the_words_name_the_source_or_what_to_do() -> None:
+    listing = "(t3.medium in us-east-1, noted 2025, unverified)"
+    assert price_in_words(load({})) == f"$0.0416 an hour for each instance {listing}"
+    assert price_in_words(load({"SHOAL_PRICE_PER_HOUR": "2"})) == "$2 an hour for each instance"
+    unknown = price_in_words(load({"SHOAL_INSTANCE_TYPE": "x9.huge,t3.medium,y1.tiny"}))
+    assert unknown == "no price is known for x9.huge, y1.tiny: set SHOAL_PRICE_PER_HOUR"
+
+
+@pytest.mark.usefixtures("embedded_cloud")
+def test_status_and_doctor_say_that_a_price_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_PREFIX", "prices")
+    monkeypatch.setenv("SHOAL_INSTANCE_TYPE", "x9.huge")
+    aws.prepare(load())
+    told = "no price is known for x9.huge: set SHOAL_PRICE_PER_HOUR"
+    assert told in CliRunner().invoke(status.command, [], catch_exceptions=False).output
+    shown = CliRunner().invoke(status.command, ["--json"], catch_exceptions=False).output
+    assert '"price_per_hour": null, "unknown_prices": ["x9.huge"]' in shown
+    assert f"note price: {told}" in CliRunner().invoke(doctor.command, [], catch_exceptions=False).output
