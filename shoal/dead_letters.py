@@ -1,4 +1,4 @@
-"""What can be done with dead letters: request messages that no worker could finish."""
+"""Dead letters, the request messages that no worker could finish: look, send again, delete."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from shoal.ports import Cloud, Received
 
 
 def look(cloud: Cloud) -> list[Received]:
-    """All of them; they stay where they are. May raise Retryable."""
+    """Return all dead letters and leave them in their queue. May raise Retryable."""
     letters: list[Received] = []
     while found := cloud.dead_letters.receive(10, 0):
         letters += found
@@ -15,7 +15,10 @@ def look(cloud: Cloud) -> list[Received]:
 
 
 def redrive(cloud: Cloud) -> int:
-    """Send them to the request queue once more; returns how many. May raise Retryable: then the rest is still there."""
+    """Send the dead letters to the request queue again. Returns their number.
+
+    May raise Retryable; the dead letters that were not sent are then still in their queue.
+    """
     count = 0
     while letters := cloud.dead_letters.receive(10, 0):
         cloud.requests.send([letter.body for letter in letters])
@@ -25,7 +28,7 @@ def redrive(cloud: Cloud) -> int:
 
 
 def purge(cloud: Cloud) -> int:
-    """Delete them; returns how many. May raise Retryable."""
+    """Delete the dead letters. Returns their number. May raise Retryable."""
     count = 0
     while letters := cloud.dead_letters.receive(10, 0):
         cloud.dead_letters.delete([letter.receipt for letter in letters])

@@ -1,8 +1,8 @@
-"""Every error that Shoal raises on purpose. Callers switch on the class, people read the message."""
+"""The errors that Shoal raises. Programs look at the class, people read the message."""
 
 
 class ShoalError(Exception):
-    """Root of all our errors. Its message is one line that says what is wrong and what to do."""
+    """The base class. The message is one line that says what is wrong and what to do."""
 
 
 class SettingsError(ShoalError):
@@ -10,11 +10,11 @@ class SettingsError(ShoalError):
 
 
 class Retryable(ShoalError):
-    """The same call may go through later: throttling, a timeout, a service that is starting."""
+    """The same call may succeed later: throttling, a timeout, a service that is starting."""
 
 
 class Permanent(ShoalError):
-    """The same call will never go through."""
+    """The same call will never succeed."""
 
 
 class NotFound(Permanent):
@@ -22,16 +22,16 @@ class NotFound(Permanent):
 
 
 class MalformedMessage(Permanent):
-    """A message body that is not one of ours, or of a version that we do not know."""
+    """The body of a message is not Shoal's, or has an unknown version."""
 
 
 class BadImage(Permanent):
-    """These bytes cannot be labelled; the message is fit to be shown to the person who sent them."""
+    """The image cannot be labelled. The message can be shown to the person who sent it."""
 
 
 class CapacityUnavailable(Retryable):
-    """The cloud has no machine of this kind to give at the moment, or our quota there is used up."""
+    """The cloud has no capacity for this instance type now, or the account's quota is used up."""
 
 
 class LeaseLost(Permanent):
-    """Another holder has the lease by now: what this one still wants to do must not be done."""
+    """Another controller holds the lease: this one must not act."""

@@ -1,4 +1,4 @@
-"""The rule of the lease, on any place that keeps one record and swaps it under a condition. Reads no clock itself."""
+"""The controllers' lease, on any store that holds one record and can compare and swap it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ FREE = ""
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """The lease as it is kept.
+    """The record of a lease.
 
-    token:  the newest fencing token.  holder: who has it, FREE when nobody.
-    count:  grows with every change, so that two records are the same only when nothing happened in between.
-    notes:  what the holders tell each other.
+    token:  the newest fencing token.
+    holder: the id of the holder; FREE when nobody holds it.
+    count:  grows with each change, so that two equal records mean that nothing happened in between.
+    notes:  text from the last holder for the next.
     """
 
     token: int
@@ -28,20 +29,20 @@ class LeaseRecord:
 
 
 class LeasePlace(Protocol):
-    """Keeps the record. Both methods may raise Retryable."""
+    """The store of the record. Both methods may raise Retryable."""
 
     def read(self) -> LeaseRecord | None:
-        """The record, never an old one; None when there is none yet, or the place was lost and made again."""
+        """Return the newest record; None when there is none yet, or when the store was lost and created again."""
 
     def swap(self, old: LeaseRecord | None, new: LeaseRecord) -> bool:
-        """Replace `old` by `new` in one step; False, and nothing done, when the record is not `old` any more."""
+        """Replace `old` by `new` in one step. Returns False, and changes nothing, when the record is not `old`."""
 
 
 class RecordLease:
-    """A Lease; each process has its own on a place that all share.
+    """A Lease. Each process has its own object; all share the store.
 
-    steady: seconds by a clock that nobody sets, of this machine alone.
-    now:    seconds since 1970. Used only to let tokens grow when the place has forgotten the old ones.
+    steady: returns seconds by a clock of this machine that is never set.
+    now:    returns seconds since 1970; used only for the first token after the store was lost.
     """
 
     def __init__(self, place: LeasePlace, steady: Callable[[], float], now: Callable[[], float]) -> None:
@@ -50,9 +51,8 @@ class RecordLease:
         self._now = now
         self._seen: dict[str, tuple[LeaseRecord | None, float]] = {}  # by taker: the record, and since when
         self._newest = 0
-        self._last: LeaseRecord | None = (
-            None  # what this process wrote last: saves the reading while nobody else writes
-        )
+        # What this process wrote last. While no other process writes, it need not be read.
+        self._last: LeaseRecord | None = None
 
     def take(self, holder: str, seconds: float) -> Grant | None:
         last = self._last
@@ -75,7 +75,7 @@ class RecordLease:
 
     def _is_taken(self, record: LeaseRecord | None, taker: str) -> bool:
         if record is None:
-            # A place that was lost while another held the lease: the other may believe for a while that it does.
+            # The store was lost while another held the lease: the other may go on for a while.
             return taker in self._seen
         return record.holder not in (FREE, taker)
 
@@ -88,14 +88,14 @@ class RecordLease:
 
     def _next(self, old: LeaseRecord | None, holder: str) -> LeaseRecord:
         if old is None:
-            # In milliseconds, so that it is larger than all that were counted up from an earlier time of day.
+            # In milliseconds: larger than all tokens that were counted up from an earlier time.
             return LeaseRecord(max(self._newest + 1, int(self._now() * 1000)), holder, 0)
         token = old.token if old.holder == holder else old.token + 1
         return LeaseRecord(token, holder, old.count + 1, old.notes)
 
     def note(self, token: int, notes: str) -> None:
         old = self._last if self._last is not None and self._last.token == token else None
-        # Until it is written or the token is old. Nothing but a renewal changes the record of a lease that is held.
+        # Repeat until it is written or the token is old. Only a renewal changes the record of a lease that is held.
         while old is None or old.holder == FREE or not self._write(old, replace(old, count=old.count + 1, notes=notes)):
             old = self._place.read()
             if old is None or old.token != token or old.holder == FREE:

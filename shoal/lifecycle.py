@@ -1,4 +1,4 @@
-"""How a long-running process begins and ends: one of a kind, stopped by a signal; the second signal ends it at once."""
+"""Start and stop of a long-running process: a lock file, a stop by signal, and a time limit for the stop."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def steady() -> float:
-    """Seconds by a clock that nobody sets and that, unlike `time.monotonic`, goes on while the machine sleeps."""
+    """Seconds by a clock that is never set. Unlike `time.monotonic`, it counts while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @contextmanager
 def only_one(lock: Path, otherwise: str) -> Iterator[None]:
-    """Hold the lock file for the length of the block. Raises Permanent(otherwise) when another process holds it.
+    """Hold the lock file during the block. Raises Permanent(otherwise) when another process holds it.
 
-    The kernel lets go of it at any end of the process, so none is ever left behind.
+    The kernel releases the lock when the process ends, however it ends.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a") as file:
@@ -39,19 +39,19 @@ def only_one(lock: Path, otherwise: str) -> Iterator[None]:
         except BlockingIOError:
             raise Permanent(otherwise) from None
         file.truncate(0)
-        file.write(f"{os.getpid()}\n")  # for whoever wants to stop us
+        file.write(f"{os.getpid()}\n")  # `shoal down` reads it
         file.flush()
         yield
 
 
 def end_within(seconds: float = STOP_SECONDS) -> None:
-    """Before the last steps of a process that may be killed at any line: it ends by itself, or is ended with status 1.
+    """Start a timer that ends the process with status 1 after `seconds`; call it at the start of the last steps.
 
-    A call to a cloud that has gone silent is tried again for two minutes, and no thread can be taken out of it.
+    A call to a cloud that does not answer is repeated for two minutes, and a thread cannot be interrupted in it.
     """
 
     def end() -> None:
-        log.warning("not stopped after %g s, a call to the cloud hangs: ended, nothing is lost", seconds)
+        log.warning("not stopped after %g s, a call to the cloud hangs: ending the process, nothing is lost", seconds)
         os._exit(1)
 
     timer = threading.Timer(seconds, end)
@@ -60,9 +60,10 @@ def end_within(seconds: float = STOP_SECONDS) -> None:
 
 
 class StopSignal:
-    """An event that SIGTERM, SIGINT, SIGHUP or code may set. `with StopSignal() as stop:` in the main thread.
+    """An event that SIGTERM, SIGINT, SIGHUP or code sets. Use `with StopSignal() as stop:` in the main thread.
 
-    SIGINT and SIGHUP stay ignored where the starter ignored them: a script's background job and `nohup` do.
+    A second signal ends the process at once. SIGINT and SIGHUP stay ignored when the parent ignored them, as a script
+    does for its background jobs and `nohup` does.
     """
 
     def __init__(self) -> None:
@@ -86,15 +87,15 @@ class StopSignal:
         self.stop(signal.Signals(number).name)
 
     def stop(self, reason: str) -> None:
-        """Ask for the stop from code."""
+        """Request the stop; the first reason is kept."""
         self.reason = self.reason or reason
         self._event.set()
 
     @property
     def stopping(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether a stop was requested."""
         return self._event.is_set()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until a stop is asked for or `seconds` have passed; returns `stopping`."""
+        """Wait until a stop is requested or `seconds` have passed. Returns `stopping`."""
         return self._event.wait(seconds)

@@ -1,4 +1,4 @@
-"""How every tier logs: lines on standard error, read by a person or by journald."""
+"""Logging, the same in all tiers: lines on standard error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def configure(level: str) -> None:
-    """Send everything at `level` and above to standard error, with the time; libraries only their warnings."""
+    """Log to standard error with the time: ours from `level` up, libraries' from WARNING up. May be repeated."""
     logging.basicConfig(
         level=logging.WARNING,
         stream=sys.stderr,
@@ -16,7 +16,7 @@ def configure(level: str) -> None:
     )
     for name in ("shoal", "inference", "app_tier", "controller", "web_tier", "__main__"):
         logging.getLogger(name).setLevel(level.upper())
-    # A tick that takes longer than its interval skips one: that is what we asked for, not a warning.
+    # APScheduler warns when a tick takes longer than its interval. Skipping the next tick is what we want.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 

@@ -1,4 +1,4 @@
-"""The ports in memory, with a clock that tests and the simulator turn by hand. Safe for many threads."""
+"""The ports in memory, for tests and the simulator, with a clock that is set by hand. Safe for many threads."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Message:
 
     @property
     def size(self) -> int:
-        """Bytes, as SQS counts them: an attribute's name, type ("String") and text."""
+        """The size in bytes as SQS counts it: the body, and of each attribute the name, the type "String", the text."""
         texts = [self.body, *(f"{name}String{text}" for name, text in self.attributes.items())]
         return sum(len(text.encode()) for text in texts)
 
@@ -49,7 +49,7 @@ class _Message:
 class MemoryQueue:
     """A JobQueue with visibility timeout, size limit and dead-letter queue, like SQS.
 
-    A waiting `receive` returns at once when the clock is one that stands still.
+    With a ManualClock, `receive` does not wait.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class MemoryQueue:
 
 
 class MemoryReplies:
-    """Replies. A name that is not a web process's is the common queue's."""
+    """Replies. Each name that is not that of a web process's queue gives the common queue."""
 
     def __init__(self, clock: SystemClock | ManualClock, common: MemoryQueue) -> None:
         self._clock = clock
@@ -200,7 +200,7 @@ class MemoryStore:
 
 
 class MemoryUploads:
-    """Uploads of a cloud that nobody can send anything to."""
+    """Uploads of a cloud that cannot be reached from outside."""
 
     origin = ""
 
@@ -215,9 +215,9 @@ class MemoryUploads:
 
 
 class MemoryPool:
-    """An InstancePool that records what was asked of it and can be told to have no more capacity.
+    """An InstancePool with a limited capacity.
 
-    capacity: how many instances this cloud has to give.
+    capacity: the largest number of instances.
     """
 
     def __init__(self, clock: SystemClock | ManualClock, boot_seconds: float = 0.0, capacity: int = 10_000) -> None:
@@ -286,7 +286,7 @@ class MemoryRegister:
 
 
 class MemoryLeaseRecord:
-    """Where controllers in one process keep the record of their lease; each makes a `RecordLease` of its own on it."""
+    """The store of a lease's record, shared by the `RecordLease` objects of several controllers in one process."""
 
     def __init__(self) -> None:
         self._record: LeaseRecord | None = None
@@ -305,12 +305,12 @@ class MemoryLeaseRecord:
 
 
 def memory_lease(clock: SystemClock | ManualClock, place: MemoryLeaseRecord | None = None) -> RecordLease:
-    """A Lease on `place`, or on a record of its own."""
+    """A Lease on `place`, or on a store of its own."""
     return RecordLease(place or MemoryLeaseRecord(), clock.now, clock.now)
 
 
 def memory_cloud(clock: SystemClock | ManualClock, visibility_seconds: float = 30.0, max_deliveries: int = 5) -> Cloud:
-    """A whole cloud in memory, set up like the real one."""
+    """A cloud in memory with the same queues and limits as the real one."""
     dead_letters = MemoryQueue(clock, visibility_seconds)
     requests = MemoryQueue(clock, visibility_seconds, MAX_REQUEST_BYTES, max_deliveries, dead_letters)
     responses = MemoryQueue(clock, visibility_seconds)

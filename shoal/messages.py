@@ -1,7 +1,7 @@
-"""What travels between the tiers: Job (a request message) and Result (a response message and a stored object).
+"""The messages between the tiers: Job (a request message) and Result (a response message and a stored object).
 
-Both are frozen, versioned, and JSON on the wire. A job is named by its object key, so handling it twice writes the
-same object twice: a second delivery is harmless.
+Both are frozen, have a version, and are sent as JSON. A job is named by its object key. A second delivery writes the
+same object again, so it does no harm.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shoal.errors import MalformedMessage
 VERSION = 1
 MAX_REQUEST_BYTES = 1024  # the request queue's own MaximumMessageSize
 MAX_MODEL_NAME = 64
-UPLOAD = "upload"  # the request message's attribute that tells how many seconds its photo took on its way in
+UPLOAD = "upload"  # an attribute of the request message: the seconds that the upload of its photo took
 MAX_NAME_BYTES = 255  # longest file name on the common file systems; keeps a request message under its limit
 
 _MODEL_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
@@ -31,16 +31,16 @@ Box = tuple[int, int, int, int]
 
 
 def _base32(value: int, digits: int) -> str:
-    return "".join(_BATCH_ALPHABET[(value >> (5 * place)) & 31] for place in reversed(range(digits)))
+    return "".join(_BATCH_ALPHABET[(value >> (5 * digit)) & 31] for digit in reversed(range(digits)))
 
 
 def new_batch(now: float) -> str:
-    """A fresh batch id for `now` (seconds since 1970). Ids sort by time, so a bucket listing does too."""
+    """Make a batch id for the time `now` (seconds since 1970). Ids sort by time, so listings do too."""
     return batch_floor(now) + _base32(secrets.randbits(5 * _BATCH_RANDOM_DIGITS), _BATCH_RANDOM_DIGITS)
 
 
 def batch_floor(now: float) -> str:
-    """The prefix below which every batch id made before `now` (seconds since 1970) sorts."""
+    """The text that sorts after every batch id that was made before `now` (seconds since 1970)."""
     return _base32(max(0, int(now * 1000)), _BATCH_TIME_DIGITS)
 
 
@@ -55,10 +55,10 @@ def is_model_name(text: str) -> bool:
 
 
 def safe_name(name: str) -> str:
-    """The file name that a client sent, made fit for an object key, a message and a page.
+    """Change a client's file name so that it is valid in an object key, a message and a page.
 
-    Folders are dropped (`../../etc/passwd` -> `passwd`), characters that SQS or XML refuse become `_`, and a name of
-    more than 255 bytes of UTF-8 is shortened in the middle so that its extension stays.
+    Folders are removed (`../../etc/passwd` -> `passwd`). Characters that SQS or XML refuse become `_`. A name of more
+    than 255 bytes of UTF-8 is shortened; its extension stays.
     """
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
     base = "".join(letter if _is_plain(letter) else "_" for letter in base).strip()
@@ -83,14 +83,14 @@ def _shorten(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image to label.
+    """An image to label.
 
-    batch:    id of the submission it belongs to.
-    index:    its place in the batch, from 0.
+    batch:    the id of its batch.
+    index:    its number in the batch, from 0.
     name:     the client's file name after `safe_name`.
-    reply_to: name of the queue that the response message goes to; empty for the common one.
-    model:    name of the model that shall label it; empty for the worker's default. It is part of the key, so that a
-              photo whose message was lost is labelled by the same model when its object is found.
+    reply_to: the name of the queue for the response message; empty for the common queue.
+    model:    the name of the model; empty for the worker's default. It is part of the key, so that a photo whose
+              message was lost is labelled by the same model.
     """
 
     batch: str
@@ -101,7 +101,7 @@ class Job:
 
     @property
     def key(self) -> str:
-        """The key of its object in the input bucket, and of its result in the output bucket."""
+        """The key of the photo in the input bucket and of the result in the output bucket."""
         chosen = f"@{self.model}" if self.model else ""
         return f"{self.batch}/{self.index:05d}{chosen}/{self.name}"
 
@@ -119,10 +119,10 @@ class Job:
 
     @classmethod
     def from_key(cls, key: str, reply_to: str) -> Job:
-        """The job that an object key belongs to. Raises MalformedMessage when the key is not one of ours."""
+        """The job of an object key. Raises MalformedMessage when it is not the key of a job."""
         batch, _, rest = key.partition("/")
-        place, _, name = rest.partition("/")
-        index, _, model = place.partition("@")
+        number, _, name = rest.partition("/")
+        index, _, model = number.partition("@")
         if not is_batch(batch) or not index.isascii() or not index.isdigit() or not name:
             raise MalformedMessage(f"{key!r} is not the key of a job: expected <batch>/<index>/<file name>")
         job = cls(batch, int(index), name, reply_to, model)
@@ -133,7 +133,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One answer of a classifier: its name in Keras' spelling, its WordNet id, its probability in [0, 1]."""
+    """A class that a classifier names: its name as Keras spells it, its WordNet id, its probability in [0, 1]."""
 
     name: str
     wordnet_id: str
@@ -142,13 +142,13 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One thing found in a picture.
+    """An object that a model detects in a picture.
 
-    name, class_id: what it is, and its number in the model's list of classes.
+    name, class_id: its class, and the number of the class in the model's list.
     score:          in [0, 1].
     box:            left, top, right, bottom in pixels of the upright picture.
-    relative_box:   the same as parts of its width and height, in [0, 1].
-    labels:         what is said of the thing itself (a face's emotions), best first; often empty.
+    relative_box:   the same in parts of the picture's width and height, in [0, 1].
+    labels:         labels of the object itself (the emotions of a face), best first; often empty.
     """
 
     name: str
@@ -161,18 +161,18 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a job.
+    """The result of a job.
 
     key:        the job's object key.
-    status:     "done" (labels or detections, best first) or "failed" (error says why, in words for the person who
-                sent the image).
-    model, engine: what labelled it.
-    worker:     name of the instance that did.
-    seconds:    stage -> seconds spent there: upload, queue, fetch, decode, wait, infer, and in the response message
-                store and publish, which a stored object cannot know of itself. docs/worker.md has each one's meaning.
-    detections: of a model that finds things in a picture; it gives no labels.
-    warnings:   why the answer may be worth little (a tiny or blurred photo), in words for people.
-    cached:     the worker remembered the answer to the same bytes; nothing was inferred.
+    status:     "done" (with labels or detections, best first) or "failed" (with `error`, the reason in words for the
+                person who sent the image).
+    model, engine: the model and the engine that labelled it.
+    worker:     the name of the instance.
+    seconds:    stage -> seconds: upload, queue, fetch, decode, wait, infer; store and publish in the response message
+                only, because they come after the stored object. docs/worker.md explains each stage.
+    detections: the objects that a detecting model has found; such a model gives no labels.
+    warnings:   reasons why the labels may be wrong (a tiny or blurred photo), in words for people.
+    cached:     True when the worker remembered the answer to the same bytes and did not infer.
     """
 
     key: str
@@ -194,12 +194,12 @@ class Result:
 
     @property
     def label(self) -> str:
-        """The best label's name, or the surest detection's; empty when the job failed or nothing was found."""
+        """The name of the best label or detection; empty when the job failed or nothing was detected."""
         named = self.labels or self.detections
         return named[0].name if named else ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as JSON types, for a page or an API."""
+        """The result in JSON types, for a page or an API."""
         fields = asdict(self)
         for name in ("detections", "warnings", "cached"):
             if not fields[name]:
@@ -233,7 +233,7 @@ class Result:
 
 
 def _label(name: str, wordnet_id: str, probability: float) -> Label:
-    # A thousand names come again and again: kept once, thousands of results need half the memory.
+    # The same thousand names occur again and again: with shared strings, many results need half the memory.
     return Label(intern(str(name)), intern(str(wordnet_id)), probability)
 
 

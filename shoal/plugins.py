@@ -1,6 +1,6 @@
-"""A name, or "module:attribute", to an object: how policies, engines, models and venues are chosen.
+"""Find an object by a name or by "module:attribute": policies, engines, models, venues, commands.
 
-Only for names that the operator set. A name that arrives in a request must be looked up in an allow-list instead.
+Use it for names from the operator only. Look up a name from a request in an allow-list instead.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from shoal.errors import SettingsError
 
 
 def load(name: str, package: str, attribute: str) -> Any:
-    """The object called `attribute` in the file `name` of `package`, or what "module:attribute" names.
+    """Return `attribute` of the file `name` in `package`, or the object that "module:attribute" names.
 
-    Raises SettingsError that lists the names there are.
+    Raises SettingsError, which lists the known names.
     """
     module, colon, own_attribute = name.partition(":")
     if not colon:
@@ -31,6 +31,6 @@ def load(name: str, package: str, attribute: str) -> Any:
 
 
 def available(package: str) -> list[str]:
-    """The names of the files in `package`, private ones excepted."""
+    """The names of the files in `package`; names that begin with "_" are left out."""
     found = pkgutil.iter_modules(importlib.import_module(package).__path__)
     return sorted(module.name for module in found if not module.name.startswith("_"))

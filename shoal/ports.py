@@ -1,4 +1,4 @@
-"""What the tiers need of a cloud, and no more. `shoal.aws` fulfils it on AWS, `shoal.memory` in memory."""
+"""The interfaces of the cloud that the tiers use. `shoal.aws` implements them on AWS, `shoal.memory` in memory."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as one delivery of it: its body, the receipt handle of this delivery, how often it was delivered,
-    when it was sent and when it was first received (seconds since 1970, both by the queue's clock), and the attributes
-    that it was sent with."""
+    """One delivery of a message.
+
+    receipt:     the receipt handle of this delivery.
+    deliveries:  how often the message was delivered, this time included.
+    sent_at, received_at: when it was sent and first received (seconds since 1970, by the queue's clock).
+    """
 
     body: str
     receipt: str
@@ -23,7 +26,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """A queue's (approximate) message counts: to be had, held by a worker, not yet to be had."""
+    """The approximate message counts of a queue: ready for a receiver, received and not yet deleted, delayed."""
 
     visible: int
     in_flight: int
@@ -31,13 +34,13 @@ class Depth:
 
     @property
     def total(self) -> int:
-        """Messages of any kind: the backlog."""
+        """The backlog: all messages."""
         return self.visible + self.in_flight + self.delayed
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object in a listing: key, size in bytes, time of last change (seconds since 1970, the store's clock)."""
+    """An object in a listing: key, size in bytes, time of the last change (seconds since 1970, store's clock)."""
 
     key: str
     size: int
@@ -46,12 +49,12 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A machine of the pool, terminated ones excepted.
+    """An instance of the pool that is not terminated.
 
-    state:       pending, running, shutting-down, stopping or stopped (EC2's words).
-    launched_at: seconds since 1970, the cloud's clock.
-    drain_since: when it was asked to leave, or None.
-    launch:      token of the launch that made it.
+    state:       pending, running, shutting-down, stopping or stopped, as EC2 names them.
+    launched_at: seconds since 1970, by the cloud's clock.
+    drain_since: when it was asked to drain; None when it was not.
+    launch:      the token of the launch that started it.
     """
 
     id: str
@@ -64,16 +67,18 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a worker tells of itself. It carries no time of day: the clock of a worker is not to be trusted, so the
-    reader notes by its own clock when `count` last changed.
+    """A worker's report about itself.
+
+    It has no time of day, because the clock of a worker may be wrong. The reader notes by its own clock when `count`
+    last changed.
 
     count:         grows with each beat.
-    finished:      messages finished since the process began.
-    held:          messages it works on now.
-    busy_seconds:  time since it began in which it held a message.
-    ready_seconds: from the start of the process until it could work.
-    model:         the model that it serves.
-    leaving:       whether it was told to leave and only finishes what it holds.
+    finished:      messages finished since the start of the process.
+    held:          messages in work now.
+    busy_seconds:  seconds since the start in which it held at least one message.
+    ready_seconds: seconds from the start of the process until it could work.
+    model:         the names of the models that it serves.
+    leaving:       True when it drains: it finishes what it holds and receives no more.
     """
 
     count: int
@@ -87,11 +92,11 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The lease, held.
+    """A lease that was taken or renewed.
 
-    token:  the fencing token: larger at each change of holder, the same when the holder renews.
-    notes:  what the last holder wrote down with `Lease.note`, "" when nobody did.
-    seized: taken from a holder that fell silent: it may be dead, or only paused and about to go on.
+    token:  the fencing token; it grows with each change of holder and stays the same when the holder renews.
+    notes:  the text that the last holder wrote with `Lease.note`; "" when there is none.
+    seized: True when the last holder did not renew in time. It may be dead, or paused and about to continue.
     """
 
     token: int
@@ -103,160 +108,179 @@ class JobQueue(Protocol):
     """At-least-once delivery. Every method may raise Retryable; a missing queue is NotFound."""
 
     def send(self, bodies: Sequence[str], attributes: Sequence[Mapping[str, str]] = ()) -> None:
-        """Send messages, ten a call underneath, each with the attributes in its place, if any are given: names to
-        texts, which count towards a message's size. Raises when any of them was not taken."""
+        """Send messages; `attributes` is empty or has one mapping (name -> text) for each message.
+
+        Attributes count towards a message's size. Raises when the queue did not accept one of the messages.
+        """
 
     def receive(self, max_messages: int, wait_seconds: float) -> list[Received]:
-        """Up to ten messages, waiting up to `wait_seconds` for the first."""
+        """Receive up to ten messages; wait up to `wait_seconds` for the first."""
 
     def delete(self, receipts: Sequence[str]) -> None:
-        """Remove messages for good. A receipt handle that is no longer valid is passed over."""
+        """Delete messages. Receipt handles that are no longer valid are ignored."""
 
     def extend(self, receipts: Sequence[str], seconds: int) -> None:
-        """Keep messages invisible for `seconds` from now; 0 gives them back. Old receipt handles are passed over."""
+        """Hide messages from other receivers for `seconds` from now; 0 gives them back. Old handles are ignored."""
 
     def depth(self) -> Depth:
-        """The counts. They may lag behind: never act on one zero alone."""
+        """Count the messages. The counts may be late: never act on a single zero."""
 
 
 class Replies(Protocol):
-    """The queues that responses go to: the common one, and one a web process, which is called like the common one with
-    a hyphen and 12 hexadecimal digits behind it.
+    """The response queues: the common queue, and a queue for each web process.
 
-    Results are stored before their responses are sent: who loses such a queue loses nothing but some seconds.
+    The name of a process's queue is that of the common queue, a hyphen and 12 hexadecimal digits. Results are stored
+    before their responses are sent, so a lost queue costs a few seconds and no result.
     """
 
     def __contains__(self, name: object) -> bool:
-        """Whether `name` may be in `reply_to`: a queue of either kind, be it there or not; "" is the common one."""
+        """Whether `name` is a valid `reply_to`, whether or not the queue exists; "" is the common queue."""
 
     def __getitem__(self, name: str) -> JobQueue:
-        """The queue of that name. Raises NotFound, now or when it is used, when there is none."""
+        """Return the queue with this name. Raises NotFound, here or at its first use, when it does not exist."""
 
     def keep(self, name: str) -> JobQueue:
-        """Make the queue of a web process, or note that its process lives. May raise Retryable."""
+        """Create the queue of a web process, or record that the process is alive. May raise Retryable."""
 
     def kept(self) -> dict[str, float]:
-        """The queues of web processes, and when `keep` was last called for each (seconds since 1970, the service's
-        clock). May raise Retryable."""
+        """Map each web process's queue to the last call of `keep` (seconds since 1970, by the service's clock).
+
+        May raise Retryable.
+        """
 
     def remove(self, name: str) -> None:
-        """Remove the queue of a web process; no error when there is none. May raise Retryable."""
+        """Delete the queue of a web process; no error when it does not exist. May raise Retryable."""
 
 
 class ObjectStore(Protocol):
     """One bucket. Every method may raise Retryable."""
 
     def put(self, key: str, body: bytes, content_type: str) -> None:
-        """Write or overwrite one object."""
+        """Write or overwrite an object."""
 
     def put_new(self, key: str, body: bytes, content_type: str) -> bool:
-        """Write one object unless there is one already; returns whether it was written. One of many callers wins."""
+        """Write an object unless the key exists. Returns True when it was written; of many callers one gets True."""
 
     def get(self, key: str) -> bytes:
-        """Read one object. Raises NotFound."""
+        """Read an object. Raises NotFound."""
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
-        """The objects whose key starts with `prefix` and sorts after `after`, in the order of their keys."""
+        """List the objects whose key starts with `prefix` and sorts after `after`, ordered by key."""
 
     def delete(self, key: str) -> None:
-        """Remove one object; no error when there is none."""
+        """Delete an object; no error when it does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadForm:
-    """A form that puts one object in the bucket: POST to `url` as multipart/form-data the `fields`, then `Content-Type`
-    (an image's), then the bytes as `file`."""
+    """A form that stores an object in the bucket.
+
+    Send it to `url` with POST as multipart/form-data: the `fields`, then `Content-Type` (of an image), then the bytes
+    as `file`.
+    """
 
     url: str
     fields: Mapping[str, str]
 
 
 class Uploads(Protocol):
-    """Uploads from outside straight into the input bucket, for whoever was given a form."""
+    """Uploads from a browser or a program straight to the input bucket, with a form."""
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port that forms are sent to; empty when there are none."""
+        """The scheme, host and port that forms are sent to; empty when there are no forms."""
 
     def form(self, key: str, most_bytes: int, seconds: int) -> UploadForm:
-        """A form for that key alone, for an image of 1 to `most_bytes` bytes, good for `seconds`."""
+        """Make a form for this key only, for an image of 1 to `most_bytes` bytes, valid for `seconds`."""
 
     def works(self) -> bool:
-        """Whether the store keeps to what a form says and lets pages of other origins send it, found out by trying.
-        May raise Retryable."""
+        """Test whether the store enforces the rules of a form and accepts it from pages of other origins.
+
+        May raise Retryable.
+        """
 
     def remove_probes(self, before: float) -> int:
-        """Remove the test objects of `works` that were stored before a time (seconds since 1970) and stayed behind
-        because their process died. Returns how many. May raise Retryable."""
+        """Delete the test objects of `works` that a dead process left.
+
+        before: only objects that were stored before this time (seconds since 1970).
+        Returns the number of deleted objects. May raise Retryable.
+        """
 
 
 class InstancePool(Protocol):
     """The worker instances of one Shoal. Every method may raise Retryable."""
 
     def describe(self) -> list[Instance]:
-        """Every instance that is not terminated. It may lag behind a launch."""
+        """List the instances that are not terminated. A launch may show up late."""
 
     def token(self, count: int) -> str:
-        """A new client token for the launch of up to `count` instances. It fixes what `launch` will ask for, so that
-        whoever repeats the launch repeats it exactly. Raises CapacityUnavailable when nothing is to be had just now."""
+        """Make a client token for the launch of up to `count` instances.
+
+        The token fixes what `launch` asks for, so that a repeated launch is exactly the same.
+        Raises CapacityUnavailable when the cloud has no capacity now.
+        """
 
     def launch(self, names: Sequence[str], token: str) -> list[Instance]:
-        """Start up to len(names) instances in one call; fewer when the cloud has no more. The same token twice
-        starts nothing twice. Raises CapacityUnavailable when not one could be had."""
+        """Start up to len(names) instances in one call; fewer when the cloud has less capacity.
+
+        A second call with the same token starts no more instances. Raises CapacityUnavailable when none was started.
+        """
 
     def drain(self, ids: Sequence[str]) -> None:
-        """Ask instances to leave: each finishes what it holds and ends itself."""
+        """Ask instances to drain: each finishes what it holds and terminates itself."""
 
     def terminate(self, ids: Sequence[str]) -> None:
-        """End instances from outside, at once."""
+        """Terminate instances at once."""
 
 
 class Register(Protocol):
-    """Who works: one entry a worker, by its instance's id. Every method may raise Retryable."""
+    """The list of the workers: one entry for each, by the id of its instance. Every method may raise Retryable."""
 
     def beat(self, worker: str, beat: Beat) -> None:
-        """Enter the worker, or overwrite its entry."""
+        """Add or overwrite the entry of a worker."""
 
     def workers(self) -> dict[str, Beat]:
-        """The last beat of every worker, those that died without a word included, until they are forgotten."""
+        """Return the last beat of each worker. Dead workers stay in the list until `forget`."""
 
     def forget(self, workers: Sequence[str]) -> None:
-        """Strike workers off; no error for one that is not there."""
+        """Delete the entries of workers; no error when an entry does not exist."""
 
 
 class Lease(Protocol):
-    """Which of several controllers acts: at most one holds the lease. Every method may raise Retryable.
+    """The lease decides which of several controllers acts: at most one holds it. Every method may raise Retryable.
 
-    No two machines' clocks are compared. A taker notes by its own steady clock since when the holder did not renew;
-    only when that lasts as long as the lease may it take over. A holder that counts its `seconds` from *before* it
-    renewed therefore always stops before another begins, unless it is paused between looking and acting: that is what
-    the token and the notes are for.
+    The clocks of two machines are never compared. A controller that wants the lease measures by its own steady clock
+    how long the holder has not renewed. It takes over when that is as long as the lease. The holder counts its
+    `seconds` from *before* its renewal, so it stops before another begins. The exception is a holder that is paused
+    between the check and the act: the token and the notes are for that case.
     """
 
     def take(self, holder: str, seconds: float) -> Grant | None:
-        """Take the lease when it is free or its holder did not renew for `seconds`, or renew it; None when another
-        holds it."""
+        """Renew the lease, or take it when it is free or its holder has not renewed for `seconds`.
+
+        Returns None when another controller holds it.
+        """
 
     def note(self, token: int, notes: str) -> None:
-        """Replace the notes that the next holder will find. Raises LeaseLost when `token` is no longer the newest."""
+        """Replace the notes for the next holder. Raises LeaseLost when `token` is no longer the newest."""
 
     def release(self, holder: str) -> None:
-        """Give the lease back, notes kept; no error when `holder` does not hold it."""
+        """Give the lease back and keep the notes; no error when `holder` does not hold it."""
 
 
 class Clock(Protocol):
-    """Time, so that tests and the simulator can turn it by hand."""
+    """The time. Tests and the simulator use a clock that they set themselves."""
 
     def now(self) -> float:
         """Seconds since 1970."""
 
     def wait(self, seconds: float) -> None:
-        """Let `seconds` pass."""
+        """Wait for `seconds`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """All of a cloud that one Shoal uses; `shoal.aws.connect` and `shoal.memory.memory_cloud` make one."""
+    """Everything that a Shoal uses in a cloud; made by `shoal.aws.connect` and `shoal.memory.memory_cloud`."""
 
     inputs: ObjectStore
     outputs: ObjectStore

@@ -1,6 +1,6 @@
-"""OpenTelemetry spans of each photo's way, set up once per process like its log; off unless an endpoint is set.
+"""OpenTelemetry spans for the journey of each photo; off unless an endpoint is set.
 
-While it is off nothing of OpenTelemetry is imported, and every function returns at once.
+While it is off, OpenTelemetry is not imported and every function returns at once.
 """
 
 from __future__ import annotations
@@ -10,33 +10,33 @@ from collections.abc import Mapping
 from typing import Any
 
 Stages = Mapping[str, tuple[float, float]]
-"""Name -> when it began and ended, both `time.perf_counter()` of this process."""
+"""Name -> (begin, end), both by `time.perf_counter()` of this process."""
 
-EXPORT_SECONDS = 2  # repetitions included: a collector that is gone shall not keep a program from ending
+EXPORT_SECONDS = 2  # with all retries: a collector that does not answer must not delay the end of a program
 
 _spans: _Spans | None = None
 
 
 def configure(endpoint: str, service: str) -> None:
-    """Send spans to an OTLP collector, `endpoint` being its base address (http://host:4318); none when it is empty."""
+    """Send spans to the OTLP collector at the base address `endpoint` (http://host:4318); none when it is empty."""
     global _spans
     if endpoint:
         _spans = _Spans(endpoint, service)
 
 
 def begin(stages: Stages) -> dict[str, str]:
-    """Start a photo's trace with the stages so far; the message attributes that carry it on. None when it is off."""
+    """Start the trace of a photo with its stages so far. Returns message attributes that carry it; empty when off."""
     return _spans.begin(stages) if _spans else {}
 
 
 def add(attributes: Mapping[str, str], name: str, stages: Stages) -> None:
-    """Add a span around the stages, one span each, to the trace that a message's attributes carry."""
+    """Add to the trace in a message's attributes a span `name`, with a child span for each stage."""
     if _spans and stages:
         _spans.add(attributes, name, stages)
 
 
 def close() -> None:
-    """Send what was not sent yet; off from here on."""
+    """Send the spans that wait, and switch off."""
     global _spans
     if _spans:
         _spans.close()
@@ -51,7 +51,7 @@ class _Spans:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        # No atexit handler: `close` sends the rest, and a process that is killed has nobody to wait for.
+        # No atexit handler: `close` sends the rest.
         self._provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)
         exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -67,10 +67,10 @@ class _Spans:
         self._span(name, self._propagator.extract(dict(attributes)), stages)
 
     def _span(self, name: str, parent: Any, stages: Stages) -> Any:
-        """The context of a new span that lasts as long as the stages, with a child for each."""
+        """Make a span from the first begin to the last end, with a child for each stage. Returns its context."""
         from opentelemetry import trace
 
-        # The clock of the stages has no date: what it is now tells how far it is from the one that has.
+        # perf_counter has no date: its offset from the clock with a date is measured now.
         offset = time.time_ns() - time.perf_counter_ns()
         moments = {stage: (_ns(began) + offset, _ns(ended) + offset) for stage, (began, ended) in stages.items()}
         whole = self._tracer.start_span(name, parent, start_time=min(began for began, _ in moments.values()))

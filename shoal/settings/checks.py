@@ -21,7 +21,9 @@ def check(settings: Settings) -> None:
     _check_prefix(settings)
     _ = settings.webhook_keys
     if 0 < len(settings.operator_secret) < MIN_SECRET:
-        raise SettingsError(f"SHOAL_OPERATOR_SECRET: expected at least {MIN_SECRET} characters: a shorter one is weak")
+        raise SettingsError(
+            f"SHOAL_OPERATOR_SECRET: expected at least {MIN_SECRET} characters, so that it cannot be guessed"
+        )
     if settings.otlp_endpoint and not settings.otlp_endpoint.startswith(("http://", "https://")):
         raise SettingsError(f"SHOAL_OTLP_ENDPOINT={settings.otlp_endpoint!r}: expected http://host:port or https://...")
     if settings.model_weights is not None and not settings.model_weights.is_file():
