@@ -25,6 +25,7 @@ _BATCH_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sor
 _BATCH_TIME_DIGITS = 9  # milliseconds since 1970 in base 32 until the year 3084
 _BATCH_RANDOM_DIGITS = 11  # 55 random bits: a batch link cannot be guessed
 BATCH_DIGITS = _BATCH_TIME_DIGITS + _BATCH_RANDOM_DIGITS
+BATCH_PATTERN = f"^[{_BATCH_ALPHABET}]{{{BATCH_DIGITS}}}$"
 
 Status = Literal["done", "failed"]
 Box = tuple[int, int, int, int]

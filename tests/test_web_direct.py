@@ -138,21 +138,34 @@ def test_what_was_put_and_never_confirmed_is_queued_by_the_sweeper() -> None:
     assert sweeper.queue_forgotten() == 1
 
 
+BATCH = "1m7yv8wnwyewm4djehxe"
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "detail"),
     [
-        ("uploads", {"photos": []}, 400, "1 to 1,000"),
-        ("uploads", {"photos": ["x"]}, 400, "not an object"),
-        ("uploads", {"photos": [{"name": 3}]}, 400, "not a string"),
-        ("uploads", {"photos": [{"name": "a", "index": -1}]}, 400, "from 0"),
-        ("uploads", {"photos": [{"name": "a", "index": True}]}, 400, "from 0"),
-        ("uploads", {"photos": [{"name": "a"}], "batch": "x"}, 400, "id of a batch"),
+        ("uploads", {"photos": []}, 400, "photos is too short: at least 1 entry"),
+        ("uploads", {"photos": ["x"]}, 400, "photos[0] is not a JSON object"),
+        ("uploads", {"photos": [{"name": 3}]}, 400, "photos[0].name is not a string"),
+        ("uploads", {"photos": [{"name": "a", "index": -1}]}, 400, "photos[0].index is not from 0 to 99,999"),
+        ("uploads", {"photos": [{"name": "a", "index": True}]}, 400, "photos[0].index is not a whole number"),
+        ("uploads", {"photos": [{"name": "a"}], "batch": "x"}, 400, "batch does not have the form"),
         ("uploads", {"photos": [{"name": "a"}], "model": "nonesuch"}, 400, "not served"),
         ("uploads", {"photos": [{"name": "a"}]}, 409, "send the photos as a form"),
-        ("batches/1m7yv8wnwyewm4djehxe/photos/confirm", {"photos": [{"name": "a"}]}, 400, "from 0"),
-        ("batches/1m7yv8wnwyewm4djehxe/photos/confirm", {"photos": [{"name": "a", "index": 1.5}]}, 400, "from 0"),
+        (
+            f"batches/{BATCH}/photos/confirm",
+            {"photos": [{"name": "a"}]},
+            400,
+            "photos[0] has no field 'index'",
+        ),
+        (
+            f"batches/{BATCH}/photos/confirm",
+            {"photos": [{"name": "a", "index": 1.5}]},
+            400,
+            "photos[0].index is not a whole number",
+        ),
         ("batches/x/photos/confirm", {"photos": [{"name": "a"}]}, 404, "unknown"),
-        ("batches/1m7yv8wnwyewm4djehxe/photos/confirm", {}, 400, "1 to 1,000"),
+        (f"batches/{BATCH}/photos/confirm", {}, 400, "The body has no field 'photos'"),
     ],
 )
 def test_a_malformed_request_is_told_why(path: str, body: dict[str, Any], status: int, detail: str) -> None:

@@ -110,15 +110,27 @@ def test_a_batch_of_refused_photos_is_done_at_once(site: Site) -> None:
         ({"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "not valid JSON"),
         ({"data": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}, 400, "not valid JSON"),
         ({"json": []}, 400, "not a JSON object"),
-        ({"json": {"photos": []}}, 400, "at least one"),
-        ({"json": {"photos": ["x"]}}, 400, r"photos\[0\] is not an object"),
-        ({"json": {"photos": [{"data": "AA==", "url": "http://x"}]}}, 400, "and not both"),
-        ({"json": {"photos": [{"data": 3}]}}, 400, "not a string"),
-        ({"json": {"photos": [{"data": "AA==", "size": 1}]}}, 400, "unknown field 'size'"),
-        ({"json": {"photos": [{"data": "AA==", "name": "x" * 1001}]}}, 400, "too long"),
-        ({"json": {"photos": [{"data": "AA=="}], "model": None}}, 400, "must be the name"),
+        ({"json": {"photos": []}}, 400, "photos is too short: at least 1 entry"),
+        ({"json": {"photos": ["x"]}}, 400, r"photos\[0\] is not a JSON object"),
+        (
+            {"json": {"photos": [{"data": "AA==", "url": "http://x"}]}},
+            400,
+            "needs either data or url, and not both",
+        ),
+        ({"json": {"photos": [{"data": 3}]}}, 400, r"photos\[0\]\.data is not a string"),
+        (
+            {"json": {"photos": [{"data": "AA==", "size": 1}]}},
+            400,
+            "unknown field 'size'; known are data, name, url",
+        ),
+        (
+            {"json": {"photos": [{"data": "AA==", "name": "x" * 1001}]}},
+            400,
+            "name is too long: at most 1,000",
+        ),
+        ({"json": {"photos": [{"data": "AA=="}], "model": None}}, 400, "model is not a string"),
         ({"json": {"photos": [{"data": "AA=="}]}, "params": {"model": ""}}, 400, "not served here"),
-        ({"json": {"photos": [{"data": "AA=="}] * 1001}}, 400, "at most 1,000"),
+        ({"json": {"photos": [{"data": "AA=="}] * 1001}}, 400, "photos is too long: at most 1,000 entries"),
         ({"json": {"photos": [{"data": "AA=="}], "model": "os:system"}}, 400, "not served here. These are: resnet50"),
         ({"files": form("a.jpg"), "params": {"model": "nonesuch"}}, 400, "not served here"),
         ({"files": [("model", (None, "nonesuch")), *form("a.jpg")]}, 400, "not served here"),
@@ -210,6 +222,39 @@ def test_a_cancelled_batch_is_not_labelled() -> None:
 def test_models_are_listed(site: Site) -> None:
     found = requests.get(f"{site.url}/v1/models", timeout=10).json()
     assert found == {"models": [{"name": "resnet50", "default": True}]}
+
+
+def test_the_limits_in_the_description_are_the_limits_of_the_checks(site: Site) -> None:
+    described = requests.get(f"{site.url}/openapi.json", timeout=10).json()
+    photos = described["components"]["schemas"]["Submission"]["properties"]["photos"]
+    uploads = described["paths"]["/v1/uploads"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    photo = uploads["properties"]["photos"]["items"]["properties"]
+
+    def status(path: str, *photos: dict[str, Any]) -> int:
+        return requests.post(f"{site.url}{path}", json={"photos": photos}, timeout=30).status_code
+
+    most = [{"name": "a", "data": "?"}] * photos["maxItems"]
+    assert [status("/v1/batches", *most), status("/v1/batches", *most, most[0])] == [200, 400]
+    for name in ("x" * photo["name"]["maxLength"], "x" * (photo["name"]["maxLength"] + 1)):
+        expected = 409 if len(name) <= photo["name"]["maxLength"] else 400  # 409: the body is good, uploads are off
+        assert status("/v1/uploads", {"name": name}) == expected
+    for index in (photo["index"]["maximum"], photo["index"]["maximum"] + 1):
+        expected = 409 if index <= photo["index"]["maximum"] else 400
+        assert status("/v1/uploads", {"name": "a", "index": index}) == expected
+
+
+def test_the_description_gives_the_limits_of_a_page_of_results(site: Site) -> None:
+    results = f"{site.url}/v1/batches/{new_batch(0)}/results"
+    described = requests.get(f"{site.url}/openapi.json", timeout=10).json()
+    parameters = described["paths"]["/v1/batches/{batch}/results"]["get"]["parameters"]
+    schemas = {parameter["name"]: parameter["schema"] for parameter in parameters}
+    for name in ("after", "limit"):
+        least, most = schemas[name]["minimum"], schemas[name]["maximum"]
+        statuses = [
+            requests.get(results, params={name: value}, timeout=10).status_code
+            for value in (least - 1, least, most, most + 1)
+        ]
+        assert statuses == [400, 404, 404, 400]
 
 
 def test_the_description_is_true(site: Site, tmp_path: Path) -> None:

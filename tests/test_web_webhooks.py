@@ -251,8 +251,8 @@ def child(folder: Path, port: int, secret: str, own: str) -> Iterator[str]:
         ("http://0x7f.1/", "decimal"),
         ("http://example.org/a b", "blanks"),
         ("", "is empty"),
-        (3, "must be an address"),
-        (None, "must be an address"),
+        (3, "webhook is not a string"),
+        (None, "webhook is not a string"),
     ],
 )
 def test_an_address_that_is_none_is_refused_at_once(webhook: Any, detail: str) -> None:

@@ -18,12 +18,12 @@ from web_tier.problems import Problem
 from web_tier.results.batches import Photo
 from web_tier.results.hub import Hub
 from web_tier.results.reply_queue import ReplyQueue
+from web_tier.schemas.requests import MOST_INDEX
 from web_tier.venues import Submission, Venue
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 6  # photos of one request that are on their way to the store: hides its latency, bounds memory and files
-MOST_INDEX = 99_999  # five digits in an object key
 
 STOPPING = "The server is about to restart. Please try again in a moment."
 
@@ -108,7 +108,7 @@ class Intake:
             if self._hub.stopping:
                 raise Problem(503, STOPPING)
             if index > MOST_INDEX:
-                raise Problem(413, "A batch has at most 100,000 photos.")
+                raise Problem(413, f"A batch has at most {MOST_INDEX + 1:,} photos.")
         except Problem:
             offer.close()
             raise

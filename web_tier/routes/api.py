@@ -9,8 +9,10 @@ from flask import Blueprint, Response, jsonify, make_response, request
 from inference import images
 from shoal.errors import BadImage, NotFound
 from shoal.messages import is_batch, new_batch
-from web_tier.intake.intake import MOST_INDEX, Taken
-from web_tier.problems import Problem, unknown_batch
+from web_tier.intake.intake import Taken
+from web_tier.problems import unknown_batch
+from web_tier.schemas.check import whole_number
+from web_tier.schemas.requests import FIRST
 from web_tier.services import form, services
 
 blueprint = Blueprint("api", __name__)
@@ -35,10 +37,7 @@ def add_photos(batch: str) -> Response:
     """Some photos of a batch, the first at index `first`. Sending the same again does no harm."""
     if not is_batch(batch):
         raise unknown_batch()
-    first = request.args.get("first", "0")
-    if not (first.isascii() and first.isdigit() and int(first) <= MOST_INDEX):
-        raise Problem(400, f"first={first[:20]!r} is not the index of a photo: expected 0 to {MOST_INDEX}.")
-    taken = services().intake.take(form(), batch, int(first))
+    taken = services().intake.take(form(), batch, whole_number("first", request.args, FIRST))
     return jsonify([_taken(one) for one in taken])
 
 

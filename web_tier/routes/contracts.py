@@ -16,11 +16,12 @@ from flask import Blueprint, Response, jsonify, make_response, request
 
 from inference import model
 from shoal.messages import Result
+from web_tier.intake.json_body import json_object
 from web_tier.intake.offers import Listed, Named
 from web_tier.problems import Problem
 from web_tier.results.batches import Photo
-from web_tier.routes.submission import MOST_PHOTOS, json_object
 from web_tier.routes.waiting import labelled
+from web_tier.schemas.requests import MOST_PHOTOS
 from web_tier.services import services
 
 blueprint = Blueprint("contracts", __name__)

@@ -12,13 +12,14 @@ from shoal import corrections
 from shoal.errors import Permanent
 from shoal.messages import new_batch
 from shoal.prices import price_in_words
-from web_tier.intake.intake import MOST_INDEX, megabytes
+from web_tier.intake.intake import megabytes
 from web_tier.problems import Problem, wants_page
 from web_tier.results import table
 from web_tier.results.batches import Batch, Photo
 from web_tier.results.hub import PoolState
 from web_tier.results.view import PAGE_PHOTOS, View
 from web_tier.routes import compat
+from web_tier.schemas.requests import MOST_INDEX
 from web_tier.services import form, services
 from web_tier.watching.estimate import dollars, estimate
 

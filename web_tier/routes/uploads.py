@@ -1,4 +1,4 @@
-"""The two calls around an upload straight to the bucket: forms to send photos with, and the word that they arrived."""
+"""The two calls around an upload straight to the bucket: get upload forms, and confirm what was uploaded."""
 
 from __future__ import annotations
 
@@ -8,68 +8,62 @@ from flask import Blueprint, Response, jsonify, request
 
 from shoal.messages import Job, is_batch, new_batch, safe_name
 from web_tier.intake.direct import FORM_SECONDS, Arrival
-from web_tier.intake.intake import MOST_INDEX
-from web_tier.problems import Problem, unknown_batch
-from web_tier.routes.submission import LONGEST_NAME, MOST_PHOTOS, json_object, optional_text
+from web_tier.intake.json_body import json_object
+from web_tier.problems import unknown_batch
+from web_tier.schemas.check import Check
+from web_tier.schemas.requests import CONFIRMATION, UPLOADS
 from web_tier.services import services
 
 blueprint = Blueprint("uploads", __name__)
 
+_check_uploads = Check(UPLOADS)
+_check_confirmation = Check(CONFIRMATION)
+
 
 @blueprint.post("/v1/uploads")
 def forms() -> tuple[Response, int]:
-    """A form for each photo, in a new batch or in the one that is named."""
+    """Make a form for each photo, in a new batch or in the batch that the body names."""
     body = json_object(request.stream)
-    batch = body.get("batch", "") or new_batch(services().clock.now())
-    if not isinstance(batch, str) or not is_batch(batch):
-        raise Problem(400, '"batch" is not the id of a batch.')
-    made = [(job, services().direct.form(job)) for job in _jobs(body, batch, counts=True)]
-    told = [{"index": job.index, "name": job.name, "url": form.url, "fields": form.fields} for job, form in made]
-    return jsonify(batch=batch, seconds=FORM_SECONDS, uploads=told), 201
+    _check_uploads(body)
+    batch = body.get("batch") or new_batch(services().clock.now())
+    made = [(job, services().direct.form(job)) for job in _jobs(body, batch)]
+    uploads = [{"index": job.index, "name": job.name, "url": form.url, "fields": form.fields} for job, form in made]
+    return jsonify(batch=batch, seconds=FORM_SECONDS, uploads=uploads), 201
 
 
 @blueprint.post("/v1/batches/<batch>/photos/confirm")
 def confirm(batch: str) -> Response:
-    """Photos that were sent: queue them. A webhook is for all photos that the batch then has."""
+    """Queue photos that were uploaded. A webhook waits for all photos that the batch has after this call."""
     if not is_batch(batch):
         raise unknown_batch()
     body = json_object(request.stream)
-    jobs, webhook = _jobs(body, batch), optional_text(body, "webhook", "an address")
+    _check_confirmation(body)
+    jobs, webhook = _jobs(body, batch), body.get("webhook")
     if webhook is not None:
         services().webhooks.check(webhook)
     arrivals = services().direct.confirm(jobs)
     if webhook is not None:
         services().webhooks.register(batch, webhook, len(services().batches.read(batch).photos))
-    return jsonify(photos=[_told(one) for one in arrivals])
+    return jsonify(photos=[_described(arrival) for arrival in arrivals])
 
 
-def _told(one: Arrival) -> dict[str, object]:
-    return {"index": one.job.index, "name": one.job.name, "status": one.status, "error": one.error}
+def _described(arrival: Arrival) -> dict[str, object]:
+    return {
+        "index": arrival.job.index,
+        "name": arrival.job.name,
+        "status": arrival.status,
+        "error": arrival.error,
+    }
 
 
-def _jobs(body: dict[str, Any], batch: str, counts: bool = False) -> list[Job]:
-    """The photos of a body. counts: one without an index has its place in the list."""
-    photos, model = body.get("photos"), body.get("model", "")
-    if not isinstance(photos, list) or not 0 < len(photos) <= MOST_PHOTOS:
-        raise Problem(400, f'"photos" must be a list of 1 to {MOST_PHOTOS:,} photos.')
-    if not isinstance(model, str):
-        raise Problem(400, '"model" must be the name of a model.')
+def _jobs(body: dict[str, Any], batch: str) -> list[Job]:
+    """The jobs of the photos in a checked body. The default of a photo's index is its position in the list."""
+    model = body.get("model", "")
     if model:
         services().intake.check_model(model)
-    jobs = []
-    for place, photo in enumerate(photos):
-        if not isinstance(photo, dict):
-            raise Problem(400, f"photos[{place}] is not an object.")
-        name = photo.get("name")
-        if not isinstance(name, str) or len(name) > LONGEST_NAME:
-            raise Problem(400, f"photos[{place}].name is not a string, or too long.")
-        index = _index(photo.get("index", place if counts else None), place)
-        jobs.append(Job(batch, index, safe_name(name), services().replies.name, model))
-    return jobs
-
-
-def _index(index: Any, place: int) -> int:
-    # JSON has one kind of number: 7.0 is one, true is none.
-    if isinstance(index, int | float) and not isinstance(index, bool) and index in range(MOST_INDEX + 1):
-        return int(index)
-    raise Problem(400, f"photos[{place}].index is not a number from 0 to {MOST_INDEX}.")
+    reply_to = services().replies.name
+    return [
+        # JSON has one kind of number: an index may arrive as 7.0.
+        Job(batch, int(photo.get("index", position)), safe_name(photo["name"]), reply_to, model)
+        for position, photo in enumerate(body["photos"])
+    ]

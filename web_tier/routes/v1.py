@@ -1,4 +1,4 @@
-"""The API for programs, version 1. `openapi.py` describes it, `/openapi.json` serves the description."""
+"""The API for programs, version 1. `schemas/openapi.py` describes it; `/openapi.json` serves the description."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import replace
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
 from shoal.messages import new_batch
+from web_tier.intake.idempotency import Claim, claim
+from web_tier.intake.json_body import read_submission
 from web_tier.intake.offers import Listed, OfferedPhotos
 from web_tier.problems import Problem
 from web_tier.results.batches import Batch, Photo
-from web_tier.routes import openapi
-from web_tier.routes.idempotency import Claim, claim
-from web_tier.routes.submission import read_submission
 from web_tier.routes.waiting import answers
+from web_tier.schemas import openapi
+from web_tier.schemas.check import whole_number
+from web_tier.schemas.requests import AFTER, LIMIT
 from web_tier.services import form, services
 
 blueprint = Blueprint("v1", __name__)
 
-LARGEST_PAGE = 1_000
-PAGE = 100
 _WAIT = re.compile(r"\s*wait\s*=\s*\"?(\d{1,6})\"?\s*", re.IGNORECASE)
 
 
@@ -41,12 +41,19 @@ def submit() -> Response:
     """Take photos in; wait for their labels where the client prefers that."""
     wait = _preferred_wait()
     offers, webhook = _asked()
-    claimed = claim(new_batch(services().clock.now()))
+    claimed = _claim()
     with services().hub.listen(claimed.batch) as listener:
         photos = _already(claimed.batch) if claimed.complete else _take(offers, claimed, webhook)
         found = answers(claimed.batch, photos, listener, wait)
     whole = tuple(replace(photo, result=found.get(photo.job.key)) for photo in photos)
     return _submitted(Batch(claimed.batch, whole, 0.0), wait)
+
+
+def _claim() -> Claim:
+    parameters = [request.args.get("model", ""), *request.args.getlist("webhook")]
+    fingerprint = " ".join([request.mimetype, str(request.content_length), *parameters])
+    key, fresh = request.headers.get("Idempotency-Key"), new_batch(services().clock.now())
+    return claim(services().cloud.outputs, key, fingerprint, fresh)
 
 
 def _take(offers: OfferedPhotos, claimed: Claim, webhook: str | None) -> list[Photo]:
@@ -79,7 +86,7 @@ def batch_state(batch: str) -> Response:
 @blueprint.get("/v1/batches/<batch>/results")
 def results(batch: str) -> Response:
     """The photos of a batch with their results, page by page."""
-    after, limit = _number("after", -1, -1, 99_999), _number("limit", PAGE, 1, LARGEST_PAGE)
+    after, limit = whole_number("after", request.args, AFTER), whole_number("limit", request.args, LIMIT)
     page = services().batches.page(batch, after, limit)
     following = f"/v1/batches/{batch}/results?after={page.photos[-1].job.index}&limit={limit}" if page.more else None
     return jsonify(photos=[photo.to_dict() for photo in page.photos], next=following)
@@ -135,10 +142,3 @@ def _preferred_wait() -> int:
         if match := _WAIT.fullmatch(preference):
             return min(int(match[1]), int(services().settings.answer_seconds))
     return 0
-
-
-def _number(name: str, usual: int, least: int, most: int) -> int:
-    text = request.args.get(name, str(usual))
-    if re.fullmatch(r"-?[0-9]{1,6}", text) and least <= int(text) <= most:
-        return int(text)
-    raise Problem(400, f"{name}={text[:20]!r}: expected a number from {least} to {most}.")

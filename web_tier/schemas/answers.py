@@ -1,0 +1,96 @@
+"""What the server answers: the JSON Schemas of responses and of webhook events, by name."""
+
+from __future__ import annotations
+
+from web_tier.schemas.requests import BATCH_ID, INDEX, TEXT, Schema, described, list_of, record
+
+COUNT: Schema = {"type": "integer", "minimum": 0}
+SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+DURATION: Schema = {"type": "number", "minimum": 0}
+BEST_LABELS = 5
+
+
+def reference(name: str) -> Schema:
+    """Points to a schema of this file."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _box(kind: str, text: str) -> Schema:
+    return list_of({"type": kind}, 4, 4) | {"description": text}
+
+
+_BATCH = {
+    "batch": BATCH_ID,
+    "state": {"enum": ["queued", "done"], "description": "done: every photo has its result"},
+    "total": COUNT,
+    "done": COUNT,
+    "failed": COUNT,
+    "queued": COUNT,
+    "page": described("The path of the batch's page"),
+    "results": described("The path of the batch's results"),
+}
+
+_DETECTION = record(
+    {
+        "name": TEXT,
+        "score": SHARE,
+        "box": _box("integer", "Left, top, right and bottom, in pixels of the upright picture."),
+        "relative_box": _box("number", "The same as fractions of the picture's width and height."),
+        "labels": list_of(reference("Label")),
+    },
+    ["name", "score", "box", "relative_box"],
+)
+
+_PHOTO = {
+    "index": INDEX,
+    "name": TEXT,
+    "state": {"enum": ["queued", "done", "failed"]},
+    "model": described("The model that labelled the photo"),
+    "labels": list_of(reference("Label"), at_most=BEST_LABELS)
+    | {"description": "The most probable labels, best first."},
+    "detections": list_of(_DETECTION) | {"description": "The objects in the photo, best first."},
+    "warnings": list_of(TEXT) | {"description": "Reasons to doubt the labels."},
+    "error": described("Why the photo failed"),
+    "can_retry": {"type": "boolean"},
+    "seconds": {
+        "type": "object",
+        "additionalProperties": DURATION,
+        "description": "The seconds that each stage took, by the name of the stage.",
+    },
+    "correction": described("The right label, from a person, where the model was wrong"),
+}
+
+_UPLOAD = record(
+    {"index": INDEX, "name": TEXT, "url": TEXT, "fields": {"type": "object", "additionalProperties": TEXT}}
+)
+
+_ARRIVAL = record(
+    {
+        "index": INDEX,
+        "name": TEXT,
+        "status": {"enum": ["accepted", "failed", "missing"], "description": "missing: not in the bucket"},
+        "error": described("Why the photo was not accepted"),
+    }
+)
+
+ANSWERS: dict[str, Schema] = {
+    "Batch": record(_BATCH),
+    "Submitted": record(_BATCH | {"photos": list_of(reference("Photo"))}),
+    "Results": record({"photos": list_of(reference("Photo")), "next": {"type": ["string", "null"]}}),
+    "Uploads": record({"batch": BATCH_ID, "seconds": COUNT, "uploads": list_of(_UPLOAD)}),
+    "Arrivals": record({"photos": list_of(_ARRIVAL)}),
+    "Photo": record(_PHOTO, ["index", "name", "state"]),
+    "Label": record({"name": TEXT, "probability": SHARE}),
+    "Cancelled": record({"cancelled": COUNT}),
+    "Models": record({"models": list_of(record({"name": TEXT, "default": {"type": "boolean"}}))}),
+    "Health": record({"status": TEXT, "checks": {"type": "object"}}, ["status"]),
+    "Problem": record({"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT}),
+}
+
+EVENT = record(
+    {
+        "type": {"const": "batch.done"},
+        "timestamp": {"type": "string", "format": "date-time"},
+        "data": reference("Batch"),
+    }
+)
