@@ -20,7 +20,7 @@ from shoal.memory import memory_cloud
 from tests.web_fixtures import Site, jpeg, running_site, wait_until
 from tests.web_screenshots import DESKTOP
 from web_tier.app import STATIC
-from web_tier.routes.examples import find_examples
+from web_tier.examples import find_examples
 
 expect.set_options(timeout=20_000)
 

@@ -23,9 +23,9 @@ from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
 from web_tier.app import create_app
 from web_tier.intake.multipart import read_parts
 from web_tier.intake.offers import Form
-from web_tier.intake.outbox import CALLS_AT_ONCE, Outbox
 from web_tier.problems import Problem
 from web_tier.services import EXTENSION, Services
+from web_tier.venues.pool import CALLS_AT_ONCE, Outbox
 
 BATCH = "1m7yv8wnwyewm4djehxe"
 FORM = "multipart/form-data; boundary=xyz"

@@ -17,12 +17,15 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from waitress.channel import HTTPChannel
+from waitress.server import create_server
 
 from shoal.aws import clients, connect
 from shoal.clock import SystemClock
 from shoal.errors import SettingsError
 from shoal.memory import memory_cloud
 from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
+from web_tier import waitress_internals
 from web_tier.app import create_app
 from web_tier.server import WebServer
 from web_tier.watching.readiness import Readiness
@@ -282,3 +285,26 @@ def test_a_host_that_is_not_ours_is_named() -> None:
     app = create_app(settings(), memory_cloud(SystemClock()), SystemClock())
     with pytest.raises(SettingsError, match="SHOAL_HOST"):
         WebServer(app, "192.0.2.1", 0, 4)
+
+
+def test_the_calls_into_waitress_are_those_of_the_pinned_version() -> None:
+    server = create_server(lambda environ, respond: [], host="127.0.0.1", port=0, map={})
+    try:
+        waitress_internals.check(server)
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner, name, _ in waitress_internals.METHODS])
+def test_a_moved_call_into_waitress_is_named(owner: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, name, lambda self, other: None)
+    with pytest.raises(waitress_internals.WaitressMovedError, match=rf"waitress .*{owner.__name__}\.{name} has moved"):
+        waitress_internals.check(object())
+
+
+def test_a_moved_attribute_of_waitress_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(waitress_internals.WaitressMovedError, match="effective_port has moved"):
+        waitress_internals.check(object())
+    monkeypatch.delattr(HTTPChannel, "total_outbufs_len")
+    with pytest.raises(waitress_internals.WaitressMovedError, match=r"HTTPChannel\.total_outbufs_len has moved"):
+        waitress_internals.check(object())

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from shoal.messages import Result
+from shoal.messages import Result, new_batch
 from tests.test_web_fetch import serving
 from tests.web_fixtures import Site, jpeg, running_site, wait_until
 

@@ -11,10 +11,10 @@ from flask import Flask, Response, request, url_for
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings
 from web_tier import problems
+from web_tier.examples import find_examples
 from web_tier.results.timeline import timeline, total
 from web_tier.results.view import ORDERS, SHOWN
 from web_tier.routes import api, contracts, events, fleet, health, operator, pages, uploads, v1
-from web_tier.routes.examples import find_examples
 from web_tier.services import EXTENSION, build
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,14 +7,13 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
-from waitress import wasyncore
 from waitress.server import create_server
 
 from shoal.errors import SettingsError
+from web_tier import waitress_internals
 from web_tier.services import EXTENSION, Services
 
 log = logging.getLogger(__name__)
@@ -29,9 +28,9 @@ BACKLOG = 1024  # connections that wait to be accepted
 ADJUSTMENTS: dict[str, Any] = {
     "backlog": BACKLOG,
     "ident": None,
-    "connection_limit": 1_900,  # its default of 100 is less than the clients that we promise to serve at once
+    "connection_limit": 1_900,  # the default of 100 is below the number of clients that Shoal serves at once
     "asyncore_use_poll": True,  # select() ends at file descriptor 1023
-    "channel_request_lookahead": 1,  # go on reading during a request: that is how a client that left is noticed
+    "channel_request_lookahead": 1,  # read on during a request, to notice a client that has left
     "max_request_body_size": LARGEST_BODY_BYTES,
     "recv_bytes": 128 * 1024,
     "log_socket_errors": False,
@@ -43,17 +42,18 @@ class WebServer:
     """Serves one app from a thread of its own. `start`, then `stop`, once each."""
 
     def __init__(self, app: Flask, host: str, port: int, threads: int) -> None:
-        """Bind the port. Raises SettingsError when that cannot be done."""
+        """Bind the port. Raises SettingsError when it is not free, and WaitressMovedError for another waitress."""
         self._services: Services = app.extensions[EXTENSION]
         self._map: dict[int, Any] = {}
         listening = _listen(host, port)
         self._server = create_server(app, map=self._map, sockets=[listening], threads=threads, **ADJUSTMENTS)
+        waitress_internals.check(self._server)
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
-        return int(self._server.effective_port)
+        return waitress_internals.port(self._server)
 
     def start(self) -> None:
         """Serve."""
@@ -62,34 +62,27 @@ class WebServer:
 
     def stop(self) -> None:
         """Take no new work, end open streams and waiting requests, and close. Takes two seconds at most."""
-        self._in_loop(lambda: wasyncore.dispatcher.close(self._server))
+        waitress_internals.run_in_loop(self._server, lambda: waitress_internals.close_port(self._server))
         self._services.stop()
-        self._server.task_dispatcher.shutdown(timeout=STOP_SECONDS)
+        waitress_internals.end_threads(self._server, STOP_SECONDS)
         deadline = time.monotonic() + FLUSH_SECONDS
-        while time.monotonic() < deadline and self._unsent():
+        while time.monotonic() < deadline and waitress_internals.has_unsent(self._server):
             self._thread.join(0.02)
-        # The loop ends when its map is empty. Only then is the rest closed, the trigger that woke it included.
-        left: list[Any] = []
+        # The loop ends when its map is empty. Close the sockets only then: the trigger that wakes the loop is one.
+        sockets: list[Any] = []
 
-        def end() -> None:
-            left.extend(self._map.values())
+        def empty_map() -> None:
+            sockets.extend(self._map.values())
             self._map.clear()
 
-        self._in_loop(end)
+        waitress_internals.run_in_loop(self._server, empty_map)
         self._thread.join(FLUSH_SECONDS)
-        for one in left:
-            one.close()
-
-    def _unsent(self) -> bool:
-        return any(channel.total_outbufs_len for channel in list(self._server.active_channels.values()))
-
-    def _in_loop(self, action: Callable[[], None]) -> None:
-        # The sockets belong to the loop's thread; its trigger is the one way in.
-        self._server.trigger.pull_trigger(action)
+        for open_socket in sockets:
+            open_socket.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    # Ours and not waitress', which leaves threads and files behind when it cannot bind.
+    # waitress leaves threads and files behind when it cannot bind, so the socket is made here.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)

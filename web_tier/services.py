@@ -14,8 +14,8 @@ from shoal.ledger import Follower
 from shoal.ports import Clock, Cloud
 from shoal.prices import price_per_hour
 from shoal.settings import Settings
+from web_tier.intake.accept_photos import Intake
 from web_tier.intake.direct import Direct
-from web_tier.intake.intake import Intake
 from web_tier.intake.offers import Form
 from web_tier.outside.fetch import Fetcher
 from web_tier.outside.http_post import Poster

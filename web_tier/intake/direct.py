@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from shoal.errors import ShoalError
 from shoal.messages import Job, Result
 from shoal.ports import Cloud, ObjectStore, StoredObject, UploadForm
-from web_tier.intake.intake import megabytes
+from web_tier.intake.accept_photos import megabytes
 from web_tier.problems import Problem
 from web_tier.results.hub import Hub
 from web_tier.venues import Venue

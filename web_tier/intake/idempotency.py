@@ -17,12 +17,12 @@ from shoal.errors import NotFound
 from shoal.messages import is_batch
 from shoal.ports import ObjectStore
 from web_tier.problems import Problem
-from web_tier.schemas.check import Check
+from web_tier.schemas.check import RequestCheck
 from web_tier.schemas.requests import IDEMPOTENCY_KEY
 
 FOLDER = "idempotency"
 
-_check_key = Check(IDEMPOTENCY_KEY, "The Idempotency-Key")
+_check_key = RequestCheck(IDEMPOTENCY_KEY, "The Idempotency-Key")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import IO, Any
 
 from web_tier.intake.offers import Named
 from web_tier.problems import Problem
-from web_tier.schemas.check import Check
+from web_tier.schemas.check import RequestCheck
 from web_tier.schemas.requests import MOST_JSON_BYTES, SUBMISSION
 
-_check_submission = Check(SUBMISSION)
+_check_submission = RequestCheck(SUBMISSION)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify, make_response, request
 from inference import images
 from shoal.errors import BadImage, NotFound
 from shoal.messages import is_batch, new_batch
-from web_tier.intake.intake import Taken
+from web_tier.intake.accept_photos import Taken
 from web_tier.problems import unknown_batch
 from web_tier.schemas.check import whole_number
 from web_tier.schemas.requests import FIRST

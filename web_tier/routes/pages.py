@@ -12,7 +12,7 @@ from shoal import corrections
 from shoal.errors import Permanent
 from shoal.messages import new_batch
 from shoal.prices import price_in_words
-from web_tier.intake.intake import megabytes
+from web_tier.intake.accept_photos import megabytes
 from web_tier.problems import Problem, wants_page
 from web_tier.results import table
 from web_tier.results.batches import Batch, Photo

@@ -10,14 +10,14 @@ from shoal.messages import Job, is_batch, new_batch, safe_name
 from web_tier.intake.direct import FORM_SECONDS, Arrival
 from web_tier.intake.json_body import json_object
 from web_tier.problems import unknown_batch
-from web_tier.schemas.check import Check
+from web_tier.schemas.check import RequestCheck
 from web_tier.schemas.requests import CONFIRMATION, UPLOADS
 from web_tier.services import services
 
 blueprint = Blueprint("uploads", __name__)
 
-_check_uploads = Check(UPLOADS)
-_check_confirmation = Check(CONFIRMATION)
+_check_uploads = RequestCheck(UPLOADS)
+_check_confirmation = RequestCheck(CONFIRMATION)
 
 
 @blueprint.post("/v1/uploads")

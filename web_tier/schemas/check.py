@@ -26,7 +26,7 @@ _KINDS = {
 }
 
 
-class Check:
+class RequestCheck:
     """The check of one schema. Safe for many threads.
 
     name: what errors call the value; empty for a body, whose fields are named without a prefix.
