@@ -1,4 +1,4 @@
-"""Which addresses of the network a photo may be fetched from. Pure."""
+"""Which addresses on the network Shoal may connect to for a stranger. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ PORTS = {"http": 80, "https": 443}
 OTHER_PORTS = (8080, 8443)
 MOST_CHARACTERS = 2048
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Addresses that carry another one inside: what the packet reaches in the end is the inner one.
+# These addresses contain another address, and packets reach the inner one.
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # NAT64, RFC 6052
 _TRANSLATED_LOCALLY = ipaddress.ip_network("64:ff9b:1::/48")  # RFC 8215
 _COMPATIBLE = ipaddress.ip_network("::/96")  # IPv4-compatible, RFC 4291, long out of use
@@ -24,8 +24,8 @@ _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a photo is said to be. target: path and query, as they go into the request line."""
+class WebAddress:
+    """A checked http or https address. target: path and query, as the request line has them."""
 
     scheme: str
     host: str
@@ -34,20 +34,20 @@ class Place:
 
     @property
     def url(self) -> str:
-        """The whole address, in its plainest form."""
+        """The whole address in its normal form."""
         return f"{self.scheme}://{self.authority}{self.target}"
 
     @property
     def authority(self) -> str:
-        """Host and, where it is not the scheme's own, port: what the Host header says."""
+        """The value of the Host header: the host, and the port if it is not the default of the scheme."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
 
-def parse(url: str, own: frozenset[str] = frozenset()) -> Place:
-    """What `url` names. Raises BadImage for everything that is not a plain http or https address of a host.
+def parse(url: str, own: frozenset[str] = frozenset()) -> WebAddress:
+    """Read `url`. Raises BadImage for everything that is not a plain http or https address of a host.
 
-    own: "host:port" pairs that the operator allows besides, whatever the port.
+    own: "host:port" pairs that the operator also allows, with any port.
     """
     split = _split(url)
     if split.scheme not in PORTS:
@@ -63,33 +63,33 @@ def parse(url: str, own: frozenset[str] = frozenset()) -> Place:
         raise BadImage(f"port {port} is not allowed: 80, 443, 8080 and 8443 are")
     path = quote(split.path or "/", safe="/%:@!$&'()*+,;=~-._")
     query = quote(split.query, safe="/%:@!$&'()*+,;=~-._?")
-    return Place(split.scheme, host, port, urlunsplit(("", "", path, query, "")))
+    return WebAddress(split.scheme, host, port, urlunsplit(("", "", path, query, "")))
 
 
-def follow(place: Place, location: str, own: frozenset[str] = frozenset()) -> Place:
-    """Where a redirect leads. Raises BadImage as `parse` does."""
-    return parse(urljoin(place.url, location), own)
+def follow(address: WebAddress, location: str, own: frozenset[str] = frozenset()) -> WebAddress:
+    """Read the target of a redirect from `address`. Raises BadImage as `parse` does."""
+    return parse(urljoin(address.url, location), own)
 
 
 def public(address: str) -> bool:
-    """Whether packets to this address leave for the public internet, whatever form it is written in."""
+    """Whether an IP address, in any of its notations, is on the public internet."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(_public(one) for one in _layers(parsed))
+    return all(_public(layer) for layer in _layers(parsed))
 
 
 def _split(url: str) -> SplitResult:
     if len(url) > MOST_CHARACTERS:
         raise BadImage(f"the address is longer than {MOST_CHARACTERS} characters")
-    # urlsplit drops tabs and line ends silently, and browsers read a backslash as a slash: two readers, two hosts.
+    # urlsplit drops tabs and line ends silently, and browsers read a backslash as a slash: they would see another host.
     if not url or "\\" in url or any(character <= " " or character == "\x7f" for character in url):
         raise BadImage("the address has blanks, control characters or backslashes in it, or is empty")
     try:
         return urlsplit(url)
     except ValueError:
-        raise BadImage("this is not an address that can be read") from None
+        raise BadImage("the address cannot be read") from None
 
 
 def _host(split: SplitResult) -> str:
@@ -97,37 +97,37 @@ def _host(split: SplitResult) -> str:
         name = split.hostname or ""
         host = name if ":" in name else name.encode("idna").decode()
     except (ValueError, UnicodeError):
-        raise BadImage("the address has no host that can be read") from None
+        raise BadImage("the host in the address cannot be read") from None
     host = host.lower()
     if ":" in host:
         try:
             return str(ipaddress.IPv6Address(host))
         except ValueError:
-            raise BadImage("the address has no host that can be read") from None
+            raise BadImage("the host in the address cannot be read") from None
     if _NUMBER_LIKE.fullmatch(host):
         try:
             return str(ipaddress.IPv4Address(host))
         except ValueError:
-            # 2130706433, 0x7f.1, 0177.0.0.1: C libraries read them as addresses, each in its own way.
+            # C libraries read 2130706433, 0x7f.1 and 0177.0.0.1 as addresses, each in its own way.
             raise BadImage("write a numeric address as four decimal numbers, like 192.0.2.1") from None
     if not _HOST_NAME.fullmatch(host):
-        raise BadImage("the address has no host that can be read")
+        raise BadImage("the host in the address cannot be read")
     return host
 
 
-def _layers(address: Address) -> list[Address]:
-    """The address and those that are packed inside it."""
+def _layers(address: IpAddress) -> list[IpAddress]:
+    """The address, and the addresses that it contains."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
     inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
     if address in _TRANSLATED or address in _COMPATIBLE:
         inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    # A mapped address is an IPv4 one in another spelling; the other forms are judged as they are, too.
-    outer: list[Address] = [] if address.ipv4_mapped or address in _TRANSLATED else [address]
-    return outer + [one for one in inner if one is not None]
+    # A mapped address is an IPv4 address in another notation. The other forms must be public themselves, too.
+    outer: list[IpAddress] = [] if address.ipv4_mapped or address in _TRANSLATED else [address]
+    return outer + [layer for layer in inner if layer is not None]
 
 
-def _public(address: Address) -> bool:
+def _public(address: IpAddress) -> bool:
     if address.is_multicast or address.is_reserved or address.is_unspecified or address.is_loopback:
         return False
     if isinstance(address, ipaddress.IPv6Address) and (address.is_site_local or address in _TRANSLATED_LOCALLY):

@@ -1,8 +1,8 @@
-"""Photos by URL, fetched safely: public addresses only, resolved once and pinned, small, soon, and pictures only.
+"""Fetches photos by URL safely: from public addresses only, with limits on size and time, and only images.
 
-A server that fetches what strangers name can be sent to its own insides (its metadata endpoint, its neighbours). So a
-name is resolved once, every address it has must be public, and the connection goes to the address that was checked;
-each redirect is checked in the same way. The fetch as a whole has a deadline that no slow answer can stretch.
+Strangers choose the URL, so they could point the server at its own network (the metadata endpoint, its neighbours). A
+host is therefore resolved once, all its IP addresses must be public, and the connection goes to an address that was
+checked. Each redirect is checked in the same way. One deadline holds for the whole fetch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from shoal.errors import BadImage
 from shoal.messages import safe_name
-from web_tier.outside.addresses import Place, follow, parse
+from web_tier.outside.addresses import WebAddress, follow, parse
 from web_tier.outside.guarded_connection import Dial, GuardedConnections, Resolve, dial, resolve
 
 log = logging.getLogger(__name__)
@@ -30,16 +30,17 @@ _REDIRECTED = (301, 302, 303, 307, 308)
 
 @dataclass(frozen=True, slots=True)
 class FetchedFile:
-    """A file from the network: its name, from the last part of the address, and its bytes."""
+    """A file from the network. name: the last part of its address."""
 
     name: str
     payload: bytes
 
 
 class Fetcher:
-    """Fetches files. One for all requests; safe for many threads.
+    """Fetches files. One instance serves all requests; safe for many threads.
 
-    max_bytes: the largest file. seconds: the longest that a fetch may take, redirects and all.
+    max_bytes: the largest file that is fetched.
+    seconds:   the longest time of a fetch, with all its redirects.
     own:       "host:port" pairs that the operator allows although they are not public.
     """
 
@@ -54,49 +55,49 @@ class Fetcher:
         self._max_bytes = max_bytes
         self._seconds = seconds
         self._own = own
-        self._lines = GuardedConnections(self._too_slow(), own, resolve, dial)
+        self._connections = GuardedConnections(self._too_slow(), own, resolve, dial)
 
     def fetch(self, url: str) -> FetchedFile:
-        """The file at `url`. Raises BadImage, which says why it was not fetched."""
+        """Fetch the file at `url`. Raises BadImage, which says why that failed."""
         deadline = time.monotonic() + self._seconds
-        place = first = parse(url, self._own)
+        address = first = parse(url, self._own)
         for _ in range(REDIRECTS + 1):
-            answer = self._get(place, deadline)
+            answer = self._get(address, deadline)
             if isinstance(answer, bytes):
                 return FetchedFile(name_of(first), answer)
-            place = follow(place, answer, self._own)
+            address = follow(address, answer, self._own)
         raise BadImage(f"the address redirects more than {REDIRECTS} times")
 
     def stop(self) -> None:
-        """End the threads that resolve names."""
-        self._lines.stop()
+        """End the threads that resolve host names."""
+        self._connections.stop()
 
-    def _get(self, place: Place, deadline: float) -> bytes | str:
-        """The body, or where a redirect leads."""
+    def _get(self, address: WebAddress, deadline: float) -> bytes | str:
+        """The body, or the target of a redirect."""
         try:
-            with self._lines.open(place, deadline) as line:
-                answer = self._ask(place, line)
+            with self._connections.open(address, deadline) as connection:
+                answer = self._ask(address, connection)
         except ssl.SSLError as error:
-            log.info("no encrypted connection to %s: %s", place.url, error)
+            log.info("no encrypted connection to %s: %s", address.url, error)
             raise BadImage("the server at the address has no valid certificate") from None
         except (http.client.HTTPException, OSError) as error:
-            log.info("fetch of %s broke: %r", place.url, error)
+            log.info("fetch of %s broke: %r", address.url, error)
             raise BadImage(self._why(deadline)) from None
         if time.monotonic() >= deadline:
-            raise BadImage(self._too_slow())  # a body that was cut reads like one that has ended
+            raise BadImage(self._too_slow())  # a body that was cut at the deadline looks complete
         return answer
 
-    def _ask(self, place: Place, line: socket.socket) -> bytes | str:
-        connection = http.client.HTTPConnection(place.host, place.port)
-        connection.sock = line
-        connection.putrequest("GET", place.target, skip_host=True, skip_accept_encoding=True)
-        connection.putheader("Host", place.authority)
-        connection.putheader("User-Agent", "Shoal")
-        connection.putheader("Accept", "image/*")
-        connection.putheader("Accept-Encoding", "identity")
-        connection.putheader("Connection", "close")
-        connection.endheaders()
-        answer = connection.getresponse()
+    def _ask(self, address: WebAddress, connection: socket.socket) -> bytes | str:
+        exchange = http.client.HTTPConnection(address.host, address.port)
+        exchange.sock = connection
+        exchange.putrequest("GET", address.target, skip_host=True, skip_accept_encoding=True)
+        exchange.putheader("Host", address.authority)
+        exchange.putheader("User-Agent", "Shoal")
+        exchange.putheader("Accept", "image/*")
+        exchange.putheader("Accept-Encoding", "identity")
+        exchange.putheader("Connection", "close")
+        exchange.endheaders()
+        answer = exchange.getresponse()
         if answer.status in _REDIRECTED and (location := answer.getheader("Location")):
             return location
         self._check(answer)
@@ -120,7 +121,7 @@ class Fetcher:
             body += chunk
             if len(body) > self._max_bytes:
                 raise BadImage(self._too_large())
-        if answer.length:  # what is missing of Content-Length
+        if answer.length:  # the missing part of Content-Length
             raise http.client.IncompleteRead(bytes(body), answer.length)
         return bytes(body)
 
@@ -134,6 +135,6 @@ class Fetcher:
         return f"the address did not give the file within {self._seconds:g} s"
 
 
-def name_of(place: Place) -> str:
+def name_of(address: WebAddress) -> str:
     """The file name in an address."""
-    return safe_name(unquote(PurePosixPath(urlsplit(place.url).path).name) or place.host)
+    return safe_name(unquote(PurePosixPath(urlsplit(address.url).path).name) or address.host)

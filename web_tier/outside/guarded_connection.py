@@ -1,4 +1,7 @@
-"""Connections to hosts that strangers name: public addresses only, resolved once, pinned, and cut at a deadline."""
+"""Connections to hosts that strangers name: public addresses only, resolved once, pinned, and cut at a deadline.
+
+Own code: no package on PyPI ends an exchange at one deadline and looks inside all addresses that contain another.
+"""
 
 from __future__ import annotations
 
@@ -14,33 +17,33 @@ from contextlib import contextmanager
 from functools import cache
 
 from shoal.errors import BadImage
-from web_tier.outside.addresses import Place, public
+from web_tier.outside.addresses import WebAddress, public
 
 log = logging.getLogger(__name__)
 
 RESOLVING_AT_ONCE = 16
 CONNECT_SECONDS = 5.0
-_NOT_THERE = "the address cannot be reached"
+_UNREACHABLE = "the address cannot be reached"
 
 Resolve = Callable[[str, int], list[str]]
 Dial = Callable[[str, int, float], socket.socket]
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Every address of a host. Raises OSError."""
+    """Resolve a host to all its IP addresses. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def dial(address: str, port: int, seconds: float) -> socket.socket:
-    """A connection to an address. Raises OSError."""
-    return socket.create_connection((address, port), timeout=seconds)
+def dial(ip: str, port: int, seconds: float) -> socket.socket:
+    """Connect to an IP address. Raises OSError."""
+    return socket.create_connection((ip, port), timeout=seconds)
 
 
 class GuardedConnections:
-    """Opens connections. One for all requests; safe for many threads.
+    """Opens connections. One instance serves all requests; safe for many threads.
 
-    too_slow: what to say when the deadline is over.
+    too_slow: the error text when the deadline is over.
     own:      "host:port" pairs that the operator allows although they are not public.
     """
 
@@ -62,60 +65,62 @@ class GuardedConnections:
         self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
-    def open(self, place: Place, deadline: float) -> Iterator[socket.socket]:
-        """A connection to the place, encrypted where its scheme says so, and cut at `deadline` (`time.monotonic()`).
+    def open(self, address: WebAddress, deadline: float) -> Iterator[socket.socket]:
+        """Connect, with TLS for https, and cut the connection at `deadline` (`time.monotonic()`).
 
-        Raises BadImage when it cannot be had; ssl.SSLError and OSError leave the block as they are.
+        Raises BadImage when the host cannot be reached or may not be. ssl.SSLError and OSError pass through.
         """
-        line = self._connect(place, deadline)
+        connection = self._connect(address, deadline)
         try:
-            if place.scheme == "https":
-                # The handshake comes later, when the deadline is watched.
-                line = _context().wrap_socket(line, server_hostname=place.host, do_handshake_on_connect=False)
-            with _ending_at(deadline, line):
-                if isinstance(line, ssl.SSLSocket):
-                    line.do_handshake()
-                yield line
+            if address.scheme == "https":
+                # The handshake comes later, when the deadline is enforced.
+                connection = _context().wrap_socket(
+                    connection, server_hostname=address.host, do_handshake_on_connect=False
+                )
+            with _ending_at(deadline, connection):
+                if isinstance(connection, ssl.SSLSocket):
+                    connection.do_handshake()
+                yield connection
         finally:
-            line.close()
+            connection.close()
 
-    def _connect(self, place: Place, deadline: float) -> socket.socket:
+    def _connect(self, address: WebAddress, deadline: float) -> socket.socket:
         problem: OSError | None = None
-        for address in self._allowed(place, deadline):
+        for ip in self._allowed(address, deadline):
             left = min(CONNECT_SECONDS, deadline - time.monotonic())
             if left <= 0:
                 raise BadImage(self._too_slow)
             try:
-                line = self._dial(address, place.port, left)
+                connection = self._dial(ip, address.port, left)
             except OSError as error:
                 problem = error
                 continue
-            line.settimeout(max(0.1, deadline - time.monotonic()))
-            return line
-        log.info("cannot connect to %s: %s", place.url, problem)
-        raise BadImage(_NOT_THERE)
+            connection.settimeout(max(0.1, deadline - time.monotonic()))
+            return connection
+        log.info("cannot connect to %s: %s", address.url, problem)
+        raise BadImage(_UNREACHABLE)
 
-    def _allowed(self, place: Place, deadline: float) -> list[str]:
-        """The addresses of the host; one that is not public spoils them all, for the next answer may have only it."""
+    def _allowed(self, address: WebAddress, deadline: float) -> list[str]:
+        """The IP addresses of the host. All must be public: the next DNS answer may have only the private address."""
         try:
-            asked = self._resolvers.submit(self._resolve, place.host, place.port)
+            asked = self._resolvers.submit(self._resolve, address.host, address.port)
             found = asked.result(max(0.0, deadline - time.monotonic()))
         except ResolveTimeout:
             raise BadImage(self._too_slow) from None
         except (OSError, UnicodeError):
             raise BadImage("the host in the address is not known") from None
-        if f"{place.host}:{place.port}" in self._own:
+        if f"{address.host}:{address.port}" in self._own:
             return found
-        if not found or not all(public(address) for address in found):
-            log.warning("refused to connect to %s, which is at %s", place.host, ", ".join(found) or "no address")
+        if not found or not all(public(ip) for ip in found):
+            log.warning("refused to connect to %s, which is at %s", address.host, ", ".join(found) or "no address")
             raise BadImage("the host in the address is not on the public internet")
         return found
 
 
 @contextmanager
-def _ending_at(deadline: float, line: socket.socket) -> Iterator[None]:
-    """Cut the connection at the deadline: a timeout of each read alone lets a server send a byte now and then."""
-    timer = threading.Timer(max(0.0, deadline - time.monotonic()), _cut, (line,))
+def _ending_at(deadline: float, connection: socket.socket) -> Iterator[None]:
+    """Cut the connection at the deadline. With a timeout for each read alone, a server could send a byte now and then."""
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), _cut, (connection,))
     timer.daemon = True
     timer.start()
     try:
@@ -124,10 +129,10 @@ def _ending_at(deadline: float, line: socket.socket) -> Iterator[None]:
         timer.cancel()
 
 
-def _cut(line: socket.socket) -> None:
+def _cut(connection: socket.socket) -> None:
     try:
-        # Not SSLSocket's own, which takes the encryption away under the hands of the thread that reads.
-        socket.socket.shutdown(line, socket.SHUT_RDWR)
+        # SSLSocket.shutdown would remove the encryption while another thread reads.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
     except OSError:
         log.debug("a connection was closed already")
 

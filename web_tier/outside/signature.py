@@ -1,4 +1,4 @@
-"""How a webhook is signed: Standard Webhooks (standardwebhooks.com), version 1. Pure."""
+"""Signs webhooks as Standard Webhooks (standardwebhooks.com), version 1, says. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from collections.abc import Sequence
 
 
 def headers(keys: Sequence[bytes], identity: str, at: int, body: bytes) -> dict[str, str]:
-    """The headers of a delivery: its id, the same each time it is tried; when it is tried, in seconds since 1970; and a
-    signature by each of the keys, so that a receiver which knows the old or the new one can tell that it is ours."""
+    """The headers of a delivery.
+
+    keys:     sign with each of them, so that a receiver may know the old or the new key.
+    identity: the id of the event, the same for each attempt.
+    at:       the time of this attempt, in seconds since 1970.
+    """
     signed = f"{identity}.{at}.".encode() + body
     signatures = [base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys]
     return {

@@ -18,10 +18,10 @@ class Readiness:
 
     def __init__(self, cloud: Cloud) -> None:
         self._checks = [
-            RequestCheck("input bucket", lambda: next(iter(cloud.inputs.list(NO_KEY)), None)),
-            RequestCheck("output bucket", lambda: next(iter(cloud.outputs.list(NO_KEY)), None)),
-            RequestCheck("request queue", cloud.requests.depth),
-            RequestCheck("response queue", cloud.responses.depth),
+            Check("input bucket", lambda: next(iter(cloud.inputs.list(NO_KEY)), None)),
+            Check("output bucket", lambda: next(iter(cloud.outputs.list(NO_KEY)), None)),
+            Check("request queue", cloud.requests.depth),
+            Check("response queue", cloud.responses.depth),
         ]
 
     def look(self, seconds: float) -> dict[str, str]:
@@ -66,7 +66,7 @@ class PendingCheck:
             self._told = str(error)
 
 
-class RequestCheck:
+class Check:
     """One thing to ask, by its name."""
 
     def __init__(self, name: str, ask: Callable[[], object]) -> None:
