@@ -119,7 +119,7 @@ class GuardedConnections:
 
 @contextmanager
 def _ending_at(deadline: float, connection: socket.socket) -> Iterator[None]:
-    """Cut the connection at the deadline. With a timeout for each read alone, a server could send a byte now and then."""
+    """Cut the connection at the deadline. With timeouts for single reads, a server could drip for hours."""
     timer = threading.Timer(max(0.0, deadline - time.monotonic()), _cut, (connection,))
     timer.daemon = True
     timer.start()
