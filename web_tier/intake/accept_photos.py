@@ -1,4 +1,4 @@
-"""How photos come in: taken from the request one by one, checked, stored and queued, several at a time."""
+"""Accepts the photos of a request: checks, stores and queues them, several at a time."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from web_tier.venues import Submission, Venue
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 6  # photos of one request that are on their way to the store: hides its latency, bounds memory and files
+AT_ONCE = 6  # photos of one request that are stored at once: hides the latency, bounds memory and open files
 
 STOPPING = "The server is about to restart. Please try again in a moment."
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A photo that came in; `error` says why it was refused and is empty when it was not."""
+    """A photo of a request. error: why it was refused; empty if it was accepted."""
 
     job: Job
     error: str = ""
@@ -42,7 +42,7 @@ class Taken:
 
 
 class Intake:
-    """Takes the photos of a request in. One for all requests; safe for many threads."""
+    """Accepts photos. One instance serves all requests; safe for many threads."""
 
     def __init__(
         self,
@@ -63,11 +63,11 @@ class Intake:
         self._workers = workers
 
     def take(self, offers: OfferedPhotos, batch: str, first: int = 0) -> list[Taken]:
-        """Store and queue every photo that is offered, as `batch`, counting from index `first`.
+        """Store and queue all photos of a request as `batch`, with indexes from `first` on.
 
-        A photo that cannot be labelled is refused alone, and its failed result stored. When this returns, every other
-        one is stored and queued. Raises Problem for a request without photos or for a model that is not served, and
-        Retryable when store or queue fail: then the same call may be made again, it writes the same objects.
+        A photo that cannot be labelled is refused alone, and its failed result is stored. After the return all others
+        are stored and queued. Raises Problem for a request without photos and for an unknown model. Raises Retryable
+        when the storage or the queue fails; the same call may then be repeated, because it writes the same objects.
         """
         submission = self._venue.open()
         running: deque[Future[Taken]] = deque()
@@ -81,15 +81,15 @@ class Intake:
                     running.append(self._start(submission, *before))
                 if len(running) >= AT_ONCE:
                     taken.append(running.popleft().result())
-            # This thread does the last itself: with one photo a request, handing it over would be work for nothing.
-            final = [self._one(submission, *last)] if last is not None else []
+            # This thread stores the last photo itself: with one photo a request, another thread would only cost time.
+            final = [self._accept(submission, *last)] if last is not None else []
             last = None
-            taken += [one.result() for one in running] + final
+            taken += [future.result() for future in running] + final
             running.clear()
         finally:
             if last is not None:
                 last[1].close()
-            # Also after an error: what is stored must be queued, and no thread may outlive the request.
+            # After an error too: every stored photo must be queued, and no thread may outlive the request.
             for future in running:
                 future.exception()
             submission.flush()
@@ -116,19 +116,19 @@ class Intake:
 
     def _start(self, submission: Submission, job: Job, offer: OfferedPhoto) -> Future[Taken]:
         try:
-            return self._workers.submit(self._one, submission, job, offer)
+            return self._workers.submit(self._accept, submission, job, offer)
         except RuntimeError:  # the threads are being stopped
             offer.close()
             raise Problem(503, STOPPING) from None
 
-    def _one(self, submission: Submission, job: Job, offer: OfferedPhoto) -> Taken:
+    def _accept(self, submission: Submission, job: Job, offer: OfferedPhoto) -> Taken:
         try:
             payload = self._checked(offer)
         except BadImage as error:
             return self._refuse(job, str(error))
         finally:
             offer.close()
-        self._hub.added(job)  # before it can be answered
+        self._hub.added(job)  # before its result can arrive
         submission.submit(job, payload)
         return Taken(job)
 

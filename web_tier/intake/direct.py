@@ -1,7 +1,7 @@
-"""Photos that go straight from the client to the input bucket: a form for each, and the word that it has arrived.
+"""Uploads straight from the client to the input bucket: makes a form for each photo, and queues it once it arrived.
 
-The form fixes the photo's key and limits its size and type. What arrived is queued when the client confirms it; what is
-never confirmed is queued by the controller's sweeper, which looks for photos without a result and without a message.
+The form fixes the key of the photo and limits its size and type. A photo is queued when the client confirms it. The
+controller's sweeper queues photos that are never confirmed: it looks for photos without a result and without a message.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OFF = "Uploads straight to the bucket are off here: send the photos as a form."
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A photo that a client says it has put in the bucket. status: accepted, failed (error says why) or missing."""
+    """A photo that a client has confirmed. status: accepted, failed (`error` says why) or missing from the bucket."""
 
     job: Job
     status: str
@@ -38,9 +38,9 @@ class Arrival:
 
 
 class Direct:
-    """Forms and arrivals. One for all requests; safe for many threads.
+    """Makes upload forms and queues uploads. One instance serves all requests; safe for many threads.
 
-    choice: on, off, or auto: on as soon as the store was seen to keep to what a form allows.
+    choice: on, off, or auto: on as soon as a test shows that the storage enforces the limits of a form.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class Direct:
 
     @property
     def origin(self) -> str:
-        """Where a page may have to send forms to; empty when it never has."""
+        """The origin that pages upload to; empty if uploads are off for good."""
         return self._cloud.uploads.origin if self.on or self._probes else ""
 
     def start(self) -> None:
-        """Find out whether the store is fit for it, in a thread: nobody shall wait for that."""
+        """Test the storage, in a thread, so that the start does not wait for it."""
         if self._probes:
             threading.Thread(target=self._probe, name="uploads", daemon=True).start()
 
     def stop(self) -> None:
-        """End that thread."""
+        """End the thread of the test."""
         self._stop.set()
 
     def _probe(self) -> None:
@@ -82,23 +82,22 @@ class Direct:
                 self._stop.wait(PROBE_PAUSE_SECONDS)
 
     def form(self, job: Job) -> UploadForm:
-        """The form for one photo. Raises Problem (409) when there are none here."""
+        """The form for one photo. Raises Problem (409) when direct uploads are off."""
         if not self.on:
             raise Problem(409, OFF)
         return self._cloud.uploads.form(job.key, self._most_bytes, FORM_SECONDS)
 
     def confirm(self, jobs: Sequence[Job]) -> list[Arrival]:
-        """Queue what has arrived. Saying it twice does no harm. May raise Retryable."""
+        """Queue the photos that arrived. It is safe to repeat. May raise Retryable."""
         found = list(self._workers.map(self._look, jobs))
-        accepted = [one for one in found if one[0].status == "accepted"]
-        fresh = [arrival.job for arrival, answered in accepted if not answered]
+        fresh = [arrival.job for arrival, answered in found if arrival.status == "accepted" and not answered]
         for job in fresh:
-            self._hub.added(job)  # before it can be answered
+            self._hub.added(job)  # before its result can arrive
         self._venue.again(fresh)
         return [arrival for arrival, _ in found]
 
     def _look(self, job: Job) -> tuple[Arrival, bool]:
-        """What became of the photo, and whether it has a result already."""
+        """The state of the photo, and whether it has a result already."""
         stored = _exactly(self._cloud.inputs, job.key)
         if stored is None:
             return Arrival(job, "missing", "the photo is not in the bucket: send it again"), False

@@ -1,4 +1,4 @@
-"""A multipart form read as a stream: one file at a time, small ones in memory, large ones on disk."""
+"""Reads a multipart form as a stream: one file at a time, small files in memory, large files on disk."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from web_tier.problems import Problem
 
 CHUNK_BYTES = 64 * 1024
 IN_MEMORY_BYTES = 256 * 1024
-LONGEST_HEADER_BYTES = 256 * 1024  # of one part, and of what stands before the first and after the last
+LONGEST_HEADER_BYTES = 256 * 1024  # of one part, and of the text before the first part and after the last
 
 
 class Part:
     """One field of a form.
 
-    field:     name of the form field.
-    file_name: as the client sent it, or None for a field that is not a file; `name` is the same, or empty.
-    size:      bytes that the client sent.
-    body:      the bytes, at the start; None when they were more than was to be kept.
-    error:     empty: what was sent is here.
+    field:     the name of the form field.
+    file_name: the file name from the client; None for a field that is not a file.
+    name:      the same, but empty instead of None.
+    size:      the number of bytes that the client sent.
+    body:      the bytes, ready to be read; None when they were more than the limit.
+    error:     always empty.
     """
 
     error = ""
@@ -40,7 +41,7 @@ class Part:
         self.body: BinaryIO | None = cast(BinaryIO, spool)
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes; drop everything once there are too many."""
+        """Add bytes. Above the limit, drop all of them."""
         self.size += len(data)
         if self.size > self._keep_bytes:
             self.close()
@@ -60,9 +61,9 @@ class Part:
 
 
 def read_parts(stream: IO[bytes], content_type: str, keep_bytes: int) -> Iterator[Part]:
-    """The fields of the form in `stream`, each as soon as it is complete. Whoever takes one closes it.
+    """The fields of the form in `stream`, each as soon as it is complete. The reader of a field closes it.
 
-    keep_bytes: a longer part is read to its end but not kept.
+    keep_bytes: the limit for one part; a longer part is read to its end but not kept.
     Raises Problem (400) when the body is not a well-formed form.
     """
     kind, options = parse_options_header(content_type)
@@ -100,7 +101,7 @@ def _events(stream: IO[bytes], boundary: bytes) -> Iterator[Event]:
 
 
 def _decoded(decoder: MultipartDecoder) -> Generator[Event, None, bool]:
-    """The events that the bytes so far give; returns whether the form is at its end."""
+    """The events in the bytes so far. Returns whether the form has ended."""
     while (event := decoder.next_event()) is not NEED_DATA:
         if isinstance(event, Epilogue):
             return True
@@ -109,7 +110,7 @@ def _decoded(decoder: MultipartDecoder) -> Generator[Event, None, bool]:
 
 
 def drain(stream: IO[bytes]) -> None:
-    """Read what is left of a body, so that the client reads our answer and does not see a broken connection."""
+    """Read the rest of a body: a client that still sends would see a broken connection instead of the answer."""
     with suppress(OSError):
         while stream.read(CHUNK_BYTES):
             pass

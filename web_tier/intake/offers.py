@@ -1,4 +1,4 @@
-"""The photos that one request offers, whatever its form: multipart, base64 in JSON, addresses to fetch from."""
+"""The photos of a request: from a multipart form, from base64 in JSON, or fetched from addresses."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ NO_FIELD = "There is no photo in this request. Send each as a file in the multip
 
 
 class OfferedPhoto(Protocol):
-    """One photo.
+    """One photo of a request.
 
-    name:  as the client calls it.
-    size:  bytes of it.
-    body:  the bytes, at their start; None when they were too many or could not be had.
-    error: why they could not be had; empty when there was nothing wrong but their number.
+    name:  the file name from the client.
+    size:  the number of bytes.
+    body:  the bytes, ready to be read; None when the photo is too large or could not be read.
+    error: why it could not be read; empty otherwise, also when it is too large.
     """
 
     name: str
@@ -38,21 +38,21 @@ class OfferedPhoto(Protocol):
     error: str
 
     def close(self) -> None:
-        """Free the memory and the file. Whoever takes an offer closes it."""
+        """Free the memory and the file. The reader of a photo closes it."""
 
 
 class OfferedPhotos(Protocol):
-    """All photos of a request, one by one. Iterating raises Problem when there is none."""
+    """The photos of a request, one after the other. Iterating raises Problem when there are none."""
 
     @property
     def model(self) -> str:
-        """The model that they ask for; empty for the default. Known when the first photo is."""
+        """The model that the request names; empty for the default. Valid once the first photo was read."""
 
     def __iter__(self) -> Iterator[OfferedPhoto]: ...
 
 
 class Form:
-    """The photos of a multipart form, read as a stream; its field `model`, if any, stands before them."""
+    """The photos of a multipart form, read as a stream. A field `model` must stand before them."""
 
     def __init__(self, stream: IO[bytes], content_type: str, keep_bytes: int, model: str = "") -> None:
         self.model = model
@@ -73,7 +73,7 @@ class Form:
                 continue
             found = True
             if not part.file_name and not part.size:
-                part.close()  # what a browser sends when nothing was chosen
+                part.close()  # a browser sends such a part when no file was chosen
                 continue
             chosen = True
             yield part
@@ -92,7 +92,7 @@ class Form:
 
 @dataclass
 class Given:
-    """A photo whose bytes are at hand, or the reason why they are not."""
+    """A photo in memory, or the reason why it could not be read."""
 
     name: str
     body: BinaryIO | None
@@ -105,7 +105,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A photo of a JSON request: `data` is base64, or `url` is where it is. One of them is empty."""
+    """A photo of a JSON request. data: base64; url: its address. One of them is empty."""
 
     name: str
     data: str
@@ -113,7 +113,7 @@ class Named:
 
 
 class Listed:
-    """The photos of a JSON request. Addresses are fetched a few at a time, ahead of need."""
+    """The photos of a JSON request. A few addresses are fetched ahead, at the same time."""
 
     def __init__(self, photos: Sequence[Named], fetcher: Fetcher, fetchers: Executor, model: str = "") -> None:
         self.model = model
@@ -146,7 +146,7 @@ class Listed:
 
 
 def name_in(url: str) -> str:
-    """A file name for an address that was not fetched."""
+    """The file name for an address that was not fetched."""
     return url.partition("?")[0].partition("#")[0].rstrip("/").rpartition("/")[2] or "unnamed"
 
 
@@ -159,13 +159,13 @@ def _decode(photo: Named) -> Given:
 
 
 def _without_prefix(data: str) -> str:
-    """What follows `data:image/png;base64,` where a browser's FileReader put that in front."""
+    """Remove the prefix `data:image/png;base64,` that a browser's FileReader adds."""
     head, comma, rest = data.partition(",")
     return rest if comma and head.startswith("data:") else data
 
 
-def _done(one: Given | Future[Given]) -> Given:
-    return one.result() if isinstance(one, Future) else one
+def _done(photo: Given | Future[Given]) -> Given:
+    return photo.result() if isinstance(photo, Future) else photo
 
 
 def _seen(fields: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""The places where a model can run, one file each: the Venue and its Submission, which the files here fulfil."""
+"""Venues: where a model can run. Each file here is one; this file has the protocols Venue and Submission."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from shoal.messages import Job
 
 
 class Submission(Protocol):
-    """The photos of one request on their way in. Both methods may raise Retryable; many threads may call `submit`."""
+    """Submits the photos of one request. Both methods may raise Retryable. Many threads may call `submit`."""
 
     def submit(self, job: Job, payload: bytes) -> None:
-        """Hand over one photo. It may be held back until `flush`."""
+        """Hand over one photo. The venue may keep it back until `flush`."""
 
     def flush(self) -> None:
-        """Hand over what was held back. Only after this is every submitted photo sure to be labelled."""
+        """Hand over the photos that were kept back. After this call every submitted photo will be labelled."""
 
 
 class Venue(Protocol):
-    """A place where photos are labelled. Its results arrive in the output bucket and, as a hint, at the collector."""
+    """Labels photos. The results arrive in the output bucket and, as a hint, at the collector."""
 
     def open(self) -> Submission:
         """Begin a submission."""
 
     def again(self, jobs: Sequence[Job]) -> None:
-        """Label photos that were submitted before once more. May raise Retryable."""
+        """Label photos again that were submitted before. May raise Retryable."""

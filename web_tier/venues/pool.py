@@ -1,4 +1,4 @@
-"""The venue that is a pool of worker instances: photos in the input bucket, request messages in the queue."""
+"""The venue `pool`: photos go to the input bucket, request messages to the queue, and worker instances label them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from shoal.ports import Cloud, JobQueue, ObjectStore
 from web_tier.venues import Submission, Venue
 
 CALL_MESSAGES = 10  # what SQS takes in one call
-CALLS_AT_ONCE = 1  # two would halve what gathers; ten messages in ten milliseconds are more than any intake
+CALLS_AT_ONCE = 1  # two calls would carry half as many messages each; one call is fast enough for any intake
 
 
 def make(cloud: Cloud) -> Venue:
-    """The venue of this file."""
+    """Make the venue of this file."""
     return PoolVenue(cloud.inputs, cloud.requests)
 
 
 class PoolVenue:
-    """Puts photos and request messages where the pool's workers find them."""
+    """Stores photos and queues request messages for the workers of the pool."""
 
     def __init__(self, inputs: ObjectStore, requests: JobQueue) -> None:
         self._inputs = inputs
@@ -37,17 +37,17 @@ class PoolVenue:
         return PoolSubmission(self._inputs, self._outbox)
 
     def again(self, jobs: Sequence[Job]) -> None:
-        """Send the request messages of stored photos once more. May raise Retryable."""
+        """Queue photos again that are stored already. May raise Retryable."""
         self._requests.send([job.to_json() for job in jobs])
 
 
 class PoolSubmission:
-    """One request's photos: each is stored at once, the messages go ten a call."""
+    """The photos of one request. Each is stored at once; the messages go in calls of ten."""
 
     def __init__(self, inputs: ObjectStore, outbox: Outbox) -> None:
         self._inputs = inputs
         self._outbox = outbox
-        self._held: list[tuple[Job, float]] = []
+        self._unsent: list[tuple[Job, float]] = []
         self._lock = threading.Lock()
 
     def submit(self, job: Job, payload: bytes) -> None:
@@ -56,16 +56,16 @@ class PoolSubmission:
         content_type = mimetypes.guess_type(job.name)[0] or "application/octet-stream"
         self._inputs.put(job.key, payload, content_type)
         with self._lock:
-            self._held.append((job, began))
-            if len(self._held) < CALL_MESSAGES:
+            self._unsent.append((job, began))
+            if len(self._unsent) < CALL_MESSAGES:
                 return
-            full, self._held = self._held, []
+            full, self._unsent = self._unsent, []
         self._send(full)
 
     def flush(self) -> None:
-        """Send the messages that are held back. May raise Retryable."""
+        """Send the remaining messages. May raise Retryable."""
         with self._lock:
-            rest, self._held = self._held, []
+            rest, self._unsent = self._unsent, []
         if rest:
             self._send(rest)
 
@@ -77,7 +77,7 @@ class PoolSubmission:
 
 @dataclass
 class Parcel:
-    """The messages of one caller, up to a call's worth, and whether they are sent."""
+    """The messages of one caller, at most ten. sent: done when they are in the queue."""
 
     bodies: Sequence[str]
     attributes: Sequence[Mapping[str, str]]
@@ -85,8 +85,11 @@ class Parcel:
 
 
 class Outbox:
-    """While calls are under way, the messages of other requests gather, and the next call takes them together: under
-    load ten photos of ten requests cost one call, and one that comes alone goes at once. Safe for many threads."""
+    """Sends the messages of many requests in one call. Safe for many threads.
+
+    A single message goes at once. During a call the messages of other requests gather, and the next call takes them
+    all: under load ten photos of ten requests cost one call.
+    """
 
     def __init__(self, requests: JobQueue) -> None:
         self._requests = requests
@@ -100,7 +103,7 @@ class Outbox:
         with self._changing:
             self._waiting.append(parcel)
         with self._calls:
-            # Another caller may have taken it along by now; if not, it is among the first that wait.
+            # Another caller may have sent this parcel by now; if not, it is among the first in the queue.
             while not parcel.sent.done() and (some := self._take()):
                 self._call(some)
         parcel.sent.result()
@@ -118,11 +121,12 @@ class Outbox:
     def _call(self, parcels: Sequence[Parcel]) -> None:
         try:
             self._requests.send(
-                [body for one in parcels for body in one.bodies], [own for one in parcels for own in one.attributes]
+                [body for parcel in parcels for body in parcel.bodies],
+                [own for parcel in parcels for own in parcel.attributes],
             )
-        except BaseException as error:  # whatever it is, those who wait must hear of it
-            for one in parcels:
-                one.sent.set_exception(error)
+        except BaseException as error:  # every caller that waits must get it
+            for parcel in parcels:
+                parcel.sent.set_exception(error)
         else:
-            for one in parcels:
-                one.sent.set_result(None)
+            for parcel in parcels:
+                parcel.sent.set_result(None)
