@@ -1,1 +1,1 @@
-"""The page and its API: takes photos in, queues them, and shows the labels as they come back."""
+"""The page and the API: accept photos, queue them, and show the labels as they arrive."""

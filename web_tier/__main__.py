@@ -1,4 +1,4 @@
-"""`python -m web_tier`: the web tier of one Shoal, until it is told to stop."""
+"""`python -m web_tier`: runs the web tier until a signal stops it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def main() -> int:
             settings = shoal_settings.load_with_env_file()
             logs.configure(settings.log_level)
             traces.configure(settings.otlp_endpoint, "shoal-web")
-            # What a client does wrong on its connection is no fault of ours.
+            # waitress logs broken connections of clients as warnings: that is noise.
             logging.getLogger("waitress").setLevel(logging.ERROR)
             app = create_app(settings, connect(settings), SystemClock())
             server = WebServer(app, settings.host, settings.port, settings.web_threads)
         except ShoalError as error:
-            print(error, file=sys.stderr)  # noqa: T201 - the one line that this person needs
+            print(error, file=sys.stderr)  # noqa: T201 - the only line that the user needs
             return WRONG_SETTINGS
         server.start()
         log.info("serving http://%s:%d", settings.host, server.port)

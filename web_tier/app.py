@@ -22,14 +22,14 @@ STATIC = ROOT / "static"
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",  # a batch's address is all that protects it
+    "Referrer-Policy": "no-referrer",  # only its secret address protects a batch
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
 
 def _content_security_policy(store: str) -> str:
-    """store: the origin that pages send photos to besides this server; may be empty."""
+    """store: the origin of the storage that pages upload to; may be empty."""
     parts = (
         "default-src 'none'",
         "script-src 'self'",
@@ -67,7 +67,7 @@ def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
 
 
 def _asset(name: str) -> str:
-    """The address of a static file; it changes with the content, so that it may be cached for good."""
+    """The address of a static file. It changes with the content, so that browsers may cache it for good."""
     return url_for("static", filename=name, v=_digest(name))
 
 

@@ -1,4 +1,4 @@
-"""The example photos that the upload page offers to whoever has none at hand."""
+"""The example photos on the upload page."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A photo in static/examples: its file name, and in words what it shows."""
+    """A photo in static/examples. title: what it shows, in words."""
 
     file: str
     title: str
 
     @property
     def small(self) -> str:
-        """The file of its picture on the page, a tenth as heavy."""
+        """The file that the page shows, a tenth of the size."""
         return f"small/{Path(self.file).stem}.webp"
 
 
 def find_examples(folder: Path) -> list[Example]:
-    """The photos in `folder`, in the order of their names; `labels.json` there maps a file name to its label."""
+    """The photos in `folder`, sorted by name. `labels.json` in it maps file names to labels."""
     if not folder.is_dir():
         return []
     labels = _labels(folder / "labels.json")

@@ -1,4 +1,4 @@
-"""What a client is told when a request cannot be served: a page, JSON or a line of text, as it asked for."""
+"""Answers for requests that fail: a page, JSON or a line of text, as the client accepts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TITLES = {
 
 
 class Problem(ShoalError):
-    """A request that cannot be served, with the HTTP status that says so."""
+    """A request that fails. status: the HTTP status of the answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -35,17 +35,17 @@ class Problem(ShoalError):
 
 
 def unknown_batch() -> Problem:
-    """There is nothing of this batch in the buckets."""
+    """The buckets have nothing of the batch."""
     return Problem(404, "This batch is unknown or has expired.")
 
 
 def wants_page() -> bool:
-    """Whether the client is a browser that navigates."""
+    """Whether the client is a browser that opens a page."""
     return "text/html" in request.headers.get("Accept", "")
 
 
 def install(app: Flask) -> None:
-    """Make every error of `app` a clear answer."""
+    """Turn every error of `app` into a clear answer."""
     app.register_error_handler(Problem, _on_problem)
     app.register_error_handler(ShoalError, _on_shoal_error)
     app.register_error_handler(HTTPException, _on_http_error)
@@ -53,7 +53,7 @@ def install(app: Flask) -> None:
 
 
 def answer(status: int, message: str) -> Response:
-    """The reply that tells `message` in the form that the client accepts."""
+    """The answer with `message`, in the format that the client accepts."""
     accept = request.headers.get("Accept", "")
     if "text/html" in accept and not request.path.startswith("/v1/"):
         title = _TITLES.get(status, "That did not work")

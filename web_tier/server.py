@@ -1,4 +1,4 @@
-"""The HTTP server: waitress, set up for streams and large uploads, with a stop that takes two seconds at most."""
+"""The HTTP server: waitress, configured for streams and large uploads. It stops within two seconds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from web_tier.services import EXTENSION, Services
 
 log = logging.getLogger(__name__)
 
-LARGEST_BODY_BYTES = 64 * 1024**3  # waitress keeps a body on disk, so the disk is the limit that counts
+LARGEST_BODY_BYTES = 64 * 1024**3  # waitress keeps a body on disk, so the disk is the real limit
 STOP_SECONDS = 1.5
 FLUSH_SECONDS = 0.3
 BACKLOG = 1024  # connections that wait to be accepted
 
-# Waitress writes each piece of a response to the socket at once (HTTPChannel.write_soon with send_bytes at its default
-# of 1), so a server-sent event needs nothing more than a generator that yields it.
+# waitress sends each piece of a response at once, because the default of its send_bytes is 1. So a generator can yield
+# server-sent events without any flushing.
 ADJUSTMENTS: dict[str, Any] = {
     "backlog": BACKLOG,
     "ident": None,
@@ -39,7 +39,7 @@ ADJUSTMENTS: dict[str, Any] = {
 
 
 class WebServer:
-    """Serves one app from a thread of its own. `start`, then `stop`, once each."""
+    """Serves one app in its own thread. Call `start` once, then `stop` once."""
 
     def __init__(self, app: Flask, host: str, port: int, threads: int) -> None:
         """Bind the port. Raises SettingsError when it is not free, and WaitressMovedError for another waitress."""
@@ -56,12 +56,12 @@ class WebServer:
         return waitress_internals.port(self._server)
 
     def start(self) -> None:
-        """Serve."""
+        """Start to serve."""
         self._services.start()
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no new work, end open streams and waiting requests, and close. Takes two seconds at most."""
+        """Close the port, end open streams and waiting requests, and stop the threads, within two seconds."""
         waitress_internals.run_in_loop(self._server, lambda: waitress_internals.close_port(self._server))
         self._services.stop()
         waitress_internals.end_threads(self._server, STOP_SECONDS)

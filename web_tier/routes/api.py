@@ -1,4 +1,4 @@
-"""What the page's script, and programs, ask for: new batches, photos in small groups, batches as JSON, thumbnails."""
+"""The API of the page's script: new batches, photos in small groups, batches as JSON, thumbnails."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ NO_THUMBNAIL = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96" ro
 
 @blueprint.post("/batches")
 def new() -> tuple[Response, int]:
-    """A batch to send photos to."""
+    """Make a batch to send photos to."""
     batch = new_batch(services().clock.now())
     return jsonify(batch=batch, url=f"/batches/{batch}"), 201
 
 
 @blueprint.post("/batches/<batch>/photos")
 def add_photos(batch: str) -> Response:
-    """Some photos of a batch, the first at index `first`. Sending the same again does no harm."""
+    """Accept photos of a batch, with indexes from `first` on. It is safe to send the same photos again."""
     if not is_batch(batch):
         raise unknown_batch()
     taken = services().intake.take(form(), batch, whole_number("first", request.args, FIRST))
-    return jsonify([_taken(one) for one in taken])
+    return jsonify([_described(photo) for photo in taken])
 
 
-def _taken(one: Taken) -> dict[str, object]:
-    status = "failed" if one.error else "accepted"
-    return {"index": one.job.index, "name": one.job.name, "status": status, "error": one.error}
+def _described(photo: Taken) -> dict[str, object]:
+    status = "failed" if photo.error else "accepted"
+    return {"index": photo.job.index, "name": photo.job.name, "status": status, "error": photo.error}
 
 
 @blueprint.get("/batches/<batch>.json")
@@ -54,7 +54,7 @@ def batch_json(batch: str) -> Response:
 
 @blueprint.get("/batches/<batch>/photos/<int:index>/thumbnail")
 def thumbnail(batch: str, index: int) -> Response:
-    """A small picture of a photo; a grey one with status 404 where there is none."""
+    """A small picture of a photo. If there is none: status 404 and a grey picture."""
     job = services().batches.job(batch, index)
     try:
         if job is None:
@@ -67,7 +67,7 @@ def thumbnail(batch: str, index: int) -> Response:
 
 
 def _shrink(payload: bytes, gate: threading.BoundedSemaphore) -> bytes:
-    with gate:  # a photo of 50 megapixels takes 150 MB to decode
+    with gate:  # decoding a photo of 50 megapixels takes 150 MB
         return images.thumbnail(payload, THUMBNAIL_PIXELS, services().settings.max_pixels)
 
 

@@ -1,6 +1,6 @@
 """`POST /` from a program: one request, answered when its photos are labelled.
 
-The reply is `text/plain`, one line a photo in the order in which they were sent: `<name without extension>:<label>`.
+The answer is `text/plain`, with one line for each photo, in the order of the request: `<name without extension>:<label>`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from web_tier.services import form, services
 
 
 def label() -> Response:
-    """Take the photos in, wait for the labels, and reply with them."""
+    """Accept the photos, wait for the labels, and answer with them."""
     batch, photos = labelled(form(), services().settings.answer_seconds)
     if missing := sum(photo.result is None for photo in photos):
         raise Problem(504, f"{missing} of {len(photos)} photos are not labelled yet. See {address(batch)}")

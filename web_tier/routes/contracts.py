@@ -1,8 +1,8 @@
-"""The addresses and shapes of the systems that Shoal descends from, so that their clients go on working.
+"""The APIs of the systems that Shoal replaces, so that their clients keep working.
 
 - `GET /cloudimagerecognition.php?input=<URL>` -> `["<image name>", "<label>"]`, the label "timeout" after 120 s
 - `POST /object-detection` with `{"id", "image_data"}` -> `{"id", "objects": [{"label", "accuracy"}], "inference_time"}`
-- `POST` or `GET /api/detect` with `{"images": [...], "upload_times": [...]}` -> a list with an entry a picture
+- `POST` or `GET /api/detect` with `{"images": [...], "upload_times": [...]}` -> a list with one entry for each picture
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def recognise() -> Response:
     """Label the image at an address."""
     url = request.args.get("input", "")
     if not url:
-        raise Problem(400, "There is no address of an image in the query parameter input.")
+        raise Problem(400, "The query parameter input, the address of an image, is missing.")
     photo = _ask([Named("", "", url)])[0]
     if photo.result is None:
         return make_response(jsonify([photo.job.name, "timeout"]), 504)
@@ -45,7 +45,7 @@ def recognise() -> Response:
 
 @blueprint.post("/object-detection")
 def detect_objects() -> Response:
-    """What is in one picture. Times are in milliseconds."""
+    """Detect the objects in one picture. Times are in milliseconds."""
     body = json_object(request.stream)
     identity, data = body.get("id"), body.get("image_data")
     if not isinstance(identity, str) or not isinstance(data, str):
@@ -53,14 +53,16 @@ def detect_objects() -> Response:
     result = _result(_ask([Named(identity, data, "")], detector())[0])
     if result.status == "failed":
         return make_response(jsonify(id=identity, objects=[], inference_time=0.0, error=result.error), 422)
-    objects = [{"label": one.name, "accuracy": one.score} for one in result.detections]
+    objects = [{"label": detection.name, "accuracy": detection.score} for detection in result.detections]
     return jsonify(id=identity, objects=objects, inference_time=_milliseconds(result))
 
 
 @blueprint.route("/api/detect", methods=["GET", "POST"])
 def detect_many() -> Response:
-    """What is in each of some pictures, and how long that took, in milliseconds; averages are over those that could be
-    looked at. Upload times are the client's own, in the unit and order in which it sent them."""
+    """Detect the objects in several pictures. Times are in milliseconds, and averages leave out the failed pictures.
+
+    Upload times come back as the client sent them.
+    """
     body = json_object(request.stream)
     pictures = _pictures(body.get("images"))
     uploads = _upload_times(body.get("upload_times"), len(pictures))
@@ -73,14 +75,19 @@ def detect_many() -> Response:
     }
     return jsonify(
         [
-            {"picture_id": identity, **_found(result), "upload_time": uploads[place] if uploads else None, **common}
-            for place, ((identity, _), result) in enumerate(zip(pictures, results, strict=True))
+            {
+                "picture_id": identity,
+                **_summary(result),
+                "upload_time": uploads[number] if uploads else None,
+                **common,
+            }
+            for number, ((identity, _), result) in enumerate(zip(pictures, results, strict=True))
         ]
     )
 
 
 def detector() -> str:
-    """The served model that finds things in pictures. Raises Problem (501) when there is none."""
+    """The first served model that detects objects. Raises Problem (501) when there is none."""
     for name in services().models:
         if model.by_name(name).task == "detect":
             return name
@@ -96,13 +103,13 @@ def _result(photo: Photo) -> Result:
     return photo.result or Result.failed(photo.job.key, "timeout")
 
 
-def _found(result: Result) -> dict[str, Any]:
+def _summary(result: Result) -> dict[str, Any]:
     if result.status == "failed":
         return {"status": "failed", "error": result.error, "class_id": [], "bounding_boxes": [], "inference_time": 0.0}
     return {
         "status": "done",
-        "class_id": [one.class_id for one in result.detections],
-        "bounding_boxes": [one.box for one in result.detections],
+        "class_id": [detection.class_id for detection in result.detections],
+        "bounding_boxes": [detection.box for detection in result.detections],
         "inference_time": _milliseconds(result),
     }
 
@@ -112,19 +119,19 @@ def _milliseconds(result: Result) -> float:
 
 
 def _pictures(images: Any) -> list[tuple[str, str]]:
-    """(id, base64) of each picture: of a list of base64 texts or of {"id", "image"}, or of an object id -> base64."""
+    """(id, base64) of each picture. images: a list of base64 strings or {"id", "image"}, or an object id -> base64."""
     if isinstance(images, dict):
         images = [{"id": identity, "image": data} for identity, data in images.items()]
     if not isinstance(images, list) or not 0 < len(images) <= MOST_PHOTOS:
         raise Problem(400, f'"images" must be a list or an object of 1 to {MOST_PHOTOS:,} pictures in base64.')
-    found = []
-    for place, one in enumerate(images):
-        entry = one if isinstance(one, dict) else {"image": one}
-        identity, data = entry.get("id", str(place)), entry.get("image")
+    pictures = []
+    for number, image in enumerate(images):
+        entry = image if isinstance(image, dict) else {"image": image}
+        identity, data = entry.get("id", str(number)), entry.get("image")
         if not isinstance(identity, str | int) or not isinstance(data, str):
-            raise Problem(400, f'images[{place}] must be a picture in base64, or {{"id": ..., "image": ...}}.')
-        found.append((str(identity), data))
-    return found
+            raise Problem(400, f'images[{number}] must be a picture in base64, or {{"id": ..., "image": ...}}.')
+        pictures.append((str(identity), data))
+    return pictures
 
 
 def _upload_times(times: Any, count: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""Is the process up, and can it work: for load balancers and for whoever waits for a start."""
+"""Health and readiness, for load balancers and start scripts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ ANSWER_SECONDS = 1.5
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """The process is up."""
+    """Whether the process runs."""
     return jsonify(status="ok")
 
 
 @blueprint.get("/readyz")
 def readyz() -> tuple[Response, int]:
-    """Store and queue answer."""
+    """Whether the buckets and queues answer."""
     found = services().readiness.look(ANSWER_SECONDS)
     ready = all(state == "ok" for state in found.values()) and not services().hub.stopping
     return jsonify(status="ok" if ready else "not ready", checks=found), 200 if ready else 503

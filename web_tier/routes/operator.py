@@ -1,4 +1,4 @@
-"""Who may act on the fleet page: whoever knows the operator's secret. A signed cookie remembers it for half a day."""
+"""Signs the operator in on the fleet page, by a secret. A signed cookie lasts half a day."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LASTS = timedelta(hours=12)
 
 
 def install(app: Flask, settings: Settings) -> None:
-    """Make `app` remember an operator. Without a secret there are no cookies at all."""
+    """Set up the session cookie. Without a secret there are no cookies at all."""
     if not settings.operator_secret:
         return
-    # Of the secret itself: every web process knows it, and a new secret signs everybody out.
+    # Derived from the secret: all web processes share it, and a new secret signs everybody out.
     app.secret_key = hmac.digest(settings.operator_secret.encode(), b"shoal session", "sha256")
     app.permanent_session_lifetime = LASTS
     app.config.update(
@@ -34,17 +34,17 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 def signed_in() -> bool:
-    """Whether the current request is the operator's."""
+    """Whether the operator sent the current request."""
     return bool(services().settings.operator_secret) and session.get(SIGNED_IN) is True
 
 
 def token() -> str:
-    """What the forms of this browser's pages carry, and those of another site cannot know."""
+    """The token in the forms of this browser's pages. Another site cannot know it (CSRF)."""
     return str(session.setdefault(TOKEN, secrets.token_urlsafe(16)))
 
 
 def sign_in() -> bool:
-    """Sign in by the current form; whether its secret is right. Raises Problem (403)."""
+    """Sign in with the current form. Returns whether its secret is right. Raises Problem (403)."""
     check_token()
     given, right = request.form.get("secret", ""), services().settings.operator_secret
     if not hmac.compare_digest(_digest(given), _digest(right)):
@@ -55,20 +55,20 @@ def sign_in() -> bool:
 
 
 def sign_out() -> None:
-    """Forget the operator. Raises Problem (403)."""
+    """Sign out. Raises Problem (403)."""
     check_token()
     session.clear()
 
 
 def check_operator() -> None:
-    """Raise Problem (403) unless the current form is the operator's own."""
+    """Raise Problem (403) unless the signed-in operator sent the current form."""
     if not signed_in():
         raise Problem(403, "Only the operator may do that: sign in on the fleet page first.")
     check_token()
 
 
 def check_token() -> None:
-    """Raise Problem (403) when the current form is not of a page that this browser was given."""
+    """Raise Problem (403) unless the current form comes from a page of this browser."""
     if not services().settings.operator_secret:
         raise Problem(403, "Nobody can act here: SHOAL_OPERATOR_SECRET is not set.")
     if not hmac.compare_digest(_digest(request.form.get(TOKEN, "")), _digest(token())):

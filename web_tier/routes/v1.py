@@ -26,21 +26,21 @@ _WAIT = re.compile(r"\s*wait\s*=\s*\"?(\d{1,6})\"?\s*", re.IGNORECASE)
 
 @blueprint.get("/openapi.json")
 def description() -> Response:
-    """What this API is, for programs."""
+    """The description of the API for programs."""
     return jsonify(openapi.document(services().models, services().settings))
 
 
 @blueprint.get("/api")
 def try_it() -> str:
-    """What this API is, for people, with forms to try it."""
+    """The description of the API for people, with forms to try it."""
     return render_template("api.html", document=openapi.document(services().models, services().settings))
 
 
 @blueprint.post("/v1/batches")
 def submit() -> Response:
-    """Take photos in; wait for their labels where the client prefers that."""
+    """Accept photos; wait for their labels if the client prefers to."""
     wait = _preferred_wait()
-    offers, webhook = _asked()
+    offers, webhook = _submission()
     claimed = _claim()
     with services().hub.listen(claimed.batch) as listener:
         photos = _already(claimed.batch) if claimed.complete else _take(offers, claimed, webhook)
@@ -79,7 +79,7 @@ def _submitted(whole: Batch, waited: int) -> Response:
 
 @blueprint.get("/v1/batches/<batch>")
 def batch_state(batch: str) -> Response:
-    """How far a batch is."""
+    """The state of a batch."""
     return jsonify(services().batches.read(batch).summary())
 
 
@@ -103,7 +103,7 @@ def photo(batch: str, index: int) -> Response:
 
 @blueprint.post("/v1/batches/<batch>/cancel")
 def cancel(batch: str) -> Response:
-    """Give up the photos of a batch that are not labelled yet."""
+    """Cancel the photos of a batch that have no result yet."""
     return jsonify(cancelled=services().batches.cancel(batch))
 
 
@@ -114,19 +114,17 @@ def models() -> Response:
     return jsonify(models=[{"name": name, "default": name == names[0]} for name in names])
 
 
-def _asked() -> tuple[OfferedPhotos, str | None]:
-    """The photos of the current request, and the address of its webhook, if any. A JSON body's own words win."""
+def _submission() -> tuple[OfferedPhotos, str | None]:
+    """The photos of the request, and the address of its webhook. The fields of a JSON body win over the query."""
     model, webhook = request.args.get("model"), request.args.get("webhook")
     if model is not None:
         services().intake.check_model(model)
     if request.mimetype == "application/json":
-        asked = read_submission(request.stream)
-        if asked.model is not None:
-            services().intake.check_model(asked.model)
-        webhook = webhook if asked.webhook is None else asked.webhook
-        offers: OfferedPhotos = Listed(
-            asked.photos, services().fetcher, services().fetchers, asked.model or model or ""
-        )
+        body = read_submission(request.stream)
+        if body.model is not None:
+            services().intake.check_model(body.model)
+        webhook = webhook if body.webhook is None else body.webhook
+        offers: OfferedPhotos = Listed(body.photos, services().fetcher, services().fetchers, body.model or model or "")
     elif request.mimetype == "multipart/form-data":
         offers = form()
     else:
@@ -137,7 +135,7 @@ def _asked() -> tuple[OfferedPhotos, str | None]:
 
 
 def _preferred_wait() -> int:
-    """Seconds to wait, of the header `Prefer: wait=30` (RFC 7240); 0 when the client does not prefer any."""
+    """The seconds to wait, from the header `Prefer: wait=30` (RFC 7240); 0 without it."""
     for preference in request.headers.get("Prefer", "").split(","):
         if match := _WAIT.fullmatch(preference):
             return min(int(match[1]), int(services().settings.answer_seconds))

@@ -1,4 +1,4 @@
-"""A request that waits until the photos of its batch are labelled."""
+"""Requests that wait for the labels of their photos."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from web_tier.results.hub import Listener
 from web_tier.results.pace import Pace
 from web_tier.services import services
 
-WAKE_SECONDS = 1.0  # how often a client that went away is noticed
+WAKE_SECONDS = 1.0  # how often it checks whether the client has left
 
 
 def labelled(offers: OfferedPhotos, seconds: float) -> tuple[str, list[Photo]]:
-    """Take photos in as a new batch and wait up to `seconds`; returns the batch and its photos as they are then.
+    """Accept photos as a new batch and wait up to `seconds`. Returns the batch and the state of its photos.
 
     Raises what `Intake.take` and `answers` raise.
     """
     batch = new_batch(services().clock.now())
     with services().hub.listen(batch) as listener:
-        photos = [one.photo for one in services().intake.take(offers, batch)]
+        photos = [taken.photo for taken in services().intake.take(offers, batch)]
         found = answers(batch, photos, listener, seconds)
     return batch, [replace(photo, result=found.get(photo.job.key)) for photo in photos]
 
 
 def answers(batch: str, photos: Sequence[Photo], listener: Listener, seconds: float) -> dict[str, Result]:
-    """The results of the photos by key, after all have one or `seconds` are over.
+    """Wait until all photos have results, at most `seconds`. Returns the results so far, by key.
 
-    Raises Problem: 503 when the server stops, 499 when the client went away.
+    Raises Problem: 503 when the server stops, 499 when the client has left.
     """
     results = {photo.job.key: photo.result for photo in photos if photo.result}
     now, pace = time.monotonic(), Pace()
@@ -52,16 +52,16 @@ def answers(batch: str, photos: Sequence[Photo], listener: Listener, seconds: fl
             pace.looked(bool(found))
         now = time.monotonic()
         if client_left():
-            raise Problem(499, "the client went away")
+            raise Problem(499, "the client has left")
     return results
 
 
 def client_left() -> bool:
-    """Whether the client closed the connection."""
+    """Whether the client has closed the connection."""
     left = request.environ.get("waitress.client_disconnected")
     return bool(left and left())
 
 
 def address(batch: str) -> str:
-    """Where the batch can be looked at."""
+    """The address of the batch's page."""
     return f"{request.host_url}batches/{batch}"
