@@ -1,6 +1,6 @@
 """`POST /` from a program: one request, answered when its photos are labelled.
 
-The answer is `text/plain`, with one line for each photo, in the order of the request: `<name without extension>:<label>`.
+The answer is `text/plain`, one line for each photo in the order of the request: `<name without extension>:<label>`.
 """
 
 from __future__ import annotations
