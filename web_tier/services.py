@@ -1,4 +1,4 @@
-"""Everything that the routes use, made once per process."""
+"""The services that the routes use, made once per process."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from web_tier.watching.report import Reporter
 
 EXTENSION = "shoal"
 STORE_THREADS = 16
-FETCH_THREADS = 64  # photos that are fetched by address at once; each may take seconds
+FETCH_THREADS = 64  # photos that are fetched by address at the same time; each may take seconds
 THUMBNAILS_AT_ONCE = 2
-OTHER_THREADS = 128  # for what is not an open page; half of the threads where there are fewer
+OTHER_THREADS = 128  # reserved for everything except open pages; half of the threads if there are fewer than 256
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What one web process is made of."""
+    """The parts of one web process."""
 
     settings: Settings
     cloud: Cloud
@@ -74,7 +74,7 @@ class Services:
         self.direct.start()
 
     def stop(self) -> None:
-        """Tell open pages and waiting requests that it is over, and end the threads."""
+        """End open pages and waiting requests, and the threads."""
         for collector in self.collectors:
             collector.stop()
         self.gauge.stop()
@@ -88,7 +88,7 @@ class Services:
 
 
 def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
-    """Wire everything up; nothing runs yet. Raises SettingsError for an unknown venue."""
+    """Make the services; nothing runs yet. Raises SettingsError for an unknown venue."""
     hub = Hub()
     venue: Venue = plugins.load(settings.venue, "web_tier.venues", "make")(cloud)
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
@@ -110,7 +110,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         venue=venue,
         gauge=gauge,
         replies=replies,
-        # The common queue has what was queued by no process that waits: the sweeper, an older version.
+        # The common queue gets the results of photos that the sweeper, or an older version, queued.
         collectors=(Collector(replies, hub), Collector(cloud.responses, hub)),
         history=past,
         price=price,
@@ -123,7 +123,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         direct=Direct(settings.direct_uploads, settings.max_file_bytes, cloud, venue, hub, workers),
         webhooks=Webhooks(cloud.outputs, batches, clock, poster, settings.webhook_keys, settings.webhook_seconds),
         thumbnails=threading.BoundedSemaphore(THUMBNAILS_AT_ONCE),
-        # Each open page holds a thread: leave enough of them to everything else.
+        # Each open page uses a thread: reserve some for everything else.
         streams=threading.BoundedSemaphore(max(settings.web_threads // 2, settings.web_threads - OTHER_THREADS)),
     )
 
@@ -135,6 +135,6 @@ def services() -> Services:
 
 
 def form() -> Form:
-    """The photos of the current request's form; the model may also be named in its address."""
+    """The photos in the form of the current request. The query may name the model."""
     limit = services().settings.max_file_bytes
     return Form(request.stream, request.headers.get("Content-Type", ""), limit, request.args.get("model", ""))

@@ -89,7 +89,7 @@ def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
-        raise BadImage("the address cannot be read") from None
+        raise BadImage("this is not an address in a valid form") from None
 
 
 def _host(split: SplitResult) -> str:
@@ -97,13 +97,13 @@ def _host(split: SplitResult) -> str:
         name = split.hostname or ""
         host = name if ":" in name else name.encode("idna").decode()
     except (ValueError, UnicodeError):
-        raise BadImage("the host in the address cannot be read") from None
+        raise BadImage("the address has no host in a valid form") from None
     host = host.lower()
     if ":" in host:
         try:
             return str(ipaddress.IPv6Address(host))
         except ValueError:
-            raise BadImage("the host in the address cannot be read") from None
+            raise BadImage("the address has no host in a valid form") from None
     if _NUMBER_LIKE.fullmatch(host):
         try:
             return str(ipaddress.IPv4Address(host))
@@ -111,7 +111,7 @@ def _host(split: SplitResult) -> str:
             # C libraries read 2130706433, 0x7f.1 and 0177.0.0.1 as addresses, each in its own way.
             raise BadImage("write a numeric address as four decimal numbers, like 192.0.2.1") from None
     if not _HOST_NAME.fullmatch(host):
-        raise BadImage("the host in the address cannot be read")
+        raise BadImage("the address has no host in a valid form")
     return host
 
 

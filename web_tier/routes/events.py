@@ -1,4 +1,4 @@
-"""A batch as it happens: server-sent events.
+"""Server-sent events of a batch.
 
 snapshot  {"total", "queued", "photos": [...]}   the batch as it is; for a long one, `photos` events bring the rest
 photos    [...]                                  photos that came in, or are to be labelled again
