@@ -1,7 +1,8 @@
 # Thin: each target is a line or two. The work is in the programs they start.
-.PHONY: run demo test check bench clean
+.PHONY: run demo test test-changed check bench clean
 
 PYTHON ?= python3
+BASE ?= main
 SHOAL := .venv/bin/python -m shoal_cli
 unexport PYTHONPATH PYTHONHOME
 
@@ -13,6 +14,10 @@ demo: .venv/installed
 
 test: .venv/installed-dev .venv/aws/installed build/axe.js
 	@exec sh tests/run.sh
+
+# The tests that the change since BASE concerns, and the checks.
+test-changed: .venv/installed-dev .venv/aws/installed build/axe.js
+	@exec .venv/bin/python -m tests.changed "$(BASE)"
 
 check: .venv/installed-dev
 	@sh tests/check.sh
