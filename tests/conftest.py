@@ -35,8 +35,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
-# The whole-system tests are the longest files: when they start first, no worker ends long after the others.
-FIRST = "test_system_"
+LONGEST = "test_system_"
 
 # Files that exist anyway, to lock. A test holds MACHINE shared, a test marked `alone` holds it exclusively. Both take
 # it while they hold GATE, so that a test that waits to be alone is not overtaken for ever.
@@ -44,8 +43,10 @@ GATE, MACHINE = ROOT / "tests" / "conftest.py", ROOT / "tests" / "run.sh"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first."""
-    items.sort(key=lambda item: not item.path.name.startswith(FIRST))
+    """Start the longest files first, so that no worker ends long after the others. Files with tests that run alone come
+    last: the others wait for such a test, and the tests that they are in then are short."""
+    alone = {item.path for item in items if item.get_closest_marker("alone")}
+    items.sort(key=lambda item: (item.path in alone, not item.path.name.startswith(LONGEST)))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -1,5 +1,6 @@
 #!/bin/sh
 # What `make test` runs after the packages are installed: the rest of the set-up, all checks, all tests.
+# Words after it are pytest's: files, -k, -n 0 for one test after another.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -15,4 +16,7 @@ fi
 
 sh tests/check.sh
 .venv/bin/python -m shoal_cli models prepare
-exec .venv/bin/python -m pytest --durations=40 "$@"
+
+# One worker more than there are processors, for most tests wait; not more than six, for each needs a gigabyte.
+workers=$(($(nproc) < 5 ? $(nproc) + 1 : 6))
+exec .venv/bin/python -m pytest -n "$workers" --dist loadfile --no-loadscope-reorder --durations=40 "$@"

@@ -130,6 +130,7 @@ def test_a_host_without_the_file_is_not(address: str) -> None:
         sources.probe(f"{address}/elsewhere", 5)
 
 
+@pytest.mark.alone
 def test_a_host_that_never_answers_costs_the_time_limit_and_no_more() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()

@@ -152,6 +152,7 @@ def test_an_instance_vanishes_without_a_word(tmp_path: Path, image: Path) -> Non
     assert found["StateReason"]["Code"] == "Server.InternalError"
 
 
+@pytest.mark.alone
 def test_a_network_is_cut_and_mended(tmp_path: Path, image: Path) -> None:
     with hostile_cloud(tmp_path, "partition", image=image, seed=3, scale=0.01) as cloud:
         cut, whole = cut_off(cloud), cloud

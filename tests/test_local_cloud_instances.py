@@ -144,6 +144,7 @@ def test_terminate_gives_user_data_its_sigterm(cloud: CloudProcess) -> None:
     assert described["StateTransitionReason"].startswith("User initiated (")
 
 
+@pytest.mark.alone
 def test_who_ignores_sigterm_is_killed_after_the_grace(cloud: CloudProcess) -> None:
     identifier = cloud.launch("#!/bin/sh\ntrap '' TERM\necho up\nwhile :; do sleep 1; done\n")
     cloud.wait_for_console(identifier, "up")

@@ -318,6 +318,7 @@ def test_one_holds_the_lease_and_the_next_gets_a_larger_token(leases: tuple[Leas
     assert ours.take("a", 60) is None
 
 
+@pytest.mark.alone
 def test_a_lease_that_is_renewed_is_never_taken_and_a_silent_one_is(leases: tuple[Lease, Lease]) -> None:
     ours, theirs = leases
     first = ours.take("a", LEASE_SECONDS)

@@ -164,6 +164,7 @@ def test_pages_of_one_batch_share_what_they_ask_the_store(monkeypatch: pytest.Mo
     assert all([one.key for one in results] == [key] for results in found)  # asked after it was there
 
 
+@pytest.mark.alone
 def test_a_hundred_pages_hear_soon_and_list_the_buckets_once_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     cloud = memory_cloud(SystemClock())
     listed: list[str] = []

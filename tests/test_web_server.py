@@ -256,6 +256,7 @@ def test_an_unknown_venue_names_those_there_are() -> None:
         create_app(settings(venue="moon"), memory_cloud(SystemClock()), SystemClock())
 
 
+@pytest.mark.alone
 def test_sigterm_ends_streams_and_waiting_requests_and_the_process() -> None:
     with child() as (process, url), ThreadPoolExecutor(1) as clients:
         waiting = clients.submit(requests.post, url, files={"inputFile": ("test_0.JPG", jpeg())}, timeout=30)
