@@ -28,16 +28,13 @@ PACKAGES = (
 )
 NAMELESS = {"utils", "util", "helpers", "helper", "manager", "managers", "misc", "common"}
 MOST_FILES, MOST_LINES = 20, 500
+CONTINUED = 12  # columns: a line of the map that begins so far to the right continues the one above
 
 PURE_MAY_IMPORT = {
     "__future__", "bisect", "collections", "dataclasses", "datetime", "functools", "itertools", "json", "math", "re",
     "secrets", "sys", "typing", "zoneinfo", "shoal.errors", "shoal.ports", "shoal.messages",
 }  # fmt: skip
 
-# They go one by one; nothing is added.
-BREACHES = {
-    ("local_cloud/state_folder.py", "local_cloud.machines"),
-}
 TOO_FULL = {"benchmarks"}
 TOO_LONG = {"tests/test_controller_pitfalls.py", "tests/test_local_cloud_parity.py"}
 
@@ -119,14 +116,52 @@ def test_each_row_of_the_table_names_what_exists_and_imports_downwards_alone() -
 def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
     room = room_of(path)
     for module in imports(path):
-        if (path.as_posix(), module.rpartition(".")[0]) in BREACHES:
-            continue
         file = file_of(module)
         if file is None:
             assert module.partition(".")[0] not in PACKAGES, f"{path} imports {module}, which does not exist"
             continue
         other = room_of(file).name
         assert other in (room.name, *room.below), f"{path} ({room.name}) may not import {module} ({other})"
+
+
+def read_map() -> Iterator[tuple[list[str], str]]:
+    """The entries of the map: the paths on the left, and the text on the right with its further lines."""
+    block = section("The house").split("```")[1]
+    folders: dict[int, str] = {}
+    paths: list[str] = []
+    text = ""
+    for line in block.strip("\n").splitlines():
+        indent = len(line) - len(line.lstrip())
+        if indent >= CONTINUED:
+            text += f" {line.strip()}"
+            continue
+        if paths:
+            yield paths, text
+        left = re.match(r"\s*((?:[\w.-]+/?(?: {1,2}|$))+)", line)
+        assert left, line
+        parent = next((folders[one] for one in sorted(folders, reverse=True) if one < indent), "")
+        names = left[1].split()
+        text = line[left.end() :].strip()
+        paths = [parent + name for name in names]
+        folders = {one: path for one, path in folders.items() if one < indent}
+        if names[0].endswith("/"):
+            folders[indent] = paths[0]
+    yield paths, text
+
+
+def test_the_map_names_what_exists_and_every_file_is_in_it() -> None:
+    named: set[str] = set()
+    for paths, text in read_map():
+        for path in paths:
+            assert (ROOT / path).exists(), f"{path} is in the map of docs/design.md and does not exist"
+            folder = Path(path) if path.endswith("/") else Path(path).parent
+            for word in re.findall(r"[\w/]+", text):
+                named |= {(folder / f"{word}.py").as_posix(), (folder.parent / f"{word}.py").as_posix()}
+            if re.search("one file a|a file each", text):
+                named |= {file.as_posix() for file in SOURCES if file.parent == folder}
+        named |= {path.removesuffix("/") for path in paths}
+    missing = [path.as_posix() for path in OURS if path.name != "__init__.py" and path.as_posix() not in named]
+    assert missing == [], "not in the map of docs/design.md"
 
 
 def test_boto3_is_imported_by_shoal_aws_alone() -> None:
