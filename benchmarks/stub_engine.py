@@ -49,6 +49,6 @@ ENGINE = StubEngine()
 def prepare(cache_dir: Path, engine: str = NAME) -> None:
     """Put what a worker looks for into a cache folder of its own: a card, and no weights."""
     model = models.by_name("resnet50")
-    folder = store.place(model, cache_dir, None) / engine
+    folder = store.model_folder(model, cache_dir, None) / engine
     folder.mkdir(parents=True, exist_ok=True)
     store.Card(model.name, engine, "none", "", "", {}, {}, "2026-01-01T00:00:00+00:00").write(folder)

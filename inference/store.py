@@ -113,7 +113,7 @@ class Artefact:
     notice: str = ""
 
 
-def place(model: Model, cache_dir: Path, weights: Path | None) -> Path:
+def model_folder(model: Model, cache_dir: Path, weights: Path | None) -> Path:
     """The model's folder in the cache."""
     if weights is None:
         return cache_dir / "models" / model.name
@@ -153,7 +153,7 @@ def find(
     Returns the stand-in if the model has one. Raises NotFound, whose text names the command to run.
     """
     wanted = model(name, cache_dir)
-    home = place(wanted, cache_dir, weights)
+    home = model_folder(wanted, cache_dir, weights)
     for one in (INT8, FLOAT32) if precision == "auto" else (precision,):
         card = ready(home / folder(engine, one), weights)
         if card is not None:

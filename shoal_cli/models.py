@@ -163,7 +163,7 @@ def _quantize(chosen: settings.Settings, model: str, photos: Path | None = None)
 
 def _prepared(chosen: settings.Settings, model: str) -> list[Artefact]:
     """Every artefact of a model. Raises NotFound if there is none."""
-    home = store.place(store.model(model, chosen.cache_dir), chosen.cache_dir, _weights(chosen, model))
+    home = store.model_folder(store.model(model, chosen.cache_dir), chosen.cache_dir, _weights(chosen, model))
     cards = [card for folder, card in store.prepared(chosen.cache_dir) if folder.parent == home]
     found = [
         store.find(model, card.engine, chosen.cache_dir, _weights(chosen, model), card.precision)

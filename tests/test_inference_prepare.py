@@ -162,7 +162,7 @@ def test_own_weights_that_do_not_fit_are_refused(name: str, message: str, made: 
 
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert list(store.place(models.by_name("resnet50"), tmp_path, theirs).iterdir()) == []
+    assert list(store.model_folder(models.by_name("resnet50"), tmp_path, theirs).iterdir()) == []
 
 
 def test_a_full_disk_is_noticed_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,7 +189,7 @@ def test_photos_are_divided_the_same_way_whatever_they_are_called(tmp_path: Path
 def test_weights_of_ones_own_that_change_take_int8_with_them(tmp_path: Path) -> None:
     weights = tmp_path / "mine.h5"
     weights.write_bytes(b"weights")
-    home = store.place(models.by_name("resnet50"), tmp_path, weights)
+    home = store.model_folder(models.by_name("resnet50"), tmp_path, weights)
     for name, precision in (("openvino", FLOAT32), ("openvino-int8", INT8)):
         (home / name).mkdir(parents=True)
         card = store.Card(

@@ -81,9 +81,9 @@ def test_a_changed_byte_is_damage(tmp_path: Path) -> None:
 def test_own_weights_have_a_place_of_their_own_and_are_found_until_they_change(tmp_path: Path) -> None:
     weights = tmp_path / "mine.h5"
     weights.write_bytes(b"weights")
-    place = store.place(RESNET, tmp_path, weights)
+    place = store.model_folder(RESNET, tmp_path, weights)
     put(place / "openvino", own_file=store.fingerprint(weights))
-    assert place != store.place(RESNET, tmp_path, None)
+    assert place != store.model_folder(RESNET, tmp_path, None)
     assert store.find("resnet50", "openvino", tmp_path, weights).folder == place / "openvino"
 
     os.utime(weights, ns=(1, 1))

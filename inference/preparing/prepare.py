@@ -49,7 +49,7 @@ def prepare(
     with suppress(NotFound):
         if not again:
             return store.find(model, engine, cache_dir, weights)
-    home = store.place(wanted, cache_dir, weights)
+    home = store.model_folder(wanted, cache_dir, weights)
     with locked(home, say):
         with suppress(NotFound):  # the process that held the lock may have prepared it
             if not again:
@@ -104,7 +104,7 @@ def _stand_in(wanted: Model, engine: str, cache_dir: Path, photos: Sequence[Path
         prepare(wanted.stand_in, engine, cache_dir, None, photos, say)
     except Retryable as error:
         raise Retryable(f"{_nothing(wanted, why)}; nor is there a stand-in: {error}") from error
-    store.write_stand_in(store.place(wanted, cache_dir, None), wanted.stand_in, why)
+    store.write_stand_in(store.model_folder(wanted, cache_dir, None), wanted.stand_in, why)
 
 
 def _nothing(wanted: Model, why: str) -> str:

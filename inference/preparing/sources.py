@@ -175,7 +175,7 @@ def _only(folder: Path, pattern: str, package: str, expected: str) -> Path:
         paths[0].unlink()
         raise Permanent(
             f"{package} came with the wrong checksum ({kind} {found[:12]}..., not {value[:12]}...) and was deleted: "
-            "try again, and ask whoever runs your package mirror if it stays so"
+            "try again; if it happens again, ask the operator of your package mirror"
         )
     return paths[0]
 

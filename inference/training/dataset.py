@@ -65,29 +65,31 @@ class Arrays:
 Dataset = Photos | Arrays
 
 
-def find(place: Path) -> Dataset:
+def find(source: Path) -> Dataset:
     """Find the classes and the images of a dataset. Raises Permanent, whose text is one line."""
-    if place.is_dir():
-        found: Dataset = _in_folders(place)
-    elif place.suffix == ".npz" and place.is_file():
-        found = _in_arrays(place)
-    elif place.exists():
-        raise Permanent(f"{place} is neither a folder of photos nor a .npz file")
+    if source.is_dir():
+        found: Dataset = _in_folders(source)
+    elif source.suffix == ".npz" and source.is_file():
+        found = _in_arrays(source)
+    elif source.exists():
+        raise Permanent(f"{source} is neither a folder of photos nor a .npz file")
     else:
-        raise Permanent(f"there is no {place}")
+        raise Permanent(f"there is no {source}")
     if len(found.classes) < 2:
         one = f"one class only ({found.classes[0]})" if found.classes else "no classes"
-        raise Permanent(f"{place} has {one}: give it a folder of photos for each of two classes or more")
-    check_enough(found.classes, np.array(found.labels), place)
+        raise Permanent(f"{source} has {one}: give it a folder of photos for each of two classes or more")
+    check_enough(found.classes, np.array(found.labels), source)
     return found
 
 
-def check_enough(classes: tuple[str, ...], labels: NDArray[Any], place: Path) -> None:
+def check_enough(classes: tuple[str, ...], labels: NDArray[Any], source: Path) -> None:
     """Raise Permanent, which names the classes with fewer than LEAST images."""
     counts = np.bincount(labels, minlength=len(classes))
     few = [f"{name} ({count})" for name, count in zip(classes, counts, strict=True) if count < LEAST]
     if few:
-        raise Permanent(f"too few images in {place}: {', '.join(few)}; a class needs at least {LEAST} that can be read")
+        raise Permanent(
+            f"too few images in {source}: {', '.join(few)}; a class needs at least {LEAST} that can be read"
+        )
 
 
 def _in_folders(folder: Path) -> Photos:
@@ -112,9 +114,9 @@ def _folders(folder: Path) -> list[Path]:
 def _files(folder: Path) -> list[Path]:
     """Every file below a folder except hidden files; links to folders are not followed."""
     found = []
-    for place, inner, names in os.walk(folder):
+    for current, inner, names in os.walk(folder):
         inner[:] = [name for name in inner if not name.startswith(".")]
-        found += [Path(place) / name for name in names if not name.startswith(".")]
+        found += [Path(current) / name for name in names if not name.startswith(".")]
     return sorted(found)
 
 

@@ -31,11 +31,11 @@ def compute(
     """
     keys = [digest(pixels[index]) + bytes([number and KINDS.index(kind), number]) for index, number in wanted]
     known = _read(file)
-    missing = [place for place, key in enumerate(keys) if key not in known]
+    missing = [row for row, key in enumerate(keys) if key not in known]
     for start in range(0, len(missing), _BATCH):
-        places = missing[start : start + _BATCH]
-        found = run(np.stack([_seen(pixels, wanted[place], kind, keys[place]) for place in places]))
-        known |= {keys[place]: row for place, row in zip(places, found, strict=True)}
+        batch = missing[start : start + _BATCH]
+        found = run(np.stack([_seen(pixels, wanted[row], kind, keys[row]) for row in batch]))
+        known |= {keys[row]: values for row, values in zip(batch, found, strict=True)}
         step(min(start + _BATCH, len(missing)), len(missing))
     rows = np.stack([known[key] for key in keys])
     if missing:

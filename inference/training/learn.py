@@ -121,7 +121,7 @@ class Training:
         """Train a head on frozen features; then, with `unfreeze`, both on images."""
         stock = self._backbone()
         self._tell(say=f"reading {stock.title}")
-        inner = nets.backbone(stock, store.place(stock, self._request.cache_dir, None) / store.WEIGHTS)
+        inner = nets.backbone(stock, store.model_folder(stock, self._request.cache_dir, None) / store.WEIGHTS)
         body = nets.with_preprocessing(stock, inner)
         (train, train_labels), validation = self._features(stock, inner, body)
         top = nets.head(train.shape[-1], len(self._classes))

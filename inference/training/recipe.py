@@ -95,5 +95,5 @@ class TrainingRequest:
         """From the text of the command line."""
         fields = json.loads(text)
         fields["recipe"] = Recipe(**fields["recipe"])
-        places = {name: Path(fields[name]) for name in ("dataset", "cache_dir", "scratch", "kept")}
-        return cls(**{**fields, **places})
+        paths = {name: Path(fields[name]) for name in ("dataset", "cache_dir", "scratch", "kept")}
+        return cls(**{**fields, **paths})

@@ -21,7 +21,7 @@ _SCRATCH = "scratch-"
 
 def train(
     recipe: Recipe,
-    place: Path,
+    source: Path,
     engine: str,
     cache_dir: Path,
     photos: list[Path],
@@ -29,7 +29,7 @@ def train(
     listen: Callable[[dict[str, Any]], None],
     replace: bool = False,
 ) -> dict[str, Any]:
-    """Train on the dataset in `place`, and put the model into the cache under the recipe's name.
+    """Train on the dataset in `source`, and put the model into the cache under the recipe's name.
 
     photos:  to check the backbone with, if it must be prepared first.
     limits:  pixels and bytes; larger images are skipped.
@@ -43,11 +43,11 @@ def train(
     engines.by_name(engine)  # reports a wrong name before anything is done
     home = cache_dir / "models" / recipe.name
     _check_free(home, replace)
-    dataset.find(place)
+    dataset.find(source)
     if recipe.backbone:
         _prepare_backbone(recipe, engine, cache_dir, photos, lambda text: listen({"say": text}))
-    with _room(cache_dir, recipe.name) as (scratch, kept):
-        request = TrainingRequest(recipe, place.resolve(), engine, cache_dir.resolve(), scratch, kept, *limits)
+    with _workspace(cache_dir, recipe.name) as (scratch, kept):
+        request = TrainingRequest(recipe, source.resolve(), engine, cache_dir.resolve(), scratch, kept, *limits)
         done = subprocess_task.ask("inference.training", request.to_json(), listen)
         _check_free(home, replace)
         home.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def _prepare_backbone(recipe: Recipe, engine: str, cache_dir: Path, photos: list
         wanted = store.model(recipe.backbone, cache_dir)
         if not wanted.task.startswith("classify"):
             raise Permanent(f"{wanted.title} does not classify, so it cannot be a backbone")
-        if store.ready(store.place(wanted, cache_dir, None) / store.WEIGHTS):
+        if store.ready(store.model_folder(wanted, cache_dir, None) / store.WEIGHTS):
             return
     found = prepare.prepare(recipe.backbone, engine, cache_dir, None, photos, say, again=True)
     if found.notice:
@@ -74,27 +74,27 @@ def _prepare_backbone(recipe: Recipe, engine: str, cache_dir: Path, photos: list
 
 
 @contextmanager
-def _room(cache_dir: Path, name: str) -> Iterator[tuple[Path, Path]]:
+def _workspace(cache_dir: Path, name: str) -> Iterator[tuple[Path, Path]]:
     """Lock the name. Yields an empty folder in the cache, and the file that keeps features."""
     from filelock import FileLock, Timeout
 
-    place = cache_dir / "training" / name
+    folder = cache_dir / "training" / name
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(place / "lock")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
         lock.acquire(timeout=0)
     except Timeout:
         raise Permanent(f"another process trains {name} at this moment: wait for it, or choose another name") from None
     except OSError as error:
         raise Permanent(
-            f"cannot write in {place} ({error.strerror}): set SHOAL_CACHE_DIR to a folder of yours"
+            f"cannot write in {folder} ({error.strerror}): set SHOAL_CACHE_DIR to a folder of yours"
         ) from error
     try:
-        for leftover in place.glob(f"{_SCRATCH}*"):  # of a process that was killed, because the lock is ours
+        for leftover in folder.glob(f"{_SCRATCH}*"):  # of a process that was killed, because the lock is ours
             shutil.rmtree(leftover, ignore_errors=True)
-        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=place))
+        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=folder))
         try:
-            yield scratch, place / "features.npz"
+            yield scratch, folder / "features.npz"
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     finally:

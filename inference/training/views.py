@@ -33,8 +33,8 @@ def _crop(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.
 def _shift(pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
     most = round(len(pixels) * _FARTHEST)
     right, down = random.integers(-most, most + 1, 2)
-    places = np.arange(len(pixels))
+    positions = np.arange(len(pixels))
     # New pixels at an edge repeat the edge.
-    rows, columns = (np.clip(places - by, 0, len(pixels) - 1) for by in (down, right))
+    rows, columns = (np.clip(positions - by, 0, len(pixels) - 1) for by in (down, right))
     moved: NDArray[np.uint8] = pixels[rows[:, np.newaxis], columns]
     return moved
