@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference import process
+from inference import process, store
 from inference.answer import Outputs
 from inference.engines import Loaded
 from inference.engines.openvino import OpenVino
@@ -41,8 +41,8 @@ def cache_dir() -> Path:
 
 @cache
 def recogniser() -> process.Recogniser:
-    """ResNet50 on OpenVINO."""
-    return process.load(["resnet50"], "openvino", cache_dir(), None, MAX_PIXELS, MAX_BYTES)
+    """ResNet50 on OpenVINO, not in int8, even if the cache has it."""
+    return process.load(["resnet50"], "openvino", cache_dir(), None, MAX_PIXELS, MAX_BYTES, precision=store.FLOAT32)
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
