@@ -168,7 +168,7 @@ def find(
 
 def notice(wanted: Model, instead: Model, why: str) -> str:
     """The text that tells people that a model stands in for another."""
-    return f"this is {instead.title}, not {wanted.title}, whose weights could not be had ({why}); it errs more often"
+    return f"this is {instead.title}, not {wanted.title}, whose weights are not available ({why}); it makes more errors"
 
 
 def ready(folder: Path, weights: Path | None = None) -> Card | None:

@@ -1,6 +1,6 @@
 """Every model: architecture, preprocessing and label order against keras.applications' own, whatever weights there are.
 
-Weights are random here, as most cannot be had everywhere, but such that answers differ from picture to picture:
+Weights are random here, because most are not available everywhere, but chosen so that answers differ by picture:
 what an engine computes from a photo's bytes has to be what Keras' `preprocess_input` and `predict` give.
 """
 
@@ -85,7 +85,7 @@ def test_where_keras_host_is_not_reached_it_says_what_to_do(tmp_path: Path, monk
         preparation.prepare("efficientnet_b0", "openvino", tmp_path, None, PHOTOS, said.append)
 
     assert str(raised.value).startswith(
-        "no weights for EfficientNetB0 could be had (Keras' own download does not answer): connect to the internet"
+        "no weights for EfficientNetB0 are available (Keras' own download does not answer): connect to the internet"
     )
     assert "SHOAL_MODEL_WEIGHTS" in str(raised.value)
     assert "looking for Keras' own download" in said
@@ -95,7 +95,7 @@ def test_any_name_of_keras_applications_is_looked_up(tmp_path: Path, monkeypatch
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
 
-    with pytest.raises(Retryable, match="no weights for MobileNetV3Small could be had"):
+    with pytest.raises(Retryable, match="no weights for MobileNetV3Small are available"):
         preparation.prepare("mobilenet_v3_small", "openvino", tmp_path, None, PHOTOS, print)
 
     found = store.model("mobilenet_v3_small", tmp_path)

