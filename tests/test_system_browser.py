@@ -25,7 +25,6 @@ def system(tmp_path: Path) -> Iterator[RunningSystem]:
     assert system.stop() == 0
 
 
-@pytest.mark.timeout(300)
 def test_ten_real_photos_get_ten_right_labels(system: RunningSystem) -> None:
     known = dict(list(photos.labelled(load().cache_dir).items())[:10])
     assert len(known) == 10

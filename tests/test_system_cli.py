@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from benchmarks.system import ROOT, RunningSystem, wait_for
 
 EXAMPLES = ROOT / "static" / "examples"
@@ -22,7 +20,6 @@ def shoal(system: RunningSystem, *arguments: str, seconds: float = 200.0) -> sub
     )  # fmt: skip
 
 
-@pytest.mark.timeout(300)
 def test_the_demo_labels_shows_the_pool_and_leaves_nothing(tmp_path: Path) -> None:
     system = RunningSystem(tmp_path / "state")
     done = shoal(system, "demo")
@@ -38,7 +35,6 @@ def test_the_demo_labels_shows_the_pool_and_leaves_nothing(tmp_path: Path) -> No
     wait_for(lambda: not system.processes(), 20, "processes are left")
 
 
-@pytest.mark.timeout(300)
 def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
     system = RunningSystem(tmp_path / "state")
     system.start()

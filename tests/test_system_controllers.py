@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from benchmarks import chaos
 
 
-@pytest.mark.timeout(300)
 def test_kill_9_of_the_controller_launches_nothing_twice_and_leaves_nothing(tmp_path: Path) -> None:
     """Pitfall: launching again while pending. Without the intents each of the controller's lives launches anew."""
     outcome = chaos.kills(tmp_path / "plant", seed=4, scale_outs=1)
@@ -21,7 +18,6 @@ def test_kill_9_of_the_controller_launches_nothing_twice_and_leaves_nothing(tmp_
     assert outcome.rows["controllers killed"] >= 1
 
 
-@pytest.mark.timeout(300)
 def test_two_controllers_of_which_the_active_one_is_paused(tmp_path: Path) -> None:
     """Pitfall: two controllers, cap breached. Without the lease both launch up to the cap."""
     outcome = chaos.pair(tmp_path / "plant", seed=2, seconds=12, rest=0.5)
@@ -29,7 +25,6 @@ def test_two_controllers_of_which_the_active_one_is_paused(tmp_path: Path) -> No
     assert outcome.rows["pauses of the active controller"] >= 1
 
 
-@pytest.mark.timeout(300)
 def test_busy_workers_that_are_asked_to_leave_finish_first(tmp_path: Path) -> None:
     """Pitfall: killing the busy. A worker that is terminated instead has no last words, and its work is done twice."""
     outcome = chaos.drains(tmp_path / "plant", seed=3, runs=1, drain_by="tag")

@@ -90,7 +90,6 @@ def assert_one_result_each(system: RunningSystem, batch: str) -> None:
     system.wait_until_empty()
 
 
-@pytest.mark.timeout(600)
 def test_kill_9_of_a_busy_worker(system: RunningSystem, pictures: list[bytes]) -> None:
     system.start()
     killed: list[int] = []
@@ -104,21 +103,18 @@ def test_kill_9_of_a_busy_worker(system: RunningSystem, pictures: list[bytes]) -
     assert killed
 
 
-@pytest.mark.timeout(600)
 def test_kill_9_of_the_controller(system: RunningSystem, pictures: list[bytes]) -> None:
     system.start()
     assert_one_result_each(system, submit(system, pictures, lambda: system.part("controller.py").kill()))
     assert "controller ended (status -9); starting it again" in system.text()
 
 
-@pytest.mark.timeout(600)
 def test_kill_9_of_the_web_process(system: RunningSystem, pictures: list[bytes]) -> None:
     system.start()
     assert_one_result_each(system, submit(system, pictures, lambda: system.part("web_tier").kill()))
     assert "web ended (status -9); starting it again" in system.text()
 
 
-@pytest.mark.timeout(600)
 def test_kill_9_of_the_web_process_while_clients_wait(system: RunningSystem, pictures: list[bytes]) -> None:
     """What was accepted of clients that lost their connection is labelled all the same."""
     system.start()
@@ -148,7 +144,6 @@ def test_kill_9_of_the_web_process_while_clients_wait(system: RunningSystem, pic
     )
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_any_end_leaves_no_process_and_no_lock(
     system: RunningSystem, pictures: list[bytes], how: signal.Signals
@@ -164,7 +159,6 @@ def test_any_end_leaves_no_process_and_no_lock(
     assert system.stop() == 0
 
 
-@pytest.mark.timeout(300)
 def test_a_controller_whose_cloud_is_silent_ends_all_the_same(system: RunningSystem) -> None:
     system.start()
     wait_for(lambda: "acting with token" in system.text(), 60, "the controller did not start")
@@ -181,7 +175,6 @@ def test_a_controller_whose_cloud_is_silent_ends_all_the_same(system: RunningSys
             one.resume()
 
 
-@pytest.mark.timeout(300)
 def test_a_closed_terminal_ends_everything(system: RunningSystem) -> None:
     system.state_dir.mkdir(parents=True)
     pid, terminal = pty.fork()
@@ -225,7 +218,6 @@ def test_a_port_in_use_is_one_clear_line(system: RunningSystem) -> None:
     system.spawn()
 
 
-@pytest.mark.timeout(300)
 def test_a_second_start_in_the_same_folder_is_one_clear_line(system: RunningSystem) -> None:
     system.start()
     assert "already runs" in failing_start(system, SHOAL_PORT="1")
@@ -237,7 +229,6 @@ def test_a_wrong_setting_is_one_clear_line(system: RunningSystem) -> None:
     system.spawn()
 
 
-@pytest.mark.timeout(300)
 def test_two_systems_side_by_side(system: RunningSystem, tmp_path: Path, pictures: list[bytes]) -> None:
     other = RunningSystem(tmp_path / "other", PREFIX="other", MAX_INSTANCES=1)
     system.start()
@@ -251,7 +242,6 @@ def test_two_systems_side_by_side(system: RunningSystem, tmp_path: Path, picture
         assert other.stop() == 0
 
 
-@pytest.mark.timeout(300)
 def test_a_second_controller_is_turned_away(system: RunningSystem) -> None:
     system.start()
     wait_for(lambda: "controller: watching" in system.text(), 30, "the first controller did not start")
@@ -263,7 +253,6 @@ def test_a_second_controller_is_turned_away(system: RunningSystem) -> None:
     assert "another controller runs" in done.stderr
 
 
-@pytest.mark.timeout(300)
 def test_a_second_worker_finds_the_first_and_leaves(system: RunningSystem, pictures: list[bytes]) -> None:
     system.start()
     requests.post(system.address, files={"inputFile": ("a.jpg", pictures[0])}, timeout=60)

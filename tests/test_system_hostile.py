@@ -73,7 +73,6 @@ def wait_for_results(system: RunningSystem, keys: set[str]) -> None:
     assert system.keys(chosen.in_bucket) == keys
 
 
-@pytest.mark.timeout(600)
 def test_kill_9_of_the_cloud_s_processes_while_photos_come_in(system: RunningSystem, pictures: list[bytes]) -> None:
     def kill_ministack() -> None:
         os.kill(ministack(system), signal.SIGKILL)
@@ -102,7 +101,6 @@ def test_kill_9_of_the_cloud_s_processes_while_photos_come_in(system: RunningSys
     system.wait_until_empty()
 
 
-@pytest.mark.timeout(600)
 def test_a_short_soak_with_many_faults(tmp_path: Path, pictures: list[bytes]) -> None:
     outcome = soak(1, 0.5, 3.0, pictures, tmp_path / "state")
     assert outcome.wrong == []

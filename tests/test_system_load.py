@@ -1,4 +1,7 @@
-"""The main job under load, on the whole system: 100 clients at once, 60 photos, 5,000 photos in one submission."""
+"""The main job under load, on the whole system: 100 clients at once, 60 photos, 2,000 photos in one submission.
+
+A web process may grow by 10 kB a photo: 50 MB for 5,000 photos, which tests/test_web_server.py sends to it alone.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,11 @@ from benchmarks.system import PoolWatch, RunningSystem, wait_for
 from inference.process import load as load_recogniser
 from shoal.settings import load
 
-ROUNDS = 5
+ROUNDS = 3
 CLIENTS = 100
-MANY = 5_000
-MAX_GROWTH_BYTES = 50_000_000
+MANY = 2_000
+GROWTH_BYTES = 10_000  # of the web process, a photo
+MAX_GROWTH_BYTES = 50_000_000  # whatever the number: its threads, their clients
 ANSWER_SECONDS = 900.0
 
 
@@ -58,7 +62,6 @@ def ask(system: RunningSystem, picture: Path, name: str, together: Barrier) -> r
         return requests.post(system.address, files={"inputFile": (name, file)}, timeout=300)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("round_number", range(ROUNDS))
 def test_100_clients_at_once(
     round_number: int, system: RunningSystem, pictures: list[Path], expected: list[str]
@@ -123,7 +126,6 @@ def assert_all_are_done(system: RunningSystem, payloads: list[bytes]) -> None:
     assert len(outputs) == len(payloads)
 
 
-@pytest.mark.timeout(300)
 def test_60_photos_in_one_submission(system: RunningSystem, pictures: list[Path]) -> None:
     web = psutil.Process(system.part("web_tier").pid)
     before = web.memory_info().rss
@@ -131,9 +133,8 @@ def test_60_photos_in_one_submission(system: RunningSystem, pictures: list[Path]
     assert web.memory_info().rss - before < MAX_GROWTH_BYTES
 
 
-@pytest.mark.timeout(600)
-def test_60_photos_and_then_5000_in_one_submission(tmp_path: Path, pictures: list[Path]) -> None:
-    # The lightest model: it is the numbers that count here, and ResNet50 takes seven minutes for them on two cores.
+def test_60_photos_and_then_2000_in_one_submission(tmp_path: Path, pictures: list[Path]) -> None:
+    # The lightest model: it is the numbers that count here, and ResNet50 takes minutes for them on two cores.
     system = RunningSystem(tmp_path / "state", POLICY="per_message", MODEL="mobilenet_v2")
     system.start()
     try:
@@ -141,7 +142,9 @@ def test_60_photos_and_then_5000_in_one_submission(tmp_path: Path, pictures: lis
         assert_all_are_done(system, [one.read_bytes() for one in pictures[:60]])
         before = web.memory_info().rss  # once it has worked at all: its threads, their clients
         assert_all_are_done(system, [one_of_many(number) for number in range(MANY)])
-        assert web.memory_info().rss - before < MAX_GROWTH_BYTES
+        grown = web.memory_info().rss - before
+        print(f"the web process grew by {grown / 1e6:.1f} MB")
+        assert grown < MANY * GROWTH_BYTES
     finally:
         assert system.stop() == 0
     assert system.processes() == []
