@@ -24,9 +24,9 @@ from web_tier.app import create_app
 from web_tier.results.collector import Collector
 from web_tier.results.hub import Hub
 from web_tier.results.pace import FIRST_SECONDS, LONGEST_SECONDS, Pace
-from web_tier.routes.pages import duration
 from web_tier.services import EXTENSION, Services
 from web_tier.watching.pool_poller import pool_state
+from web_tier.words import duration
 
 PAGE = {"Accept": "text/html"}
 

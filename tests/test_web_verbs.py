@@ -24,9 +24,10 @@ from tests.web_fixtures import Site, jpeg, labels_of, running_site, settings
 from tests.web_screenshots import DESKTOP
 from web_tier.results.batches import Photo
 from web_tier.results.hub import PoolState
-from web_tier.results.timeline import STAGES, short, timeline
+from web_tier.results.timeline import STAGES, timeline
 from web_tier.results.view import View
 from web_tier.watching.estimate import dollars, estimate
+from web_tier.words import duration
 
 expect.set_options(timeout=20_000)
 
@@ -229,7 +230,7 @@ def test_the_opened_photo_shows_where_its_time_went(page: Page, site: Site) -> N
     first = page.locator(".photo >> nth=0")
     first.locator("summary").click()
     expect(first.locator(".stages dt")).to_have_text(list(STAGES))
-    expect(first.locator(".stages dd")).to_have_text([short(seconds) for seconds in SPENT.values()])
+    expect(first.locator(".stages dd")).to_have_text([duration(seconds, exact=True) for seconds in SPENT.values()])
     widths = [float(one.get_attribute("width") or 0) for one in first.locator(".times rect").all()]
     assert sum(widths) == pytest.approx(100, abs=0.1)
     assert max(widths) == widths[1]
@@ -395,5 +396,5 @@ def test_a_timeline_has_only_what_was_measured() -> None:
         ("infer", 25.0, 75.0, "3.0 s"),
     ]
     assert timeline({}) == []
-    assert re.fullmatch(r"\d+ ms", short(0.0123))
-    assert short(12.4) == "12 s"
+    assert re.fullmatch(r"\d+ ms", duration(0.0123, exact=True))
+    assert duration(12.4, exact=True) == "12 s"

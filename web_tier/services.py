@@ -49,7 +49,7 @@ class Services:
     corrections: Corrections
     intake: Intake
     venue: Venue
-    gauge: PoolPoller
+    pool_poller: PoolPoller
     replies: ReplyQueue
     collectors: tuple[Collector, ...]
     history: History
@@ -69,7 +69,7 @@ class Services:
         """Start the threads behind the routes."""
         for collector in self.collectors:
             collector.start()
-        self.gauge.start()
+        self.pool_poller.start()
         self.webhooks.start()
         self.direct.start()
 
@@ -77,7 +77,7 @@ class Services:
         """End open pages and waiting requests, and the threads."""
         for collector in self.collectors:
             collector.stop()
-        self.gauge.stop()
+        self.pool_poller.stop()
         self.webhooks.stop()
         self.direct.stop()
         self.hub.stop()
@@ -93,7 +93,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
     venue: Venue = plugins.load(settings.venue, "web_tier.venues", "make")(cloud)
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     corrections = Corrections(cloud.outputs, workers, clock)
-    gauge, price = PoolPoller(cloud, hub), price_per_hour(settings)
+    pool_poller, price = PoolPoller(cloud, hub), price_per_hour(settings)
     past = History(Follower(settings.state_dir / ledger.NAME), clock)
     models = settings.served_models
     batches = Batches(cloud, clock, hub, workers, corrections)
@@ -108,13 +108,13 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         corrections=corrections,
         intake=Intake(settings, models, venue, cloud.outputs, replies, hub, workers),
         venue=venue,
-        gauge=gauge,
+        pool_poller=pool_poller,
         replies=replies,
         # The common queue gets the results of photos that the sweeper, or an older version, queued.
         collectors=(Collector(replies, hub), Collector(cloud.responses, hub)),
         history=past,
         price=price,
-        reporter=Reporter(cloud, gauge, hub, past, clock, price),
+        reporter=Reporter(cloud, pool_poller, hub, past, clock, price),
         workers=workers,
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
         fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),

@@ -1,9 +1,8 @@
-// One photo on the page; templates/_photo.html draws the same.
+// One photo on the page: puts the server's words in their places, as templates/_photo.html does.
 
-import { drawTimes } from "./timeline.js";
-import { percent, svg } from "./words.js";
+import { drawTimes, svg } from "./timeline.js";
 
-const STATES = { waiting: "Ready", uploading: "Uploading", queued: "Queued" };
+const BEFORE_THE_SERVER = { waiting: "Ready", uploading: "Uploading" };
 
 export function newCard(item, template) {
   const element = template.content.firstElementChild.cloneNode(true);
@@ -15,14 +14,8 @@ export function newCard(item, template) {
 // What the server wrote into a photo's element.
 export function readCard(element) {
   const text = (selector) => element.querySelector(selector)?.textContent ?? "";
-  const bar = element.querySelector("progress:not([hidden])");
-  const state = element.dataset.state;
-  return {
-    index: Number(element.dataset.index), name: text(".name"), state, label: text(".label"),
-    error: state === "failed" ? text(".state") : "", correction: text(".corrected b"), sure: bar ? bar.value : undefined,
-    warnings: [...element.querySelectorAll(".warning")].map((line) => line.textContent),
-    total: Number(element.dataset.seconds), labels: null,
-  };
+  const { index, state, find } = element.dataset;
+  return { index: Number(index), state, name: text(".name"), label: text(".label"), told: text(".state"), ...JSON.parse(find) };
 }
 
 export function drawCard(element, item) {
@@ -34,14 +27,14 @@ export function drawCard(element, item) {
   at(".name").title = item.name;
   at(".comma").hidden = !done;
   at(".label").textContent = done ? item.label : "";
-  at(".state").textContent = item.state === "failed" ? item.error : STATES[item.state] || "";
+  at(".state").textContent = BEFORE_THE_SERVER[item.state] ?? item.told;
   at(".state").hidden = done;
   at(".sure").hidden = !done;
   at(".more")?.remove();
   drawCorrection(element, item);
-  drawBoxes(element, done ? item.detections || [] : []);
-  drawWarnings(element, done ? item.warnings || [] : []);
-  if (done) drawSure(element, item.sure);
+  drawBoxes(element, done ? item.boxes : [], item.size);
+  drawWarnings(element, done ? item.warnings : []);
+  if (done) drawSure(element, item.best);
 }
 
 export function drawCorrection(element, { correction = "" }) {
@@ -65,12 +58,12 @@ export function drawMore(element, item, batch, template) {
   if (details.querySelector(".more")) return;
   const more = Object.assign(document.createElement("div"), { className: "more" });
   const others = Object.assign(document.createElement("ol"), { className: "others" });
-  others.append(...named(item).slice(1).map(([name, share]) => {
+  others.append(...item.others.map((pair) => {
     const line = document.createElement("li");
-    for (const words of [name, percent(share)]) line.append(Object.assign(document.createElement("span"), { textContent: words }));
+    for (const words of pair) line.append(Object.assign(document.createElement("span"), { textContent: words }));
     return line;
   }));
-  more.append(others, ...(item.seconds ? drawTimes(item.seconds) : []), drawWrong(item, batch, template));
+  more.append(others, ...(item.times.length ? drawTimes(item.times) : []), drawWrong(item, batch, template));
   details.append(more);
 }
 
@@ -83,23 +76,17 @@ function drawWrong(item, batch, template) {
   label.id = form.querySelector("label").htmlFor = `right-${item.index}`;
   form.querySelector("datalist").id = `guesses-${item.index}`;
   label.setAttribute("list", `guesses-${item.index}`);
-  form.querySelector("datalist").append(...named(item).slice(1).map(([name]) =>
+  form.querySelector("datalist").append(...item.others.map(([name]) =>
     Object.assign(document.createElement("option"), { value: name })));
   return form;
 }
 
-// Its labels, or the things in it, with how sure they are, best first.
-export function named({ labels, detections }) {
-  if (labels?.length) return labels.map(({ name, probability }) => [name, probability]);
-  return (detections ?? []).map(({ name, score }) => [name, score]);
-}
-
-function drawSure(element, share) {
-  const known = share !== undefined;
+function drawSure(element, best) {
+  const known = best !== null;
   const [bar, words] = [element.querySelector(".sure progress"), element.querySelector(".percent")];
   bar.hidden = words.hidden = !known;
-  bar.value = share ?? 0;
-  words.textContent = known ? percent(share) : "";
+  bar.value = best?.share ?? 0;
+  words.textContent = best?.told ?? "";
   words.nextElementSibling.className = known ? "unseen" : "what";
 }
 
@@ -110,17 +97,13 @@ function drawWarnings(element, warnings) {
 }
 
 // The thumbnail is cut to a square in the middle, and so are the boxes on it.
-function drawBoxes(element, detections) {
+function drawBoxes(element, boxes, size) {
   element.querySelector(".boxes")?.remove();
-  if (!detections.length) return;
-  const side = (at) => {
-    const furthest = detections.reduce((one, other) => (other.relative_box[at] > one.relative_box[at] ? other : one));
-    return Math.round(furthest.box[at] / furthest.relative_box[at]);
-  };
+  if (!boxes.length) return;
   const picture = svg("svg", {
-    class: "boxes", viewBox: `0 0 ${side(2)} ${side(3)}`, preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true",
+    class: "boxes", viewBox: `0 0 ${size[0]} ${size[1]}`, preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true",
   });
-  for (const { box: [left, top, right, bottom] } of detections) {
+  for (const [left, top, right, bottom] of boxes) {
     picture.append(svg("rect", { x: left, y: top, width: right - left, height: bottom - top }));
   }
   element.querySelector(".thumb").after(picture);

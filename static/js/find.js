@@ -1,24 +1,4 @@
-// Which photos are shown, and in which order; web_tier/results/view.py does the same where there is no script.
-
-import { total } from "./timeline.js";
-
-const SHOWN = {
-  all: () => true,
-  done: (item) => item.state === "done",
-  failed: (item) => item.state === "failed",
-  warned: (item) => item.state === "done" && item.warnings?.length > 0,
-};
-
-const says = (item) => (item.correction || (item.state === "done" ? item.label : "")).toLowerCase();
-
-// What is not answered yet comes last.
-const ORDERS = {
-  sent: (item) => item.index,
-  name: (item) => item.name.toLowerCase(),
-  label: (item) => (item.state === "done" ? "0" : "1") + says(item),
-  sure: (item) => (item.state === "done" ? item.sure ?? 2 : 2),
-  slow: (item) => -(item.total ?? total(item.seconds)),
-};
+// Which photos are shown, and in which order: compares the choices and sort keys that the server sends with each photo.
 
 export class Finder {
   // changed(): the person wants to see others.
@@ -31,16 +11,17 @@ export class Finder {
   get #wanted() { return this.form.elements.text.value.trim().toLowerCase(); }
   get plain() { return this.form.elements.show.value === "all" && this.form.elements.sort.value === "sent" && !this.#wanted; }
 
-  fits(item) {
-    const wanted = this.#wanted;
-    return SHOWN[this.form.elements.show.value](item) && (!wanted ||
-      [item.name, item.state === "done" ? item.label : "", item.correction].some((words) => words?.toLowerCase().includes(wanted)));
+  // The server has not told of a photo that is on its way: it has a state and a name only.
+  fits({ name, state, show = ["all", state], text = name.toLowerCase() }) {
+    return show.includes(this.form.elements.show.value) && text.includes(this.#wanted);
   }
 
   found(items) {
-    const key = ORDERS[this.form.elements.sort.value];
-    const keyed = items.filter((item) => this.fits(item)).map((item) => [key(item), item]);
-    keyed.sort(([one, first], [other, second]) => (one < other ? -1 : one > other ? 1 : first.index - second.index));
-    return keyed.map(([, item]) => item);
+    const order = this.form.elements.sort.value;
+    const known = (item) => item.sort !== undefined;
+    return items.filter((item) => this.fits(item)).sort((one, other) => known(other) - known(one) ||
+      (known(one) && compare(one.sort[order], other.sort[order])) || one.index - other.index);
   }
 }
+
+const compare = (one, other) => (one < other ? -1 : one > other ? 1 : 0);

@@ -4,7 +4,7 @@ const FIRST_PAUSE = 1000;
 const LONGEST_PAUSE = 8000;
 
 export class Live {
-  // tell: {photos(list), pool(state), done({seconds}), connection(good)}
+  // tell: {photos(list), pool(state), status(line), done({total}), connection(good)}
   constructor(batch, uploading, tell) {
     this.address = `/batches/${batch}/events${uploading ? "?uploading=1" : ""}`;
     this.tell = tell;
@@ -31,6 +31,7 @@ export class Live {
     on("photos", (list) => this.tell.photos(list));
     on("results", (list) => this.tell.photos(list));
     on("pool", (state) => this.tell.pool(state));
+    on("status", ({ line }) => this.tell.status(line));
     on("done", (facts) => this.tell.done(facts));
     source.onerror = () => this.#again();
   }

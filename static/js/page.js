@@ -5,7 +5,7 @@ import { Finder } from "./find.js";
 import { Live } from "./live.js";
 import { PhotoList } from "./photos.js";
 import { Uploader } from "./upload.js";
-import { bytes, duration, photos, plural } from "./words.js";
+import { fill, number, photos, plural, size } from "./words.js";
 
 const SAY_EVERY = 5000; // milliseconds between two announcements to a screen reader
 const COUNT_EVERY = 1000;
@@ -20,9 +20,10 @@ const uploader = new Uploader({
   state(item, state, error = "") {
     // The answer may be here before the reply to the upload is.
     if (item.state === "done" || (item.state === "failed" && state !== "failed")) return;
-    list.set(item.index, { state, error: error || "" });
+    if (state !== "queued" || !item.told) list.set(item.index, { state, told: error || (state === "queued" ? at("photo").dataset.queued : "") });
     if (state === "queued" && item.needsPicture) list.serverPicture(item);
   },
+  unsent(item, why) { giveUp(item, why); },
   progress: () => refresh(),
   connection(good) { uploadLost = !good; refresh(); },
 });
@@ -32,10 +33,10 @@ let pool = null;
 let uploadLost = false;
 let streamLost = false;
 let started = 0; // when the upload began; 0 on a page that only watches
-let seconds = 0;
 let finished = section.dataset.finished === "yes";
-let told = false; // by the server, that every photo is answered
-let size = 0;
+let line = at("status").textContent; // the server's last word on the batch
+let told = -1; // how many photos were there when the server said that every one is answered
+let chosen = 0; // bytes
 let completing = false;
 
 if (section.dataset.batch) {
@@ -53,13 +54,12 @@ addEventListener("beforeunload", (event) => { if (uploader.busy) event.preventDe
 function take(files, leftOut) {
   if (!files.length && !leftOut) return;
   const items = files.map((file) => {
-    size += file.size;
+    chosen += file.size;
     const item = list.set(list.size, { name: file.name, file });
-    if (file.size <= limit) return item;
-    return list.set(item.index, { state: "failed", error: `the file has ${bytes(file.size)}; at most ${bytes(limit)} are taken` });
+    return file.size <= limit ? item : giveUp(item, fill(at("form").dataset.tooLarge, size(file.size)));
   });
   at("left-out").hidden = !leftOut;
-  at("left-out").textContent = `${leftOut.toLocaleString("en")} ${plural(leftOut, "file")} in there ` +
+  at("left-out").textContent = `${number(leftOut)} ${plural(leftOut, "file")} in there ` +
     `${leftOut === 1 ? "is not a photo and was" : "are not photos and were"} left out.`;
   if (started) {
     finished = false;
@@ -67,8 +67,8 @@ function take(files, leftOut) {
     uploader.add(items.filter((item) => item.state === "waiting"));
     return;
   }
-  at("chosen").textContent = list.size ? `${photos(list.size)}, ${bytes(size)}` : "No photos found";
-  at("go").textContent = `Label ${list.size === 1 ? "it" : `all ${list.size.toLocaleString("en")}`}`;
+  at("chosen").textContent = list.size ? `${photos(list.size)}, ${size(chosen)}` : "No photos found";
+  at("go").textContent = `Label ${list.size === 1 ? "it" : `all ${number(list.size)}`}`;
   at("go").disabled = !list.size;
   at("tray").hidden = false;
   estimate();
@@ -76,6 +76,10 @@ function take(files, leftOut) {
   document.body.classList.add("choosing");
   say(at("chosen").textContent);
   if (document.activeElement === document.body || document.activeElement === at("files")) at("go").focus({ preventScroll: true });
+}
+
+function giveUp(item, why) {
+  return list.set(item.index, { state: "failed", told: why, line: `${item.name}, failed: ${why}`, unsent: true });
 }
 
 // What it will take and cost, in the server's words.
@@ -94,7 +98,7 @@ async function estimate() {
 
 function clear() {
   list.clear();
-  size = 0;
+  chosen = 0;
   at("tray").hidden = true;
   section.hidden = true;
   document.body.classList.remove("choosing");
@@ -127,19 +131,24 @@ function watch(batch, uploading) {
   if (live) return;
   live = new Live(batch, uploading, {
     photos: (known) => {
-      for (const { index, ...rest } of known) {
+      for (const { index, model, card } of known) {
         // The server's list says "queued" of a photo that was answered meanwhile only when it is tried again.
-        list.set(index, rest);
-        if (rest.model && !at("stand-in").dataset.models.split(" ").includes(rest.model)) tellStandIn(rest.model);
+        list.set(index, card);
+        if (model && !at("stand-in").dataset.models.split(" ").includes(model)) tellStandIn(model);
       }
     },
     pool(state) { pool = state; refresh(); },
-    done(facts) {
-      told = true;
-      if (!started) seconds = facts.seconds;
+    status(words) { line = words; refresh(); },
+    done({ total }) {
+      told = total;
+      if (completing) completed();
       refresh();
     },
-    connection(good) { streamLost = !good; refresh(); },
+    connection(good) {
+      streamLost = !good;
+      if (completing) at("shown").textContent = good ? "" : "Connection lost, trying again";
+      refresh();
+    },
   });
 }
 
@@ -161,24 +170,25 @@ function refresh() {
 
 function draw() {
   if (completing || (!section.dataset.batch && !started)) return;
-  const over = list.size > 0 && !list.open && !uploader.busy && (started || finished || told);
+  const sent = list.size - list.unsent;
+  const over = list.size > 0 && !list.open && !uploader.busy && (finished || !sent || told >= sent);
   if (over && !finished) finish();
-  const line = status();
-  if (line !== at("status").textContent) {
-    at("status").textContent = line;
-    document.title = `${line} · Shoal`;
+  const words = status();
+  if (words !== at("status").textContent) {
+    at("status").textContent = words;
+    document.title = `${words} · Shoal`;
   }
   at("uploaded").value = started ? uploader.sentShare : 1;
   at("labelled").max = list.size || 1;
   at("labelled").value = list.answered;
-  at("fact-done").textContent = list.counts.done.toLocaleString("en");
-  at("fact-failed").textContent = list.counts.failed.toLocaleString("en");
-  at("fact-open").textContent = list.open.toLocaleString("en");
-  if (pool) at("fact-workers").textContent = (pool.running + pool.draining).toLocaleString("en");
+  at("fact-done").textContent = number(list.counts.done);
+  at("fact-failed").textContent = number(list.counts.failed);
+  at("fact-open").textContent = number(list.open);
+  if (pool) at("fact-workers").textContent = number(pool.running + pool.draining);
   at("copy").disabled = !list.answered;
   if (!finder.plain) count(over);
   if (over) at("retry").hidden = !list.canRetry && (at("retry").hidden || !list.counts.failed);
-  sayNowAndThen(line, over);
+  sayNowAndThen(words, over);
 }
 
 function arrange() {
@@ -190,52 +200,47 @@ let countedAt = 0;
 function count(now) {
   if (!now && performance.now() - countedAt < COUNT_EVERY) return;
   countedAt = performance.now();
-  const words = finder.plain ? "" : `${list.found.toLocaleString("en")} of ${list.size.toLocaleString("en")} shown`;
+  const words = finder.plain ? "" : fill(at("shown").dataset.words, number(list.found), number(list.size));
   if (at("shown").textContent !== words) at("shown").textContent = words;
 }
 
-// The server draws the first few hundred of a long batch.
-async function complete() {
+// The server draws the first few hundred photos of a long batch; its stream has all of them.
+function complete() {
   completing = true;
-  try {
-    await list.complete();
-  } catch {
-    at("shown").textContent = "The other photos could not be fetched: load the page again.";
-    return;
-  }
-  completing = false;
-  arrange();
-  refresh();
+  watch(section.dataset.batch, false);
 }
 
-function finish() {
+function completed() {
+  completing = false;
+  live.close();
+  live = null;
+  arrange();
+}
+
+async function finish() {
   finished = true;
-  if (started) seconds = (performance.now() - started) / 1000;
   live?.close();
   live = null;
   streamLost = uploadLost = false;
+  if (!list.unsent) return;
+  try { // the server does not know of photos that could not be sent
+    const reply = await fetch(`/batches/${list.batch}/status?unsent=${list.unsent}`);
+    if (reply.ok) line = (await reply.json()).line;
+    refresh();
+  } catch {
+    // the server is away: its last word on the photos that it has stays
+  }
 }
 
 function status() {
-  if (finished) {
-    const failed = list.counts.failed ? `, ${list.counts.failed.toLocaleString("en")} of them failed` : "";
-    if (!started && !told) return at("status").textContent; // the server drew it finished
-    return `Done: ${photos(list.size)} in ${duration(seconds)}${failed}`;
-  }
+  if (finished) return line;
   if (uploadLost || streamLost) return "Connection lost, trying again";
-  const total = list.size.toLocaleString("en");
-  const answered = list.answered.toLocaleString("en");
   if (started && !uploader.batch) return "Starting the upload";
   if (uploader.busy) {
-    const sent = (list.size - list.counts.waiting - list.counts.uploading).toLocaleString("en");
-    return `Uploading: ${sent} of ${total}${list.answered ? `, ${answered} labelled` : ""}`;
+    const sent = number(list.size - list.counts.waiting - list.counts.uploading);
+    return `Uploading: ${sent} of ${number(list.size)}${list.answered ? `, ${number(list.answered)} labelled` : ""}`;
   }
-  if (!list.size) return "Waiting for photos";
-  if (!pool) return `Labelling: ${answered} of ${total}`;
-  const workers = pool.running + pool.draining;
-  if (workers) return `Labelling: ${answered} of ${total}, ${workers} ${plural(workers, "worker")}`;
-  if (pool.pending) return `Waiting for a worker: ${pool.pending} ${pool.pending === 1 ? "is" : "are"} starting`;
-  return "Waiting for a worker: none is running yet";
+  return line;
 }
 
 let saidAt = 0;

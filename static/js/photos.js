@@ -1,13 +1,10 @@
 // The list of photos: what is known of each, and its element on the page (templates/_photo.html draws the same).
 
-import { drawCard, drawCorrection, drawMore, named, newCard, readCard } from "./card.js";
-import { total } from "./timeline.js";
-import { whatIsThere } from "./words.js";
+import { drawCard, drawCorrection, drawMore, newCard, readCard } from "./card.js";
 
 const INSERT_AT_ONCE = 200;
 const DECODE_AT_ONCE = 3;
 const THUMB = 168; // twice the size on the page, for sharp screens
-const PAGE = 1000;
 
 export class PhotoList {
   // finder: which photos are shown. changed(): something is known that was not.
@@ -35,6 +32,7 @@ export class PhotoList {
   get size() { return this.items.size; }
   get answered() { return this.counts.done + this.counts.failed; }
   get open() { return this.size - this.answered; }
+  get unsent() { return [...this.items.values()].filter((item) => item.unsent).length; }
   get canRetry() { return [...this.items.values()].some((item) => item.can_retry); }
 
   // Takes over the photos that the server drew.
@@ -51,7 +49,7 @@ export class PhotoList {
   set(index, known) {
     let item = this.items.get(index);
     if (!item) {
-      item = { index, name: "", state: "waiting", labels: [], error: "", file: null, element: null };
+      item = { index, name: "", state: "waiting", told: "", file: null, element: null };
       this.items.set(index, item);
       this.counts.waiting += 1;
     }
@@ -59,11 +57,6 @@ export class PhotoList {
     const before = item.state;
     Object.assign(item, known);
     this.counts[item.state] += 1;
-    if (known.labels) {
-      item.label = whatIsThere(known);
-      item.sure = named(known)[0]?.[1];
-    }
-    if (known.seconds) item.total = total(known.seconds);
     if (item.element && !(item.drawn && before === item.state)) this.#draw(item);
     if (!item.element?.isConnected && this.finder.fits(item)) this.#insert(item);
     this.changed();
@@ -81,16 +74,6 @@ export class PhotoList {
     this.changed();
   }
 
-  // The photos that the server did not draw, of a batch that is finished.
-  async complete() {
-    for (let next = `/v1/batches/${this.batch}/results?limit=${PAGE}`; next;) {
-      const page = await (await fetch(next)).json();
-      for (const { index, ...rest } of page.photos) this.set(index, rest);
-      next = page.next;
-    }
-    while (this.fresh.size) await new Promise(requestAnimationFrame);
-  }
-
   // Shows what the finder finds, in its order.
   arrange() {
     this.fresh = new Set(this.finder.found([...this.items.values()]));
@@ -103,8 +86,7 @@ export class PhotoList {
 
   asText() {
     const sorted = [...this.items.values()].sort((one, other) => one.index - other.index);
-    return sorted.filter((item) => item.state === "done" || item.state === "failed")
-      .map((item) => `${item.name}, ${item.state === "done" ? item.label : `failed: ${item.error}`}\n`).join("");
+    return sorted.filter((item) => item.line).map((item) => `${item.line}\n`).join("");
   }
 
   #insert(item) {
@@ -155,10 +137,11 @@ export class PhotoList {
     const body = new URLSearchParams(drop ? { drop: "1" } : { label: form.elements.label.value });
     try {
       const reply = await fetch(form.action, { method: "POST", headers: { Accept: "application/json" }, body });
-      const { correction, error } = await reply.json();
+      const { card, error } = await reply.json();
       answer.textContent = error ?? (drop ? "Taken back." : "Kept for a later training.");
       if (error) return;
-      item.correction = form.elements.label.value = correction;
+      Object.assign(item, card);
+      form.elements.label.value = item.correction;
       drawCorrection(item.element, item);
     } catch {
       answer.textContent = "The server does not answer. Try again.";

@@ -12,7 +12,7 @@ const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 8000;
 
 export class Uploader {
-  // tell: {state(item, state, error), progress(), connection(good)}
+  // tell: {state(item, state, error), unsent(item, why), progress(), connection(good)}
   constructor(tell) {
     this.tell = tell;
     this.batch = "";
@@ -179,7 +179,7 @@ export class Uploader {
 
   #refuse(items, error) {
     this.#settle(items);
-    for (const item of items) this.tell.state(item, "failed", error);
+    for (const item of items) this.tell.unsent(item, error);
   }
 
   #settle(items) {

@@ -20,6 +20,7 @@ from web_tier.results.hub import Hub
 from web_tier.results.reply_queue import ReplyQueue
 from web_tier.schemas.requests import MOST_INDEX
 from web_tier.venues import Submission, Venue
+from web_tier.words import too_large
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class Intake:
             raise BadImage(offer.error)
         if offer.body is None:
             limit = self._settings.max_file_bytes
-            raise BadImage(f"the file has {megabytes(offer.size)}; at most {megabytes(limit)} are taken")
+            raise BadImage(too_large(offer.size, limit))
         images.inspect(offer.body, self._settings.max_file_bytes, self._settings.max_pixels)
         offer.body.seek(0)
         return offer.body.read()
@@ -148,10 +149,3 @@ class Intake:
         self._hub.publish([result])
         log.info("refused photo %d of batch %s: %s", job.index, job.batch, error)
         return Taken(job, error)
-
-
-def megabytes(size: int) -> str:
-    """A file size for a person."""
-    if size < 1024 * 1024:
-        return f"{max(1, round(size / 1024))} KB" if size >= 1024 else f"{size} bytes"
-    return f"{size / 1024 / 1024:.1f} MB".replace(".0 ", " ")

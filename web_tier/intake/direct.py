@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from shoal.errors import ShoalError
 from shoal.messages import Job, Result
 from shoal.ports import Cloud, ObjectStore, StoredObject, UploadForm
-from web_tier.intake.accept_photos import megabytes
 from web_tier.problems import Problem
 from web_tier.results.hub import Hub
 from web_tier.venues import Venue
+from web_tier.words import too_large
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class Direct:
             return Arrival(job, "missing", "the photo is not in the bucket: send it again"), False
         if 0 < stored.size <= self._most_bytes:
             return Arrival(job, "accepted"), _exactly(self._cloud.outputs, job.key) is not None
-        error = f"the file has {megabytes(stored.size)}; at most {megabytes(self._most_bytes)} are taken"
+        error = too_large(stored.size, self._most_bytes)
         result = Result.failed(job.key, error if stored.size else "the file is empty")
         self._cloud.outputs.put(job.key, result.to_json().encode(), "application/json")
         self._cloud.inputs.delete(job.key)

@@ -50,7 +50,7 @@ class Photo:
 
     @property
     def label(self) -> str:
-        """What is in it, in a few words. The page's script says the same."""
+        """What is in it, in a few words."""
         named = self.named
         if not named:
             return NOTHING

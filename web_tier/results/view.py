@@ -1,10 +1,12 @@
-"""Which photos of a batch a page shows, and in which order. Pure; static/js/find.js does the same in the browser."""
+"""Which photos of a batch a page shows, and in which order. Pure.
+
+A script gets each photo's choices and sort keys from here, in its card, and compares them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from web_tier.results import timeline
 from web_tier.results.batches import Photo
@@ -18,11 +20,11 @@ SHOWN: dict[str, tuple[str, Callable[[Photo], bool]]] = {
     "warned": ("With a warning", lambda photo: bool(photo.warnings)),
 }
 
-# What is not answered yet comes last.
-ORDERS: dict[str, tuple[str, Callable[[Photo], Any]]] = {
+# Keys are texts or numbers, so that a script sorts by them as well. What is not answered yet comes last.
+ORDERS: dict[str, tuple[str, Callable[[Photo], str | float]]] = {
     "sent": ("Order sent", lambda _: 0),
     "name": ("Name", lambda photo: photo.job.name.casefold()),
-    "label": ("Label", lambda photo: (photo.state != "done", says(photo).casefold())),
+    "label": ("Label", lambda photo: f"{int(photo.state != 'done')}{says(photo).casefold()}"),
     "sure": ("Least sure first", lambda photo: photo.named[0][1] if photo.named else 2.0),
     "slow": ("Slowest first", lambda photo: -timeline.total(photo.seconds)),
 }
@@ -70,5 +72,10 @@ def says(photo: Photo) -> str:
 
 
 def _has(photo: Photo, wanted: str) -> bool:
+    return any(wanted in words for words in words_of(photo))
+
+
+def words_of(photo: Photo) -> list[str]:
+    """What is searched, in small letters: name, label and correction."""
     label = photo.label if photo.state == "done" else ""
-    return any(wanted in words.casefold() for words in (photo.job.name, label, photo.correction))
+    return [words.casefold() for words in (photo.job.name, label, photo.correction) if words]

@@ -4,8 +4,11 @@ snapshot  {"total", "queued", "photos": [...]}   the batch as it is; for a long 
 photos    [...]                                  photos that came in, or are to be labelled again
 results   [...]                                  photos that were answered
 pool      {"visible", "in_flight", "pending", "running", "draining"}
+status    {"line"}                               what goes on, in one sentence
 done      {"total", "failed", "seconds"}         every photo so far is answered
 stopping  {}                                     the server goes down; connect again
+
+Each photo is as in the API, and its `card` has the words that a page shows.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -24,8 +28,10 @@ from shoal.errors import Retryable, ShoalError
 from shoal.messages import Job, Result
 from web_tier.problems import Problem
 from web_tier.results.batches import Batch, Batches, Photo
-from web_tier.results.hub import Hub, Listener, News
+from web_tier.results.card import card
+from web_tier.results.hub import Hub, Listener, News, PoolState
 from web_tier.results.listing import Listing
+from web_tier.results.status import status_line
 from web_tier.services import services
 
 log = logging.getLogger(__name__)
@@ -69,6 +75,8 @@ class Stream:
         self._waits_for_more = waits_for_more
         self._photos: dict[str, Photo] = {}
         self._told_done = False
+        self._told_line = ""
+        self._pool: PoolState | None = None
         self._watch = batches.watch(batch)
         self._listing: Listing | None = None
         self._spoke_at = self._changed_at = time.monotonic()
@@ -99,11 +107,13 @@ class Stream:
 
     def _snapshot(self, found: Batch) -> Iterator[str]:
         self._photos = {photo.job.key: _told(photo) for photo in found.photos}
-        shown = [photo.to_dict() for photo in found.photos]
+        shown = [_shown(photo) for photo in found.photos]
         first, rest = shown[:PHOTOS_AN_EVENT], shown[PHOTOS_AN_EVENT:]
         yield event("snapshot", {"total": found.total, "queued": found.count("queued"), "photos": first})
         for start in range(0, len(rest), PHOTOS_AN_EVENT):
             yield event("photos", rest[start : start + PHOTOS_AN_EVENT])
+        if self._open() or not found.total:
+            yield from self._status()
         yield from self._done(found.seconds)
 
     def _next(self, listener: Listener) -> News:
@@ -126,7 +136,10 @@ class Stream:
             self._look(news)
         lines = [*self._added(news.added), *self._answered(news.results)]
         if news.pool is not None:
+            self._pool = news.pool
             lines.append(event("pool", asdict(news.pool)))
+        if lines and self._open():
+            lines += self._status()
         if not lines and now - self._spoke_at > HEARTBEAT_SECONDS:
             lines.append(": still here\n\n")
         if lines:
@@ -151,7 +164,7 @@ class Stream:
             self._photos[job.key] = Photo(job, True, None)
         if jobs:
             self._changed()
-            yield event("photos", [Photo(job, True, None).to_dict() for job in jobs])
+            yield event("photos", [_shown(Photo(job, True, None)) for job in jobs])
 
     def _answered(self, results: list[Result]) -> Iterator[str]:
         shown = []
@@ -161,7 +174,7 @@ class Stream:
                 continue  # told before: the bucket and a response both know of it
             photo = Photo(Job.from_key(result.key, ""), known is not None and known.stored, result)
             self._photos[result.key] = _told(photo)
-            shown.append(photo.to_dict())
+            shown.append(_shown(photo))
         if shown:
             self._changed()
             yield event("results", shown)
@@ -180,7 +193,20 @@ class Stream:
         if seconds is None:
             seconds = self._watch.complete(self._photos.keys()).seconds
         failed = sum(photo.state == "failed" for photo in self._photos.values())
+        yield from self._status(seconds)
         yield event("done", {"total": len(self._photos), "failed": failed, "seconds": round(seconds, 1)})
+
+    def _status(self, seconds: float = 0.0) -> Iterator[str]:
+        """The sentence, when it is another than the last."""
+        count = Counter(photo.state for photo in self._photos.values())
+        line = status_line(len(self._photos), count["queued"], count["failed"], seconds, self._pool)
+        if line != self._told_line:
+            self._told_line = line
+            yield event("status", {"line": line})
+
+
+def _shown(photo: Photo) -> dict[str, Any]:
+    return photo.to_dict() | {"card": card(photo)}
 
 
 def _told(photo: Photo) -> Photo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from functools import partial
 
 from flask import (
     Blueprint,
@@ -21,10 +22,10 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from shoal import dead_letters
 from shoal.prices import price_in_words
-from web_tier.results.timeline import short
 from web_tier.routes import operator
 from web_tier.services import services
 from web_tier.watching.estimate import dollars
+from web_tier.words import duration
 
 log = logging.getLogger(__name__)
 
@@ -98,4 +99,4 @@ def clock(at: float) -> str:
 
 
 blueprint.add_app_template_filter(dollars)
-blueprint.add_app_template_filter(short, "brief")
+blueprint.add_app_template_filter(partial(duration, exact=True), "brief")

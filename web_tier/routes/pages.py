@@ -12,11 +12,13 @@ from shoal import corrections
 from shoal.errors import Permanent
 from shoal.messages import new_batch
 from shoal.prices import price_in_words
-from web_tier.intake.accept_photos import megabytes
+from web_tier import words
 from web_tier.problems import Problem, wants_page
 from web_tier.results import table
 from web_tier.results.batches import Batch, Photo
+from web_tier.results.card import card
 from web_tier.results.hub import PoolState
+from web_tier.results.status import status_line
 from web_tier.results.view import PAGE_PHOTOS, View
 from web_tier.routes import compat
 from web_tier.schemas.requests import MOST_INDEX
@@ -53,14 +55,14 @@ def _from_form() -> BaseResponse:
 def batch_page(batch: str) -> Response:
     """A batch, read from the buckets."""
     found = services().batches.read(batch)
-    pool = None if found.finished else services().gauge.read()
+    pool = None if found.finished else services().pool_poller.read()
     view = View.of(request.args)
     shown = view.found(found.photos)
     start = (view.page - 1) * PAGE_PHOTOS
     page = render_template(
         "batch.html",
         batch=found,
-        status=status_line(found, pool),
+        status=_status(found, pool),
         pool=pool,
         view=view,
         found=len(shown),
@@ -71,6 +73,21 @@ def batch_page(batch: str) -> Response:
     # What nobody can guess must not turn up in a search engine either.
     response.headers["X-Robots-Tag"] = "noindex"
     return response
+
+
+@blueprint.get("/batches/<batch>/status")
+def status(batch: str) -> Response:
+    """The sentence of a batch for the page that sends it and could not send `unsent` of its photos."""
+    found = services().batches.read(batch)
+    text = request.args.get("unsent", "0")
+    unsent = int(text) if re.fullmatch(r"[0-9]{1,6}", text) else 0
+    pool = None if found.finished else services().pool_poller.read()
+    return jsonify(line=_status(found, pool, unsent))
+
+
+def _status(found: Batch, pool: PoolState | None, unsent: int = 0) -> str:
+    failed = found.count("failed") + unsent
+    return status_line(found.total + unsent, found.count("queued"), failed, found.seconds, pool)
 
 
 @blueprint.get("/batches/<batch>.csv")
@@ -96,7 +113,7 @@ def correct(batch: str, index: int) -> BaseResponse:
         page = index // PAGE_PHOTOS + 1
         place = url_for("pages.batch_page", batch=batch, _anchor=f"photo-{index}", page=page if page > 1 else None)
         return redirect(place, 303)
-    return make_response({"index": index, "correction": label})
+    return make_response({"index": index, "correction": label, "card": card(replace(photo, correction=label))})
 
 
 def _right_label(photo: Photo) -> str:
@@ -126,7 +143,7 @@ def expected() -> Response:
     text = request.args.get("photos", "")
     if not (re.fullmatch(r"[0-9]{1,6}", text) and 0 < int(text) <= MOST_INDEX + 1):
         raise Problem(400, f"photos={text[:20]!r}: expected a number from 1 to {MOST_INDEX + 1:,}.")
-    pool = services().gauge.read()
+    pool = services().pool_poller.read()
     if pool is None:
         raise Problem(503, "The pool cannot be read at the moment.")
     ours, past = services().settings, services().history.read()
@@ -134,8 +151,8 @@ def expected() -> Response:
     boot = past[-1].boot_seconds if past else ours.expected_boot_seconds
     found = estimate(int(text), service, boot, pool, ours, services().price)
     cost = price_in_words(ours) if found.price is None else f"about {dollars(found.price)}"
-    words = f"about {duration(found.seconds)}, {cost}"
-    return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=words)
+    told = f"about {words.duration(found.seconds)}, {cost}"
+    return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=told)
 
 
 @blueprint.post("/batches/<batch>/retry")
@@ -154,45 +171,8 @@ def retry(batch: str) -> BaseResponse:
     return make_response({"retried": len(jobs)})
 
 
-def status_line(batch: Batch, pool: PoolState | None) -> str:
-    """What goes on, in one sentence. The page's script says the same in the same words."""
-    if not batch.total:
-        return "Waiting for photos"
-    open_photos = batch.count("queued")
-    if not open_photos:
-        failed = batch.count("failed")
-        tail = f", {failed} of them failed" if failed else ""
-        return f"Done: {photos(batch.total)} in {duration(batch.seconds)}{tail}"
-    if pool is None:
-        return f"Labelling: {batch.total - open_photos} of {batch.total}"
-    if pool.running + pool.draining:
-        workers = pool.running + pool.draining
-        return f"Labelling: {batch.total - open_photos} of {batch.total}, {workers} {plural(workers, 'worker')}"
-    if pool.pending:
-        return f"Waiting for a worker: {pool.pending} {'is' if pool.pending == 1 else 'are'} starting"
-    return "Waiting for a worker: none is running yet"
-
-
-def photos(count: int) -> str:
-    """`1 photo`, `2,000 photos`."""
-    return f"{count:,} {plural(count, 'photo')}"
-
-
-def plural(count: int, word: str) -> str:
-    """The word's form for a count."""
-    return word if count == 1 else f"{word}s"
-
-
-def duration(seconds: float) -> str:
-    """A duration for a person."""
-    if seconds < 1:
-        return "less than a second"
-    if seconds < 90:
-        return f"{round(seconds)} s"
-    return f"{round(seconds / 60)} min"
-
-
 def _upload_page(error: str = "", status: int = 200) -> Response:
     limit = services().settings.max_file_bytes
-    page = render_template("upload.html", error=error, limit=megabytes(limit), limit_bytes=limit)
+    too_large = words.TOO_LARGE.format(size="{}", limit=words.size(limit))
+    page = render_template("upload.html", error=error, limit=words.size(limit), limit_bytes=limit, too_large=too_large)
     return make_response(page, status)

@@ -24,7 +24,7 @@ class PoolPoller:
         self._cloud = cloud
         self._hub = hub
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="gauge", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="pool-poller", daemon=True)
         self._reading = threading.Lock()
         self._last: PoolState | None = None
         self._read_at = float("-inf")

@@ -93,10 +93,10 @@ class Reporter:
     """Looks once a second at most, whoever asks. Safe for many threads."""
 
     def __init__(
-        self, cloud: Cloud, gauge: PoolPoller, hub: Hub, past: History, clock: Clock, price: float | None
+        self, cloud: Cloud, pool_poller: PoolPoller, hub: Hub, past: History, clock: Clock, price: float | None
     ) -> None:
         self._cloud = cloud
-        self._gauge = gauge
+        self._pool_poller = pool_poller
         self._hub = hub
         self._past = past
         self._clock = clock
@@ -122,7 +122,7 @@ class Reporter:
         cost = None
         if moments and self._price is not None:
             cost = Cost(history.cost(moments, now, self._price), moments[0].at, history.done(moments))
-        return FleetReport(now, self._gauge.read(), self._dead_letters(), images, _waits(answered), cost, moments)
+        return FleetReport(now, self._pool_poller.read(), self._dead_letters(), images, _waits(answered), cost, moments)
 
     def _dead_letters(self) -> int | None:
         try:

@@ -1,0 +1,69 @@
+"""One photo as a page shows it: finished words that templates/_photo.html and static/js/card.js place. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from web_tier.results.batches import Photo
+from web_tier.results.timeline import timeline
+from web_tier.results.view import ORDERS, SHOWN, words_of
+from web_tier.words import percent
+
+QUEUED = "Queued"
+
+
+def card(photo: Photo) -> dict[str, Any]:
+    """All that a page places for a photo, as JSON types.
+
+    told: what it says instead of a label. best: the first share and its words. others: the further labels with their
+    shares in words. boxes, size: what was found where, in pixels, and the picture's size.
+    """
+    done = photo.state == "done"
+    shown: dict[str, Any] = {
+        "index": photo.job.index,
+        "name": photo.job.name,
+        "state": photo.state,
+        "told": told(photo),
+        "label": photo.label if done else "",
+        "correction": photo.correction,
+        "warnings": list(photo.warnings),
+        **found_by(photo),
+    }
+    if done:
+        named = photo.named
+        shown["best"] = {"share": named[0][1], "told": percent(named[0][1])} if named else None
+        shown["others"] = others(photo)
+        shown["times"] = [asdict(one) for one in timeline(photo.seconds)]
+        shown["boxes"] = [one.box for one in photo.result.detections] if photo.result else []
+        shown["size"] = photo.size
+    return shown
+
+
+def told(photo: Photo) -> str:
+    """What a page says of a photo that has no label."""
+    if photo.state == "failed" and photo.result:
+        return photo.result.error
+    return "" if photo.state == "done" else QUEUED
+
+
+def others(photo: Photo) -> Sequence[tuple[str, str]]:
+    """Its labels after the first, with their shares in words."""
+    return [(name, percent(share)) for name, share in photo.named[1:]]
+
+
+def found_by(photo: Photo) -> dict[str, Any]:
+    """By what a script finds, sorts and copies a photo: the rules are those of `view`.
+
+    show: the choices that it belongs to. sort: its key in each order, a text or a number. text: what is searched.
+    line: how it is copied as text.
+    """
+    told_of = photo.label if photo.state == "done" else f"failed: {told(photo)}" if photo.state == "failed" else ""
+    return {
+        "show": [key for key, (_, fits) in SHOWN.items() if fits(photo)],
+        "sort": {key: order(photo) for key, (_, order) in ORDERS.items()},
+        "text": "\n".join(words_of(photo)),
+        "line": f"{photo.job.name}, {told_of}" if told_of else "",
+        "can_retry": photo.can_retry,
+    }
