@@ -1,4 +1,4 @@
-"""A batch as the buckets show it. They are the truth: after a restart the same page comes up."""
+"""Reads batches from the buckets, which hold the truth: after a restart a page shows the same."""
 
 from __future__ import annotations
 
@@ -23,15 +23,18 @@ from web_tier.results.listing import Listing, jobs_of
 SHOWN_LABELS = 5
 NOTHING = "nothing found"
 CANCELLED = "cancelled"
-EMPTY_SECONDS = 3600.0  # for so long after it was given out, by whatever process, a batch may be empty
-LISTS_AT_ONCE = 16  # of all pages together: more only crowd each other
-AHEAD_SECONDS = 60.0  # as far as the clocks of two web processes may be apart
+EMPTY_SECONDS = 3600.0  # a batch may be empty for this long after its id was made, by any process
+LISTS_AT_ONCE = 16  # for all pages together: more would only slow each other down
+AHEAD_SECONDS = 60.0  # the clocks of two web processes may differ by this much
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One photo of a batch. stored: whether its bytes are in the input bucket. result: None while it is open.
-    correction: what a person says is in it, where the label is wrong."""
+    """One photo of a batch.
+
+    stored: whether its bytes are in the input bucket. result: None while it waits for its label. correction: a person's
+    label where the model's is wrong.
+    """
 
     job: Job
     stored: bool
@@ -61,7 +64,7 @@ class Photo:
 
     @property
     def named(self) -> list[tuple[str, float]]:
-        """Its labels, or the things in it, with how sure they are, best first."""
+        """Its labels or detections with their probabilities, best first."""
         if not self.result:
             return []
         labels = [(one.name, one.probability) for one in self.result.labels[:SHOWN_LABELS]]
@@ -69,17 +72,17 @@ class Photo:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Stage -> seconds, as far as they were measured."""
+        """Stage -> measured seconds."""
         return self.result.seconds if self.result else {}
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Why its label may be worth little."""
+        """Reasons to doubt its label."""
         return self.result.warnings if self.result else ()
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the picture that its detections are in; (0, 0) when there are none."""
+        """Width and height in pixels of the picture, computed from its detections; (0, 0) without any."""
         found = self.result.detections if self.result else ()
         if not found:
             return (0, 0)
@@ -109,7 +112,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All photos of a submission in their order. seconds: from the first photo stored to the last change."""
+    """All photos of a batch in their order. seconds: from the first photo stored to the last change."""
 
     id: str
     photos: tuple[Photo, ...]
@@ -117,15 +120,15 @@ class Batch:
 
     @property
     def total(self) -> int:
-        """How many photos there are."""
+        """The number of photos."""
         return len(self.photos)
 
     def count(self, state: str) -> int:
-        """How many photos are in a state."""
+        """The number of photos in a state."""
         return sum(photo.state == state for photo in self.photos)
 
     def stand_in(self, models: Sequence[str]) -> str:
-        """The model that labelled in place of one of `models`, which could not be had; empty when none did."""
+        """The model that labelled because one of `models` was not available; empty when there is none."""
         used = {photo.result.model for photo in self.photos if photo.state == "done" and photo.result}
         return min(used - {*models, ""}, default="")
 
@@ -135,7 +138,7 @@ class Batch:
         return bool(self.photos) and not self.count("queued")
 
     def summary(self) -> dict[str, Any]:
-        """How far it is, without its photos, as JSON types, for programs."""
+        """Its progress without its photos, as JSON types, for programs."""
         return {
             "batch": self.id,
             "state": "done" if self.finished else "queued",
@@ -163,7 +166,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some photos of a batch in their order. more: whether others follow."""
+    """Some photos of a batch in their order. more: whether further photos follow."""
 
     photos: tuple[Photo, ...]
     more: bool
@@ -186,7 +189,7 @@ class Batches:
         self._corrections = corrections
 
     def check(self, batch: str) -> None:
-        """Raise Problem (404) when nothing is known of `batch`. May raise Retryable."""
+        """Raise Problem (404) when `batch` is unknown. May raise Retryable."""
         if not is_batch(batch):
             raise unknown_batch()
         if self._may_be_empty(batch):
@@ -196,7 +199,7 @@ class Batches:
             raise unknown_batch()
 
     def read(self, batch: str) -> Batch:
-        """The batch as it is now. Raises Problem (404) when nothing is known of it; may raise Retryable."""
+        """Read the whole batch. Raises Problem (404) when it is unknown; may raise Retryable."""
         if not is_batch(batch):
             raise unknown_batch()
         found = self.listing(batch)
@@ -224,8 +227,7 @@ class Batches:
             return watch
 
     def _list(self, store: ObjectStore, batch: str) -> list[StoredObject]:
-        """All objects of a batch. Those who ask for the same before it is begun share it: so many open pages of a batch
-        cost little more than one."""
+        """All objects of a batch. Callers who wait for the same listing to begin share it."""
         place = (id(store), batch)
         with self._asking:
             found = self._asked.get(place)
@@ -238,17 +240,17 @@ class Batches:
                 del self._asked[place]
             try:
                 mine.set_result(list(store.list(f"{batch}/")))
-            except BaseException as error:  # whatever it is, those who wait must hear of it
+            except BaseException as error:  # the callers who wait must get every error
                 mine.set_exception(error)
         return mine.result()
 
     def _may_be_empty(self, batch: str) -> bool:
-        """Whether its id, which begins with the time, is young: its photos may be on their way."""
+        """Whether its id, which begins with the time, is recent: its photos may still be on their way."""
         now = self._clock.now()
         return batch_floor(now - EMPTY_SECONDS) <= batch < batch_floor(now + AHEAD_SECONDS)
 
     def page(self, batch: str, after: int, limit: int) -> Page:
-        """At most `limit` photos of index above `after`. Raises Problem (404); may raise Retryable."""
+        """At most `limit` photos with an index above `after`. Raises Problem (404); may raise Retryable."""
         self.check(batch)
         start = f"{batch}/{max(0, after + 1):05d}"
         stored, answered = (
@@ -264,10 +266,10 @@ class Batches:
         return Page(photos, len(jobs) > limit)
 
     def cancel(self, batch: str) -> int:
-        """Give up the photos that have no result yet; returns how many. Raises Problem (404); may raise Retryable.
+        """Cancel the photos without a result. Returns their number. Raises Problem (404); may raise Retryable.
 
-        A photo that is taken away cannot be labelled by whoever gets its message. One that a worker holds at this
-        moment may get its label all the same, or be found gone.
+        A cancelled photo is deleted, so a worker that receives its message cannot label it. A photo that a worker has
+        already taken may still get its label.
         """
         cancelled = []
         for photo in self.read(batch).photos:
@@ -286,13 +288,13 @@ class Batches:
         return self.results(one.key for one in self._list(self._cloud.outputs, batch) if one.key not in skip)
 
     def job(self, batch: str, index: int) -> Job | None:
-        """The stored photo at `index`, or None. May raise Retryable."""
+        """The stored photo with that index, or None. May raise Retryable."""
         if not is_batch(batch):
             return None
         return next(iter(jobs_of(one.key for one in self._cloud.inputs.list(f"{batch}/{index:05d}"))), None)
 
     def reopen(self, photo: Photo) -> None:
-        """Drop the failed result of a photo that is about to be labelled again. May raise Retryable."""
+        """Delete the failed result of a photo before it is labelled again. May raise Retryable."""
         self._cloud.outputs.delete(photo.job.key)
         self._hub.forget(photo.job.key)
         if watch := self._watches.get(photo.job.batch):
@@ -305,7 +307,7 @@ class Batches:
         unread: list[str] = []
         for key in keys:
             result = self._hub.recall(key)
-            # A failed one may have been labelled again, and this process may not have heard of it.
+            # Another process may have had a failed photo labelled again: read its result anew.
             if result is None or result.status == "failed":
                 unread.append(key)
             else:
@@ -333,7 +335,7 @@ def _detection(found: Detection) -> dict[str, Any]:
 
 
 def fetch_result(outputs: ObjectStore, key: str) -> Result | None:
-    """The result stored at `key`; None when there is none, a failed one when it cannot be read. May raise Retryable."""
+    """The result stored at `key`; None without one; a failed result when it cannot be read. May raise Retryable."""
     try:
         result = Result.from_json(outputs.get(key))
     except NotFound:

@@ -1,4 +1,4 @@
-"""One thread that takes response messages off a queue and hands their results to the hub."""
+"""Takes response messages from a queue in one thread and passes their results to the hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_PAUSE_SECONDS = 10.0
 
 
 class Responses(Protocol):
-    """The part of a JobQueue that is needed here."""
+    """The part of JobQueue that a Collector needs."""
 
     def receive(self, max_messages: int, wait_seconds: float) -> list[Received]:
         """Up to ten messages, waiting up to `wait_seconds` for the first."""
@@ -30,21 +30,21 @@ class Responses(Protocol):
 
 
 class Collector:
-    """Long-polls a response queue until stopped. A lost response message does no harm: the bucket has the result."""
+    """Long-polls a response queue until it is stopped. A lost response does no harm: the bucket has the result."""
 
     def __init__(self, responses: Responses, hub: Hub) -> None:
         self._responses = responses
         self._hub = hub
         self._stop = threading.Event()
-        # A daemon: a long poll cannot be called back, and what it holds becomes visible again by itself.
+        # A daemon: a long poll cannot be interrupted, and the messages it took become visible again by themselves.
         self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
 
     def start(self) -> None:
-        """Begin to collect."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to end; it does after its current long poll."""
+        """Ask the thread to end, which it does after its current long poll."""
         self._stop.set()
 
     def _run(self) -> None:
@@ -54,14 +54,14 @@ class Collector:
                 self.collect(RECEIVE_SECONDS)
                 pause = FIRST_PAUSE_SECONDS
             except Exception as error:
-                # Whatever it was, the pages live from this thread: say so once, wait, go on.
+                # Pages depend on this thread, so no error ends it: log once, wait, try again.
                 if pause == FIRST_PAUSE_SECONDS and not self._stop.is_set():
                     log.warning("cannot read the response queue, will go on trying: %s", error)
                 self._stop.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     def collect(self, wait_seconds: float) -> int:
-        """One long poll: hand over and delete what came. Returns the number of messages. May raise Retryable."""
+        """Poll once, publish the results, delete the messages. Returns their number. May raise Retryable."""
         received = self._responses.receive(RECEIVE_MESSAGES, wait_seconds)
         if received:
             self._hub.publish([result for message in received if (result := _read(message)) is not None])

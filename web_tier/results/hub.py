@@ -1,4 +1,4 @@
-"""Who waits for what: results come in from the collector and go to every page and request that watches their batch."""
+"""Passes results from the collector to every open page and waiting request of their batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REMEMBERED_RESULTS = 8_192  # some 20 MB; a result that was forgotten is read fr
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """The request queue and the pool as a page shows them: messages and instances by state."""
+    """Messages in the request queue and instances in the pool, by state."""
 
     visible: int
     in_flight: int
@@ -28,7 +28,7 @@ class PoolState:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A photo's answer arrived. at: by this process's steady clock. wait_seconds: how long its message was queued."""
+    """An answer that arrived. at: by this process's monotonic clock. wait_seconds: how long its message was queued."""
 
     at: float
     wait_seconds: float
@@ -48,14 +48,14 @@ class News:
 
 
 class Listener:
-    """The mailbox of one page or request. It gathers while nobody looks, so a slow reader slows nobody down."""
+    """The mailbox of one page or request. News wait there for their reader, so a slow reader delays no other."""
 
     def __init__(self) -> None:
         self._news = News()
         self._changed = threading.Condition()
 
     def take(self, seconds: float) -> News:
-        """What has arrived; waits up to `seconds` when there is nothing yet. Once stopping, it stays stopping."""
+        """Take the news; wait up to `seconds` when there are none. `stopping` stays set once it is."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while not self._news and (left := deadline - time.monotonic()) > 0:
@@ -64,7 +64,7 @@ class Listener:
         return taken
 
     def take_after(self, seconds: float) -> News:
-        """What has arrived by the end of `seconds`, so that news that come close together are told together."""
+        """Wait `seconds`, then take the news: what comes close together is sent together."""
         with self._changed:
             self._changed.wait_for(lambda: self._news.stopping, seconds)
         return self.take(0)
@@ -76,7 +76,7 @@ class Listener:
         pool: PoolState | None = None,
         stopping: bool = False,
     ) -> None:
-        """Put something in the mailbox and wake the reader."""
+        """Add news to the mailbox and wake its reader."""
         with self._changed:
             self._news.results.extend(results)
             self._news.added.extend(added)
@@ -86,7 +86,7 @@ class Listener:
 
 
 class Hub:
-    """Hands results to listeners and remembers the last few thousand. Safe for many threads."""
+    """Passes results to listeners and remembers the last few thousand. Safe for many threads."""
 
     def __init__(self, remembered: int = REMEMBERED_RESULTS) -> None:
         self._remembered = remembered
@@ -100,7 +100,7 @@ class Hub:
 
     @contextmanager
     def listen(self, batch: str, pool: bool = False) -> Iterator[Listener]:
-        """A mailbox for the news of `batch`, and of the pool where `pool` is set, for the length of a `with` block."""
+        """A mailbox for the news of `batch`, and of the pool if `pool` is set, for the length of a `with` block."""
         listener = Listener()
         with self._changed:
             self._listeners[batch].append(listener)
@@ -122,7 +122,7 @@ class Hub:
                     self._pool = self._pool if self._watchers else None
 
     def publish(self, results: Iterable[Result]) -> None:
-        """Remember results and hand them to whoever watches their batches."""
+        """Remember results and post them to the listeners of their batches."""
         with self._changed:
             for result in results:
                 self._remember(result)
@@ -132,7 +132,7 @@ class Hub:
                     listener.post(results=[result])
 
     def added(self, job: Job) -> None:
-        """Tell whoever watches the job's batch that a photo came in."""
+        """Tell the listeners of the job's batch that a photo came in."""
         with self._changed:
             for listener in self._listeners.get(job.batch, ()):
                 listener.post(added=[job])
@@ -143,7 +143,7 @@ class Hub:
             self._remember(result)
 
     def recall(self, key: str) -> Result | None:
-        """The result of `key`, when it is still remembered."""
+        """The result of `key`; None when it is not remembered."""
         with self._changed:
             return self._results.get(key)
 
@@ -153,12 +153,12 @@ class Hub:
             self._results.pop(key, None)
 
     def answered(self) -> list[Answered]:
-        """The last thousand photos that workers answered while this process looked on, oldest first."""
+        """The last thousand answers that reached this process, oldest first."""
         with self._changed:
             return list(self._answered)
 
     def publish_pool(self, state: PoolState) -> None:
-        """Tell the watching pages how the pool is doing, when that has changed."""
+        """Tell the listeners of the pool its state, when it has changed."""
         with self._changed:
             if state != self._pool:
                 self._pool = state
@@ -166,7 +166,7 @@ class Hub:
                     listener.post(pool=state)
 
     def wait_for_watcher(self, seconds: float) -> bool:
-        """Wait until a page watches the pool; returns whether one does."""
+        """Wait up to `seconds` until a page watches the pool. Returns whether a page does."""
         with self._changed:
             self._changed.wait_for(lambda: self._watchers or self._stopping, seconds)
             return bool(self._watchers) and not self._stopping
@@ -177,7 +177,7 @@ class Hub:
         return self._stopping
 
     def stop(self) -> None:
-        """Tell everybody that the web tier is going down."""
+        """Tell every listener that the web tier is going down."""
         with self._changed:
             self._stopping = True
             for listeners in self._listeners.values():

@@ -12,8 +12,12 @@ REST = 10.0
 
 
 class Pace:
-    """Of one page or request. Responses reach the process that queued a photo: where they come in, the buckets are only
-    looked at in case that one was lost; what was queued by another process is seen in the buckets alone."""
+    """When to look at the buckets next.
+
+    Responses go to the process that queued a photo. While they come in, a look only serves to notice a lost one, so
+    looks are rare. The results of photos that another process queued are seen in the buckets alone, so looks are
+    frequent while results come that no response tells of.
+    """
 
     def __init__(self) -> None:
         self._pause = FIRST_SECONDS
@@ -25,10 +29,13 @@ class Pace:
         return time.monotonic() >= self._next
 
     def heard(self) -> None:
-        """Responses come in here."""
+        """A response came in."""
         self._pause = LONGEST_SECONDS
 
     def looked(self, news: bool, took_seconds: float = 0.0) -> None:
-        """The buckets were looked at; news: they knew what had not come by a response."""
+        """The buckets were looked at.
+
+        news: they had results that no response had told of. took_seconds: how long the look took.
+        """
         self._pause = FIRST_SECONDS if news else min(LONGEST_SECONDS, SLOWER * self._pause)
         self._next = time.monotonic() + max(self._pause, min(LONGEST_SECONDS, REST * took_seconds))

@@ -1,7 +1,7 @@
-"""This web process's own response queue, so that an answer reaches whoever waits for it here.
+"""The response queue of this web process, so that an answer reaches the process where a client waits for it.
 
-It is made when it is first listened to, kept alive while the process lives and removed when it stops. What a process
-that was killed leaves behind is swept away by the others.
+The queue is created at the first receive, kept while the process lives and removed when it stops. The other processes
+remove the queue of a process that was killed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CLOSE_SECONDS = 1.0
 
 
 class ReplyQueue:
-    """What a Collector reads from. Only `receive` may make the queue, and one thread calls it.
+    """Read by a Collector. Only `receive` creates the queue, and only one thread calls it.
 
     common: name of the queue that all web processes share.
     """
@@ -40,11 +40,11 @@ class ReplyQueue:
 
     @property
     def name(self) -> str:
-        """What goes into `reply_to`: the common queue's name as long as there is none of our own."""
+        """The value for `reply_to`: the common queue until this process has its own."""
         return self._name or self._common
 
     def receive(self, max_messages: int, wait_seconds: float) -> list[Received]:
-        """As a JobQueue's. Raises NotFound when the queue was lost; the next call makes another."""
+        """Like JobQueue.receive. Raises NotFound when the queue was removed; the next call creates another."""
         try:
             return self._open().receive(max_messages, wait_seconds)
         except NotFound:
@@ -52,11 +52,11 @@ class ReplyQueue:
             raise
 
     def delete(self, receipts: list[str]) -> None:
-        """As a JobQueue's."""
+        """Like JobQueue.delete."""
         self._replies[self.name].delete(receipts)
 
     def close(self) -> None:
-        """Remove the queue, unless that takes longer than a second: then the other processes will."""
+        """Remove the queue. If that takes longer than a second, the other processes do it later."""
         closing = threading.Thread(target=self._remove, name="close-replies", daemon=True)
         closing.start()
         closing.join(CLOSE_SECONDS)
@@ -76,8 +76,10 @@ class ReplyQueue:
         return queue
 
     def _sweep(self) -> None:
-        """Remove the queues that nobody has listened to for long. Our own tells what time it is by the service's clock;
-        should one be removed by mistake, its process makes another."""
+        """Remove the queues that no process has kept for long.
+
+        Our own queue's time tells the service's clock. A process whose queue is removed by mistake creates another.
+        """
         try:
             kept = self._replies.kept()
             now = kept.get(self._name, 0.0)

@@ -40,5 +40,5 @@ def _fields(photo: Photo) -> tuple[str, ...]:
 
 
 def _harmless(text: str) -> str:
-    """A name is a stranger's: a spreadsheet must not take it for a formula."""
+    """Quote text that a spreadsheet would run as a formula: file names come from strangers."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

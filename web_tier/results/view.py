@@ -32,7 +32,7 @@ ORDERS: dict[str, tuple[str, Callable[[Photo], str | float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """show and sort are keys of SHOWN and ORDERS; text: what name or label has in it; page: from 1."""
+    """A person's choice. show, sort: keys of SHOWN and ORDERS. text: part of a name or label. page: counted from 1."""
 
     show: str = "all"
     sort: str = "sent"
@@ -41,7 +41,7 @@ class View:
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> View:
-        """What an address asks for; what it asks for wrongly is as if it did not."""
+        """Read the choice from an address; invalid values count as absent."""
         show, sort, page = query.get("show", ""), query.get("sort", ""), query.get("page", "")
         return cls(
             show if show in SHOWN else "all",
@@ -52,22 +52,22 @@ class View:
 
     @property
     def plain(self) -> bool:
-        """Whether it is the one that a page begins with."""
+        """Whether it is the choice that a page begins with."""
         return self == View()
 
     def found(self, photos: Sequence[Photo]) -> list[Photo]:
-        """Those that it shows, on all its pages."""
+        """The photos that it shows, on all its pages, in its order."""
         fits, wanted = SHOWN[self.show][1], self.text.casefold()
         some = [one for one in photos if fits(one) and (not wanted or _has(one, wanted))]
         return sorted(some, key=ORDERS[self.sort][1])
 
     def query(self, page: int) -> dict[str, str | int]:
-        """The parameters of the address of another page of it."""
+        """The query parameters for another page of this view."""
         return {"show": self.show, "sort": self.sort, "text": self.text, "page": page}
 
 
 def says(photo: Photo) -> str:
-    """What is in a photo: by its model, or by the person who knew better; nothing where nobody has said yet."""
+    """The label of a photo: a person's correction, else the model's; empty before there is one."""
     return photo.correction or (photo.label if photo.state == "done" else "")
 
 

@@ -1,8 +1,8 @@
-"""Webhooks: when a batch is answered, its summary is posted to the address that its submission named.
+"""Webhooks: when all photos of a batch are answered, post its summary to the address that its submission named.
 
-What is to be delivered is an object in the output bucket until it is, so any web process can take it up: it is
-delivered at least once, each time under the same webhook-id. For each attempt there is a claim, written by one process
-alone, so that two do not deliver at the same time.
+A pending webhook is an object in the output bucket, so any web process can deliver it. It is delivered at least once,
+each time with the same webhook-id. Before each attempt a process writes a claim, which only the first writer gets, so
+two processes do not deliver at the same time.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ TICK_SECONDS = 0.5
 LIST_SECONDS = 30.0  # how often the records of other processes are looked for
 FIRST_PAUSE_SECONDS = 2.0  # it doubles with each attempt
 LONGEST_PAUSE_SECONDS = 3600.0
-CLAIM_SECONDS = 60.0  # longer than an attempt takes: who claimed it and said no more has died
-PENDING_SECONDS = 14 * 24 * 3600.0  # a batch that is not answered by then never will be
-AT_ONCE = 32  # slow receivers shall not keep the others waiting
+CLAIM_SECONDS = 60.0  # longer than an attempt takes: a process with an older claim has died
+PENDING_SECONDS = 14 * 24 * 3600.0  # after that, a batch without all its answers never gets them
+AT_ONCE = 32  # so that slow receivers do not delay the others
 
 OFF = "Webhooks are not set up here: the operator has to set SHOAL_WEBHOOK_SECRET."
 
@@ -41,9 +41,10 @@ OFF = "Webhooks are not set up here: the operator has to set SHOAL_WEBHOOK_SECRE
 class PendingWebhook:
     """A webhook that is not delivered yet.
 
-    photos:   how many results its batch must have.
-    body:     what is posted; empty as long as the batch is not answered.
-    attempt:  how often it was tried.  due: when it is tried next (seconds since 1970), as made and done.
+    photos:   the number of results that its batch must have.
+    body:     the text to post; empty until the batch is answered.
+    attempt:  the number of attempts made.
+    made, done, due: when it was registered, when the batch was answered, when to try next; seconds since 1970.
     """
 
     batch: str
@@ -57,25 +58,25 @@ class PendingWebhook:
 
     @property
     def key(self) -> str:
-        """Where it is kept."""
+        """The key of its object."""
         return f"{FOLDER}/{self.batch}/record"
 
     @property
     def claim(self) -> str:
-        """Where the claim to its next attempt is kept."""
+        """The key of the claim to its next attempt."""
         return f"{FOLDER}/{self.batch}/attempt-{self.attempt}"
 
     def tried(self, now: float) -> PendingWebhook:
-        """The same after an attempt that came to nothing."""
+        """The same webhook after a failed attempt."""
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**self.attempt)
         return replace(self, attempt=self.attempt + 1, due=now + pause * random.uniform(0.8, 1.2))
 
 
 class Webhooks:
-    """Keeps and delivers them. `register` is for many threads; one thread of its own does the rest.
+    """Stores and delivers webhooks. `register` may be called by many threads; a thread of its own does the rest.
 
-    keys:    what deliveries are signed with; without any there are no webhooks.
-    seconds: for how long after the batch was answered a delivery is tried.
+    keys:    the keys that sign deliveries; webhooks are off without any.
+    seconds: how long after the batch was answered a delivery is tried.
     """
 
     def __init__(
@@ -101,17 +102,17 @@ class Webhooks:
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start the thread."""
         if self._keys:
             self._thread.start()
 
     def stop(self) -> None:
-        """Begin nothing more; what is not delivered is taken up by another process or the next."""
+        """Start no more deliveries; another process, or the next, delivers what is left."""
         self._stop.set()
         self._poster.stop()
 
     def check(self, url: str) -> None:
-        """Raise Problem (400) when nothing can be delivered there."""
+        """Raise Problem (400) when `url` cannot get webhooks."""
         if not self._keys:
             raise Problem(400, OFF)
         try:
@@ -120,7 +121,7 @@ class Webhooks:
             raise Problem(400, f"webhook: {error}") from None
 
     def register(self, batch: str, url: str, photos: int) -> None:
-        """Deliver when the batch has results of so many photos. May raise Retryable."""
+        """Deliver to `url` when the batch has as many results as `photos`. May raise Retryable."""
         self._write(PendingWebhook(batch, url, photos, made=self._clock.now()))
         with self._changing:
             self._due[batch] = 0.0
@@ -134,7 +135,7 @@ class Webhooks:
                 self._stop.wait(LIST_SECONDS)
 
     def step(self) -> None:
-        """Begin what is due, each in a thread of its own. May raise Retryable."""
+        """Start what is due, each webhook in a thread of its own. May raise Retryable."""
         now = self._clock.now()
         if now - self._listed_at > LIST_SECONDS:
             self._listed_at = now
@@ -172,7 +173,7 @@ class Webhooks:
                 self._due[batch] = again
 
     def _tend(self, batch: str) -> float | None:
-        """Do what can be done now; returns when to look again, None when all is done. May raise Retryable."""
+        """Deliver if the batch is answered. Returns when to look again, None when done. May raise Retryable."""
         record, now = self._read(batch), self._clock.now()
         if record is None:
             return None
@@ -188,7 +189,7 @@ class Webhooks:
         return self._attempt(record)
 
     def _after_other(self, record: PendingWebhook, now: float) -> float:
-        """Another process has the claim to this attempt. One that died in it counts as tried."""
+        """Wait for the process that has the claim to this attempt. If that died, count the attempt as failed."""
         claimed = next(iter(self._outputs.list(record.claim)), None)
         if claimed is None or now - claimed.modified_at < CLAIM_SECONDS:
             return now + FIRST_PAUSE_SECONDS
@@ -203,7 +204,7 @@ class Webhooks:
         except BadImage as error:
             told, over = str(error), False
         else:
-            told, over = f"it answered {status}", status == 410  # Gone: whoever was there wants no more
+            told, over = f"it answered {status}", status == 410  # Gone: the receiver wants no more webhooks
             if 200 <= status < 300:
                 log.info("webhook of batch %s delivered, attempt %d", record.batch, record.attempt + 1)
                 self._forget(record)
@@ -218,7 +219,7 @@ class Webhooks:
         return again.due
 
     def _wait(self, record: PendingWebhook, now: float) -> float | None:
-        """When to look again at a batch that is not answered: soon when it is young."""
+        """When to look again at a batch that is not answered yet: soon while it is young."""
         age = now - record.made
         if age < PENDING_SECONDS:
             return now + min(10.0, max(0.5, age / 10))

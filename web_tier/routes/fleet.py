@@ -81,6 +81,7 @@ def redrive() -> BaseResponse:
     """Send the dead letters to the request queue once more."""
     operator.check_operator()
     count = dead_letters.redrive(services().cloud)
+    services().reporter.changed()
     log.info("the operator sent %d dead letters to the request queue again", count)
     flash(f"{count:,} {'message is' if count == 1 else 'messages are'} in the request queue again.")
     return redirect(url_for("fleet.fleet_page"), 303)

@@ -1,4 +1,4 @@
-"""What labelling so many photos will take and cost, said before they are sent. Pure."""
+"""How long labelling will take and what it will cost, estimated before photos are sent. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from shoal.settings import Settings
 from web_tier.results.hub import PoolState
 
-DIGITS = 1  # of a price: more would promise too much
+DIGITS = 1  # significant digits of a small price: more would promise too much
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """seconds: from the last photo sent to the last answer. price: of the machines' time that the photos need; None
-    where no price is known."""
+    """seconds: from the last photo sent to the last answer. price: of the instances' time that the photos need, in US
+    dollars; None when the price of an instance is unknown."""
 
     seconds: float
     price: float | None
@@ -23,9 +23,10 @@ class Estimate:
 def estimate(
     photos: int, service_seconds: float, boot_seconds: float, pool: PoolState, settings: Settings, price: float | None
 ) -> Estimate:
-    """By the time that a photo costs a worker, for workers as many as the controller's target asks for.
+    """Divide the work by the number of workers that the controller's target asks for.
 
-    price: of an instance for an hour.
+    service_seconds: a worker's time for one photo. boot_seconds: from a launch to a working instance. price: of an
+    instance for an hour, in US dollars.
     """
     work = (photos + pool.visible + pool.in_flight) * service_seconds
     running = pool.running + pool.draining

@@ -1,4 +1,4 @@
-"""The last day of the pool as the controller's ledger tells it: what was where, how much was done, what it cost."""
+"""The last day of the pool, read from the controller's ledger: backlog, instances, finished photos and cost."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ DAY_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """An entry of the ledger. at: seconds since 1970; what it says held until the next. finished: photos that were
-    finished since the begin of this history."""
+    """An entry of the ledger; its values hold until the next entry. at: seconds since 1970. finished: photos finished
+    since this history began."""
 
     at: float
     waiting: int
@@ -40,18 +40,18 @@ class History:
         self._ledger = ledger
         self._clock = clock
         self._moments: list[Moment] = []
-        self._counted = 0  # what the controller that runs now had said it finished
+        self._counted = 0  # the running controller's own count of finished photos
         self._lock = threading.Lock()
 
     def read(self) -> tuple[Moment, ...] | None:
-        """The last day, oldest first; None when there is no ledger here that can be read."""
+        """The last day, oldest first; None when there is no readable ledger on this machine."""
         with self._lock:
             try:
                 entries = self._ledger.news()
             except OSError:
                 return None
             for entry in entries:
-                # One that another version wrote is passed over, as a torn line is.
+                # Skip an entry that another version wrote.
                 with suppress(KeyError, TypeError, ValueError):
                     if not entry.get("dry_run"):
                         self._add(entry)
@@ -60,7 +60,7 @@ class History:
 
     def _add(self, entry: dict[str, Any]) -> None:
         at, pool, counted = float(entry["at"]), entry["pool"], int(entry["finished"])
-        # A controller that was started again counts from nothing.
+        # A restarted controller counts from zero.
         new = counted - self._counted if counted >= self._counted else counted
         finished = self._moments[-1].finished + new if self._moments else 0
         self._moments.append(
@@ -80,25 +80,25 @@ class History:
         self._counted = counted
 
     def _forget(self, before: float) -> None:
-        """What ended before then; the last of these still held then, and stays."""
+        """Drop the moments that ended before then; the last of them still held then, and stays."""
         first = next((place for place, one in enumerate(self._moments) if one.at >= before), len(self._moments))
         del self._moments[: max(0, first - 1)]
 
 
 def cost(moments: Sequence[Moment], now: float, price: float) -> float:
-    """What the machines cost from the first moment until `now`; price: of one for an hour."""
+    """The cost of the instances from the first moment until `now`. price: of an instance for an hour."""
     ends = [*(one.at for one in moments[1:]), now]
     seconds = sum(one.machines * max(0.0, end - one.at) for one, end in zip(moments, ends, strict=True))
     return seconds / 3600 * price
 
 
 def done(moments: Sequence[Moment]) -> int:
-    """How many photos were finished from the first moment to the last."""
+    """The number of photos finished from the first moment to the last."""
     return moments[-1].finished - moments[0].finished if moments else 0
 
 
 def rate(moments: Sequence[Moment], now: float, seconds: float) -> float:
-    """Photos a second that were finished in the last `seconds`."""
+    """Photos finished a second, over the last `seconds`."""
     if not moments:
         return 0.0
     return (moments[-1].finished - _at(moments, now - seconds).finished) / seconds
@@ -107,7 +107,7 @@ def rate(moments: Sequence[Moment], now: float, seconds: float) -> float:
 def steps(
     moments: Sequence[Moment], begin: float, end: float, value: Callable[[Moment], float]
 ) -> list[tuple[float, float]]:
-    """(seconds since 1970, value) at each change between `begin` and `end`, and at both."""
+    """Pairs (seconds since 1970, value): at `begin`, at each change and at `end`."""
     if not moments:
         return []
     inside = [(one.at, value(one)) for one in moments if begin < one.at <= end]
@@ -117,7 +117,7 @@ def steps(
 
 
 def rates(moments: Sequence[Moment], begin: float, end: float, parts: int) -> list[tuple[float, float]]:
-    """(seconds since 1970, photos a second) for each of `parts` equal times between `begin` and `end`."""
+    """Pairs (seconds since 1970, photos a second) for each of `parts` equal spans between `begin` and `end`."""
     if not moments:
         return []
     length = (end - begin) / parts
@@ -126,5 +126,5 @@ def rates(moments: Sequence[Moment], begin: float, end: float, parts: int) -> li
 
 
 def _at(moments: Sequence[Moment], time: float) -> Moment:
-    """What held at a time; the first moment for a time before it."""
+    """The moment that held at `time`; the first for an earlier time."""
     return moments[max(0, bisect_right(moments, time, key=lambda one: one.at) - 1)]

@@ -22,7 +22,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """most: the value at its upper edge."""
+    """A plot. most: the value at its upper edge."""
 
     title: str
     most: str
@@ -30,7 +30,7 @@ class Plot:
 
 
 def plot(title: str, begin: float, end: float, values: Mapping[str, Points], steps: bool = True) -> Plot:
-    """Draw lines between two times; a value holds until the next where they are steps, else it is reached slowly."""
+    """Draw lines between two times. steps: a value holds until the next; else straight lines join them."""
     most = _round_up(max((value for points in values.values() for _, value in points), default=0.0))
     lines = []
     for name, points in values.items():
@@ -49,7 +49,7 @@ def _path(places: Sequence[tuple[float, float]], steps: bool) -> str:
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, 50 ..."""
+    """The next number of the series 1, 2, 5, 10, 20, 50 ..."""
     if value <= 1:
         return 1.0
     size = 10.0 ** math.floor(math.log10(value))

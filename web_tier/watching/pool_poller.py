@@ -1,16 +1,16 @@
-"""One thread that reads the backlog and the pool about once a second, only while somebody looks."""
+"""Reads the backlog and the pool once a second while a page is open, in one thread."""
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import Counter
 
 from shoal.errors import ShoalError
 from shoal.logs import WarnOnce
 from shoal.ports import Cloud, Instance
 from web_tier.results.hub import Hub, PoolState
+from web_tier.watching.shared_reading import SharedReading
 
 log = logging.getLogger(__name__)
 
@@ -18,20 +18,18 @@ READ_SECONDS = 1.0
 
 
 class PoolPoller:
-    """Reads the pool for everybody, so that a thousand open pages cost the cloud as much as one."""
+    """Reads the pool for all pages: a thousand open pages cost the cloud as much as one."""
 
     def __init__(self, cloud: Cloud, hub: Hub) -> None:
         self._cloud = cloud
         self._hub = hub
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pool-poller", daemon=True)
-        self._reading = threading.Lock()
-        self._last: PoolState | None = None
-        self._read_at = float("-inf")
+        self._reading = SharedReading(self._look, READ_SECONDS * 0.9)
         self._faults = WarnOnce(log)
 
     def start(self) -> None:
-        """Begin to read whenever a page watches."""
+        """Start the thread; it reads while a page is open."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -40,11 +38,7 @@ class PoolPoller:
 
     def read(self) -> PoolState | None:
         """The state now, at most a second old; None when the cloud does not answer."""
-        with self._reading:
-            if time.monotonic() - self._read_at >= READ_SECONDS * 0.9:
-                self._last = self._look()
-                self._read_at = time.monotonic()
-            return self._last
+        return self._reading.read()
 
     def _look(self) -> PoolState | None:
         try:
@@ -56,7 +50,7 @@ class PoolPoller:
         return state
 
     def _run(self) -> None:
-        self._look()  # once at the start: reading EC2's large model takes a moment, which no visitor shall wait for
+        self._look()  # boto3 loads EC2's large model at the first call: not while a visitor waits
         while not self._stop.is_set():
             if not self._hub.wait_for_watcher(5.0):
                 continue

@@ -1,4 +1,4 @@
-"""Whether store and queues answer, told soon even when they do not."""
+"""Whether store and queues answer, within a time limit even when they do not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_KEY = "-ready/"  # nothing has this prefix: the shortest listing
 
 
 class Readiness:
-    """Asks all of them at once. One that has not answered is not asked a second time meanwhile."""
+    """Asks all at once. A check that has not answered yet is not started a second time."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._checks = [
@@ -25,37 +25,37 @@ class Readiness:
         ]
 
     def look(self, seconds: float) -> dict[str, str]:
-        """Each by its name: "ok", or why not; takes `seconds` at most."""
+        """Returns "ok" or the reason why not, by name; takes `seconds` at most."""
         deadline = time.monotonic() + seconds
         asked = [(one, one.ask()) for one in self._checks]
         return {one.name: answer.wait(deadline - time.monotonic()) for one, answer in asked}
 
 
 class PendingCheck:
-    """The outcome of one question, which may be still to come; `before`, what was wrong the last time."""
+    """A running check and its outcome. before: what was wrong the last time."""
 
     def __init__(self, ask: Callable[[], object], before: str = "") -> None:
         self._began = time.monotonic()
         self._told = ""
         self._before = before
-        # A daemon: a store that is away keeps its caller for half a minute, and the end of the process need not wait.
+        # A daemon: a silent store blocks its caller for half a minute, and the process must be able to end.
         self._thread = threading.Thread(target=self._run, args=(ask,), name="ready", daemon=True)
         self._thread.start()
 
     @property
     def over(self) -> bool:
-        """Whether it is known."""
+        """Whether the outcome is known."""
         return not self._thread.is_alive()
 
     def wait(self, seconds: float) -> str:
-        """Either "ok" or why not."""
+        """Returns "ok" or the reason why not, after `seconds` at most."""
         self._thread.join(max(0.0, seconds))
         before = f"; before: {self._before}" if self._before else ""
         return self._told or f"no answer for {time.monotonic() - self._began:.1f} s{before}"
 
     @property
     def wrong(self) -> str:
-        """Why not, once that is known."""
+        """What is wrong; empty while the check runs and when nothing is wrong."""
         return "" if self._told == OK else self._told
 
     def _run(self, ask: Callable[[], object]) -> None:
@@ -67,7 +67,7 @@ class PendingCheck:
 
 
 class Check:
-    """One thing to ask, by its name."""
+    """A named check that runs once at a time."""
 
     def __init__(self, name: str, ask: Callable[[], object]) -> None:
         self.name = name
@@ -76,11 +76,11 @@ class Check:
         self._asking = threading.Lock()
 
     def ask(self) -> PendingCheck:
-        """A new answer, or the one that is still to come."""
+        """Start the check, or return the one that is still running."""
         with self._asking:
             if self._answer is None:
                 self._answer = PendingCheck(self._ask)
             elif self._answer.over:
-                # It may have come while nobody waited for it.
+                # The last check may have ended while nobody waited for it.
                 self._answer = PendingCheck(self._ask, self._answer.wrong)
             return self._answer

@@ -1,9 +1,8 @@
-"""How the fleet does, in figures: from the queue, the pool, the controller's ledger and what this process saw."""
+"""The fleet in figures, from the queue, the pool, the controller's ledger and the answers to this process."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,11 +15,12 @@ from web_tier.watching import history
 from web_tier.watching.history import History, Moment
 from web_tier.watching.plots import Plot, plot
 from web_tier.watching.pool_poller import PoolPoller
+from web_tier.watching.shared_reading import SharedReading
 
 log = logging.getLogger(__name__)
 
 READ_SECONDS = 1.0
-RATE_SECONDS = 15.0  # over which images a second are counted: workers tell every two seconds
+RATE_SECONDS = 15.0  # images a second are counted over this span; workers report every two seconds
 PLOT_SECONDS = 1800.0
 PLOT_PARTS = 90
 SENTENCES = 20
@@ -42,7 +42,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class FleetReport:
-    """One look at the fleet. What could not be read is None; moments: the ledger's last day."""
+    """One reading of the fleet. What could not be read is None. moments: the last day of the ledger."""
 
     now: float
     pool: PoolState | None
@@ -90,7 +90,7 @@ class FleetReport:
 
 
 class Reporter:
-    """Looks once a second at most, whoever asks. Safe for many threads."""
+    """Reads the fleet for all pages, once a second at most. Safe for many threads."""
 
     def __init__(
         self, cloud: Cloud, pool_poller: PoolPoller, hub: Hub, past: History, clock: Clock, price: float | None
@@ -101,17 +101,15 @@ class Reporter:
         self._past = past
         self._clock = clock
         self._price = price
-        self._last: FleetReport | None = None
-        self._looked_at = 0.0
-        self._lock = threading.Lock()
+        self._reading = SharedReading(self._look, READ_SECONDS)
 
     def read(self) -> FleetReport:
-        """The fleet now."""
-        with self._lock:
-            if self._last is None or time.monotonic() - self._looked_at >= READ_SECONDS:
-                self._last = self._look()
-                self._looked_at = time.monotonic()
-            return self._last
+        """The fleet, at most a second old."""
+        return self._reading.read()
+
+    def changed(self) -> None:
+        """Read the fleet anew at the next call: an operator has just acted."""
+        self._reading.forget()
 
     def _look(self) -> FleetReport:
         now, moments, answered = self._clock.now(), self._past.read(), self._hub.answered()
@@ -133,7 +131,7 @@ class Reporter:
 
 
 def _waits(answered: Sequence[Answered]) -> tuple[float, float] | None:
-    """The median and what 95 of 100 did not exceed."""
+    """The median and the 95th percentile of the waits in seconds; None without an answer."""
     if not answered:
         return None
     waits = sorted(one.wait_seconds for one in answered)
