@@ -10,6 +10,7 @@ from controller import calendar
 from controller.budget import PERIODS, Budget
 from controller.policies import step
 from controller.policy import Limits, Policy, Terms
+from controller.policy_options import with_options
 from controller.sightings import Patience
 from shoal import plugins
 from shoal.errors import SettingsError
@@ -46,8 +47,9 @@ class Rules:
             _parsed("SHOAL_STEPS", settings.steps, step.parse),
             _parsed("SHOAL_SCHEDULE", settings.schedule, lambda text: calendar.parse(text, settings.time_zone)),
         )
+        policy: Policy = plugins.load(settings.policy, "controller.policies", "policy")
         return cls(
-            plugins.load(settings.policy, "controller.policies", "policy"),
+            _parsed("SHOAL_POLICY_OPTIONS", settings.policy_options, lambda text: with_options(policy, text)),
             terms,
             Patience(settings.boot_seconds, settings.silent_seconds, settings.drain_seconds),
             _budget(settings),

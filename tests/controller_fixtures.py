@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller.estimates import Spread
-from controller.policy import Measured, Observation
+from controller.policy import Decision, Measured, Observation, Terms
 from controller.sightings import Sighting
 from shoal.ports import Beat, Depth, Instance
 
@@ -16,3 +16,8 @@ def with_workers(count: int, depth: Depth) -> Observation:
     seen = {one.id: Sighting(NOW - 99, beat=Beat(1)) for one in machines}
     measured = Measured(Spread.guess(1.0), Spread.guess(10.0))
     return Observation(NOW, depth, machines, sightings=seen, measured=measured)
+
+
+def spare_policy(observation: Observation, terms: Terms, *, spare: int = 1) -> Decision:
+    """A policy with an option of its own."""
+    return Decision(observation.depth.total + spare, f"{spare} spare")

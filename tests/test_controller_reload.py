@@ -19,14 +19,19 @@ from shoal.memory import memory_cloud
 from shoal.settings import SETTINGS, Setting, load, load_with_own_file, own_file
 from tests.controller_daemon import daemon, wait_for
 
-# With a budget and a schedule, each of their settings has an effect.
-BASE = {"SHOAL_BUDGET_AMOUNT": "100", "SHOAL_SCHEDULE": "Mon 08:00-18:00 3"}
+# With a budget, a schedule and a policy that has an option, each of their settings has an effect.
+BASE = {
+    "SHOAL_BUDGET_AMOUNT": "100",
+    "SHOAL_SCHEDULE": "Mon 08:00-18:00 3",
+    "SHOAL_POLICY": "tests.controller_fixtures:spare_policy",
+}
 CHANGED = {
     "budget_amount": "5",
     "env_file": "another.env",
     "lease_seconds": "11",
     "otlp_endpoint": "http://127.0.0.1:4318",
     "policy": "step",
+    "policy_options": "spare=3",
     "schedule": "Tue 08:00-18:00 3",
     "steps": "1:1",
     "time_zone": "Europe/Berlin",

@@ -17,11 +17,15 @@ from controller.rules import Rules
 from controller.sightings import Patience
 from shoal import aws
 from shoal.errors import NotFound, SettingsError
+from shoal.ports import Depth
 from shoal.settings import load, load_with_own_file
 from shoal_cli import why
 from tests.controller_daemon import daemon, wait_for
+from tests.controller_fixtures import with_workers
 
 # settings
+
+SPARE = {"SHOAL_POLICY": "tests.controller_fixtures:spare_policy"}
 
 
 def test_rules_of_the_defaults() -> None:
@@ -58,6 +62,13 @@ def test_every_setting_arrives() -> None:
     assert rules.budget == Budget(5, "day", 0.0416)
 
 
+@pytest.mark.parametrize(("options", "spare"), [("", 1), ("spare=4", 4)])
+def test_a_policy_has_options_of_its_own(options: str, spare: int) -> None:
+    rules = Rules.of(load({**SPARE, "SHOAL_POLICY_OPTIONS": options}))
+
+    assert rules.policy(with_workers(0, Depth(10, 0, 0)), rules.terms).desired == 10 + spare
+
+
 def test_a_budget_reckons_with_the_dearest_type() -> None:
     settings = {"SHOAL_BUDGET_AMOUNT": "5", "SHOAL_INSTANCE_TYPE": "t3.medium,m5.large"}
     assert Rules.of(load(settings)).budget == Budget(5, "month", 0.096)
@@ -68,6 +79,10 @@ def test_a_budget_reckons_with_the_dearest_type() -> None:
     ("settings", "named"),
     [
         ({"SHOAL_POLICY": "nonesuch"}, "deadline, per_message"),
+        ({"SHOAL_POLICY_OPTIONS": "spare=2"}, "SHOAL_POLICY_OPTIONS='spare=2': .* this policy are: none"),
+        ({**SPARE, "SHOAL_POLICY_OPTIONS": "spear=2"}, "expected name=value; the options of this policy are: spare"),
+        ({**SPARE, "SHOAL_POLICY_OPTIONS": "spare"}, "expected name=value"),
+        ({**SPARE, "SHOAL_POLICY_OPTIONS": "spare=many"}, "SHOAL_POLICY_OPTIONS='spare=many': spare is of type int"),
         ({"SHOAL_STEPS": "1-2"}, "SHOAL_STEPS='1-2': expected steps"),
         ({"SHOAL_SCHEDULE": "Mon 8-9 1"}, "SHOAL_SCHEDULE='Mon 8-9 1': 'Mon 8-9 1' is not like"),
         ({"SHOAL_TIME_ZONE": "Mars/Base"}, "no time zone 'Mars/Base'"),

@@ -77,6 +77,7 @@ class Settings:
         "How the number of workers is computed: `deadline`, `per_message`, `qos`, `backlog_per_instance`, `step`, "
         "`schedule`, or `module:attribute` of your own.",
     )
+    policy_options: str = _pool("", "The policy's own options, `name=value` each, separated by spaces.")
     min_instances: int = _pool(0, "The number of instances that always stay.", least=0)
     max_instances: int = _pool(15, "The number of instances that is never exceeded.", least=1, most=10_000)
     target_seconds: float = _pool(
