@@ -1,8 +1,8 @@
-"""`python -m benchmarks [PART ...]`: the figures of a worker in one run on this machine, ratios above all.
+"""`python -m benchmarks [PART ...]`: measure Shoal on this machine and print a table. Compare the ratios.
 
-Parts: labels, worker, start, memory, peer, page, web, idle; all of them when none is named. Every figure is the median
-of five rounds; what is compared takes turns, so that a busy neighbour slows both. The model is in int8, made for the
-occasion where the cache has none; SHOAL_PRECISION=float32 measures without.
+Parts: labels, worker, start, memory, peer, page, web, idle; all of them by default. Each figure is the median of five
+rounds. What is compared takes turns, so that a busy neighbour slows both. The model is in int8, quantized first if the
+cache has no int8; SHOAL_PRECISION=float32 measures float32.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ console = Console(highlight=False)
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: what was measured, what must be reached, and whether it was (None: nothing must)."""
+    """A line of the table: what was measured, the limit, and whether it was reached (None without a limit)."""
 
     name: str
     figure: str
@@ -56,7 +56,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every part is given; `folder` is its scratch."""
+    """What each part gets; `folder` is its scratch folder."""
 
     settings: Settings
     card: store.Card
@@ -77,7 +77,7 @@ class Bench:
 
 
 def main() -> None:
-    """Measure what was asked for and print the table."""
+    """Measure the parts and print the table."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what it started is stopped
     names = sys.argv[1:] or list(PARTS)
     unknown = [name for name in names if name not in PARTS]
@@ -126,7 +126,7 @@ def _bench_in(folder: Path, settings: Settings) -> Bench:
 
 
 def _cache_with_int8(settings: Settings, folder: Path) -> Path:
-    """The cache where it has the model in int8, or cannot have; else one of links to it, and int8 besides."""
+    """The cache if it has the model in int8 or cannot have it; else a cache of links to it, with int8 added."""
     found = store.find(settings.model, settings.engine, settings.cache_dir, settings.model_weights)
     if found.card.precision == store.INT8:
         return settings.cache_dir

@@ -1,6 +1,6 @@
-"""The least that takes photos in: Flask, waitress, one PUT. What the API's intake is measured against.
+"""The least code that takes photos in: Flask, waitress, one PUT. The API's intake is compared with it.
 
-`python -m benchmarks.bare_flask PORT THREADS`, with the environment of the system beside it.
+`python -m benchmarks.bare_flask PORT THREADS`, in the environment of the system that is compared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shoal.settings import load
 
 
 def main() -> None:
-    """Serve until ended."""
+    """Serve until terminated."""
     port, threads = int(sys.argv[1]), int(sys.argv[2])
     inputs = connect(load()).inputs
     app = Flask("bare")

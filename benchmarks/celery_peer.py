@@ -1,4 +1,4 @@
-"""The peer: Celery with Redis, doing the same work with the same engine. Runs in an environment of its own, which
+"""The peer: Celery with Redis, with the same engine and photos. It runs in its own virtual environment, which
 `benchmarks.peer` makes; nothing else imports it.
 
 `celery -A benchmarks.celery_peer worker` is its worker, `python -m benchmarks.celery_peer FOLDER` its client.
@@ -53,7 +53,7 @@ worker_process_init.connect(_load, weak=False)
 
 @app.task(name="label")  # type: ignore[untyped-decorator]
 def label(payload: bytes) -> list[tuple[str, str, float]]:
-    """One image's labels."""
+    """The label of an image."""
     if not hasattr(_own, "recogniser"):
         _load()
     decoded = _own.recogniser.decode("", payload)

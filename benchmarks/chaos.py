@@ -1,11 +1,11 @@
-"""`python -m benchmarks.chaos kills|pair|drains`: what is done to controllers and workers, and must not matter.
+"""`python -m benchmarks.chaos kills|pair|drains`: disturb controllers and workers, and check that no photo suffers.
 
 kills:  kill -9 of the controller at random moments of 20 scale-outs.
-pair:   two controllers for ten minutes of load, the active one paused and resumed again and again.
+pair:   two controllers for ten minutes of load; the active controller is paused and resumed again and again.
 drains: 50 runs of random load while busy workers are asked to leave.
 
-Controllers, workers and the cloud are real processes. The workers' engine only takes its time
-(benchmarks/stub_engine.py), because this is about the controller. Ends with status 1 when anything is wrong.
+Controllers, workers and the cloud are real processes. The engine of the workers only waits (benchmarks/stub_engine.py).
+Exits with status 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ pause = threading.Event().wait
 
 @dataclass
 class ChaosOutcome:
-    """What a run showed, as rows of a table. wrong: sentences, none when all is well."""
+    """What a run showed, as rows of a table. wrong: one sentence for each fault, empty if there is none."""
 
     title: str
     rows: dict[str, Any] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
     def check(self, holds: bool, what: str) -> None:
-        """Note `what` as wrong unless it holds."""
+        """Record `what` as wrong if it does not hold."""
         if not holds:
             self.wrong.append(what)
 
     def print(self) -> None:
-        """The table, and what is wrong."""
+        """Print the table and the faults."""
         table = Table("", "", title=self.title, show_header=False)
         for name, value in self.rows.items():
             table.add_row(name, str(value))
@@ -67,7 +67,7 @@ def say(text: str, outcome: ChaosOutcome) -> None:
 
 
 def kills(folder: Path, seed: int, scale_outs: int, actuator: str = "ec2") -> ChaosOutcome:
-    """Scale out from zero and back, the controller killed up to three times on the way."""
+    """Scale out from zero and in again; kill the controller up to three times meanwhile."""
     choice = random.Random(seed)
     outcome = ChaosOutcome(f"kill -9 of the controller, {scale_outs} scale-outs, cap {CAP}, actuator {actuator}")
     killed = photos = instances = most = 0
@@ -106,7 +106,7 @@ def kills(folder: Path, seed: int, scale_outs: int, actuator: str = "ec2") -> Ch
 
 
 def pair(folder: Path, seed: int, seconds: float, rest: float = 1.0) -> ChaosOutcome:
-    """Two controllers under random load, the active one paused for longer than the lease, again and again."""
+    """Two controllers under random load; pause the active controller for longer than the lease, again and again."""
     choice = random.Random(seed)
     outcome = ChaosOutcome(f"two controllers, the active one paused and resumed for {seconds / 60:.1f} min, cap {CAP}")
     with Plant(folder, controllers=2, MAX_INSTANCES=CAP) as plant, Watch(plant) as watch:
@@ -164,7 +164,9 @@ def _pause_the_active(plant: Plant, choice: random.Random, seconds: float, rest:
 
 
 def _judge_acts(acts: Sequence[tuple[float, int, str]], pauses: int, outcome: ChaosOutcome) -> None:
-    """`at` is when a tick began, by the one clock that both read: from then on, nobody acts under an older token."""
+    """`at` is the time at which a tick began, by a clock that both controllers read. After it, no controller may act
+    with an older token.
+    """
     tokens = [token for _, token, _ in acts]
     outcome.check(bool(acts) and pauses > 0, "nothing was done: this run shows nothing")
     outcome.check(tokens == sorted(tokens), "a controller began to act after another had taken the lease")
@@ -179,7 +181,7 @@ def _judge_acts(acts: Sequence[tuple[float, int, str]], pauses: int, outcome: Ch
 
 
 def drains(folder: Path, seed: int, runs: int, drain_by: str) -> ChaosOutcome:
-    """Bursts of photos that end while others come, so that the pool shrinks while it works; and marks from outside."""
+    """Send bursts of photos, so that the pool shrinks while it works, and mark workers from outside."""
     choice = random.Random(seed)
     outcome = ChaosOutcome(f"drains of busy workers (asked by {drain_by}), {runs} runs of random load, cap {CAP}")
     photos = instances = marked = finished = 0
@@ -218,7 +220,7 @@ def drains(folder: Path, seed: int, runs: int, drain_by: str) -> ChaosOutcome:
 
 
 def check_leavings(plant: Plant, instances: Sequence[str], photos: int, outcome: ChaosOutcome) -> Leavings:
-    """Every worker that worked has said that it leaves; and all photos were finished, none of them twice."""
+    """Check that each worker that worked has said that it leaves, and that each photo was finished exactly once."""
     leavings = Leavings(plant, instances)
     outcome.check(not leavings.killed, f"workers were killed: {leavings.killed}")
     outcome.check(leavings.finished == photos, f"{leavings.finished} finished for {photos} photos: work was done twice")
@@ -239,7 +241,7 @@ def check_leavings(plant: Plant, instances: Sequence[str], photos: int, outcome:
 def main(
     what: str, seed: int, scale_outs: int, actuator: str, minutes: float, runs: int, drain_by: str, keep: Path | None
 ) -> None:
-    """Do things to controllers and workers."""
+    """Disturb controllers and workers."""
     place = keep or Path(tempfile.mkdtemp(prefix="shoal-chaos-"))
     modes: dict[str, Callable[[], ChaosOutcome]] = {
         "kills": lambda: kills(place, seed, scale_outs, actuator),

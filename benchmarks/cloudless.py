@@ -1,4 +1,4 @@
-"""A worker without a cloud: its pipeline on queues and stores in memory, with a wait before every call if asked for."""
+"""A worker without a cloud: its pipeline on queues and stores in memory, with an optional delay before each call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REPLIES = "replies"
 
 
 class Late:
-    """A port whose every call takes some time longer, as one to another machine does."""
+    """A port whose calls take longer, like calls to another machine."""
 
     def __init__(self, port: Any, seconds: float) -> None:
         self._port = port
@@ -35,14 +35,14 @@ class Late:
 
 
 def late_cloud(cloud: Cloud, seconds: float) -> Cloud:
-    """The cloud with every store and queue call `seconds` late."""
+    """The cloud, with each call of a store or queue `seconds` late."""
     names = ("inputs", "outputs", "requests", "responses")
     late: dict[str, Any] = {name: Late(getattr(cloud, name), seconds) for name in names}
     return replace(cloud, **late)
 
 
 def label_all(recogniser: RecogniserPort, payloads: Sequence[bytes], latency_seconds: float = 0.0) -> float:
-    """Images a second of one worker, from its start on a full queue to its last deleted message."""
+    """Images per second of one worker, from its start on a full queue to its last deleted message."""
     cloud = memory_cloud(SystemClock())
     batch = new_batch(time.time())
     jobs = [Job(batch, index, "a.jpg", REPLIES) for index in range(len(payloads))]
@@ -61,9 +61,9 @@ def label_all(recogniser: RecogniserPort, payloads: Sequence[bytes], latency_sec
 
 
 def _stop_when_empty(queue: Any, stop: StopSignal) -> list[float]:
-    """Stop after the last delete, and note when it was: the worker itself ends after the poll that is under way.
+    """Stop after the last delete and record its time. The worker itself ends only after its current poll.
 
-    It looks after each delete, since a thread that looks again and again would be measured too.
+    It checks after each delete: a thread that polls would be measured too.
     """
     delete = queue.delete
     ended: list[float] = []

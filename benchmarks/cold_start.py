@@ -1,4 +1,4 @@
-"""How long a worker process takes from its start to its first result, and to a batch at full speed."""
+"""How long a worker process takes from its start to its first result, and to its first batch at full speed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Start:
 
 
 def measure(cloud: Mapping[str, str], payloads: Sequence[bytes], log: Path) -> Start:
-    """Start a worker on a full queue of the embedded cloud and look when its responses arrive."""
+    """Start a worker on a full queue of the embedded cloud and record when its responses arrive."""
     queue = Queues(cloud)
     queue.fill(payloads[:PHOTOS])
     began = time.time()
@@ -43,7 +43,7 @@ def measure(cloud: Mapping[str, str], payloads: Sequence[bytes], log: Path) -> S
 
 
 class Queues:
-    """The two queues and the input bucket of a Shoal, seen from outside."""
+    """The two queues and the input bucket of a Shoal."""
 
     def __init__(self, cloud: Mapping[str, str]) -> None:
         self._settings = load(dict(cloud))
@@ -51,7 +51,7 @@ class Queues:
         self._sqs, self._s3 = self._client("sqs"), self._client("s3")
 
     def fill(self, payloads: Sequence[bytes]) -> None:
-        """Put photos and their messages where a worker finds them."""
+        """Send photos and their messages."""
         url = self._url(self._settings.req_queue)
         batch = new_batch(time.time())
         for index, payload in enumerate(payloads):
@@ -60,7 +60,7 @@ class Queues:
             self._sqs.send_message(QueueUrl=url, MessageBody=job.to_json())
 
     def collect(self, count: int) -> list[tuple[float, Result]]:
-        """When each response was sent (seconds since 1970, the queue's clock) and what it says, in that order."""
+        """The time of each response (seconds since 1970, the queue's clock) and its content, in order of time."""
         url = self._url(self._settings.resp_queue)
         found: list[tuple[float, Result]] = []
         deadline = time.monotonic() + WAIT_SECONDS

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.controller`: what the controller costs: a decision, a tick, a week."""
+"""`python -m benchmarks.controller`: the cost of a decision, of a tick, and of a week."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def large() -> Observation:
-    """Ten thousand instances of all sorts, a million messages, an old line."""
+    """An observation with 10,000 instances of all kinds, a million messages and a long history."""
     states = ("running", "running", "running", "pending")
     machines = tuple(
         Instance(f"i-{n:08x}", f"app-tier-instance-{n + 1}", states[n % 4], NOW - n, NOW if n % 50 == 0 else None)
@@ -88,7 +88,7 @@ def large() -> Observation:
 
 
 def decision_seconds(policy: Policy, rounds: int = ROUNDS) -> list[float]:
-    """The times of decisions with their plans: twice as many are wanted, so that names are found for all."""
+    """The times of decisions with their plans. The desired number is doubled, so that new names are needed for all."""
     terms = Terms(Limits(0, 2 * INSTANCES, 10.0))
     seconds = []
     seen = large()
@@ -102,8 +102,9 @@ def decision_seconds(policy: Policy, rounds: int = ROUNDS) -> list[float]:
 
 
 def week(hours: int = WEEK_HOURS) -> tuple[int, int, int]:
-    """The real controller over `hours` of load that comes and goes: bytes in use after the first hour and at the end,
-    and the growth of the number of objects that the garbage collector knows."""
+    """The real controller over `hours` of changing load: bytes in use after the first hour and at the end, and
+    the growth of the number of objects that the garbage collector tracks.
+    """
     with tempfile.TemporaryDirectory() as folder:
         world = FleetWorld(Path(folder), deadline.policy, service_seconds=0.5, boot_seconds=20.0)
         tracemalloc.start()
@@ -127,7 +128,7 @@ def hour(world: FleetWorld) -> None:
 
 
 def tick_seconds() -> list[float]:
-    """The times of ticks beside a running system whose workers have started up, by a controller in a dry run."""
+    """The times of ticks beside a running system whose workers are ready, by a controller in a dry run."""
     with running(MIN_INSTANCES=WORKERS, MAX_INSTANCES=WORKERS) as system:
         reconciler = looker(system)
         wait_for(lambda: at_work(reconciler) == WORKERS, 120, "the workers did not begin to work", every_seconds=1.0)
@@ -135,7 +136,7 @@ def tick_seconds() -> list[float]:
 
 
 def at_work(reconciler: Reconciler) -> int:
-    """How many workers have told that they live."""
+    """How many workers send beats."""
     entry = reconciler.tick()
     return sum(one.beat is not None for one in entry.observation.sightings.values()) if entry else 0
 
@@ -151,7 +152,7 @@ def timed(reconciler: Reconciler) -> float:
 
 
 def looker(system: RunningSystem) -> Reconciler:
-    """A controller of our own on the system's cloud, in a dry run, so that it disturbs nobody; it looks as any does."""
+    """A controller in a dry run on the system's cloud. It reads what any controller reads, and changes nothing."""
     os.environ.update(read_env_file(system.state_dir / "env"))
     chosen = system.settings
     cloud = connect(chosen)
@@ -166,7 +167,7 @@ def looker(system: RunningSystem) -> Reconciler:
 
 @contextmanager
 def running(**settings: object) -> Iterator[RunningSystem]:
-    """A system of its own for one measurement."""
+    """A system for one measurement."""
     with tempfile.TemporaryDirectory(prefix="shoal-bench-") as folder:
         system = RunningSystem(Path(folder) / "state", (), **settings)
         try:

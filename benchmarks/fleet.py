@@ -1,6 +1,6 @@
-"""The real controller on a cloud in memory, with workers that boot, work, beat, drain and die by a clock set by hand.
+"""The real controller on a cloud in memory, with workers that boot, work, beat, drain and die by a manual clock.
 
-For tests and benchmarks of the controller: hours pass in seconds, and nothing depends on the machine's speed.
+For tests and benchmarks of the controller: hours pass in seconds, whatever the speed of the machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shoal.ports import Beat, Cloud, Instance, Received
 
 @dataclass
 class FleetWorker:
-    """A worker of the fleet: what it holds and what it says."""
+    """A worker of the fleet: the messages that it holds and the beat that it sends."""
 
     beat: Beat = field(default_factory=lambda: Beat(0))
     held: list[Received] = field(default_factory=list)
@@ -38,8 +38,8 @@ class FleetWorker:
 class Fleet:
     """The workers of all instances of a cloud in memory.
 
-    service_seconds: what a message costs. boot_seconds: from launch to the first beat. stuck: instances launched while
-    it is True never boot. killed_busy: instances that were terminated while they held messages, which must never be.
+    service_seconds: the work for a message. boot_seconds: from launch to the first beat. stuck: instances launched
+    while it is True never boot. killed_busy: instances terminated while they held messages; must be none.
     """
 
     def __init__(self, cloud: Cloud, clock: ManualClock, service_seconds: float, boot_seconds: float) -> None:
@@ -55,7 +55,7 @@ class Fleet:
         self._known: set[str] = set()
 
     def work(self, seconds: float) -> None:
-        """What the workers do in `seconds` until now."""
+        """Do the work of the `seconds` until now."""
         instances = {one.id: one for one in self._cloud.pool.describe()}
         self._known &= instances.keys()
         self._never &= instances.keys()
@@ -132,7 +132,7 @@ class FleetWorld:
         self.start()
 
     def start(self, dry_run: bool = False) -> None:
-        """A new life of the controller, which knows what is in the cloud and on the disk alone."""
+        """Start a new controller, which knows only the cloud and the disk."""
         hold = Hold(self.cloud.lease, "one", 10, self.clock.now)
         self.intents = Intents(hold, self.launch_seconds)
         self.controller = Reconciler(
@@ -154,12 +154,12 @@ class FleetWorld:
         self.controller.use(self.rules)
 
     def send(self, count: int) -> None:
-        """So many photos arrive."""
+        """Send photos."""
         for first in range(0, count, 1000):
             self.queue.send(["x"] * min(1000, count - first))
 
     def tick(self, times: int = 1, seconds: float = 1.0, work: bool = True) -> Entry | None:
-        """So many ticks, `seconds` apart, with work in between unless the workers shall do nothing."""
+        """Run ticks, `seconds` apart, and the work between them unless the workers are idle."""
         entry = None
         for _ in range(times):
             entry = self.controller.tick()
@@ -170,10 +170,10 @@ class FleetWorld:
 
     @property
     def machines(self) -> list[Instance]:
-        """Every instance that exists."""
+        """All instances."""
         return self.pool.describe()
 
     @property
     def leaving(self) -> list[Instance]:
-        """Those that were asked to leave."""
+        """The instances that were asked to leave."""
         return [one for one in self.machines if one.drain_since is not None]

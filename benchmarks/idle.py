@@ -1,4 +1,4 @@
-"""`python -m benchmarks.idle`: what an embedded cloud costs that nobody uses, and how long Shoal takes to answer."""
+"""`python -m benchmarks.idle`: the cost of an idle embedded cloud, and the time until Shoal answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MOST_START_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class IdleCost:
-    """`share`: of one core. `resident`: bytes, of all its processes. `starts`: seconds from `shoal up` to its page."""
+    """share: of one core. resident: bytes, of all its processes. starts: seconds from `shoal up` to its page."""
 
     share: float
     resident: int
@@ -62,7 +62,7 @@ def main() -> None:
 
 @contextmanager
 def running_cloud() -> Iterator[Sequence[psutil.Process]]:
-    """All processes of an embedded cloud of its own, without instances."""
+    """All processes of a new embedded cloud without instances."""
     folder = Path(tempfile.mkdtemp(prefix="shoal-idle-"))
     (folder / "image").mkdir()
     command = [sys.executable, "-m", "local_cloud", "--state-dir", str(folder), "--image", f"empty={folder / 'image'}"]
@@ -80,7 +80,7 @@ def running_cloud() -> Iterator[Sequence[psutil.Process]]:
 
 
 def use_of(processes: Sequence[psutil.Process]) -> tuple[float, int]:
-    """The share of one core that they use together for a while, and their resident bytes after it."""
+    """The share of one core that the processes use for a while, and their resident bytes after it."""
 
     def used_seconds() -> float:
         return float(sum(one.cpu_times().user + one.cpu_times().system for one in processes))
@@ -92,7 +92,7 @@ def use_of(processes: Sequence[psutil.Process]) -> tuple[float, int]:
 
 
 def seconds_to_page() -> float:
-    """From the command to the first answer of the page, on a state that was there before."""
+    """From the command to the first answer of the page, on an existing state folder."""
     folder = Path(tempfile.mkdtemp(prefix="shoal-idle-"))
     system = RunningSystem(folder / "state")
     try:

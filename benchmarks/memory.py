@@ -1,7 +1,7 @@
-"""`python -m benchmarks.memory [PHOTOS]`: what a worker process holds in memory, and whether that grows.
+"""`python -m benchmarks.memory [PHOTOS]`: the memory of a worker process, and whether it grows.
 
-A child process runs the pipeline on a cloud in memory that makes up its photos as they are asked for, and reports its
-resident memory as it goes; the photos' own bytes are part of it once.
+A child process runs the pipeline on a cloud in memory that makes photos when they are requested. It reports its
+resident memory regularly. The bytes of the photos are part of it once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ AHEAD = 64  # messages in the queue
 
 
 class Source(MemoryStore):
-    """An ObjectStore that gives the same photos again and again, and forgets what is written to it."""
+    """An ObjectStore that returns the same photos again and again and forgets what is written to it."""
 
     def __init__(self, payloads: Sequence[bytes]) -> None:
         super().__init__(SystemClock())
@@ -47,7 +47,7 @@ class Source(MemoryStore):
         return self._payloads[int(key.split("/")[1]) % len(self._payloads)]
 
     def put(self, key: str, body: bytes, content_type: str) -> None:
-        """Nothing is kept."""
+        """Forget it."""
 
 
 def resident() -> float:
@@ -56,7 +56,7 @@ def resident() -> float:
 
 
 def run(payloads: Sequence[bytes], count: int) -> list[float]:
-    """Label `count` photos; resident memory in MB after each tenth of them."""
+    """Label `count` photos; return the resident memory in MB after each tenth of them."""
     give_back_large_blocks()
     chosen = load()
     recogniser = process.load(
@@ -92,7 +92,7 @@ def run(payloads: Sequence[bytes], count: int) -> list[float]:
 
 
 def measure(count: int) -> list[float]:
-    """`run` in a process of its own, on photos of all sorts."""
+    """`run` in a separate process, on photos of all kinds."""
     command = [sys.executable, "-m", "benchmarks.memory", str(count)]
     environment = dict(os.environ) | {"AWS_DEFAULT_REGION": "us-east-1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)

@@ -1,7 +1,9 @@
-"""`python -m benchmarks.mutations [WORD]`: take each remedy away, see its test fail (those with WORD in their names).
+"""`python -m benchmarks.mutations [WORD]`: remove each remedy and check that its test fails.
 
-Reads the mutations from the docstrings of tests/test_controller_pitfalls.py, applies them to a copy of the sources, one
-test at a time, and runs that test there.
+WORD: only the tests with WORD in their names.
+
+Reads the mutations from the docstrings of tests/test_controller_pitfalls.py. Applies each to a copy of the sources and
+runs its test there.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ COPIED = (
 
 @dataclass(frozen=True)
 class Mutation:
-    """A test, the file to change and what to replace there by what."""
+    """A test, the file to change, the text to replace and the replacement."""
 
     test: str
     file: str
@@ -41,7 +43,7 @@ class Mutation:
 
 
 def read_mutations() -> list[Mutation]:
-    """One for each test of the file. Raises ValueError for a test that names none."""
+    """One for each test of the file. Raises ValueError for a test without a mutation."""
     found = []
     for node in ast.parse((ROOT / TESTS).read_text()).body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
@@ -61,7 +63,7 @@ def passes(copy: Path, *arguments: str) -> bool:
 
 
 def survives(mutation: Mutation, copy: Path) -> bool:
-    """Whether the test passes without its remedy. Raises ValueError when the remedy is not found in the file."""
+    """Whether the test passes without its remedy. Raises ValueError if the file does not contain the remedy."""
     place = copy / mutation.file
     original = place.read_text()
     text = original
@@ -77,7 +79,7 @@ def survives(mutation: Mutation, copy: Path) -> bool:
 
 
 def main() -> int:
-    """Try them; returns how many survived."""
+    """Try them; return how many survived."""
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     survivors = 0
     with tempfile.TemporaryDirectory(prefix="shoal-mutations-") as folder:

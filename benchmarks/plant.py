@@ -1,4 +1,4 @@
-"""An embedded cloud, controllers and workers as real processes, without a page: for what is done to controllers."""
+"""An embedded cloud, controllers and workers as real processes, without a page: for tests that disturb controllers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LEFT = re.compile(r"leaves \((?P<why>[^)]*)\): (?P<finished>\d+) messages finish
 
 
 class ControllerProcess:
-    """One `controller.py` in a state folder of its own. It may be killed, paused and started again."""
+    """A controller process with its own state folder. It can be killed, paused and started again."""
 
     def __init__(self, name: str, state_dir: Path, environment: dict[str, str]) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class ControllerProcess:
         self._said_before = 0  # length of the log when its present life began
 
     def start(self) -> None:
-        """Start it; it is not waited for."""
+        """Start it and do not wait."""
         self.state_dir.mkdir(parents=True, exist_ok=True)
         with (self.state_dir / "controller.log").open("ab") as log:
             self._said_before = log.tell()
@@ -71,7 +71,7 @@ class ControllerProcess:
             self._process = None
 
     def stop(self) -> int:
-        """Ask it to stop; returns its status."""
+        """Ask it to stop; return its status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
         self._process.terminate()
@@ -80,21 +80,21 @@ class ControllerProcess:
         return status
 
     def watches(self) -> bool:
-        """Whether its present life has begun to tick."""
+        """Whether the current process has begun to tick."""
         return b"watching" in (self.state_dir / "controller.log").read_bytes()[self._said_before :]
 
     def holder(self) -> str:
-        """The id under which it holds the lease."""
+        """The id with which it holds the lease."""
         path = self.state_dir / "controller.id"
         return path.read_text() if path.exists() else ""
 
     def acts(self) -> list[dict[str, Any]]:
-        """Its ledger's entries in which something was done."""
+        """The ledger entries with an action."""
         return [one for one in ledger.read(self.state_dir / ledger.NAME) if one["done"]]
 
 
 class Plant:
-    """A context manager: the cloud and `controllers` controllers, everything stopped at the end."""
+    """A context manager: the cloud and `controllers` controllers. All are stopped at the end."""
 
     def __init__(self, folder: Path, controllers: int = 1, **settings: object) -> None:
         self.folder = folder
@@ -182,7 +182,7 @@ class Plant:
         return len(self._keys(self.settings.in_bucket) - self._keys(self.settings.out_bucket))
 
     def photos(self) -> int:
-        """Photos there are."""
+        """All photos."""
         return len(self._keys(self.settings.in_bucket))
 
     def _keys(self, bucket: str) -> set[str]:
@@ -194,13 +194,13 @@ class Plant:
         return self._requests.depth().total
 
     def machines(self, ec2: Any = None) -> list[dict[str, Any]]:
-        """Every instance that is not terminated, whoever launched it."""
+        """All instances that are not terminated, whoever launched them."""
         answer = (ec2 or self.ec2).describe_instances()
         found = [one for reservation in answer["Reservations"] for one in reservation["Instances"]]
         return [one for one in found if one["State"]["Name"] != "terminated"]
 
     def settle(self) -> list[str]:
-        """Wait until all work is done and the pool is back at zero; returns what is not as it should be."""
+        """Wait until all work is done and the pool is at zero; return what is wrong."""
         wrong = []
         for condition, what in (
             (lambda: not self.unanswered(), "photos have no result"),
@@ -218,12 +218,12 @@ class Plant:
     # controllers
 
     def lease(self) -> LeaseRecord:
-        """The lease's record as it is now."""
+        """The current record of the lease."""
         record = DynamoLeasePlace(self._dynamodb, self.settings.pool_table).read()
         return record or LeaseRecord(0, "", 0)
 
     def active(self) -> ControllerProcess | None:
-        """The controller that holds the lease, None when none of ours does."""
+        """The controller that holds the lease; None if none of ours holds it."""
         holder = self.lease().holder
         return next((one for one in self.controllers if holder and one.holder() == holder), None)
 
@@ -232,7 +232,7 @@ class Plant:
         return dict(DynamoRegister(self._dynamodb, self.settings.pool_table).workers())
 
     def drain_busy(self, choice: random.Random) -> bool:
-        """Wait for a worker that holds messages and mark it, as the controller would; False when all is done first."""
+        """Wait for a worker that holds messages and mark it, as the controller does; False if all work ends first."""
         busy: list[str] = []
 
         def found() -> bool:
@@ -254,7 +254,7 @@ def _photo() -> bytes:
 
 
 class Watch:
-    """Looks at the instances all the time: not even an instant above the cap shall go unseen."""
+    """Counts the instances all the time, so that not even a moment above the cap is missed."""
 
     def __init__(self, plant: Plant) -> None:
         self._plant = plant
@@ -284,7 +284,7 @@ class Watch:
 
 
 class Leavings:
-    """How the workers of instances ended, by their own words on the console."""
+    """How the workers of instances ended, from their consoles."""
 
     def __init__(self, plant: Plant, instances: Sequence[str]) -> None:
         self.reasons: Counter[str] = Counter()

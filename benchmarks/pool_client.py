@@ -1,5 +1,6 @@
-"""`python -m benchmarks.pool_client FOLDER`: puts photos where the workers find them, as the web tier does, and waits
-for all responses, as its collector does."""
+"""`python -m benchmarks.pool_client FOLDER`: sends photos as the web tier does and waits for all responses, as its
+collector does.
+"""
 
 from __future__ import annotations
 

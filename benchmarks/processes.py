@@ -1,4 +1,4 @@
-"""Processes that a benchmark starts, and ends again whatever happens."""
+"""Processes that a benchmark starts and always ends."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ START_SECONDS = 60.0
 def running(
     command: Sequence[str], environment: Mapping[str, str], log: Path, stdin: int | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process for the length of the block; what it says on its standard error is in `log`, and with `stdin` given
-    its standard output can be read."""
+    """A process for the length of the block. `log` gets its standard error; with `stdin`, its output can be read."""
     with log.open("ab") as file:
         process = subprocess.Popen(
             list(command),
@@ -48,7 +47,7 @@ def _close(pipe: IO[str] | None) -> None:
 
 @contextmanager
 def embedded_cloud(folder: Path) -> Iterator[dict[str, str]]:
-    """An embedded cloud without instances; the variables that point boto3 at it."""
+    """An embedded cloud without instances; returns the variables that point boto3 at it."""
     state_dir = folder / "cloud"
     (folder / "image").mkdir()
     image = f"empty={folder / 'image'}"

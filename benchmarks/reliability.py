@@ -1,7 +1,7 @@
-"""`python -m benchmarks.reliability`: are the model's probabilities honest? Draws docs/images/reliability.png.
+"""`python -m benchmarks.reliability`: are the model's probabilities right? Draws docs/images/reliability.png.
 
-The photos are those whose right label is known: few, so the figure says how far from sure it is. Of the temperature
-that fits them best (Guo et al. 2017, arXiv:1706.04599) it prints the range that 95 % of resampled sets of photos give.
+It uses the photos with a known label. They are few, so the figure shows the uncertainty. For the temperature that fits
+best (Guo et al. 2017, arXiv:1706.04599) it prints the range that 95 % of resampled sets of photos give.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
 def temperature(
     found: NDArray[np.float32], truth: NDArray[np.bool_], which: Sequence[int] | NDArray[np.int64]
 ) -> float:
-    """The temperature of TEMPERATURES that gives the right labels of those photos the best likelihood."""
+    """The temperature in TEMPERATURES that gives the right labels the best likelihood."""
     logits = np.log(np.clip(found[which], 1e-12, 1))
 
     def loss(degrees: float) -> float:
@@ -73,7 +73,7 @@ def interval(hits: int, of: int) -> tuple[float, float]:
 
 
 def draw(surest: NDArray[np.float32], right: NDArray[np.bool_], title: str) -> None:
-    """How often the best label is right, by how sure the model says it is."""
+    """How often the best label is right, by its probability."""
     mpl.use("Agg")
     from matplotlib import pyplot
 

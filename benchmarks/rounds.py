@@ -1,6 +1,6 @@
-"""A client that waits in a process of its own until it is told to do a round: what both sides of a comparison share.
+"""A client that waits in its own process for rounds: both sides of a comparison use it.
 
-The parent writes a number of photos on a line, the client does them and answers with the seconds it took.
+The parent writes the number of photos on a line; the client does them and answers with the seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROUND_SECONDS = 300.0
 
 
 def serve(folder: str, label_all: Callable[[list[bytes]], None]) -> None:
-    """The client's side: photos are the files of `folder`, again and again."""
+    """The client's side: photos are the files of `folder`, repeated."""
     photos = [path.read_bytes() for path in sorted(Path(folder).iterdir())]
     for line in sys.stdin:
         payloads = [photos[number % len(photos)] for number in range(int(line))]
@@ -25,7 +25,7 @@ def serve(folder: str, label_all: Callable[[list[bytes]], None]) -> None:
 
 
 def play(client: subprocess.Popen[str], photos: int) -> float:
-    """The parent's side: images a second of one round. Raises RuntimeError when the client has failed."""
+    """The parent's side: images per second of a round. Raises RuntimeError if the client has failed."""
     assert client.stdin
     assert client.stdout
     client.stdin.write(f"{photos}\n")

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.soak --minutes 10 --seeds 1,2,3`: the whole system on a hostile cloud, and nothing may be lost.
+"""`python -m benchmarks.soak --minutes 10 --seeds 1,2,3`: the whole system on a hostile cloud, without any loss.
 
-Real photos come in at a random rate, as a page sends them and as programs do that wait for the label. At the end every
-accepted photo must have one result, and nothing may be left over. Ends with status 1 when anything is wrong.
+Real photos arrive at a random rate, from clients like the page and from programs that wait for the label. At the end
+each accepted photo must have one result and nothing may be left over. Exits with status 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ console = Console(highlight=False)
 
 @dataclass
 class SoakOutcome:
-    """What one run showed. wrong: sentences, none when all is well."""
+    """What a run showed. wrong: one sentence for each fault, empty if there is none."""
 
     seed: int
     accepted: int = 0
@@ -77,9 +77,9 @@ class SoakOutcome:
 
 
 class Clients:
-    """Send photos and remember what was accepted. Names tell which photo it was, so that labels can be compared.
+    """Send photos and record which were accepted. The name of a photo says which it is, so labels can be compared.
 
-    A context manager around their work: when that is broken off, nobody waits any longer.
+    A context manager: when it is left early, nobody waits any longer.
     """
 
     def __init__(self, system: RunningSystem, payloads: Sequence[bytes]) -> None:
@@ -99,7 +99,7 @@ class Clients:
             self._left.set()
 
     def like_the_page(self, choice: random.Random) -> None:
-        """Some photos, sent again until they are accepted as the page's script does it; look until all are done."""
+        """Send some photos again and again until they are accepted, like the page's script; look until all are done."""
         files = [self._file(choice) for _ in range(choice.randint(1, MOST_AT_ONCE))]
         self._expect(len(files))
         batch = self._until_ok(lambda: requests.post(f"{self._address}/batches", timeout=60)).json()["batch"]
@@ -114,7 +114,7 @@ class Clients:
         self._answer(len(files))
 
     def like_a_program(self, choice: random.Random) -> None:
-        """One photo, and its label in the answer."""
+        """Send one photo; its label is in the answer."""
         name, payload = self._file(choice)[1]
         self._expect(1)
         files = {"inputFile": (name, payload)}
@@ -156,7 +156,7 @@ class Clients:
 
 
 def soak(seed: int, minutes: float, rate: float, payloads: Sequence[bytes], folder: Path) -> SoakOutcome:
-    """One run in a state folder of its own."""
+    """One run in its own state folder."""
     outcome = SoakOutcome(seed)
     began = time.monotonic()
     system = RunningSystem(folder, ["--hostile", str(seed), "--hostile-rate", str(rate)], **SETTINGS)
@@ -180,9 +180,9 @@ def soak(seed: int, minutes: float, rate: float, payloads: Sequence[bytes], fold
 
 
 def submit(clients: Clients, seed: int, seconds: float) -> list[str]:
-    """Photos at random times, so that the pool rises and falls, until the time is over and every client has gone.
+    """Send photos at random times until the time is over and all clients have ended: the pool grows and shrinks.
 
-    What clients complained of.
+    Returns what clients complained of.
     """
     choice = random.Random(seed)
     deadline = time.monotonic() + seconds
@@ -203,7 +203,7 @@ def submit(clients: Clients, seed: int, seconds: float) -> list[str]:
 
 
 def settle(system: RunningSystem, outcome: SoakOutcome) -> None:
-    """Wait until everything that was stored is answered, the queue is empty and no instance is left."""
+    """Wait until every stored photo has a result, the queue is empty and no instance is left."""
     chosen = system.settings
     waits: list[tuple[Callable[[], object], float, str]] = [
         (
@@ -223,7 +223,7 @@ def settle(system: RunningSystem, outcome: SoakOutcome) -> None:
 
 
 def inspect(system: RunningSystem, accepted: set[str], outcome: SoakOutcome) -> None:
-    """Compare what was accepted with what is in the buckets."""
+    """Compare the accepted photos with the buckets."""
     chosen = system.settings
     inputs, outputs = system.keys(chosen.in_bucket), system.keys(chosen.out_bucket)
     outcome.stored, outcome.results = len(inputs), len(outputs)
@@ -247,7 +247,7 @@ def inspect(system: RunningSystem, accepted: set[str], outcome: SoakOutcome) -> 
 
 
 def check_processes(system: RunningSystem, outcome: SoakOutcome) -> None:
-    """Nothing may outlive the system."""
+    """Check that no process outlives the system."""
     try:
         wait_for(lambda: not system.processes(), GONE_SECONDS, "processes are left")
     except TimeoutError:
@@ -255,7 +255,7 @@ def check_processes(system: RunningSystem, outcome: SoakOutcome) -> None:
 
 
 def judge(outcome: SoakOutcome) -> None:
-    """What must hold of the numbers."""
+    """Check the numbers."""
     for holds, what in (
         (outcome.accepted > 0, "no photo was accepted"),
         (outcome.answered == outcome.asked, f"clients wait in vain for {outcome.asked - outcome.answered} labels"),
@@ -269,7 +269,7 @@ def judge(outcome: SoakOutcome) -> None:
 
 
 def print_outcomes(outcomes: Sequence[SoakOutcome]) -> None:
-    """Both tables, and what is wrong."""
+    """Print both tables and the faults."""
     rows: list[tuple[str, Callable[[SoakOutcome], Any]]] = [
         ("photos accepted", lambda one: one.accepted),
         ("photos stored", lambda one: one.stored),

@@ -1,6 +1,6 @@
-"""An engine that takes its time and computes nothing: for runs that are about the controller and not about the model.
+"""An engine that waits and computes nothing: for runs that are about the controller and not about the model.
 
-All else of a worker is real: its process, its pipeline, its messages, its beats, its leaving.
+Everything else of a worker is real: its process, its pipeline, its messages, its beats, its end.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class StubEngine:
     """See `inference.engines.Engine`."""
 
     def convert(self, net: Any, folder: Path) -> None:
-        """Nothing is needed."""
+        """Write nothing."""
 
     def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:  # noqa: ARG002 - the protocol's signature
-        """At once."""
+        """Return at once."""
         return _LoadedStub()
 
 
@@ -47,7 +47,7 @@ ENGINE = StubEngine()
 
 
 def prepare(cache_dir: Path, engine: str = NAME) -> None:
-    """Put what a worker looks for into a cache folder of its own: a card, and no weights."""
+    """Write what a worker looks for into a cache folder: a card, and no weights."""
     model = models.by_name("resnet50")
     folder = store.model_folder(model, cache_dir, None) / engine
     folder.mkdir(parents=True, exist_ok=True)

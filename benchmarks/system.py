@@ -1,4 +1,4 @@
-"""A whole Shoal as a user starts it, to be measured and tested: `shoal up` as a process, on a cloud of its own."""
+"""A whole Shoal as a user starts it, to be measured and tested: `shoal up` as a process, with its own cloud."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def free_port() -> int:
 
 
 class RunningSystem:
-    """`shoal up` in a state folder of its own, with what a test needs to look into it."""
+    """`shoal up` in its own state folder, with functions to look into it."""
 
     def __init__(self, state_dir: Path, up_options: Sequence[str] = (), **settings: object) -> None:
         self.state_dir = state_dir
@@ -95,11 +95,11 @@ class RunningSystem:
         return self._process
 
     def text(self) -> str:
-        """What it showed on its terminal."""
+        """Its terminal output."""
         return self.output.read_text() if self.output.exists() else ""
 
     def answers(self) -> bool:
-        """Whether its page answers now. Raises RuntimeError when it has ended."""
+        """Whether its page answers now. Raises RuntimeError if it has ended."""
         if self.process.poll() is not None:
             raise RuntimeError(f"shoal up ended: {self.text()}")
         try:
@@ -109,13 +109,13 @@ class RunningSystem:
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The `shoal up` process. Raises RuntimeError when it was not started."""
+        """The `shoal up` process. Raises RuntimeError if it was not started."""
         if self._process is None:
             raise RuntimeError("not started")
         return self._process
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Send the signal when it runs, wait for its end, return its exit status."""
+        """Send the signal if it runs, wait for its end, return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(how)
         return self.process.wait(60)
@@ -123,7 +123,7 @@ class RunningSystem:
     # its processes
 
     def processes(self) -> list[psutil.Process]:
-        """Every process that belongs to it, wherever in the tree: they all know its state folder."""
+        """All its processes, wherever in the tree: their environment or arguments name its state folder."""
         return [one for one, _ in self._commands()]
 
     def _commands(self) -> Iterator[tuple[psutil.Process, list[str]]]:
@@ -154,9 +154,9 @@ class RunningSystem:
         return load(self.environment)
 
     def client(self, service: str) -> Any:
-        """A boto3 client of its embedded cloud, which tells it the truth even when it is hostile.
+        """A boto3 client of its embedded cloud, which answers it truthfully even in hostile mode.
 
-        The same one as long as the cloud's addresses stay: to make one for each look costs half a core.
+        The same client as long as the cloud's addresses stay: making one for each look costs half a core.
         """
         env_file = (self.state_dir / "env").read_bytes()
         if (service, env_file) not in self._clients:
@@ -175,7 +175,7 @@ class RunningSystem:
         )
 
     def keys(self, bucket: str) -> set[str]:
-        """All keys in a bucket, without the test uploads of a web process that starts."""
+        """All keys in a bucket, without the test uploads of a starting web process."""
         pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
         keys = {one["Key"] for page in pages for one in page.get("Contents", ())}
         return {key for key in keys if not key.startswith(PROBE_PREFIX)}
@@ -189,7 +189,7 @@ class RunningSystem:
         return sum(int(counts[f"ApproximateNumberOfMessages{name}"]) for name in names)
 
     def machines(self) -> list[dict[str, Any]]:
-        """Every instance that is not terminated."""
+        """All instances that are not terminated."""
         states = ["pending", "running", "shutting-down", "stopping", "stopped"]
         answer = self.client("ec2").describe_instances(Filters=[{"Name": "instance-state-name", "Values": states}])
         return [one for reservation in answer["Reservations"] for one in reservation["Instances"]]
@@ -207,7 +207,7 @@ class RunningSystem:
 
 
 class PoolWatch:
-    """Counts the instances all the time, so that not even an instant above the cap goes unseen."""
+    """Counts the instances all the time, so that not even a moment above the cap is missed."""
 
     def __init__(self, system: RunningSystem) -> None:
         self._system = system

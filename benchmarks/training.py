@@ -1,8 +1,8 @@
-"""`python -m benchmarks.training`: what `shoal train` reaches on data that every installation has, or can fetch.
+"""`python -m benchmarks.training`: what `shoal train` reaches on data that each installation has or can fetch.
 
-CIFAR-10 and Fashion-MNIST are downloads of their own and are not needed here; with them as .npz files `shoal train`
-does the same. Photos: see `benchmarks.photos`; the classes were given by looking at each. Digits: scikit-learn's 1,797
-(UCI, Alpaydin and Kaynak 1998, CC BY 4.0), as they are and on a canvas on which they move, which is harder.
+CIFAR-10 and Fashion-MNIST are separate downloads and not needed here; `shoal train` takes them as .npz files. Photos:
+see `benchmarks.photos`; a person gave each its class. Digits: scikit-learn's 1,797 (UCI, Alpaydin and Kaynak 1998, CC
+BY 4.0), as they are, and moved on a canvas, which is harder.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ console = Console(highlight=False)
 
 
 def main() -> None:
-    """Train, and print a table of what came of it."""
+    """Train, and print a table of the results."""
     cache_dir = load().cache_dir
     with tempfile.TemporaryDirectory(prefix="shoal-train-") as name:
         work = Path(name)
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def sort_photos(found: Sequence[Path], folder: Path) -> None:
-    """A folder a class: nine of them, Food-101's four among them."""
+    """A folder for each class: nine, with four of Food-101's."""
     by_number = {path.stem: path for path in found if "food-101" not in path.parts}
     classes: Mapping[str, list[Path]] = {
         name: [by_number[number] for number in numbers.split()] for name, numbers in _CLASSES.items()
@@ -82,7 +82,7 @@ def _food(found: Sequence[Path]) -> set[str]:
 
 
 def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """8 x 8 greys of 0 to 255, white on black, and which digit each is."""
+    """8 x 8 grey pixels of 0 to 255, white on black, and the digit of each."""
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     found = load_digits()
@@ -92,7 +92,7 @@ def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 def on_canvas(
     images: NDArray[np.uint8], labels: NDArray[np.int64], seed: int = 0
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Each digit twice its size, anywhere on 28 x 28 pixels with noise."""
+    """Each digit at twice its size, anywhere on 28 x 28 pixels with noise."""
     random = np.random.default_rng(seed)
     canvases = random.normal(0.2, 0.1, (len(images), 28, 28))
     for canvas, image in zip(canvases, images, strict=True):
@@ -103,7 +103,7 @@ def on_canvas(
 
 
 def save_digits(file: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
-    """As .npz; the last DIGITS_TEST of them are the test: other people wrote them than the first."""
+    """As .npz. The last DIGITS_TEST are the test set: other people wrote them than the first."""
     test = round(len(images) * (1 - DIGITS_TEST))
     np.savez(file, x_train=images[:test], y_train=labels[:test], x_test=images[test:], y_test=labels[test:])
 
