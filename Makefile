@@ -28,14 +28,14 @@ bench: .venv/installed-dev
 clean:
 	rm -rf .venv .shoal build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.venv/installed: requirements.txt constraints.txt
+.venv/installed: requirements.txt $(filter-out requirements/develop.txt,$(wildcard requirements/*.txt)) constraints.txt
 	@PYTHON="$(PYTHON)" sh ami/make-venv .venv requirements.txt && touch $@
 
 .venv/aws/installed: tests/requirements-awscli.txt .venv/installed
 	@PYTHON="$(PYTHON)" sh ami/make-venv .venv/aws tests/requirements-awscli.txt 200 && touch $@
 
-.venv/installed-dev: requirements-dev.txt .venv/installed
-	@PYTHON="$(PYTHON)" sh ami/make-venv .venv requirements-dev.txt && touch $@
+.venv/installed-dev: requirements/develop.txt .venv/installed
+	@PYTHON="$(PYTHON)" sh ami/make-venv .venv requirements/develop.txt && touch $@
 
 # axe-core looks for what people cannot use on the pages; tests/axe.sha512 names and pins it.
 build/axe.js: tests/axe.sha512

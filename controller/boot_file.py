@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 
-TEMPLATE = Path(__file__).parent.parent / "ami" / "user-data.sh"
+from shoal.folders import folder
+
+TEMPLATE = folder("ami") / "user-data.sh"
 PLACE = "@ENVIRONMENT@"
 
 

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from shoal import plugins
+from shoal import __version__, plugins
 from shoal.errors import ShoalError
 
 
@@ -25,7 +25,7 @@ class Commands(click.Group):
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option("0.1.0", prog_name="shoal")
+@click.version_option(__version__, prog_name="shoal")
 def shoal() -> None:
     """Label images with a pool of machines that grows and shrinks with the work."""
 

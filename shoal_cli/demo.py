@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +18,10 @@ from rich.table import Table
 
 from shoal import settings
 from shoal.errors import Permanent, ShoalError
-from shoal_cli.up import ROOT, answers, prepare_model
+from shoal.folders import folder
+from shoal_cli.up import CODE, MODULE, answers, prepare_model
 
-EXAMPLES = ROOT / "static" / "examples"
+EXAMPLES = folder("static") / "examples"
 ANSWER_SECONDS = 120.0
 STOP_SECONDS = 40.0
 
@@ -51,7 +52,7 @@ def _system(chosen: settings.Settings, address: str) -> Iterator[None]:
     log = chosen.state_dir / "logs" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
-        process = subprocess.Popen([sys.executable, "-m", "shoal_cli", "up"], cwd=ROOT, stdout=file, stderr=file)
+        process = subprocess.Popen([*MODULE, "shoal_cli", "up"], env=os.environ | CODE, stdout=file, stderr=file)
         try:
             _wait_for_answer(process, address, log)
             yield

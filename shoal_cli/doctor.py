@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import click
 from rich.console import Console
@@ -17,12 +16,13 @@ from rich.console import Console
 from inference import store
 from shoal import settings
 from shoal.errors import ShoalError
+from shoal.folders import folder
 from shoal.ports import JobQueue, ObjectStore
 from shoal.prices import price_in_words, unknown_types
 from shoal.settings import Settings
 from shoal_cli._client import is_up
+from shoal_cli._requirements import pins
 
-ROOT = Path(__file__).parents[1]
 ROOM_BYTES = 2 * 1024**3
 MEMORY_BYTES = 1024**3
 
@@ -69,7 +69,7 @@ def _mark(found: Finding) -> str:
 
 def _machine(chosen: Settings) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    yield Finding("Python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
+    yield Finding("Python", (3, 11) <= sys.version_info < (3, 14), version, "install Python 3.11, 3.12 or 3.13")
     yield _packages()
     folder = next(path for path in (chosen.cache_dir, *chosen.cache_dir.parents) if path.exists())
     free = shutil.disk_usage(folder).free
@@ -86,8 +86,9 @@ def _machine(chosen: Settings) -> Iterator[Finding]:
 
 
 def _packages() -> Finding:
-    wanted = (line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
-    wrong = [line for line in wanted if "==" in line and not _installed(*line.split("==", 1))]
+    parts = ("worker", "web", "prepare", "local-cloud")
+    wanted = sorted({pin for part in parts for pin in pins(folder("requirements") / f"{part}.txt")})
+    wrong = [pin for pin in wanted if not _installed(*pin.split("==", 1))]
     told = f"{len(wrong)} missing or of another version ({', '.join(wrong[:3])})" if wrong else "as pinned"
     return Finding("packages", not wrong, told, "run `make run`, or pip install -r requirements.txt")
 

@@ -19,10 +19,10 @@ from inference.preparing import adopt, bench, quantize
 from inference.preparing import prepare as preparation
 from inference.preparing.sources import Say
 from inference.store import Artefact, Card
-from shoal import settings
+from shoal import folders, settings
 from shoal.errors import NotFound
 
-PHOTOS = Path(__file__).parents[1] / "static" / "examples"
+PHOTOS = folders.folder("static") / "examples"
 
 
 @click.group()

@@ -12,7 +12,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import click
 from rich.console import Console
@@ -20,10 +19,13 @@ from rich.console import Console
 from inference import store
 from shoal import settings
 from shoal.errors import NotFound, Retryable, SettingsError, ShoalError
+from shoal.folders import folder, import_path
 from shoal.lifecycle import StopSignal, only_one
 from shoal_cli._processes import Child, pump, wait_until
 
-ROOT = Path(__file__).parent.parent
+# -P: the folder in which the user calls `shoal` may hold a file of the same name as a module.
+MODULE = [sys.executable, "-P", "-m"]
+CODE = {"PYTHONPATH": import_path()} if import_path() else {}
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 RETRY_SECONDS = 0.5
@@ -78,7 +80,7 @@ def prepare_model(chosen: settings.Settings) -> None:
                 console.print(f"[bold yellow]Notice:[/] {found.notice}")
         return
     console.print(f"[bold]Preparing[/bold] {', '.join(chosen.served_models)} (first start only)")
-    done = subprocess.run([sys.executable, "-m", "shoal_cli", "models", "prepare"], cwd=ROOT, check=False)
+    done = subprocess.run([*MODULE, "shoal_cli", "models", "prepare"], env=os.environ | CODE, check=False)
     if done.returncode:
         raise ShoalError("the model could not be prepared (see above)")
 
@@ -102,7 +104,7 @@ class SystemProcesses:
         self._env_file = self._state / "env"
         # The same settings for all, whatever folder they start in; no leftovers of another cloud.
         self._environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-        self._environment |= {"SHOAL_STATE_DIR": str(self._state), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        self._environment |= {"SHOAL_STATE_DIR": str(self._state), "PYTHONUNBUFFERED": "1", **CODE}
         self._children: list[Child] = []
         self._restarts: list[float] = []
         self._last_words: dict[str, str] = {}
@@ -127,12 +129,12 @@ class SystemProcesses:
         shutil.rmtree(image, ignore_errors=True)
         image.mkdir(parents=True)
         subprocess.run(
-            [ROOT / "ami" / "install", image, sys.executable, self._settings.cache_dir.absolute()], check=True
+            [folder("ami") / "install", image, sys.executable, self._settings.cache_dir.absolute()], check=True
         )
         boot = str(self._settings.local_boot_seconds)
         arguments = ["--state-dir", str(self._state), "--boot-seconds", boot]
         arguments += ["--image", f"{self._settings.image}={image}"]
-        cloud = self._child("cloud", "-m", "local_cloud", *arguments, *self._cloud_options)
+        cloud = self._child("cloud", "local_cloud", *arguments, *self._cloud_options)
         self._run_cloud(cloud)
         # The others know its endpoints from their start: started again, it must answer there.
         for option, name in (("--port", "AWS_ENDPOINT_URL"), ("--services-port", "AWS_ENDPOINT_URL_S3")):
@@ -162,14 +164,14 @@ class SystemProcesses:
                 pump(self._children, RETRY_SECONDS, self._show)
 
     def _start_tiers(self) -> None:
-        web = self._child("web", "-m", "web_tier")
+        web = self._child("web", "web_tier")
         web.start()
         self._wait_for(web, lambda: answers(self.address))
         # Last: it has nothing to do until there is a photo, and its start would slow down the page's.
-        self._child("controller", str(ROOT / "controller.py")).start()
+        self._child("controller", "controller").start()
 
-    def _child(self, name: str, *arguments: str) -> Child:
-        child = Child(name, [sys.executable, *arguments], self._state / "logs" / f"{name}.log", self._environment)
+    def _child(self, name: str, module: str, *arguments: str) -> Child:
+        child = Child(name, [*MODULE, module, *arguments], self._state / "logs" / f"{name}.log", self._environment)
         self._children.append(child)
         return child
 

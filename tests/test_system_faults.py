@@ -105,7 +105,7 @@ def test_kill_9_of_a_busy_worker(system: RunningSystem, pictures: list[bytes]) -
 
 def test_kill_9_of_the_controller(system: RunningSystem, pictures: list[bytes]) -> None:
     system.start()
-    assert_one_result_each(system, submit(system, pictures, lambda: system.part("controller.py").kill()))
+    assert_one_result_each(system, submit(system, pictures, lambda: system.part("-m controller").kill()))
     assert "controller ended (status -9); starting it again" in system.text()
 
 
@@ -162,7 +162,7 @@ def test_any_end_leaves_no_process_and_no_lock(
 def test_a_controller_whose_cloud_is_silent_ends_all_the_same(system: RunningSystem) -> None:
     system.start()
     wait_for(lambda: "acting with token" in system.text(), 60, "the controller did not start")
-    controller = system.part("controller.py")
+    controller = system.part("-m controller")
     silent = [one for one in system.processes() if {"hypercorn", "local_cloud"} & set(one.cmdline())]
     assert silent
     for one in silent:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from pathlib import Path
 
 from flask import Flask, Response, request, url_for
 
+from shoal.folders import folder
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings
 from web_tier import problems, words
@@ -17,8 +17,8 @@ from web_tier.results.view import ORDERS, SHOWN
 from web_tier.routes import api, contracts, events, fleet, health, operator, pages, uploads, v1
 from web_tier.services import EXTENSION, build
 
-ROOT = Path(__file__).resolve().parent.parent
-STATIC = ROOT / "static"
+STATIC = folder("static")
+TEMPLATES = folder("templates")
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -48,7 +48,7 @@ def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
 
     Raises SettingsError for an unknown venue.
     """
-    app = Flask("web_tier", root_path=str(ROOT), static_folder=str(STATIC), template_folder=str(ROOT / "templates"))
+    app = Flask("web_tier", static_folder=str(STATIC), template_folder=str(TEMPLATES))
     built = app.extensions[EXTENSION] = build(settings, cloud, clock)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = True

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from shoal.aws.clients import our_errors
 from shoal.errors import NotFound
+from shoal.folders import folder
 
-POLICY = Path(__file__).parent.parent.parent / "ami" / "worker-policy.json"
+POLICY = folder("ami") / "worker-policy.json"
 POLICY_NAME = "shoal-worker"
 TRUST = {
     "Version": "2012-10-17",
