@@ -1,4 +1,4 @@
-"""The `shoal` command. Each file of this package is one command or group, in its attribute `command`."""
+"""The `shoal` command. Each file of this package has one command or group in its attribute `command`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shoal.errors import ShoalError
 
 
 class Commands(click.Group):
-    """Finds the commands in this package's files and imports only the one that is asked for."""
+    """The commands in the files of this package. Imports only the file of the command that runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return plugins.available("shoal_cli")
@@ -31,7 +31,7 @@ def shoal() -> None:
 
 
 def main() -> None:
-    """Run the command; what goes wrong for a known reason is one line that says what to do."""
+    """Run the command. A known error is shown in one line that says what to do."""
     try:
         shoal(prog_name="shoal")
     except ShoalError as error:

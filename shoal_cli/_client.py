@@ -1,4 +1,4 @@
-"""A running Shoal as its API shows it to a program."""
+"""A client for the HTTP API of a running Shoal."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ PAGE = 500
 
 
 class Client:
-    """Calls the web tier at `address`, for instance http://127.0.0.1:8000. Every method may raise Retryable when it
-    does not answer, Permanent when it refuses."""
+    """Calls the web tier at `address`, for example http://127.0.0.1:8000.
+
+    Every method may raise Retryable when there is no answer, and Permanent when the request is refused.
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
         self._session = requests.Session()
 
     def new_batch(self) -> str:
-        """A batch to send photos to."""
+        """Create a batch. Returns its id."""
         return str(self._call("POST", "/batches").json()["batch"])
 
     def upload(self, batch: str, photos: Sequence[Path], model: str = "") -> Iterator[int]:
-        """Send the photos in small groups, a few at a time; yields how many each finished group had.
+        """Send the photos in small groups, a few groups at once. Yields the number of photos of each finished group.
 
-        A group that did not get through is sent again for a minute: that does no harm, its photos keep their places.
+        A group that fails is sent again for a minute. That does no harm: its photos keep their index.
         """
         with ThreadPoolExecutor(GROUPS_AT_ONCE) as senders:
             groups = list(_groups(photos))
@@ -58,7 +60,7 @@ class Client:
                 time.sleep(RETRY_SECONDS)
 
     def photos(self, batch: str, after: int = -1) -> Iterator[dict[str, Any]]:
-        """The photos of a batch with their results, in their order, from the one after index `after`."""
+        """The photos of a batch after index `after`, in order, with their results."""
         following: str | None = f"/v1/batches/{batch}/results?after={after}&limit={PAGE}"
         while following:
             page = self._call("GET", following).json()
@@ -66,7 +68,7 @@ class Client:
             following = page["next"]
 
     def models(self) -> list[dict[str, Any]]:
-        """The models that a request may name."""
+        """List the models that a request may name."""
         return list(self._call("GET", "/v1/models").json()["models"])
 
     def _call(self, method: str, path: str, **request: Any) -> requests.Response:
@@ -74,7 +76,7 @@ class Client:
             reply = self._session.request(method, f"{self.address}{path}", timeout=120, **request)
         except requests.RequestException as error:
             raise Retryable(
-                f"no Shoal answers at {self.address} ({type(error).__name__}): start it, or name --url"
+                f"no Shoal answers at {self.address} ({type(error).__name__}): start it, or give --url"
             ) from error
         if reply.status_code >= 500:
             raise Retryable(f"{self.address} answers {reply.status_code}: {reply.text.strip()[:300]}")
@@ -84,7 +86,7 @@ class Client:
 
 
 def _groups(photos: Sequence[Path]) -> Iterator[tuple[int, list[Path]]]:
-    """(index of the first, photos) of each group."""
+    """Yield (index of the first photo, photos) for each group."""
     first, group, size = 0, list[Path](), 0
     for index, path in enumerate(photos):
         size += path.stat().st_size
@@ -104,7 +106,7 @@ def _why(reply: requests.Response) -> str:
 
 
 def is_up(address: str) -> bool:
-    """Whether a web tier answers there."""
+    """Whether a web tier answers at `address`."""
     try:
         return requests.get(f"{address}/healthz", timeout=2).ok
     except (requests.RequestException, ShoalError):

@@ -1,4 +1,4 @@
-"""Child processes that live and die with this one, their output read as lines. No threads: see `Child.start`."""
+"""Child processes that end with this process, and whose output is read as lines. No threads: see `Child.start`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _ask_to_die_with_parent() -> None:
 
 
 class Child:
-    """One process and its log file."""
+    """A child process and its log file."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         self.name = name
@@ -30,9 +30,9 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, in a session of its own so that a Ctrl-C reaches only us, and asked to stop when we die.
+        """Start the process. It gets SIGTERM when we die, and its own session, so that Ctrl-C reaches only us.
 
-        The code that runs between fork and exec is only safe while this process has one thread.
+        Call it only while this process has one thread: otherwise the code between fork and exec is not safe.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
@@ -48,27 +48,27 @@ class Child:
         os.set_blocking(self._process.stdout.fileno(), False)
 
     def add_arguments(self, *arguments: str) -> None:
-        """Have it started with these as well from now on."""
+        """Add arguments for the next starts."""
         self._command += arguments
 
     @property
     def pid(self) -> int:
-        """Its process id, 0 before the first start."""
+        """The process id; 0 before the first start."""
         return self._process.pid if self._process else 0
 
     @property
     def status(self) -> int | None:
-        """Its exit status, None while it runs."""
+        """The exit status; None while the process runs."""
         return self._process.poll() if self._process else 0
 
     def fileno(self) -> int:
-        """Where its output can be read."""
+        """The file descriptor of its output."""
         assert self._process is not None
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
     def read_lines(self) -> list[str]:
-        """What it wrote since the last call, also appended to its log file."""
+        """Return the output since the last call, and append it to the log file."""
         chunks = []
         try:
             while chunk := os.read(self.fileno(), 65536):
@@ -82,12 +82,12 @@ class Child:
         return text.decode(errors="replace").splitlines()
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM when it runs."""
+        """Send SIGTERM if the process runs."""
         if self._process and self.status is None:
             self._process.terminate()
 
     def stop(self, seconds: float) -> None:
-        """Ask it to stop and wait; after `seconds` end it."""
+        """Ask the process to stop and wait; kill it after `seconds`."""
         self.ask_to_stop()
         if self._process:
             try:
@@ -108,7 +108,10 @@ def wait_until(
     seconds: float,
     on_line: Callable[[Child, str], None],
 ) -> bool:
-    """Wait until `condition`, the end of `awaited` or the deadline, passing on what all children write."""
+    """Wait for `condition`, the end of `awaited` or the deadline; pass each line of the children to `on_line`.
+
+    Returns whether the condition holds.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline or awaited.status is not None:
@@ -118,13 +121,13 @@ def wait_until(
 
 
 def pump(children: Sequence[Child], seconds: float, on_line: Callable[[Child, str], None]) -> None:
-    """Wait up to `seconds` for output of the children and pass it on line by line."""
+    """Wait up to `seconds` for output of the children; pass each line to `on_line`."""
     with selectors.DefaultSelector() as selector:
         for child in children:
             selector.register(child, selectors.EVENT_READ, child)
         for key, _ in selector.select(seconds):
             for line in key.data.read_lines():
                 on_line(key.data, line)
-    # A child that has ended stays readable for ever: give the caller's loop its pause all the same.
+    # The output of a child that has ended is always readable, so `select` does not wait.
     if any(child.status is not None for child in children):
         time.sleep(min(seconds, 0.05))

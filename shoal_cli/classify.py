@@ -21,23 +21,25 @@ from shoal_cli._client import Client
 
 EXTENSIONS = frozenset([".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif"])
 POLL_SECONDS = 0.3
-FAILED = 2  # exit status when a photo failed; 1 is for what stopped everything
+FAILED = 2  # the exit status when a photo failed; 1 when the command failed
 
 screen = Console(stderr=True, highlight=False)
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--model", default="", help="One of the models that the Shoal serves; its default when not given.")
-@click.option("--json", "form", flag_value="json", help="One JSON object a photo.")
-@click.option("--csv", "form", flag_value="csv", help="name,label,probability,error with a head line.")
-@click.option("--url", help="Where Shoal answers; SHOAL_HOST and SHOAL_PORT when not given.")
-@click.option("--timeout", "seconds", type=float, default=600.0, show_default=True, help="Seconds without any answer.")
+@click.option("--model", default="", help="A model that the Shoal serves; its default when not given.")
+@click.option("--json", "form", flag_value="json", help="Print a JSON object for each photo.")
+@click.option("--csv", "form", flag_value="csv", help="Print name,label,probability,error with a header line.")
+@click.option("--url", help="The address of Shoal; made from SHOAL_HOST and SHOAL_PORT when not given.")
+@click.option(
+    "--timeout", "seconds", type=float, default=600.0, show_default=True, help="Seconds to wait without an answer."
+)
 def command(paths: tuple[Path, ...], model: str, form: str | None, url: str | None, seconds: float) -> None:
-    """Label the photos in PATHS: files, and folders with all that is in them.
+    """Label the photos in PATHS: files, and folders with their subfolders.
 
-    Prints a line a photo, and a summary at the end (to the standard error, so that pipes stay clean). The exit
-    status is 0 when every photo was labelled, 2 when some failed, 1 when nothing could be done.
+    Prints a line for each photo, and a summary to standard error. The exit status is 0 when every photo was labelled,
+    2 when some failed, 1 when the command itself failed.
     """
     chosen = settings.load()
     client = Client(url or f"http://{chosen.host}:{chosen.port}")
@@ -76,7 +78,7 @@ def _label(client: Client, batch: str, photos: list[Path], model: str, seconds: 
 
 
 def _answers(client: Client, batch: str, total: int, seconds: float, tell: Any) -> Iterator[dict[str, Any]]:
-    """Every photo in its order, as soon as it and all before it are answered."""
+    """Yield the photos in order, each as soon as it and all before it have an answer."""
     answered, last = 0, time.monotonic()
     while answered < total:
         for photo in client.photos(batch, answered - 1):

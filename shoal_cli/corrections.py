@@ -21,17 +21,19 @@ READERS = 8
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def command(folder: Path) -> None:
-    """Fetch the corrected photos into FOLDER, a folder for each label: what `shoal train --dataset FOLDER` reads.
+    """Copy the corrected photos to FOLDER, in a folder for each label, as `shoal train --dataset FOLDER` reads them.
 
-    It may hold photos already; doing it again adds what is new.
+    FOLDER may hold photos already. Repeat the command to add new corrections.
     """
     count, gone = export(connect(settings.load_with_env_file()), folder)
-    click.echo(f"{count} corrected photos are in {folder}" + (f"; {gone} could not be had" if gone else ""))
+    click.echo(f"{count} corrected photos are in {folder}" + (f"; {gone} are no longer in the bucket" if gone else ""))
 
 
 def export(cloud: Cloud, folder: Path) -> tuple[int, int]:
-    """Write each corrected photo to `<folder>/<label>/<batch>-<index>-<name>`; returns how many there are, and how
-    many could not be had: photos that are gone from the input bucket. May raise Retryable."""
+    """Write each corrected photo to `<folder>/<label>/<batch>-<index>-<name>`.
+
+    Returns the number of written photos and of those that are no longer in the input bucket. May raise Retryable.
+    """
     with ThreadPoolExecutor(READERS) as readers:
         found = Corrections(cloud.outputs, readers, SystemClock()).of("")
         written = list(readers.map(lambda one: _write(cloud, folder, *one), found.items()))
@@ -41,13 +43,12 @@ def export(cloud: Cloud, folder: Path) -> tuple[int, int]:
 def _write(cloud: Cloud, folder: Path, key: str, label: str) -> bool:
     try:
         job = Job.from_key(key, "")
-        place = folder / checked(label)  # nobody but the web tier writes there, and still: it becomes a path
+        home = folder / checked(label)  # checked again: it becomes a path
         photo = cloud.inputs.get(key)
-    except Permanent:  # gone, or not one of ours
+    except Permanent:  # deleted, or not a photo of ours
         return False
-    place.mkdir(parents=True, exist_ok=True)
-    name = job.name.encode()[-200:].decode(
-        errors="ignore"
-    )  # with what is before it no longer than a file's name may be
-    (place / f"{job.batch}-{job.index:05d}-{name}").write_bytes(photo)
+    home.mkdir(parents=True, exist_ok=True)
+    # With batch and index in front it must not be longer than 255 bytes.
+    name = job.name.encode()[-200:].decode(errors="ignore")
+    (home / f"{job.batch}-{job.index:05d}-{name}").write_bytes(photo)
     return True

@@ -1,4 +1,4 @@
-"""`shoal demo`: the main job without a browser: photos in, labels out, the pool's rise and fall."""
+"""`shoal demo`: label photos without a browser, and show how the pool grows and shrinks."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ console = Console(highlight=False)
 @click.command()
 @click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def command(photos: tuple[Path, ...]) -> None:
-    """Label PHOTOS (or a handful of our own) and show how the pool rises and falls.
+    """Label PHOTOS (or a few examples) and show how the pool grows and shrinks.
 
-    Starts the system when it is not up, and stops what it started.
+    Starts the system if it is not running, and stops it at the end.
     """
     chosen = settings.load()
     address = f"http://{chosen.host}:{chosen.port}"
@@ -113,7 +113,7 @@ def _line(photo: dict[str, Any]) -> str:
 
 
 class _Sentences:
-    """The controller's decisions from now on, read from its ledger."""
+    """The controller's decisions since now, from its ledger."""
 
     def __init__(self, ledger: Path) -> None:
         self._ledger = ledger
@@ -127,7 +127,7 @@ class _Sentences:
         return [json.loads(line) for line in lines]
 
     def show(self, began: float) -> None:
-        """Print the new ones."""
+        """Print the new decisions."""
         for entry in self._entries():
             if entry["at"] < self._since:
                 continue

@@ -1,4 +1,4 @@
-"""`shoal dlq`: the dead letters, request messages that no worker could finish."""
+"""`shoal dlq`: dead letters, the request messages that no worker could finish."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from shoal.ports import Cloud, Received
 def command() -> None:
     """Dead letters: request messages that no worker could finish.
 
-    A running controller's sweeper gives them failed results within a minute, so most of the time there are none.
+    A running controller gives them failed results within a minute, so usually there are none.
     """
 
 
 @command.command("list")
 def list_() -> None:
-    """Show them; they stay where they are."""
+    """List the dead letters and leave them in their queue."""
     letters = dead_letters.look(_cloud())
     for letter in letters:
         click.echo(_line(letter))
@@ -30,14 +30,14 @@ def list_() -> None:
 
 @command.command()
 def redrive() -> None:
-    """Send them to the request queue once more."""
+    """Send the dead letters to the request queue again."""
     click.echo(f"{dead_letters.redrive(_cloud())} messages are in the request queue again")
 
 
 @command.command()
 @click.confirmation_option(prompt="Delete all dead letters? Their photos stay without a result.")
 def purge() -> None:
-    """Delete them."""
+    """Delete the dead letters."""
     click.echo(f"{dead_letters.purge(_cloud())} dead letters deleted")
 
 
@@ -49,4 +49,4 @@ def _line(letter: Received) -> str:
     try:
         return f"{Job.from_json(letter.body).key}, delivered {letter.deliveries} times"
     except MalformedMessage as error:
-        return f"not one of ours ({error}): {letter.body[:100]}"
+        return f"not a message of Shoal ({error}): {letter.body[:100]}"

@@ -1,4 +1,4 @@
-"""`shoal doctor`: is this machine, and the cloud that it is set to, fit to run Shoal; and what to do when not."""
+"""`shoal doctor`: check whether this machine and its cloud can run Shoal, and say what to fix."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Finding:
 
 @click.command()
 def command() -> None:
-    """Check this machine and the cloud that Shoal is set to; say what to fix. Changes nothing."""
+    """Check this machine and the cloud that the settings name; say what to fix. Changes nothing."""
     chosen = settings.load_with_env_file()
     console = Console(highlight=False)
     bad = 0
@@ -55,7 +55,7 @@ def command() -> None:
         if not found.good and found.fix:
             console.print(f"    → {found.fix}", markup=False, soft_wrap=True)
     console.print(
-        "Everything is in order." if not bad else f"{bad} {'thing needs' if bad == 1 else 'things need'} mending."
+        "Everything is in order." if not bad else f"{bad} {'thing needs' if bad == 1 else 'things need'} fixing."
     )
     if bad:
         raise SystemExit(1)

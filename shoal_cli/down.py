@@ -20,7 +20,7 @@ STOP_SECONDS = 60.0
 def command() -> None:
     """Stop the system that `shoal up` runs in SHOAL_STATE_DIR: web tier, controller, workers, embedded cloud.
 
-    What was accepted stays in the buckets; the next `shoal up` goes on with it.
+    Accepted photos stay in the buckets; the next `shoal up` continues with them.
     """
     lock = settings.load().state_dir / "up.lock"
     pid = _holder(lock)
@@ -38,7 +38,7 @@ def command() -> None:
 
 
 def _holder(lock: Path) -> int | None:
-    """The process that holds the lock; None when none does."""
+    """The id of the process that holds the lock; None when no process holds it."""
     try:
         with lock.open("r") as file:
             try:

@@ -1,4 +1,4 @@
-"""`shoal prepare`: what a Shoal needs in a cloud, before its first start there."""
+"""`shoal prepare`: create what Shoal needs in a cloud, before the first start there."""
 
 import click
 
@@ -7,8 +7,10 @@ from shoal import aws, settings
 
 @click.command()
 def command() -> None:
-    """Make the buckets, the queues and the workers' role on AWS, where they are missing."""
+    """Create the buckets, the queues, the table and the workers' role on AWS, if they are missing."""
     chosen = settings.load_with_env_file()
     aws.prepare(chosen)
-    click.echo(f"{chosen.in_bucket}, {chosen.out_bucket}, {chosen.req_queue}, {chosen.resp_queue}, {chosen.dead_queue}")
-    click.echo(f"and the role {chosen.role} are there.")
+    click.echo(f"buckets  {chosen.in_bucket}, {chosen.out_bucket}")
+    click.echo(f"queues   {chosen.req_queue}, {chosen.resp_queue}, {chosen.dead_queue}, {chosen.term_queue}")
+    click.echo(f"table    {chosen.pool_table}")
+    click.echo(f"role     {chosen.role}")

@@ -1,4 +1,4 @@
-"""`shoal status` and what it shows: the queue, the pool, the dead letters."""
+"""`shoal status`: the queue, the pool, the price of an instance, the dead letters."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from shoal_cli._client import is_up
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def command(as_json: bool) -> None:
-    """Show the backlog, the workers by state and the dead letters."""
+    """Show the backlog, the workers by state, the price of an instance and the dead letters."""
     chosen = settings.load_with_env_file()
     cloud = connect(chosen)
     depth, dead = cloud.requests.depth(), cloud.dead_letters.depth().total
@@ -49,5 +49,5 @@ def command(as_json: bool) -> None:
 
 
 def state(one: Instance) -> str:
-    """EC2's word for the instance's state; "leaving" for one that drains."""
+    """The state as EC2 names it; "leaving" for an instance that drains."""
     return "leaving" if one.drain_since is not None and one.state in ("pending", "running") else one.state

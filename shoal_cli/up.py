@@ -29,7 +29,7 @@ CODE = {"PYTHONPATH": import_path()} if import_path() else {}
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 RETRY_SECONDS = 0.5
-MAX_RESTARTS = 5  # within RESTART_WINDOW_SECONDS: a part that dies at once, again and again, cannot be helped
+MAX_RESTARTS = 5  # in RESTART_WINDOW_SECONDS; then `shoal up` gives up
 RESTART_WINDOW_SECONDS = 60.0
 COLOURS = {"controller": "cyan", "web": "magenta", "cloud": "yellow"}
 
@@ -37,9 +37,11 @@ console = Console(highlight=False)
 
 
 @click.command()
-@click.option("--hostile", type=int, metavar="SEED", help="Let the cloud fail and lie on purpose, see docs/hostile.md.")
-@click.option("--hostile-only", metavar="NAME,...", help="With these faults alone.")
-@click.option("--hostile-rate", type=float, metavar="FACTOR", help="With faults so much oftener.")
+@click.option(
+    "--hostile", type=int, metavar="SEED", help="Let the embedded cloud fail on purpose, see docs/hostile.md."
+)
+@click.option("--hostile-only", metavar="NAME,...", help="Only these faults.")
+@click.option("--hostile-rate", type=float, metavar="FACTOR", help="Faults more often by this factor.")
 def command(hostile: int | None, hostile_only: str | None, hostile_rate: float | None) -> None:
     """Start the system on this machine and serve until Ctrl-C."""
     options = {"--hostile": hostile, "--hostile-only": hostile_only, "--hostile-rate": hostile_rate}
@@ -55,7 +57,7 @@ def command(hostile: int | None, hostile_only: str | None, hostile_rate: float |
 
 
 def _given(options: Mapping[str, object]) -> list[str]:
-    """Command-line words for the options that have a value."""
+    """The command-line arguments for the options that have a value."""
     return [word for name, value in options.items() if value is not None for word in (name, str(value))]
 
 
@@ -71,7 +73,7 @@ def _check_port(host: str, port: int) -> None:
 
 
 def prepare_model(chosen: settings.Settings) -> None:
-    """Get, verify and convert the models unless that is done. In a process of its own: TensorFlow is heavy."""
+    """Download, verify and convert the models that are not prepared, in a child process: TensorFlow needs memory."""
     with contextlib.suppress(NotFound):
         for name in chosen.served_models:
             weights = chosen.model_weights if name == chosen.model else None
@@ -86,7 +88,7 @@ def prepare_model(chosen: settings.Settings) -> None:
 
 
 def answers(address: str) -> bool:
-    """Whether a web tier answers at `address`, for instance http://127.0.0.1:8000."""
+    """Whether a web tier answers at `address`, for example http://127.0.0.1:8000."""
     try:
         with urllib.request.urlopen(f"{address}/healthz", timeout=2) as answer:
             return bool(answer.status == 200)
@@ -95,14 +97,14 @@ def answers(address: str) -> bool:
 
 
 class SystemProcesses:
-    """The embedded cloud, the controller and the web tier as processes."""
+    """The processes of the system: the embedded cloud, the controller and the web tier."""
 
     def __init__(self, chosen: settings.Settings, cloud_options: Sequence[str] = ()) -> None:
         self._settings = chosen
         self._cloud_options = cloud_options
         self._state = chosen.state_dir.absolute()
         self._env_file = self._state / "env"
-        # The same settings for all, whatever folder they start in; no leftovers of another cloud.
+        # All get the same settings whatever their folder, and no variables of another cloud.
         self._environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         self._environment |= {"SHOAL_STATE_DIR": str(self._state), "PYTHONUNBUFFERED": "1", **CODE}
         self._children: list[Child] = []
@@ -111,11 +113,11 @@ class SystemProcesses:
 
     @property
     def address(self) -> str:
-        """The page's address."""
+        """The address of the page."""
         return f"http://{self._settings.host}:{self._settings.port}"
 
     def start(self, stop: StopSignal) -> None:
-        """Start everything; returns when the page answers. Raises ShoalError that names the log to read."""
+        """Start all parts; return when the page answers. Raises ShoalError, which names the log to read."""
         began = time.monotonic()
         self._start_cloud()
         if not stop.stopping:
@@ -136,13 +138,13 @@ class SystemProcesses:
         arguments += ["--image", f"{self._settings.image}={image}"]
         cloud = self._child("cloud", "local_cloud", *arguments, *self._cloud_options)
         self._run_cloud(cloud)
-        # The others know its endpoints from their start: started again, it must answer there.
+        # The other parts keep the endpoints from their start: after a restart the cloud must use the same ports.
         for option, name in (("--port", "AWS_ENDPOINT_URL"), ("--services-port", "AWS_ENDPOINT_URL_S3")):
             cloud.add_arguments(option, self._environment[name].rpartition(":")[2])
 
     def _run_cloud(self, cloud: Child) -> None:
-        """Start the embedded cloud, and make in it what is missing."""
-        self._env_file.unlink(missing_ok=True)  # after a kill -9 it may be that of the last run
+        """Start the embedded cloud, and create the buckets, queues and so on that are missing in it."""
+        self._env_file.unlink(missing_ok=True)  # after a kill -9 it may be there from the last run
         cloud.start()
         self._wait_for(cloud, self._env_file.exists)
         found = settings.read_env_file(self._env_file)
@@ -158,7 +160,7 @@ class SystemProcesses:
             try:
                 return prepare(self._settings)
             except Retryable:
-                # A cloud under load turns calls away. Even this one may, when it is told to.
+                # A cloud under load refuses calls; the hostile embedded cloud does it on purpose.
                 if time.monotonic() > deadline:
                     raise
                 pump(self._children, RETRY_SECONDS, self._show)
@@ -167,7 +169,7 @@ class SystemProcesses:
         web = self._child("web", "web_tier")
         web.start()
         self._wait_for(web, lambda: answers(self.address))
-        # Last: it has nothing to do until there is a photo, and its start would slow down the page's.
+        # Last: it has no work before the first photo, and its start would delay the page.
         self._child("controller", "controller").start()
 
     def _child(self, name: str, module: str, *arguments: str) -> Child:
@@ -188,10 +190,10 @@ class SystemProcesses:
     def _words_of(self, child: Child) -> str:
         for line in child.read_lines():
             self._show(child, line)
-        return f"{self._last_words.get(child.name, 'it said nothing')} (all of it: {child.log})"
+        return f"{self._last_words.get(child.name, 'no output')} (log: {child.log})"
 
     def supervise(self, stop: StopSignal) -> None:
-        """Until the stop: pass on what the parts say, start again what crashed."""
+        """Print what the parts log, and restart parts that crash, until the stop."""
         while not stop.stopping:
             pump(self._children, 0.2, self._show)
             for child in self._children:
@@ -212,8 +214,8 @@ class SystemProcesses:
             child.start()
 
     def close(self) -> None:
-        """Stop every part, the last started first."""
+        """Stop all parts in the reverse order of their start."""
         for child in reversed(self._children):
             child.stop(STOP_SECONDS)
-        with contextlib.suppress(OSError):  # the terminal may be what has gone
+        with contextlib.suppress(OSError):  # the terminal may be closed
             console.print("Stopped.")
