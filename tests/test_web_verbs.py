@@ -170,7 +170,7 @@ def test_a_bad_correction_gets_a_clear_answer(page: Page, site: Site) -> None:
     [
         ("", "Write what"),
         ("   ", "Write what"),
-        ("x" * 61, "at most 60 letters, this one has 61"),
+        ("x" * 61, "at most 60 characters; yours has 61"),
         ("a/b", "made of letters"),
         (".hidden", "not begin with a dot"),
         ("<b>", "made of letters"),
