@@ -22,9 +22,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cloudless, cold_start, engine, idle, memory, page, peer, photos, web
+from benchmarks import cloudless, cold_start, engine, idle, memory, page, photos, web
 from benchmarks.linked_cache import linked_cache
-from benchmarks.processes import embedded_cloud, prepare
+from benchmarks.peers import peer
+from benchmarks.running.processes import embedded_cloud, prepare
 from inference import store
 from inference.preparing.quantize import quantize
 from inference.process import Recogniser

@@ -4,8 +4,8 @@ kills:  kill -9 of the controller at random moments of 20 scale-outs.
 pair:   two controllers for ten minutes of load; the active controller is paused and resumed again and again.
 drains: 50 runs of random load while busy workers are asked to leave.
 
-Controllers, workers and the cloud are real processes. The engine of the workers only waits (benchmarks/stub_engine.py).
-Exits with status 1 if anything is wrong.
+Controllers, workers and the cloud are real processes. The engine of the workers only waits
+(benchmarks/running/stub_engine.py). Exits with status 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.plant import Leavings, Plant, Watch
-from benchmarks.system import wait_for
+from benchmarks.running.plant import Leavings, Plant, Watch
+from benchmarks.running.waiting import wait_for
 
 CAP = 4
 console = Console(highlight=False)

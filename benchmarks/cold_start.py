@@ -12,7 +12,7 @@ from typing import Any
 
 import boto3.session
 
-from benchmarks.processes import running
+from benchmarks.running.processes import running
 from shoal.messages import Job, Result, new_batch
 from shoal.settings import load
 

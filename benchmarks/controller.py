@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.fleet import FleetWorld
-from benchmarks.system import RunningSystem, wait_for
+from benchmarks.running.system import RunningSystem
+from benchmarks.running.waiting import wait_for
 from controller.estimates import Spread, Waiting
 from controller.intents import Intents
 from controller.lease import Hold

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.system import ROOT, START_SECONDS, RunningSystem, wait_for
+from benchmarks.running.system import ROOT, START_SECONDS, RunningSystem
+from benchmarks.running.waiting import wait_for
 
 READY = "local cloud ready"
 SETTLE_SECONDS = 5.0

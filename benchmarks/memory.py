@@ -21,7 +21,7 @@ from app_tier.allocator import give_back_large_blocks
 from app_tier.worker import Worker
 from benchmarks import photos
 from benchmarks.cloudless import REPLIES
-from benchmarks.system import ROOT
+from benchmarks.running.system import ROOT
 from inference import process
 from shoal.aws import connect
 from shoal.clock import SystemClock

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import requests
 
-from benchmarks.system import RunningSystem, wait_for
+from benchmarks.running.system import RunningSystem
+from benchmarks.running.waiting import wait_for
 
 UPLOAD_PHOTOS = 8
 UPLOADS_AT_ONCE = 4

@@ -28,7 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import photos
-from benchmarks.system import PoolWatch, RunningSystem, wait_for
+from benchmarks.running.system import PoolWatch, RunningSystem
+from benchmarks.running.waiting import wait_for
 from local_cloud.hostile.dice import SCALE
 from local_cloud.hostile.journal import JOURNAL_NAME, count
 from shoal.settings import load

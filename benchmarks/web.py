@@ -21,8 +21,9 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.processes import embedded_cloud, prepare, running
-from benchmarks.system import free_port, wait_for
+from benchmarks.running.ports import free_port
+from benchmarks.running.processes import embedded_cloud, prepare, running
+from benchmarks.running.waiting import wait_for
 from shoal.aws import connect
 from shoal.clock import SystemClock
 from shoal.memory import memory_cloud
@@ -92,7 +93,7 @@ def intake(payloads: Sequence[bytes], folder: Path, rounds: int) -> list[tuple[f
     """Photos a second of the API and of the bare server, for each round, one photo a request."""
     with site(folder) as running_site:
         port = free_port()
-        command = [sys.executable, "-m", "benchmarks.bare_flask", str(port), str(CLIENTS)]
+        command = [sys.executable, "-m", "benchmarks.peers.bare_flask", str(port), str(CLIENTS)]
         with running(command, running_site.environment, folder / "bare.log"):
             _wait_for_port(port)
             kinds = ((running_site.port, "/v1/batches", 202), (port, "/", 200))

@@ -12,7 +12,7 @@ import pytest
 
 from app_tier.publisher import RepliesPort
 from app_tier.worker import Worker
-from benchmarks.system import wait_for as patiently
+from benchmarks.running.waiting import wait_for as patiently
 from inference.answer import Answer, Decoded
 from shoal.errors import BadImage
 from shoal.lifecycle import StopSignal

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.system import wait_for as patiently
+from benchmarks.running.waiting import wait_for as patiently
 from shoal.ledger import read
 
 ROOT = Path(__file__).parent.parent

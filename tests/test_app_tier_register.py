@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app_tier.register import Registration
-from benchmarks.system import wait_for
+from benchmarks.running.waiting import wait_for
 from shoal.errors import Retryable
 from shoal.lifecycle import StopSignal
 from shoal.memory import MemoryRegister

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from app_tier.stall import LOOKS, StallWatch
-from benchmarks import stub_engine
 from benchmarks.cold_start import Queues
-from benchmarks.processes import embedded_cloud, prepare, running
+from benchmarks.running import stub_engine
+from benchmarks.running.processes import embedded_cloud, prepare, running
 from shoal.clock import SystemClock
 from shoal.memory import memory_cloud
 from tests.app_tier_fixtures import DEADLINE_SECONDS, NamingRecogniser, put, short_polls, wait_for, working
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures(short_polls.__name__)
 # Computes nothing, and hangs at every photo: the worker's own warm-up is black.
 HANGING = """
 import threading
-from benchmarks.stub_engine import StubEngine, _LoadedStub
+from benchmarks.running.stub_engine import StubEngine, _LoadedStub
 
 class Hanging(_LoadedStub):
     def infer(self, batch):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import stub_engine
-from benchmarks.processes import running
+from benchmarks.running import stub_engine
+from benchmarks.running.processes import running
 from shoal.aws import connect, prepare
 from shoal.settings import load
 from tests.app_tier_fixtures import DEADLINE_SECONDS, put, wait_for
@@ -19,7 +19,7 @@ from tests.web_fixtures import jpeg
 PROGRAM = """
 import sys, threading
 from app_tier.__main__ import main
-from benchmarks.stub_engine import _LoadedStub
+from benchmarks.running.stub_engine import _LoadedStub
 
 def noted(self, batch, infer=_LoadedStub.infer):
     callers.append(threading.current_thread().name)

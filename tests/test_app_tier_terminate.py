@@ -11,7 +11,7 @@ import pytest
 from app_tier import terminate
 from app_tier.drain import DrainWatch, patiently
 from app_tier.terminate import TerminateWatch
-from benchmarks.system import wait_for
+from benchmarks.running.waiting import wait_for
 from shoal.clock import SystemClock
 from shoal.errors import NotFound, Retryable
 from shoal.lifecycle import StopSignal

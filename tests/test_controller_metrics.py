@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.system import free_port
+from benchmarks.running.ports import free_port
 from controller import metrics as module
 from controller.ledger import Entry
 from controller.metrics import UNITS, CloudWatch, EmbeddedMetrics, Metrics

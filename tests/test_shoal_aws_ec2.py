@@ -12,7 +12,7 @@ import botocore.exceptions
 import pytest
 import requests
 
-from benchmarks.system import wait_for
+from benchmarks.running.waiting import wait_for
 from shoal.aws import connect
 from shoal.aws.autoscaling import AutoScalingPool
 from shoal.aws.clients import client

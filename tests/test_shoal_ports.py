@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.system import wait_for as patiently
+from benchmarks.running.waiting import wait_for as patiently
 from shoal.aws import connect, prepare, region, signed
 from shoal.aws.clients import client
 from shoal.aws.iam import create_role

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from benchmarks import photos
-from benchmarks.system import RunningSystem
+from benchmarks.running.system import RunningSystem
 from shoal.settings import load
 from tests.web_screenshots import chromium
 

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.system import ROOT, RunningSystem, wait_for
+from benchmarks.running.system import ROOT, RunningSystem
+from benchmarks.running.waiting import wait_for
 
 EXAMPLES = ROOT / "static" / "examples"
 

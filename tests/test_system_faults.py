@@ -17,7 +17,8 @@ import pytest
 import requests
 
 from benchmarks import photos
-from benchmarks.system import ROOT, RunningSystem, wait_for
+from benchmarks.running.system import ROOT, RunningSystem
+from benchmarks.running.waiting import wait_for
 from shoal.settings import load
 
 COUNT = 100

@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from benchmarks import photos
-from benchmarks.system import ROOT, RunningSystem, wait_for
+from benchmarks.running.system import ROOT, RunningSystem
+from benchmarks.running.waiting import wait_for
 
 CAT = (ROOT / "static" / "examples" / "cat.jpg").read_bytes()
 LABEL = "Egyptian_cat"

@@ -17,7 +17,8 @@ import requests
 from PIL import Image
 
 from benchmarks import photos
-from benchmarks.system import PoolWatch, RunningSystem, wait_for
+from benchmarks.running.system import PoolWatch, RunningSystem
+from benchmarks.running.waiting import wait_for
 from inference.process import load as load_recogniser
 from shoal.settings import load
 

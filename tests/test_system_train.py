@@ -19,7 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
 from benchmarks import photos
-from benchmarks.system import RunningSystem
+from benchmarks.running.system import RunningSystem
 from inference import store
 from tests.inference_fixtures import EXAMPLES, ROOT, cache_dir
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from benchmarks.system import free_port
+from benchmarks.running.ports import free_port
 from shoal.aws import connect, prepare
 from shoal.clock import SystemClock
 from shoal.errors import NotFound, Retryable

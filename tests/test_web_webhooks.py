@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import requests
 
-from benchmarks.system import free_port
+from benchmarks.running.ports import free_port
 from shoal.clock import SystemClock
 from shoal.errors import SettingsError
 from shoal.memory import memory_cloud

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from benchmarks.system import RunningSystem, wait_for
+from benchmarks.running.system import RunningSystem
+from benchmarks.running.waiting import wait_for
 from shoal_cli._requirements import pins
 
 ROOT = Path(__file__).parent.parent

@@ -18,7 +18,7 @@ from inference.answer import Outputs
 from inference.engines import Loaded
 from inference.model import Model
 
-NAME = "benchmarks.stub_engine:ENGINE"
+NAME = "benchmarks.running.stub_engine:ENGINE"
 SECONDS = 0.25  # for each image
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +15,14 @@ import boto3.session
 import psutil
 import requests
 
+from benchmarks.running.ports import free_port
+from benchmarks.running.waiting import wait_for
 from local_cloud.hostile import HONEST
 from shoal.aws.uploads import PROBE_PREFIX
 from shoal.settings import Settings, load, read_env_file
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 90.0
-
-
-def wait_for(
-    condition: Callable[[], object], seconds: float, what: str | Callable[[], str], every_seconds: float = 0.05
-) -> None:
-    """Wait until `condition` holds. Raises TimeoutError after `seconds`; `what`, called then if it is a function, says
-    what is wrong."""
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {seconds:.0f} s in vain: {what if isinstance(what, str) else what()}")
-        pause.wait(every_seconds)
-
-
-# Below the ports that the kernel gives to outgoing connections, so that none of those takes a port of ours.
-_PORTS = range(20_000, 32_000)
-_reserved: list[socket.socket] = []
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on, reserved for this process as long as it lives.
-
-    Other processes that ask here get other ports: the reservation is an abstract Unix socket named after the port,
-    which the kernel removes with the process.
-    """
-    for port in random.sample(_PORTS, len(_PORTS)):
-        reservation = socket.socket(socket.AF_UNIX)
-        with socket.socket() as probe:
-            try:
-                reservation.bind(f"\0shoal-port-{port}")
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                reservation.close()
-                continue
-        _reserved.append(reservation)
-        return port
-    raise RuntimeError("every port is taken")
 
 
 class RunningSystem:

@@ -1,6 +1,6 @@
 """The least code that takes photos in: Flask, waitress, one PUT. The API's intake is compared with it.
 
-`python -m benchmarks.bare_flask PORT THREADS`, in the environment of the system that is compared.
+`python -m benchmarks.peers.bare_flask PORT THREADS`, in the environment of the system that is compared.
 """
 
 from __future__ import annotations

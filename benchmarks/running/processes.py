@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from benchmarks.system import ROOT, wait_for
+from benchmarks.running.system import ROOT
+from benchmarks.running.waiting import wait_for
 from shoal.settings import read_env_file
 
 START_SECONDS = 60.0

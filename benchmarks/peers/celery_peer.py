@@ -1,7 +1,8 @@
 """The peer: Celery with Redis, with the same engine and photos. It runs in its own virtual environment, which
-`benchmarks.peer` makes; nothing else imports it.
+`benchmarks.peers.peer` makes; nothing else imports it.
 
-`celery -A benchmarks.celery_peer worker` is its worker, `python -m benchmarks.celery_peer FOLDER` its client.
+`celery -A benchmarks.peers.celery_peer worker` is its worker, `python -m benchmarks.peers.celery_peer FOLDER` its
+client.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from celery import Celery  # type: ignore[import-not-found]
 from celery.signals import worker_process_init  # type: ignore[import-not-found]
 
-from benchmarks import rounds
+from benchmarks.peers import rounds
 from inference import process
 from shoal import settings
 

@@ -21,8 +21,9 @@ from typing import Any
 import boto3.session
 from PIL import Image
 
-from benchmarks import stub_engine
-from benchmarks.system import ROOT, wait_for
+from benchmarks.running import stub_engine
+from benchmarks.running.system import ROOT
+from benchmarks.running.waiting import wait_for
 from shoal import ledger
 from shoal.aws.clients import Service
 from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister
