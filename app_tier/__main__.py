@@ -1,7 +1,7 @@
 """`python -m app_tier`: the worker process of an instance.
 
-Leaves with 0 after it was told to (SIGTERM, drain mark, terminate message, notice of EC2) and has finished what it
-held; the boot files then end the instance. Anything else is a fault, and cron starts it again.
+Exits with 0 after it was told to leave (SIGTERM, drain mark, terminate message, notice of EC2) and has finished its
+messages in progress; the boot files then end the instance. Any other exit is a fault, and cron starts it again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import cast
 
 from app_tier.allocator import give_back_large_blocks
-from app_tier.drain import DrainWatch, patiently
+from app_tier.drain import DrainWatch
 from app_tier.register import Registration, seconds_alive
 from app_tier.stall import StallWatch, end_stalled
 from app_tier.terminate import TerminateWatch
@@ -26,8 +26,12 @@ from shoal import logs, settings, traces
 from shoal.errors import ShoalError
 from shoal.lifecycle import StopSignal
 from shoal.ports import Cloud
+from shoal.retry import patiently
 
 log = logging.getLogger("app_tier")
+
+METADATA_SECONDS = 60.0  # a machine that boots is a busy one
+RETRY_SECONDS = 1.0
 
 
 def main() -> int:
@@ -41,13 +45,12 @@ def main() -> int:
 
 
 def _run(stop: StopSignal) -> int:
-    gc.disable()  # until it is ready: to collect while so much is imported and nothing let go is a tenth of the start
+    gc.disable()  # until it is ready: collecting during the imports takes a tenth of the start and frees nothing
     chosen = settings.load()
     logs.configure(chosen.log_level)
     give_back_large_blocks()
     traces.configure(chosen.otlp_endpoint, "shoal-worker")
-    # A worker converts no models: OpenVINO, which knows how to do without its converter, is imported in two thirds of
-    # the time.
+    # A worker converts no models. Without its converter OpenVINO is imported in two thirds of the time.
     sys.modules.setdefault("openvino.tools.ovc", cast(ModuleType, None))
     # Importing boto3 and loading the model take about as long: do both at once.
     with ThreadPoolExecutor(1) as aside:
@@ -88,15 +91,19 @@ def _connect(chosen: settings.Settings) -> Cloud:
 
 
 def _watch_instance(stop: StopSignal, around: ExitStack) -> tuple[str, str]:
-    """Watch for the drain mark where there is an instance to ask; returns the worker's name, and its id."""
+    """Watch for the drain mark, if this is an instance; returns the worker's name and its id."""
     from shoal.aws.ec2 import DRAIN_TAG
     from shoal.aws.metadata import instance_metadata
 
     metadata = instance_metadata()
     if metadata is None:
         return (f"worker-{os.getpid()}",) * 2
-    identifier = patiently(lambda: metadata.get("instance-id"), stop)
-    name = patiently(lambda: metadata.tag("Name"), stop) or identifier
+
+    def pause() -> bool:
+        return stop.wait(RETRY_SECONDS)
+
+    identifier = patiently(lambda: metadata.get("instance-id"), METADATA_SECONDS, pause)
+    name = patiently(lambda: metadata.tag("Name"), METADATA_SECONDS, pause) or identifier
     around.enter_context(DrainWatch(lambda: metadata.tag(DRAIN_TAG), stop, metadata.notice))
     return name, identifier
 

@@ -1,4 +1,4 @@
-"""What the C library does with large blocks that are freed."""
+"""Makes the C library return large freed blocks to the system."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ LARGE_BYTES = 1 << 20
 
 
 def give_back_large_blocks() -> None:
-    """From now on a block of LARGE_BYTES or more goes back to the system when it is freed.
+    """From now on, return a block of LARGE_BYTES or more to the system when it is freed.
 
-    glibc raises its own limit to the largest block that was ever freed, 32 MB at the most: then the pixels of a large
-    photo lie in the heap, and its pages stay with the process for good. Nothing happens where the C library has no
-    such limit (musl gives back by itself).
+    glibc raises its own limit to the size of the largest block that was freed, at most 32 MB. Then the pixels of large
+    photos lie in the heap, and the process keeps that memory. Does nothing where the C library has no such limit
+    (musl returns blocks by itself).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""What was answered to the same bytes before."""
+"""Remembers answers, for photos with the same bytes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from inference.answer import Answer
 class Answers:
     """The last `most` answers of this worker's models; 0 remembers none. Safe for many threads.
 
-    Only what a model said is kept, never a failure. It lives as long as the process, as the artefacts it loaded do:
-    no answer outlasts the artefact that gave it.
+    Failures are not remembered. The answers and the artefacts that gave them live as long as the process.
     """
 
     def __init__(self, most: int) -> None:
@@ -22,11 +21,11 @@ class Answers:
         self._lock = threading.Lock()
 
     def name(self, model: str, payload: bytes) -> bytes:
-        """What an answer of `model` to these bytes is kept under; empty when nothing is kept."""
+        """The name under which `model`'s answer to these bytes is remembered; empty when none is remembered."""
         return hashlib.sha256(payload).digest() + model.encode() if self._most else b""
 
     def find(self, name: bytes) -> Answer | None:
-        """The answer, and it counts as the latest now; None when there is none."""
+        """The answer, or None. An answer that is found becomes the newest."""
         with self._lock:
             answer = self._kept.get(name)
             if answer is not None:
@@ -34,7 +33,7 @@ class Answers:
             return answer
 
     def keep(self, name: bytes, answer: Answer) -> None:
-        """Remember an answer in place of the oldest."""
+        """Remember an answer, and forget the oldest when there are too many."""
         if not self._most:
             return
         with self._lock:

@@ -1,4 +1,4 @@
-"""A message that a worker works on, and how long each stage of it took."""
+"""A message in progress, and how long each stage of its work took."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from shoal.ports import Received
 class Delivery:
     """One delivery of a request message.
 
-    stages: name -> when it began and ended, both `time.perf_counter()` of this process. What happened before the
-            message came here is told by other clocks as a length, and put in front of the moment of its arrival.
+    stages: name -> when it began and ended, both `time.perf_counter()` of this process. Other clocks measured the
+            stages before its arrival: their lengths are put in front of the moment of arrival.
     """
 
     job: Job
@@ -23,7 +23,7 @@ class Delivery:
 
     @classmethod
     def open(cls, message: Received) -> Delivery:
-        """Raises MalformedMessage."""
+        """A delivery that arrived just now. Raises MalformedMessage."""
         arrived = time.perf_counter()
         queued = arrived - max(0.0, message.received_at - message.sent_at)
         stages = {"queue": (queued, arrived)}
@@ -33,7 +33,7 @@ class Delivery:
         return cls(Job.from_json(message.body), message, stages)
 
     def note(self, stage: str, began: float) -> float:
-        """The stage that began at `began` ends now; returns now, when the next may begin."""
+        """End the stage that began at `began`; returns now, the beginning of the next stage."""
         ended = time.perf_counter()
         self.stages[stage] = (began, ended)
         return ended
@@ -51,15 +51,15 @@ class Delivery:
 
 @dataclass
 class Finished:
-    """A held message and what became of it."""
+    """A delivery and its outcome."""
 
-    held: Delivery
+    delivery: Delivery
     outcome: Result
 
     @property
     def result(self) -> Result:
         """The outcome with the seconds of all stages until now."""
-        return replace(self.outcome, seconds=self.held.seconds)
+        return replace(self.outcome, seconds=self.delivery.seconds)
 
 
 def _seconds(text: str) -> float | None:

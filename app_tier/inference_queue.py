@@ -12,9 +12,9 @@ from inference.answer import Decoded
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A held message's image as the input of the model that it is for; `digest` names its bytes and that model."""
+    """A photo as its model's input. digest: names the photo's bytes and the model. since: when it was decoded."""
 
-    held: Delivery
+    delivery: Delivery
     model: str
     decoded: Decoded
     digest: bytes
@@ -22,7 +22,7 @@ class Image:
 
 
 class InferenceQueue:
-    """First come, first served, but a batch is of one model. Many threads put, many take."""
+    """First in, first out, but a batch is for one model. Safe for many threads on both sides."""
 
     def __init__(self) -> None:
         self._images: list[Image] = []
@@ -33,7 +33,7 @@ class InferenceQueue:
         return len(self._images)
 
     def put(self, image: Image) -> None:
-        """Add one to the end."""
+        """Add an image at the end."""
         with self._changed:
             self._images.append(image)
             self._changed.notify()
@@ -45,8 +45,8 @@ class InferenceQueue:
             self._changed.notify_all()
 
     def take(self, most: Callable[[str], int]) -> list[Image]:
-        """Wait for one image, then take it and those there are for the same model, up to `most` of that model: no delay
-        when idle, full batches under load. Empty when nothing more will come."""
+        """Wait for an image; return it with the others for the same model that are here already, up to `most(model)`.
+        No delay when idle, full batches under load. Returns none when the queue is closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._images or self._closed)
             if not self._images:

@@ -1,4 +1,4 @@
-"""How much may be unpacked at once: photos are small on the wire and large in memory."""
+"""Limits how many pixels are decoded at once: photos are small on the wire and large in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shoal.errors import BadImage
 
 
 class PixelBudget:
-    """A budget of pixels, shared by the threads that decode. One photo that is larger than all of it goes alone."""
+    """A budget of pixels, shared by the threads that decode. A photo larger than the budget is decoded alone."""
 
     def __init__(self, pixels: int) -> None:
         self._pixels = pixels
@@ -22,7 +22,7 @@ class PixelBudget:
 
     @contextmanager
     def taken(self, pixels: int) -> Iterator[None]:
-        """Hold `pixels` of it for the length of the block, waiting until they are free."""
+        """Wait for `pixels` of the budget and keep them for the length of the block."""
         pixels = min(pixels, self._pixels)
         with self._changed:
             self._changed.wait_for(lambda: self._taken + pixels <= self._pixels)
@@ -36,7 +36,7 @@ class PixelBudget:
 
 
 def pixels_in(payload: bytes) -> int:
-    """How many pixels an image's header speaks of; 0 when it is none, which costs no room to find out."""
+    """The pixels that an image's header claims; 0 when it is no image."""
     try:
         info = images.inspect(io.BytesIO(payload), sys.maxsize, sys.maxsize)
     except BadImage:

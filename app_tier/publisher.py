@@ -1,4 +1,4 @@
-"""Results on their way out: stored, then told, then the request deleted, in this order."""
+"""Stores results, sends responses and deletes requests, in this order."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ class RepliesPort(Protocol):
 
 
 class Publisher:
-    """Results are stored one by one on a few threads: a bucket knows no other way. Behind them one thread sends the
-    responses and deletes the requests. While it is in a call, the next results gather: ten go in a call under load,
-    one goes at once when there is nothing else to do. A context manager around the work: it ends when all is published.
+    """A few threads store results, an object each. One thread sends the responses and deletes the requests.
+
+    While that thread is in a call, the next results gather: ten go in a call under load; a lone result goes at once.
+    A context manager around the work: it ends when everything is published.
 
     replies:   the response queues by name.
-    let_go:    told of every message that was deleted.
-    give_back: told of every message whose result could not be stored, told or deleted, with the reason.
+    let_go:    called with the messages that were deleted.
+    give_back: called with messages whose result could not be stored, sent or deleted, and with the reason.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Publisher:
         self._telling.join()
 
     def publish(self, finished: Finished) -> None:
-        """Store, tell and delete later."""
+        """Store, send and delete later."""
         self._storing.submit(self._store, finished)
 
     def _store(self, one: Finished) -> None:
@@ -73,9 +74,9 @@ class Publisher:
         try:
             self._cloud.outputs.put(one.outcome.key, one.result.to_json().encode(), "application/json")
         except Exception as error:
-            self._give_back([one.held], error)
+            self._give_back([one.delivery], error)
             return
-        one.held.note("store", began)
+        one.delivery.note("store", began)
         self._stored.put(one)
 
     def _tell_until_closed(self) -> None:
@@ -89,7 +90,7 @@ class Publisher:
                 told = told[CALL_MESSAGES:]
 
     def _take(self, wait: bool) -> tuple[list[Finished], bool]:
-        """What is stored, up to a call's worth, and whether more may come."""
+        """Stored results, up to a call of them, and whether more may come."""
         some: list[Finished] = []
         while len(some) < CALL_MESSAGES:
             try:
@@ -105,32 +106,32 @@ class Publisher:
     def _tell(self, some: Sequence[Finished]) -> list[Delivery]:
         by_queue: dict[str, list[Finished]] = {}
         for one in some:
-            by_queue.setdefault(one.held.job.reply_to, []).append(one)
-        return [held for reply_to, group in by_queue.items() for held in self._send(reply_to, group)]
+            by_queue.setdefault(one.delivery.job.reply_to, []).append(one)
+        return [delivery for reply_to, group in by_queue.items() for delivery in self._send(reply_to, group)]
 
     def _send(self, reply_to: str, group: Sequence[Finished]) -> list[Delivery]:
-        held = [one.held for one in group]
-        stored = [one.ended for one in held]
-        for one, began in zip(held, stored, strict=True):
+        deliveries = [one.delivery for one in group]
+        stored = [one.ended for one in deliveries]
+        for one, began in zip(deliveries, stored, strict=True):
             one.note("publish", began)  # as far as the response itself can tell
         try:
             self._replies[reply_to].send([one.result.to_json() for one in group])
         except NotFound as error:
-            # Its web process has gone. Whoever waits now reads the results in the bucket.
+            # Its web process is gone. Clients that wait read the results from the bucket.
             log.debug("%d responses have no reader: %s", len(group), error)
         except Exception as error:
-            self._give_back(held, error)
+            self._give_back(deliveries, error)
             return []
-        for one, began in zip(held, stored, strict=True):
+        for one, began in zip(deliveries, stored, strict=True):
             one.note("publish", began)
-        return held
+        return deliveries
 
-    def _delete(self, held: Sequence[Delivery]) -> None:
-        if not held:
+    def _delete(self, deliveries: Sequence[Delivery]) -> None:
+        if not deliveries:
             return
         try:
-            self._cloud.requests.delete([one.message.receipt for one in held])
+            self._cloud.requests.delete([one.message.receipt for one in deliveries])
         except Exception as error:
-            self._give_back(held, error)
+            self._give_back(deliveries, error)
             return
-        self._let_go(held)
+        self._let_go(deliveries)

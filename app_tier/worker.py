@@ -1,8 +1,8 @@
 """A worker: receive -> fetch -> decode -> infer -> store -> publish -> delete, as a pipeline.
 
-One thread receives, a few fetch and decode ahead of need, two run the engine on small batches, the publisher's threads
-store and publish behind them. A message is deleted only after its result is stored and its response
-is sent, so a worker may be killed at any line: what it held is delivered again and gives the same object.
+One thread receives. A few fetch and decode ahead of need. Two run the engine on small batches. The publisher's threads
+store and publish. A message is deleted only after its result is stored and its response is sent. So a worker may be
+killed at any line: its messages in progress are delivered again and give the same objects.
 """
 
 from __future__ import annotations
@@ -27,21 +27,20 @@ from shoal.errors import BadImage, MalformedMessage, NotFound, ShoalError
 from shoal.lifecycle import StopSignal
 from shoal.logs import WarnOnce
 from shoal.messages import UPLOAD, Result
-from shoal.ports import Cloud, Received
+from shoal.ports import MOST_IN_PROGRESS, Cloud, Received
 
 log = logging.getLogger(__name__)
 
-HELD_MESSAGES = 32  # enough to keep the engine busy while others are fetched; the rest is left to other workers
-HELD_LEAST = 4  # one for each thread of the engine, and as many on their way
-HELD_SECONDS = 4.0  # of work
-HELD_FIRST = 8  # until one is done: to fetch and decode more takes the processor from the first photo
+LEAST_IN_PROGRESS = 4  # one for each thread of the engine, and as many on their way
+FIRST_IN_PROGRESS = 8  # until one is done: to fetch and decode more takes the processor from the first photo
+PREFETCH_SECONDS = 4.0  # of work
 RECEIVE_MESSAGES = 10  # what SQS gives in one call
 FETCH_THREADS = 4
 ENGINE_THREADS = 2  # while one reads what the engine answered, the engine has the other's batch: 7 % more images
 PIXELS_AT_ONCE = 32_000_000  # unpacked, 128 MB at 4 bytes each
-POLL_SECONDS = 2.0  # a drain must wait for the poll that is under way, or its messages would hide until they time out
-PLACE_SECONDS = 0.2  # how often a worker that is full looks whether it shall stop
-RETRY_SECONDS = 2
+POLL_SECONDS = 2.0  # a drain waits for the poll under way, or its messages would be invisible until they time out
+PLACE_SECONDS = 0.2  # how often a worker that is full looks for a stop
+RETRY_SECONDS = 2  # until a message that was given back is visible again
 RECEIVE_PAUSE_SECONDS = 1.0
 
 
@@ -52,26 +51,26 @@ class RecogniserPort(Protocol):
     engine: str
 
     def serves(self, model: str) -> bool:
-        """Whether a job that asks for `model` can be done here."""
+        """Whether this worker has the model."""
 
     def resolve(self, model: str) -> str:
-        """The name of what labels when `model` is asked for."""
+        """The name of the model that labels when `model` is asked for."""
 
     def decode(self, model: str, payload: bytes) -> Decoded:
         """Bytes to the model's input. Raises BadImage. Called by many threads."""
 
     def batch(self, model: str) -> int:
-        """How many images a call of `infer` shall have where there are enough. Answers at once."""
+        """The best number of images for a call of `infer`. Answers at once."""
 
     def infer(self, model: str, decoded: Sequence[Decoded]) -> list[Answer]:
         """Inputs to answers. Called by ENGINE_THREADS threads."""
 
 
 class Worker:
-    """Works until it is told to stop, then finishes what it holds.
+    """Works until it is told to stop, then finishes its messages in progress.
 
     replies:  the queues that a request message may name in `reply_to`; any other is refused.
-    name:     the instance's name, told in each result.
+    name:     the instance's name, for the results.
     remember: how many answers to keep for identical bytes.
     """
 
@@ -91,34 +90,34 @@ class Worker:
         self._name = name
         self._stop = stop
         self._heartbeat = Heartbeat(cloud.requests, visibility_seconds)
-        self._window = Prefetch(HELD_MESSAGES, HELD_LEAST, HELD_SECONDS, HELD_FIRST)
-        self._room = PixelBudget(PIXELS_AT_ONCE)
+        self._prefetch = Prefetch(MOST_IN_PROGRESS, LEAST_IN_PROGRESS, PREFETCH_SECONDS, FIRST_IN_PROGRESS)
+        self._pixel_budget = PixelBudget(PIXELS_AT_ONCE)
         self._answers = Answers(remember)
-        self._ready = InferenceQueue()
+        self._inference_queue = InferenceQueue()
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "fetch")
         self._publisher = Publisher(cloud, replies, self._done, self._give_back)
         self._receive_faults = WarnOnce(log)
         self.finished = 0
 
     @property
-    def held(self) -> int:
-        """Messages that it works on."""
-        return self._window.held
+    def in_progress(self) -> int:
+        """Messages that it works on now."""
+        return self._prefetch.in_progress
 
     @property
     def let_go(self) -> int:
-        """Messages that it was done with, given back ones included."""
-        return self._window.gone
+        """Messages that left it: finished or given back."""
+        return self._prefetch.gone
 
     @property
     def busy_seconds(self) -> float:
-        """Time since it was made in which it held a message."""
-        return self._window.busy_seconds
+        """Time since its start in which a message was in progress."""
+        return self._prefetch.busy_seconds
 
     @property
     def idle_since(self) -> float | None:
-        """Since when it holds no message, `time.monotonic()`; None while it holds one."""
-        return self._window.idle_since
+        """Since when no message is in progress (`time.monotonic()`); None while one is."""
+        return self._prefetch.idle_since
 
     def run(self) -> int:
         """Work until the stop; returns how many messages were finished."""
@@ -140,14 +139,14 @@ class Worker:
     def _receive_until_stop(self) -> None:
         fetches: dict[Future[None], Delivery] = {}
         while not self._stop.stopping:
-            fetches = {fetch: held for fetch, held in fetches.items() if not fetch.done()}
-            fetches |= {self._fetchers.submit(self._prepare, held): held for held in self._receive()}
-        self._give_up([held for fetch, held in fetches.items() if fetch.cancel()])
+            fetches = {fetch: delivery for fetch, delivery in fetches.items() if not fetch.done()}
+            fetches |= {self._fetchers.submit(self._prepare, delivery): delivery for delivery in self._receive()}
+        self._give_up([delivery for fetch, delivery in fetches.items() if fetch.cancel()])
         self._fetchers.shutdown()
-        self._ready.close()
+        self._inference_queue.close()
 
     def _receive(self) -> list[Delivery]:
-        places = self._window.take(RECEIVE_MESSAGES, PLACE_SECONDS)
+        places = self._prefetch.take(RECEIVE_MESSAGES, PLACE_SECONDS)
         messages: list[Received] = []
         if places and not self._stop.stopping:
             try:
@@ -156,63 +155,63 @@ class Worker:
             except ShoalError as error:
                 self._receive_faults.warn("cannot receive, will go on trying: %s", error)
                 self._stop.wait(RECEIVE_PAUSE_SECONDS)
-        held = [one for message in messages if (one := self._accept(message))]
-        self._window.settle(places, len(held))
-        return held
+        deliveries = [one for message in messages if (one := self._accept(message))]
+        self._prefetch.settle(places, len(deliveries))
+        return deliveries
 
     def _accept(self, message: Received) -> Delivery | None:
         try:
-            held = Delivery.open(message)
-            if held.job.reply_to not in self._replies:
+            delivery = Delivery.open(message)
+            if delivery.job.reply_to not in self._replies:
                 raise MalformedMessage(
-                    f"reply_to names {held.job.reply_to!r}, which is not a response queue of this Shoal"
+                    f"reply_to names {delivery.job.reply_to!r}, which is not a response queue of this Shoal"
                 )
         except MalformedMessage as error:
-            # Not deleted: after some deliveries SQS moves it to the dead-letter queue, where a person can look at it.
+            # Not deleted: after some deliveries SQS moves it to the dead-letter queue, where people can look at it.
             log.error("request message left for the dead-letter queue: %s", error)
             return None
         self._heartbeat.hold(message.receipt)
-        return held
+        return delivery
 
     # fetch and decode
 
-    def _prepare(self, held: Delivery) -> None:
+    def _prepare(self, delivery: Delivery) -> None:
         try:
-            image = self._fetch_and_decode(held)
+            image = self._fetch_and_decode(delivery)
         except BadImage as error:
-            self._publish_failed(held, str(error))
+            self._publish_failed(delivery, str(error))
         except NotFound:
-            self._publish_failed(held, "the photo is no longer in the input bucket")
+            self._publish_failed(delivery, "the photo is no longer in the input bucket")
         except ShoalError as error:
-            self._give_back([held], error)
+            self._give_back([delivery], error)
         except Exception as error:
-            log.exception("fetch of %s broke", held.job.key)
-            self._give_back([held], error)
+            log.exception("fetch of %s broke", delivery.job.key)
+            self._give_back([delivery], error)
         else:
             if image is not None:
-                self._ready.put(image)
+                self._inference_queue.put(image)
 
-    def _fetch_and_decode(self, held: Delivery) -> Image | None:
+    def _fetch_and_decode(self, delivery: Delivery) -> Image | None:
         """The image for the engine; None when the same bytes were answered before."""
-        if not self._recogniser.serves(held.job.model):
-            raise BadImage(f"this Shoal does not serve the model {held.job.model!r}")
-        model = self._recogniser.resolve(held.job.model)
+        if not self._recogniser.serves(delivery.job.model):
+            raise BadImage(f"this Shoal does not serve the model {delivery.job.model!r}")
+        model = self._recogniser.resolve(delivery.job.model)
         began = time.perf_counter()
-        payload = self._cloud.inputs.get(held.job.key)
-        began = held.note("fetch", began)
+        payload = self._cloud.inputs.get(delivery.job.key)
+        began = delivery.note("fetch", began)
         digest = self._answers.name(model, payload)
         if answer := self._answers.find(digest):
-            self._publish_answer(held, model, answer, cached=True)
+            self._publish_answer(delivery, model, answer, cached=True)
             return None
-        with self._room.taken(pixels_in(payload)):
-            decoded = self._recogniser.decode(held.job.model, payload)
-        return Image(held, model, decoded, digest, held.note("decode", began))
+        with self._pixel_budget.taken(pixels_in(payload)):
+            decoded = self._recogniser.decode(delivery.job.model, payload)
+        return Image(delivery, model, decoded, digest, delivery.note("decode", began))
 
     # infer
 
     def _infer_until_closed(self) -> None:
         try:
-            while batch := self._ready.take(self._recogniser.batch):
+            while batch := self._inference_queue.take(self._recogniser.batch):
                 self._infer(batch)
         finally:
             self._stop.stop("engine ended")  # without it nothing would close what waits for the engine
@@ -225,25 +224,25 @@ class Worker:
             self._infer_each(batch, error)
             return
         for one, answer in zip(batch, answers, strict=True):
-            one.held.stages["wait"] = (one.since, began)
-            one.held.note("infer", began)
+            one.delivery.stages["wait"] = (one.since, began)
+            one.delivery.note("infer", began)
             self._answers.keep(one.digest, answer)
-            self._publish_answer(one.held, one.model, answer)
+            self._publish_answer(one.delivery, one.model, answer)
 
     def _infer_each(self, batch: Sequence[Image], error: Exception) -> None:
         if len(batch) > 1:
-            # One of them may be the culprit: the others shall not suffer for it.
+            # One of them may be the cause: the others get their answers.
             for one in batch:
                 self._infer([one])
             return
-        log.error("inference of %s broke", batch[0].held.job.key, exc_info=error)
-        self._give_back([batch[0].held], error)
+        log.error("inference of %s broke", batch[0].delivery.job.key, exc_info=error)
+        self._give_back([batch[0].delivery], error)
 
     # what becomes of a message
 
-    def _publish_answer(self, held: Delivery, model: str, answer: Answer, cached: bool = False) -> None:
+    def _publish_answer(self, delivery: Delivery, model: str, answer: Answer, cached: bool = False) -> None:
         outcome = Result(
-            held.job.key,
+            delivery.job.key,
             "done",
             answer.labels,
             model=model,
@@ -253,38 +252,38 @@ class Worker:
             warnings=answer.warnings,
             cached=cached,
         )
-        self._publisher.publish(Finished(held, outcome))
+        self._publisher.publish(Finished(delivery, outcome))
 
-    def _publish_failed(self, held: Delivery, error: str) -> None:
-        self._publisher.publish(Finished(held, Result.failed(held.job.key, error, self._name)))
+    def _publish_failed(self, delivery: Delivery, error: str) -> None:
+        self._publisher.publish(Finished(delivery, Result.failed(delivery.job.key, error, self._name)))
 
-    def _done(self, held: Sequence[Delivery]) -> None:
-        self._let_go(held)
-        self.finished += len(held)
-        for one in held:
-            # The upload's own span was sent by who measured it.
+    def _done(self, deliveries: Sequence[Delivery]) -> None:
+        self._let_go(deliveries)
+        self.finished += len(deliveries)
+        for one in deliveries:
+            # The web tier measured the upload and sent its span.
             stages = {stage: moments for stage, moments in one.stages.items() if stage != UPLOAD}
             traces.add(one.message.attributes, "label", stages)
 
-    def _give_back(self, held: Sequence[Delivery], error: Exception) -> None:
-        """Let messages be delivered again shortly; after some deliveries they become dead letters."""
-        for one in held:
+    def _give_back(self, deliveries: Sequence[Delivery], error: Exception) -> None:
+        """Put messages back in the queue; after some deliveries they become dead letters."""
+        for one in deliveries:
             log.warning("%s goes back to the queue (delivery %d): %s", one.job.key, one.message.deliveries, error)
-        self._let_go(held)
-        self._show(held, RETRY_SECONDS)
+        self._let_go(deliveries)
+        self._show(deliveries, RETRY_SECONDS)
 
-    def _give_up(self, held: Sequence[Delivery]) -> None:
-        """Let others have at once what was not begun."""
-        self._let_go(held)
-        self._show(held, 0)
+    def _give_up(self, deliveries: Sequence[Delivery]) -> None:
+        """Give messages that were not begun to other workers at once."""
+        self._let_go(deliveries)
+        self._show(deliveries, 0)
 
-    def _let_go(self, held: Sequence[Delivery]) -> None:
-        for one in held:
+    def _let_go(self, deliveries: Sequence[Delivery]) -> None:
+        for one in deliveries:
             self._heartbeat.release(one.message.receipt)
-        self._window.let_go(len(held))
+        self._prefetch.let_go(len(deliveries))
 
-    def _show(self, held: Sequence[Delivery], seconds: int) -> None:
+    def _show(self, deliveries: Sequence[Delivery], seconds: int) -> None:
         try:
-            self._cloud.requests.extend([one.message.receipt for one in held], seconds)
+            self._cloud.requests.extend([one.message.receipt for one in deliveries], seconds)
         except ShoalError as reason:
-            log.warning("%d messages come back after their visibility timeout: %s", len(held), reason)
+            log.warning("%d messages come back after their visibility timeout: %s", len(deliveries), reason)

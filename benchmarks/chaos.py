@@ -119,7 +119,7 @@ def pair(folder: Path, seed: int, seconds: float, rest: float = 1.0) -> ChaosOut
             loaded.set()
             load.join()
         outcome.wrong += plant.settle()
-        acts = sorted((one["at"], one["token"], who.name) for who in plant.controllers for one in who.acts())
+        acts = sorted((one.at, one.token, who.name) for who in plant.controllers for one in who.acts())
         _judge_acts(acts, pauses, outcome)
         outcome.check(watch.most <= CAP, f"{watch.most} instances at a cap of {CAP}")
         photos = plant.photos()
@@ -205,7 +205,7 @@ def drains(folder: Path, seed: int, runs: int, drain_by: str) -> ChaosOutcome:
             for why, count in leavings.reasons.items():
                 reasons[why] = reasons.get(why, 0) + count
         [controller] = plant.controllers
-        asked = sum(len(act["ids"]) for one in controller.acts() for act in one["done"] if act["act"] == "drain")
+        asked = sum(len(act.machines) for one in controller.acts() for act in one.done if act.kind == "drain")
     outcome.check(asked + marked > 0, "nobody was asked to leave: this run shows nothing")
     outcome.rows = {
         "photos, all answered": photos,

@@ -9,20 +9,21 @@ import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from app_tier.worker import HELD_LEAST, HELD_MESSAGES, HELD_SECONDS
+from app_tier.worker import LEAST_IN_PROGRESS, PREFETCH_SECONDS
 from controller.budget import Budget
 from controller.estimates import Spread
 from controller.experience import Experience
 from controller.intents import Intents
 from controller.lease import Hold
-from controller.ledger import Entry, Ledger
+from controller.ledger import Ledger, Tick
 from controller.policies.per_message import policy as per_message
 from controller.policy import Limits, Policy, Terms
 from controller.reconciler import Reconciler
 from controller.rules import Rules
 from controller.sightings import Patience
+from controller.tally import Tally
 from shoal.memory import ManualClock, MemoryPool, MemoryRegister, memory_cloud
-from shoal.ports import Beat, Cloud, Instance, Received
+from shoal.ports import MOST_IN_PROGRESS, Beat, Cloud, Instance, Received
 
 
 @dataclass
@@ -78,7 +79,7 @@ class Fleet:
 
     def _work(self, one: Instance, worker: FleetWorker, seconds: float) -> None:
         if one.drain_since is None:
-            places = max(HELD_LEAST, min(HELD_MESSAGES, math.ceil(HELD_SECONDS / self.service_seconds)))
+            places = max(LEAST_IN_PROGRESS, min(MOST_IN_PROGRESS, math.ceil(PREFETCH_SECONDS / self.service_seconds)))
             while len(worker.held) < places and (
                 taken := self._cloud.requests.receive(min(10, places - len(worker.held)), 0)
             ):
@@ -95,7 +96,7 @@ class Fleet:
             beat,
             count=beat.count + 1,
             finished=beat.finished + len(done),
-            held=len(worker.held),
+            in_progress=len(worker.held),
             busy_seconds=beat.busy_seconds + busy,
         )
         if not worker.mute:
@@ -134,16 +135,18 @@ class FleetWorld:
     def start(self, dry_run: bool = False) -> None:
         """Start a new controller, which knows only the cloud and the disk."""
         hold = Hold(self.cloud.lease, "one", 10, self.clock.now)
+        ledger = Ledger(self.ledger_path)
+        last = ledger.last()
         self.intents = Intents(hold, self.launch_seconds)
         self.controller = Reconciler(
             self.cloud,
             self.rules,
-            Ledger(self.ledger_path),
+            ledger,
             hold,
             self.intents,
             self.clock,
             self.clock.now,
-            self.experience,
+            replace(self.experience, tally=Tally.after(last) if last else Tally()),
             None,
             dry_run,
         )
@@ -158,15 +161,15 @@ class FleetWorld:
         for first in range(0, count, 1000):
             self.queue.send(["x"] * min(1000, count - first))
 
-    def tick(self, times: int = 1, seconds: float = 1.0, work: bool = True) -> Entry | None:
+    def tick(self, times: int = 1, seconds: float = 1.0, work: bool = True) -> Tick | None:
         """Run ticks, `seconds` apart, and the work between them unless the workers are idle."""
-        entry = None
+        tick = None
         for _ in range(times):
-            entry = self.controller.tick()
+            tick = self.controller.tick()
             self.clock.wait(seconds)
             if work:
                 self.fleet.work(seconds)
-        return entry
+        return tick
 
     @property
     def machines(self) -> list[Instance]:

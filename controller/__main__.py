@@ -1,6 +1,6 @@
 """`python controller.py`: the daemon that keeps the pool at the size of its work. APScheduler drives its ticks.
 
-`python controller.py --dry-run` looks on beside it, or instead of it: it decides and explains, and does nothing.
+`python controller.py --dry-run` decides and explains, and does nothing. It can run beside the daemon.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Any
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from controller import boot_file
-from controller.budget import Spent
 from controller.estimates import Spread
 from controller.experience import Experience
 from controller.intents import Intents
@@ -29,12 +28,13 @@ from controller.metrics import UNITS, CloudWatch, EmbeddedMetrics, Metrics
 from controller.reconciler import Reconciler
 from controller.rules import Rules, reloaded
 from controller.sweeper import Sweeper
+from controller.tally import Tally
 from controller.terminations import AskByQueue
-from shoal import ledger as ledgers
-from shoal import logs, settings
+from shoal import ledger_file, logs, settings
 from shoal.aws import connect, put_metrics, region
 from shoal.clock import SystemClock
 from shoal.errors import Permanent, ShoalError
+from shoal.ledger import Entry, Spent
 from shoal.lifecycle import StopSignal, end_within, only_one, steady
 from shoal.ports import Cloud
 from shoal.prices import price_in_words
@@ -42,7 +42,7 @@ from shoal.prices import price_in_words
 log = logging.getLogger("controller")
 
 
-LIVE_SECONDS = 0.2  # how often the main thread looks whether a reload was asked for
+LIVE_SECONDS = 0.2  # how often the main thread looks for a reload
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 class Controller:
-    """The parts of the daemon, put together from the settings. Raises SettingsError."""
+    """The daemon, assembled from the settings. Raises SettingsError."""
 
     def __init__(self, chosen: settings.Settings, dry_run: bool) -> None:
         self._chosen = chosen
@@ -72,7 +72,7 @@ class Controller:
         marking = connect(chosen, self._boot_file, lambda: self._chosen.max_instances)
         cloud = _asking(chosen, marking, clock)
         self._hold = Hold(cloud.lease, holder_id(chosen.state_dir / "controller.id"), chosen.lease_seconds, steady)
-        ledger = Ledger(chosen.state_dir / ledgers.NAME)
+        ledger = Ledger(chosen.state_dir / ledger_file.NAME)
         self._reconciler = Reconciler(
             cloud,
             rules,
@@ -81,7 +81,7 @@ class Controller:
             Intents(self._hold, chosen.launch_seconds),
             clock,
             steady,
-            *_known(chosen, ledger.last() or {}),
+            *_known(chosen, ledger.last()),
             dry_run,
             marking.pool,
         )
@@ -110,11 +110,11 @@ class Controller:
 
     def _tick(self) -> None:
         began = steady()
-        entry = self._reconciler.tick()
+        tick = self._reconciler.tick()
         seconds = steady() - began
-        self._metrics.ticked(entry, seconds, self._hold.held())
+        self._metrics.ticked(tick, seconds, self._hold.held())
         if self._cloudwatch is not None:
-            self._cloudwatch.ticked(entry, seconds)
+            self._cloudwatch.ticked(tick, seconds)
 
     def _sweep(self) -> None:
         if self._hold.held():
@@ -145,10 +145,10 @@ class Controller:
 
 
 def _asking(chosen: settings.Settings, cloud: Cloud, clock: SystemClock) -> Cloud:
-    """The cloud, with the way in which the settings want workers to be asked to leave."""
+    """The cloud, with a pool that drains as the settings say: by tags or by messages."""
     if chosen.drain_by == "tag":
         return cloud
-    # A message works until it is out of date, and shows by the next beat.
+    # A message is obeyed until it is out of date; the next beat shows that.
     settled_seconds = chosen.terminate_seconds + chosen.beat_seconds
     pool = AskByQueue(cloud.pool, cloud.terminations, cloud.register, settled_seconds, clock.now, steady)
     return replace(cloud, pool=pool)
@@ -182,13 +182,15 @@ def _words(chosen: settings.Settings) -> str:
     return f"policy {chosen.policy}, {size}; {price_in_words(chosen)}"
 
 
-def _known(chosen: settings.Settings, last: dict[str, Any]) -> tuple[Experience, Spent | None]:
-    """What the ledger's last entry says was measured, a better guess than the settings', and was spent."""
+def _known(chosen: settings.Settings, last: Entry | None) -> tuple[Experience, Spent | None]:
+    """What the controller before this one measured, counted and spent, by its last entry in the ledger. The settings
+    say what to expect before anything was measured."""
     experience = Experience(
-        service=Spread.guess(last.get("service_seconds") or chosen.expected_service_seconds),
-        boot=Spread.guess(last.get("boot_seconds") or chosen.expected_boot_seconds),
+        tally=Tally.after(last) if last else Tally(),
+        service=Spread.guess((last and last.service_seconds) or chosen.expected_service_seconds),
+        boot=Spread.guess((last and last.boot_seconds) or chosen.expected_boot_seconds),
     )
-    return experience, Spent(**last["spent"]) if last.get("spent") else None
+    return experience, last.spent if last else None
 
 
 def _every(scheduler: BackgroundScheduler, seconds: float, act: Callable[[], Any]) -> None:

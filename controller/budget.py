@@ -1,4 +1,4 @@
-"""The spend fuse: what the pool could cost until the budget's end, reckoned before a launch. Pure."""
+"""The spend fuse: before a launch, compute what the pool could cost until the budget period ends. Pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from shoal.ledger import Spent
+
 Period = Literal["hour", "day", "week", "month"]
 PERIODS: tuple[Period, ...] = ("hour", "day", "week", "month")
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """amount: what may be spent in each period (UTC), in the currency of `price`: that of one instance for an hour."""
+    """What may be spent.
+
+    amount: for each period (UTC), in the currency of `price`.
+    price:  of one instance for an hour.
+    """
 
     amount: float
     period: Period
@@ -30,33 +36,24 @@ class Budget:
         step = {"hour": timedelta(hours=1), "day": timedelta(1), "week": timedelta(7), "month": timedelta(32)}
         return _begin(self.period, begin + step[self.period]).timestamp()
 
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What this period has cost so far. at: until when that is reckoned. machines: how many have run since then."""
-
-    at: float
-    amount: float = 0.0
-    machines: int = 0
-
-    def until(self, now: float, machines: int, budget: Budget) -> Spent:
-        """Reckoned on to `now`; from there `machines` run. A new period begins at zero."""
-        begin = budget.begin(now)
-        before = self.amount if self.at >= begin else 0.0
-        running = max(0.0, now - max(self.at, begin))
-        return Spent(now, before + self.machines * running / 3600 * budget.price, machines)
+    def reckon(self, spent: Spent, now: float, machines: int) -> Spent:
+        """Add the cost from `spent.at` to `now`; from then on `machines` run. A new period begins at zero."""
+        begin = self.begin(now)
+        before = spent.amount if spent.at >= begin else 0.0
+        running = max(0.0, now - max(spent.at, begin))
+        return Spent(now, before + spent.machines * running / 3600 * self.price, machines)
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How many machines may be launched now, and why no more."""
+    """How many machines may be launched now, and why not more."""
 
     machines: int
     why: str
 
 
 def allowance(budget: Budget, spent: Spent) -> Allowance:
-    """The fuse: as many as could run until the period's end, beside those that run, without passing the amount."""
+    """How many machines could run until the period's end, besides the present ones, within the amount."""
     hours = (budget.end(spent.at) - spent.at) / 3600
     each = hours * budget.price
     left = budget.amount - spent.amount - spent.machines * each

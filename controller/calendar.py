@@ -1,4 +1,4 @@
-"""A calendar of minimums: how many workers a time of the week wants at least. Pure."""
+"""A calendar of minimums: the fewest workers for each time of the week. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINE = re.compile(r"(?P<days>\S+)\s+(?P<begin>\d\d?:\d\d)-(?P<end>\d\d?:\d\d)\s
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From `begin` to `end` (minutes since Monday 00:00; `end` may lie in the next week) at least `least` workers."""
+    """At least `least` workers from `begin` to `end`: minutes since Monday 00:00; `end` may be in the next week."""
 
     begin: int
     end: int
@@ -25,16 +25,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """The spans of one week, by the clocks on the walls of `zone` (a name of the time zone database).
+    """The spans of a week, in the local time of `zone` (a name of the time zone database).
 
-    On a day with a change of clocks a span keeps its times of day, so it is an hour longer or shorter.
+    Spans keep their times of day when the clocks change, so a span on that day is an hour longer or shorter.
     """
 
     spans: tuple[Span, ...] = ()
     zone: str = "UTC"
 
     def least(self, now: float) -> int:
-        """The minimum at a time (seconds since 1970): the largest of the spans that hold it, 0 in none."""
+        """The minimum at `now` (seconds since 1970): the largest of the spans around it, 0 outside all spans."""
         if not self.spans:
             return 0
         there = datetime.fromtimestamp(now, _zone(self.zone))
@@ -46,9 +46,9 @@ class Calendar:
 
 
 def parse(text: str, zone: str) -> Calendar:
-    """Read "Mon-Fri 08:00-18:00 3; Sat,Sun 10:00-14:00 1; daily 22:00-06:00 1", entries apart by ; or line.
+    """Read "Mon-Fri 08:00-18:00 3; Sat,Sun 10:00-14:00 1; daily 22:00-06:00 1". Entries are separated by ; or newline.
 
-    A span whose end is not later than its begin goes on into the next day. Raises ValueError, which says what is wrong.
+    A span whose end is not after its begin ends on the next day. Raises ValueError, which says what is wrong.
     """
     try:
         _zone(zone)

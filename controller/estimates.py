@@ -1,4 +1,4 @@
-"""What the controller has measured, kept so that it follows drift. Pure; all times are the controller's own."""
+"""Measurements in which the old fade, so that they follow drift. Pure; all times are by the controller's clock."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import math
 from dataclasses import dataclass, replace
 
 KEPT_SAMPLES = 64
-FADE = 0.95  # what a sample weighs after one more: ten older ones count as six, forty as eight parts of a hundred
+FADE = 0.95  # of a sample's weight at each new sample: ten back it weighs 0.6, fifty back 0.08
 GUESS_WEIGHT = 0.1  # the first measurement outweighs a guess
 KEPT_POINTS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A distribution of durations, in seconds, in which the old fades. samples: (seconds, weight), oldest first."""
+    """A distribution of durations in which old samples fade. samples: (seconds, weight), oldest first."""
 
     samples: tuple[tuple[float, float], ...]
 
     @classmethod
     def guess(cls, seconds: float) -> Spread:
-        """What to believe before anything was measured."""
+        """An estimate before the first measurement."""
         return cls(((seconds, GUESS_WEIGHT),))
 
     def add(self, seconds: float, weight: float = 1.0) -> Spread:
-        """With one more measurement; `weight` is how many things it is the mean of."""
+        """Add a measurement. weight: how many things it is the mean of."""
         older = tuple((value, share * FADE) for value, share in self.samples[1 - KEPT_SAMPLES :])
         return Spread((*older, (seconds, weight)))
 
@@ -41,8 +41,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """`count` unanswered photos have waited for at most `age` seconds, or longer: all those ahead of them in line are
-    counted too, and none of those is younger."""
+    """The first `count` photos of the line have waited for about `age` seconds or longer.
+
+    `age` is an upper bound for the last of them; those ahead of it are not younger.
+    """
 
     count: int
     age: float
@@ -50,7 +52,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One look at the line: when, how many photos were unanswered, how many had ever been finished."""
+    """A look at the line. at: seconds since 1970. backlog: unanswered photos. finished: photos since the first look."""
 
     at: float
     backlog: int
@@ -59,19 +61,19 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Photos coming and going, from the backlog's counts and what the workers say they finished.
+    """Arrivals and ages of photos, derived from the backlog and from what workers say they finished.
 
-    SQS tells nobody how old its oldest message is (CloudWatch does, minutes late), so the ages are derived: what was
-    unanswered at a look, less what was finished since, still waits, and came no later than that look. This takes the
-    queue for first in, first out, which it is nearly. What had waited before the first look counts as new then, and a
-    count that was wrongly zero makes all that wait look as young as that look.
+    SQS does not tell the age of its oldest message (CloudWatch does, minutes late). So the ages are derived: of the
+    photos unanswered at a look, those not finished since still wait, and arrived before that look. This assumes first
+    in, first out, which is nearly true. Photos that waited before the first look count as new at that look. A count
+    that is wrongly 0 makes all waiting photos look as young as that look.
     """
 
     points: tuple[Point, ...] = ()
     arrivals: float = 0.0
 
     def seen(self, now: float, backlog: int, finished: int, memory_seconds: float) -> Flow:
-        """After one more look. finished: photos finished since the look before. memory_seconds: over about how long
+        """After one more look. finished: photos finished since the last look. memory_seconds: the time over which
         `arrivals`, photos a second, is averaged."""
         if not self.points:
             return Flow((Point(now, backlog, 0),))
@@ -84,13 +86,8 @@ class Flow:
         blend = 1 - math.exp(-passed / memory_seconds)
         return Flow(_thinned(_still_telling((*self.points, point))), self.arrivals + (rate - self.arrivals) * blend)
 
-    @property
-    def finished(self) -> int:
-        """How many photos were finished since the first look."""
-        return self.points[-1].finished if self.points else 0
-
     def waiting(self, now: float) -> tuple[Waiting, ...]:
-        """The line, its oldest part first; counts grow, ages fall. Empty when nothing waits."""
+        """The parts of the line, oldest first: counts grow, ages fall. Empty when nothing waits."""
         if not self.points:
             return ()
         last = self.points[-1]
@@ -106,19 +103,19 @@ class Flow:
 
 
 def _left(point: Point, last: Point) -> int:
-    """How many of the photos that were unanswered at `point` still are."""
+    """How many of the photos that were unanswered at `point` still wait."""
     return point.backlog - (last.finished - point.finished)
 
 
 def _still_telling(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    """Without the looks whose photos are all answered, but for the last of these: the line began after it."""
+    """Drop the looks whose photos are all answered, except the last of them: the line began after it."""
     last = points[-1]
     begin = max((place for place, point in enumerate(points) if _left(point, last) <= 0), default=0)
     return points[begin:]
 
 
 def _thinned(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    """At most KEPT_POINTS, fewer of the old than of the new: ages get coarser, and never too small."""
+    """At most KEPT_POINTS, more of the new than of the old: ages get coarser, never too small."""
     if len(points) <= KEPT_POINTS:
         return points
     half = KEPT_POINTS // 2

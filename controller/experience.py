@@ -1,23 +1,32 @@
-"""What the controller knows from one tick to the next: a value that is handed in and out. Pure."""
+"""What the controller remembers from one tick to the next, as a value. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from controller.estimates import Flow, Spread
 from controller.policy import Intent, Measured, Need, Observation
 from controller.sightings import Patience, Sightings, boots, finished_since, look
+from controller.tally import Tally
 from shoal.ports import Beat, Depth, Instance
 
-HEAVIEST = 32.0  # no single look may outweigh all that come after it, as a worker's whole life at a restart would
+HEAVIEST = 32.0  # the most weight of a look: after a restart the first look measures the whole lives of the workers
+KEPT_BEATS = 5000  # workers, those that are gone included: a worker that was struck off by mistake beats again
 
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """seen: None until the first look. needs: what the policy asked for, as far back as it matters."""
+    """What is known of the instances, the photos and the times.
+
+    seen:  None until the first look.
+    beats: the last beat of each worker; None until the register could be read.
+    needs: what the policy asked for, as far back as it matters.
+    """
 
     seen: Sightings | None = None
+    beats: Mapping[str, Beat] | None = None
+    tally: Tally = field(default_factory=Tally)
     service: Spread = field(default_factory=lambda: Measured().service)
     boot: Spread = field(default_factory=lambda: Measured().boot)
     flow: Flow = field(default_factory=Flow)
@@ -34,25 +43,42 @@ class Experience:
     ) -> Experience:
         """After one more look. beats: None when the register cannot be read. memory_seconds: see `Flow.seen`."""
         seen = look(self.seen, instances, beats, now, patience)
-        finished, busy = finished_since(self.seen or {}, seen)
+        finished, busy = finished_since(self.beats or {}, beats or {})
         service = self.service.add(busy / finished, min(finished, HEAVIEST)) if finished and busy else self.service
         boot = self.boot
         for seconds in boots(self.seen or {}, seen):
             boot = boot.add(seconds)
-        flow = self.flow.seen(now, confirmed(depth, seen).total, finished, memory_seconds)
-        return replace(self, seen=seen, service=service, boot=boot, flow=flow)
+        backlog = confirmed(depth, seen).total
+        flow = self.flow.seen(now, backlog, finished, memory_seconds)
+        known = self.beats if beats is None else _kept({**(self.beats or {}), **beats})
+        tally = self._count(now, backlog, known, finished, (one.id for one in instances))
+        return replace(self, seen=seen, beats=known, tally=tally, service=service, boot=boot, flow=flow)
+
+    def _count(
+        self, now: float, backlog: int, known: Mapping[str, Beat] | None, finished: int, instances: Iterable[str]
+    ) -> Tally:
+        if known is None:
+            return self.tally.look(now, backlog, self.tally.counted, 0)
+        counted = sum(known[one].finished for one in instances if one in known)
+        return self.tally.look(now, backlog, counted, None if self.beats is None else finished)
 
     def observation(
         self, now: float, depth: Depth, instances: tuple[Instance, ...], intents: tuple[Intent, ...]
     ) -> Observation:
-        """What a policy gets to see of the last look."""
+        """The observation that a policy is given."""
         seen = self.seen or {}
         flow = self.flow
-        measured = Measured(self.service, self.boot, flow.arrivals, flow.waiting(now), flow.finished)
+        measured = Measured(self.service, self.boot, flow.arrivals, flow.waiting(now), self.tally)
         return Observation(now, confirmed(depth, seen), instances, intents, seen, measured)
 
 
+def _kept(beats: dict[str, Beat]) -> dict[str, Beat]:
+    for worker in list(beats)[:-KEPT_BEATS]:
+        del beats[worker]
+    return beats
+
+
 def confirmed(depth: Depth, seen: Sightings) -> Depth:
-    """The counts, corrected by what the workers say they hold: the queue's own may lag behind by a minute."""
-    held = sum(one.beat.held for one in seen.values() if one.beat is not None and one.lost_since is None)
-    return replace(depth, in_flight=max(depth.in_flight, held))
+    """The counts, corrected by the workers' messages in progress: the queue's own may lag by a minute."""
+    in_progress = sum(one.beat.in_progress for one in seen.values() if one.beat is not None and one.lost_since is None)
+    return replace(depth, in_flight=max(depth.in_flight, in_progress))

@@ -1,6 +1,6 @@
-"""Launches that were asked for and do not show up in a listing yet, kept where the next controller finds them.
+"""Remembers launches until a listing shows their instances. The next controller can read them too.
 
-A listing lags behind a launch; without this memory the next tick, or the next controller, would launch again.
+A listing lags behind a launch. Without this memory the next tick, or the next controller, would launch again.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 class Notebook(Protocol):
-    """Where the intents are written down: `controller.lease.Hold`."""
+    """Keeps the notes: `controller.lease.Hold`."""
 
     def note(self, notes: str) -> None:
-        """Keep these notes for the next holder of the lease. Raises LeaseLost when another holds it by now."""
+        """Keep these notes for the next holder of the lease. Raises LeaseLost when another holds it."""
 
 
 class Intents:
-    """Written before the launch, removed when its instances were seen, were refused, or did not come in time.
+    """An intent is written before its launch. It is removed when its instances show up, are refused, or are overdue.
 
     launch_seconds: how long a launched instance may take to show up.
     """
@@ -38,10 +38,10 @@ class Intents:
         self._written = True
 
     def load(self, grant: Grant, now: float) -> None:
-        """Go on from the notes of the controller that held the lease before.
+        """Go on from the notes of the last holder of the lease.
 
-        One that fell silent may only be paused, just before one of its launches: all of them are taken as asked for
-        now, by our clock, whatever its own said. Without any notes (their place was lost) what we know ourselves stays.
+        A holder that fell silent may be paused, just before a launch. So its launches count as asked for now, by our
+        clock. Without notes (the table was lost) the intents that this process knows stay.
         """
         if not grant.notes:
             self._written = not self._intents
@@ -50,13 +50,13 @@ class Intents:
         self._intents = {one.token: replace(one, at=now) if grant.seized else one for one in found}
 
     def add(self, intent: Intent) -> None:
-        """Remember a launch that is about to be asked for. When this raises (LeaseLost, Retryable) it must not be."""
+        """Remember a launch before it is asked for. When this raises (LeaseLost, Retryable), do not launch."""
         self._notebook.note(_text([*self._intents.values(), intent]))
         self._intents[intent.token] = intent
         self._written = True
 
     def granted(self, token: str, count: int) -> None:
-        """The cloud launched `count` instances, which may be fewer than were asked for."""
+        """The cloud launched `count` instances, perhaps fewer than were asked for."""
         intent = self._intents[token]
         self._intents[token] = replace(intent, names=intent.names[:count])
         self._write_later()
@@ -71,7 +71,7 @@ class Intents:
         return tuple(self._intents.values())
 
     def open(self, instances: Sequence[Instance], now: float) -> tuple[Intent, ...]:
-        """The launches that `instances` does not show yet, with the names still missing; the others are forgotten."""
+        """The launches that `instances` does not show whole, with the names still missing. Forgets the others."""
         shown: dict[str, int] = {}
         for one in instances:
             shown[one.launch] = shown.get(one.launch, 0) + 1
@@ -89,7 +89,7 @@ class Intents:
         return tuple(one for one in missing if one.names)
 
     def _write_later(self) -> None:
-        """Bring the notes up to date, or try again at the next tick: notes that say too much only make us wait."""
+        """Update the notes, or try again at the next tick: notes that name too many launches only make us wait."""
         self._written = False
         try:
             self._notebook.note(_text(self._intents.values()))

@@ -1,4 +1,4 @@
-"""This controller's hold on the lease: of several controllers of one Shoal, one acts and the others stand by."""
+"""This controller's hold on the lease: of several controllers of a Shoal, one acts and the others stand by."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ RENEWALS = 3  # per lease length, so that one failed call does not give it away
 
 
 def holder_id(path: Path) -> str:
-    """The id of the controller of a state folder, made at its first start and kept there. The folder's lock sees to it
-    that two processes never use it at once."""
+    """The id of a state folder's controller, made at its first start and kept there. The folder's lock keeps a second
+    process from using it at the same time."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
@@ -30,9 +30,9 @@ def holder_id(path: Path) -> str:
 class Hold:
     """Takes and renews the lease, and knows at any moment whether it still holds. One thread.
 
-    holder:  unique among all controllers, and the same after a restart, so that a restarted one need not wait for
-             its own lease to run out. Whoever makes it must see to it that two processes never use it at once.
-    seconds: how long the lease outlasts its last renewal.
+    holder:  unique among all controllers, and the same after a restart, so that a restarted controller does not wait
+             for its own lease to run out. Two processes must never use the same at once.
+    seconds: how long the lease lasts after a renewal.
     steady:  seconds by a clock that nobody sets and that goes on while the machine sleeps.
     """
 
@@ -46,13 +46,13 @@ class Hold:
         self.token = 0
 
     def held(self) -> bool:
-        """Whether this controller may act now: no other can have taken the lease yet. Look right before each act."""
+        """Whether this controller may act now: no other can have taken the lease yet. Ask right before each act."""
         return self._renewed is not None and self._steady() - self._renewed < self._seconds
 
     def attend(self) -> Grant | None:
-        """Take or renew the lease when it is time to; at the start of each tick, followed by `held`.
+        """Take or renew the lease when it is time to. Call it at the start of each tick, then `held`.
 
-        Returns the grant when it is a new one: then the notes are to be read, and what they say comes first.
+        Returns the grant when it is new: then read its notes and act on them first.
         """
         began = self._steady()  # before the call: the others count from its arrival at the earliest
         if self.held() and self._renewed is not None and began - self._renewed < self._seconds / RENEWALS:
@@ -72,13 +72,13 @@ class Hold:
         return grant if anew else None
 
     def note(self, notes: str) -> None:
-        """Write down what the next holder must know. Raises LeaseLost, or Retryable: nobody knows whether it did."""
+        """Write notes for the next holder. Raises LeaseLost, or Retryable when they may or may not be written."""
         if not self.held():
             raise LeaseLost("the lease has run out: another controller may act by now")
         self._lease.note(self.token, notes)
 
     def release(self) -> None:
-        """Give it back, so that another may act at once."""
+        """Give the lease back, so that another controller can act at once."""
         if self._renewed is None:
             return
         self._renewed = None

@@ -1,18 +1,20 @@
-"""The controller's numbers: for Prometheus, and once a minute for CloudWatch under the names that AWS uses."""
+"""The controller's metrics: for Prometheus, and once a minute for CloudWatch under the names that AWS uses."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from controller.ledger import Entry
+from controller.ledger import Tick
 from controller.plan import Act, Drain, Launch
+from controller.tally import Tally
 from shoal.errors import ShoalError
+from shoal.ledger import Entry
 from shoal.logs import WarnOnce
 
 log = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ MAX_BYTES = 4 * 1024 * 1024  # of a file of embedded metrics; one older file of 
 
 
 class Metrics:
-    """What `/metrics` shows. Gauges are those of the last tick that acted."""
+    """The metrics at `/metrics`. Gauges show the last tick of a controller that acts."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -51,34 +53,34 @@ class Metrics:
     def _counter(self, name: str, words: str) -> Counter:
         return Counter(f"shoal_{name}", words, registry=self.registry)
 
-    def ticked(self, entry: Entry | None, seconds: float, held: bool) -> None:
+    def ticked(self, tick: Tick | None, seconds: float, held: bool) -> None:
         """Take in one tick: what it returned, how long it took, and whether this controller holds the lease."""
         self._tick.observe(seconds)
         self._held.set(held)
-        self._blind.set(held and entry is None)
-        if entry is None:
+        self._blind.set(held and tick is None)
+        if tick is None:
             return
-        told = entry.to_dict()
-        for kind in ("visible", "in_flight", "delayed"):
-            self._backlog.labels(kind).set(told[kind])
-        for state, count in told["pool"].items():
-            self._machines.labels(state).set(count)
-        self._oldest.set(told["oldest_seconds"])
-        self._arrivals.set(told["arrivals_per_second"])
-        self._service.set(told["service_seconds"])
-        self._boot.set(told["boot_seconds"])
-        self._desired.set(entry.decision.desired)
+        entry = tick.entry(Tally())
+        for kind, messages in (("visible", entry.visible), ("in_flight", entry.in_flight), ("delayed", entry.delayed)):
+            self._backlog.labels(kind).set(messages)
+        for state, machines in asdict(entry.pool).items():
+            self._machines.labels(state).set(machines)
+        self._oldest.set(entry.oldest_seconds)
+        self._arrivals.set(entry.arrivals_per_second)
+        self._service.set(entry.service_seconds)
+        self._boot.set(entry.boot_seconds)
+        self._desired.set(entry.desired)
         self._token.set(entry.token)
         if entry.spent is not None:
             self._spent.set(entry.spent.amount)
-        done = _counts(entry)
+        done = _counts(tick)
         self._launches.inc(done["launches"])
         self._drains.inc(done["drains"])
         self._terminations.inc(done["terminations"])
         self._refusals.inc(done["refusals"])
 
     def serve(self, port: int) -> Callable[[], None]:
-        """Answer `GET /metrics` on this machine only; returns what ends it. Raises OSError when the port is taken."""
+        """Answer `GET /metrics` on this machine only; returns what stops it. Raises OSError when the port is taken."""
         server, thread = start_http_server(port, LOOPBACK, self.registry)
 
         def stop() -> None:
@@ -89,9 +91,9 @@ class Metrics:
         return stop
 
 
-def _counts(entry: Entry) -> dict[str, int]:
-    counts = {"launches": 0, "drains": 0, "terminations": 0, "refusals": sum(one.count for one in entry.refused)}
-    for act in () if entry.dry_run else entry.done:
+def _counts(tick: Tick) -> dict[str, int]:
+    counts = {"launches": 0, "drains": 0, "terminations": 0, "refusals": sum(one.count for one in tick.refused)}
+    for act in () if tick.dry_run else tick.done:
         counts[_kind(act)] += len(act.names if isinstance(act, Launch) else act.ids)
     return counts
 
@@ -108,7 +110,7 @@ UNITS = {"ApproximateAgeOfOldestMessage": "Seconds", "TickSeconds": "Seconds"}  
 
 
 class CloudWatch:
-    """Gathers ticks and hands them on once a minute, under the names that AWS gives to a queue and a group.
+    """Gathers ticks and publishes them once a minute, under the names that AWS gives to a queue and a group.
 
     publish: takes values by name.
     steady:  seconds by a clock that nobody sets.
@@ -122,15 +124,15 @@ class CloudWatch:
         self._longest = 0.0
         self._faults = WarnOnce(log)
 
-    def ticked(self, entry: Entry | None, seconds: float) -> None:
+    def ticked(self, tick: Tick | None, seconds: float) -> None:
         """Take in one tick. A controller that stands by or cannot see publishes nothing: no data is not zero."""
-        if entry is None:
+        if tick is None:
             return
         self._longest = max(self._longest, seconds)
-        for name, count in _counts(entry).items():
+        for name, count in _counts(tick).items():
             self._sums[name.capitalize()] += count
         if self._steady() - self._since >= CLOUDWATCH_SECONDS:
-            self._hand_on({**_cloudwatch(entry), **self._sums, "TickSeconds": round(self._longest, 4)})
+            self._hand_on({**_cloudwatch(tick.entry(Tally())), **self._sums, "TickSeconds": round(self._longest, 4)})
             self._since, self._longest = self._steady(), 0.0
             self._sums = dict.fromkeys(self._sums, 0)
 
@@ -144,19 +146,17 @@ class CloudWatch:
 
 
 def _cloudwatch(entry: Entry) -> dict[str, float]:
-    told: dict[str, Any] = entry.to_dict()
-    pool = told["pool"]
     return {
-        "ApproximateNumberOfMessagesVisible": told["visible"],
-        "ApproximateNumberOfMessagesNotVisible": told["in_flight"],
-        "ApproximateNumberOfMessagesDelayed": told["delayed"],
-        "ApproximateAgeOfOldestMessage": told["oldest_seconds"],
-        "BacklogPerInstance": round(entry.observation.depth.total / max(1, pool["running"]), 3),
-        "GroupDesiredCapacity": entry.decision.desired,
-        "GroupInServiceInstances": pool["running"],
-        "GroupPendingInstances": pool["pending"],
-        "GroupTerminatingInstances": pool["leaving"],
-        "GroupTotalInstances": told["machines"],
+        "ApproximateNumberOfMessagesVisible": entry.visible,
+        "ApproximateNumberOfMessagesNotVisible": entry.in_flight,
+        "ApproximateNumberOfMessagesDelayed": entry.delayed,
+        "ApproximateAgeOfOldestMessage": entry.oldest_seconds,
+        "BacklogPerInstance": round(entry.backlog / max(1, entry.pool.running), 3),
+        "GroupDesiredCapacity": entry.desired,
+        "GroupInServiceInstances": entry.pool.running,
+        "GroupPendingInstances": entry.pool.pending,
+        "GroupTerminatingInstances": entry.pool.leaving,
+        "GroupTotalInstances": entry.machines,
     }
 
 

@@ -1,4 +1,4 @@
-"""From a decision and the instances there are to what shall be done. Pure."""
+"""From a decision and the present instances to the acts that follow. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import islice
 from controller.budget import Allowance
 from controller.policy import Decision, Limits, Observation
 from controller.sightings import LOOK_AGAIN_SECONDS, Patience, overdue, why_lost
+from shoal.ledger import Refusal
 from shoal.ports import Instance
 
 
@@ -21,7 +22,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Ask these instances to finish and leave. why: "" when the pool shall be smaller."""
+    """Ask these instances to finish and leave. why: "" when the pool is to shrink."""
 
     ids: tuple[str, ...]
     why: str = ""
@@ -29,7 +30,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """End these instances from outside, because they will not leave by themselves."""
+    """Terminate these instances from outside: they do not leave by themselves."""
 
     ids: tuple[str, ...]
     why: str
@@ -39,16 +40,8 @@ Act = Launch | Drain | Terminate
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """How many instances were not launched, and why."""
-
-    count: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """What shall be done, in this order, and what was wanted and may not be."""
+    """The acts to do, in this order, and the launches that are refused."""
 
     acts: tuple[Act, ...] = ()
     refused: tuple[Refusal, ...] = ()
@@ -65,10 +58,10 @@ def plan(
     patience: Patience,
     allowance: Allowance | None = None,
 ) -> Plan:
-    """What turns the actual capacity into the desired one.
+    """The acts that turn the actual capacity into the desired one.
 
-    Instances on their way out are never called back; while they exist they count against the cap. Lost ones are no
-    capacity, so the same plan that ends them replaces them as far as the cap allows. allowance: of the budget.
+    Draining instances are never called back, and count against the cap while they exist. Lost instances are no
+    capacity: the plan that ends them also replaces them, as far as the cap allows. allowance: of the budget.
     """
     acts = _ended(observation, patience)
     missing = decision.desired - observation.capacity
@@ -85,7 +78,7 @@ def plan(
 def gate(
     wanted: int, observation: Observation, limits: Limits, allowance: Allowance | None
 ) -> tuple[int, tuple[Refusal, ...]]:
-    """The one gate that every launch passes: how many of `wanted` may be launched, and why the others may not."""
+    """The gate that every launch passes: how many of `wanted` may be launched, and why the others may not."""
     room = max(0, limits.most - observation.machines)
     count = min(wanted, room)
     leaving = observation.machines - observation.capacity
@@ -97,17 +90,17 @@ def gate(
 
 
 def free_names(taken: Sequence[str], count: int) -> tuple[str, ...]:
-    """The `count` lowest of app-tier-instance-1, -2, ... that are not taken."""
+    """The `count` lowest names of app-tier-instance-1, -2, ... that are not taken."""
     used = set(taken)
     names = (f"{NAME}{number}" for number in range(1, len(used) + count + 1))
     return tuple(islice((name for name in names if name not in used), count))
 
 
 def _ended(observation: Observation, patience: Patience) -> list[Act]:
-    """The end of those that did not leave in time, and of the lost.
+    """Terminate overdue instances; drain or terminate lost ones.
 
-    A lost one is marked at one look and ended at a later one, when it is lost still. One that worked once and fell
-    silent is asked to leave first: should it work on unheard, it keeps what it holds.
+    A lost instance is marked at one look and ended at a later look, if it is still lost. An instance that worked and
+    fell silent is drained first: if it works on unheard, it keeps its messages in progress.
     """
     drains: dict[str, list[str]] = {}
     ends: dict[str, list[str]] = {}
@@ -130,9 +123,9 @@ def _ended(observation: Observation, patience: Patience) -> list[Act]:
 
 
 def _first_to_leave(observation: Observation) -> tuple[str, ...]:
-    """The idle before the busy, what still boots before what works, the young before the old with warm caches."""
+    """Idle before busy, booting before running, young before old: the old have warm caches."""
 
     def order(one: Instance) -> tuple[int, bool, float, str]:
-        return observation.held(one.id), one.state != "pending", -one.launched_at, one.id
+        return observation.in_progress(one.id), one.state != "pending", -one.launched_at, one.id
 
     return tuple(one.id for one in sorted(observation.staying, key=order))

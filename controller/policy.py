@@ -1,4 +1,4 @@
-"""How many workers: what a policy sees and says, and the rules that hold for every policy. Pure."""
+"""What a policy sees and returns, and the rules that hold for every policy. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Protocol
 from controller.calendar import Calendar
 from controller.estimates import Spread, Waiting
 from controller.sightings import Sighting
-from shoal.ports import Depth, Instance
+from controller.tally import Tally
+from shoal.ports import MOST_IN_PROGRESS, Depth, Instance
 
 CAPACITY_STATES = ("pending", "running")
-HELD_MESSAGES = 32  # what a worker works on at once, app_tier.worker's figure: fewer workers could not hold them
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A launch that was asked for and may not show up in a listing yet.
+    """A launch that was asked for and that a listing may not show yet.
 
-    token: the launch's client token. names: one for each instance asked for. at: seconds since 1970.
+    token: the launch's client token. names: of the instances. at: seconds since 1970.
     """
 
     token: str
@@ -31,29 +31,29 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was learned from watching, as far as a policy needs it.
+    """Measurements for a policy.
 
-    service:  seconds of a worker's time that one photo costs, under the load there is.
+    service:  seconds of a worker's time for a photo, under the present load.
     boot:     seconds from a launch to the worker's first beat.
     arrivals: photos a second, lately.
-    waiting:  how many unanswered photos have waited for how long, the oldest first.
-    finished: photos that workers finished since this controller started.
+    waiting:  how many unanswered photos have waited for how long, oldest first.
+    tally:    photos that arrived and that were finished since this controller started.
     """
 
     service: Spread = field(default_factory=lambda: Spread.guess(1.0))
     boot: Spread = field(default_factory=lambda: Spread.guess(30.0))
     arrivals: float = 0.0
     waiting: tuple[Waiting, ...] = ()
-    finished: int = 0
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def service_seconds(self) -> float:
-        """The service time to plan with: three of four measurements were no longer."""
+        """The service time to plan with: three of four measurements were not longer."""
         return self.service.quantile(0.75)
 
     @property
     def boot_seconds(self) -> float:
-        """The boot time to plan with: nine of ten measurements were no longer."""
+        """The boot time to plan with: nine of ten measurements were not longer."""
         return self.boot.quantile(0.9)
 
 
@@ -61,8 +61,11 @@ class Measured:
 class Observation:
     """What one tick saw.
 
-    now: seconds since 1970. depth: the request queue's counts. instances: all of the pool that are not terminated.
-    intents: launches that are not in `instances` yet. sightings: what is known of each instance, by its id.
+    now:       seconds since 1970.
+    depth:     the request queue's counts.
+    instances: all instances of the pool that are not terminated.
+    intents:   launches that `instances` does not show yet.
+    sightings: what is known of each instance, by its id.
     """
 
     now: float
@@ -74,7 +77,7 @@ class Observation:
 
     @cached_property
     def staying(self) -> tuple[Instance, ...]:
-        """The instances that count as capacity: pending or running, not asked to leave, not lost."""
+        """The instances that count as capacity: pending or running, not draining, not lost."""
         known = self.sightings.get
         return tuple(
             one
@@ -85,34 +88,34 @@ class Observation:
         )
 
     def leaves(self, one: Instance) -> bool:
-        """Whether the instance was asked to leave, or says that it does."""
+        """Whether the instance was asked to leave, or says that it leaves."""
         sighting = self.sightings.get(one.id)
         said = sighting is not None and sighting.beat is not None and sighting.beat.leaving
         return said or one.drain_since is not None
 
     def is_lost(self, name: str) -> bool:
-        """Whether the instance exists and does not work: it never registered, or fell silent."""
+        """Whether the instance exists and does not work: it never registered, fell silent or is stopped."""
         sighting = self.sightings.get(name)
         return sighting is not None and sighting.lost_since is not None
 
-    def held(self, name: str) -> int:
-        """Messages that the instance's worker said it holds."""
+    def in_progress(self, name: str) -> int:
+        """Messages that the instance's worker said it works on."""
         sighting = self.sightings.get(name)
-        return sighting.beat.held if sighting is not None and sighting.beat is not None else 0
+        return sighting.beat.in_progress if sighting is not None and sighting.beat is not None else 0
 
     @cached_property
     def intended(self) -> int:
-        """Instances asked for that did not show up yet."""
+        """Instances that were asked for and do not show up yet."""
         return sum(len(intent.names) for intent in self.intents)
 
     @property
     def capacity(self) -> int:
-        """Workers there are or will be without another launch: pending ones and intents count."""
+        """Workers now or soon, without another launch: pending instances and intents count."""
         return len(self.staying) + self.intended
 
     @property
     def machines(self) -> int:
-        """Machines that exist or may exist, those on their way out included: what the cap is about."""
+        """Machines that exist or may exist, draining ones included. The cap limits these."""
         return len(self.instances) + self.intended
 
 
@@ -121,9 +124,9 @@ class Limits:
     """What the operator allows.
 
     least, most:    fewest and most instances.
-    quiet_seconds:  how long nothing must be needed before the pool goes to zero.
-    window_seconds: a pool that does not go to zero shrinks to the largest need within this time.
-    tolerance:      a pool that is too large by less than this share of it is left as it is.
+    quiet_seconds:  how long no worker must be needed before the pool goes to 0.
+    window_seconds: a pool shrinks to the largest need within this time, unless it goes to 0.
+    tolerance:      a pool that is too large by less than this share of its size stays as it is.
     """
 
     least: int
@@ -135,11 +138,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the operator wants: the limits, and what the policies can be told.
+    """What the operator wants: the limits, and the parameters of the policies.
 
-    target_seconds: the wait that a photo may have.
-    qos:            messages that one worker is meant for.
-    scale_factor:   the share of the way to the desired number that is gone at once (0 to 1].
+    target_seconds: the longest time a photo should wait.
+    qos:            messages for each worker.
+    scale_factor:   the share of a change that is made at once (0 to 1].
     steps:          (backlog, workers), both growing: from this backlog on, that many workers.
     calendar:       a minimum by the time of the week.
     """
@@ -161,31 +164,31 @@ class Decision:
 
 
 class Policy(Protocol):
-    """A pure rule. It does not clamp, remember, log or act: that is done for all of them elsewhere."""
+    """A pure rule. It does not clamp, remember, log or act: other code does that for all policies."""
 
     def __call__(self, observation: Observation, terms: Terms) -> Decision:
-        """How many workers this observation asks for."""
+        """The number of workers that this observation needs, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a policy asked for at one time (seconds since 1970)."""
+    """What a policy asked for. at: seconds since 1970. count: workers."""
 
     at: float
     count: int
 
 
 def hold_work(decision: Decision, observation: Observation) -> Decision:
-    """Never fewer workers than are needed to hold the messages in flight, and not none while anything waits."""
+    """Keep as many workers as the messages in flight need, and at least 1 while there is a backlog."""
     depth = observation.depth
-    fewest = math.ceil(depth.in_flight / HELD_MESSAGES) or min(1, depth.total)
+    fewest = math.ceil(depth.in_flight / MOST_IN_PROGRESS) or min(1, depth.total)
     if decision.desired >= fewest:
         return decision
     return Decision(fewest, f"{decision.reason}; {fewest} for {depth.in_flight} in work, {depth.total} in all")
 
 
 def clamp(decision: Decision, limits: Limits) -> Decision:
-    """Hold a decision between the limits, and say so when that changes it."""
+    """Keep a decision within the limits, and say so when that changes it."""
     if decision.desired > limits.most:
         return Decision(limits.most, f"{decision.reason}; cap {limits.most}")
     if decision.desired < limits.least:
@@ -194,7 +197,7 @@ def clamp(decision: Decision, limits: Limits) -> Decision:
 
 
 def recent(needs: Iterable[Need], now: float, seconds: float) -> tuple[Need, ...]:
-    """The needs of the last `seconds`, oldest first, and the last one before them, which covers the beginning."""
+    """The needs of the last `seconds`, oldest first, and the last need before, which held at their beginning."""
     begin = now - seconds
     kept = sorted(needs, key=lambda need: need.at)
     first = next((place for place, need in enumerate(kept) if need.at >= begin), len(kept))
@@ -202,10 +205,10 @@ def recent(needs: Iterable[Need], now: float, seconds: float) -> tuple[Need, ...
 
 
 def stabilise(decision: Decision, needs: tuple[Need, ...], observation: Observation, limits: Limits) -> Decision:
-    """Up at once; down only to the largest need within the window; to zero after a delay of its own.
+    """Grow at once. Shrink only to the largest need within the window; to 0 after a delay of its own.
 
-    needs: what the policy asked for until now, this tick's need included, as `recent` keeps it. When they do not reach
-    back over the whole window (the controller has just started), the pool is held as it is: one reading proves nothing.
+    needs: what the policy asked for until now, this tick included, as `recent` keeps it. When they do not cover the
+           whole window (the controller has just started), the pool stays as it is: one reading proves nothing.
     """
     capacity, wanted = observation.capacity, decision.desired
     if wanted >= capacity:
@@ -227,9 +230,9 @@ def stabilise(decision: Decision, needs: tuple[Need, ...], observation: Observat
 def decide(
     policy: Policy, observation: Observation, needs: tuple[Need, ...], terms: Terms
 ) -> tuple[Decision, tuple[Need, ...]]:
-    """The policy's word under the rules that hold for all, and the needs to hand in at the next tick.
+    """Ask the policy and apply the rules for all policies. Returns the decision, and the needs for the next tick.
 
-    needs: those of the ticks before.
+    needs: those that the last tick returned.
     """
     limits = terms.limits
     wanted = hold_work(policy(observation, terms), observation)

@@ -6,15 +6,17 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from controller.budget import Allowance, Spent, allowance
+from controller.budget import Allowance, allowance
+from controller.estimates import Flow
 from controller.experience import Experience
 from controller.intents import Intents
 from controller.lease import Hold
-from controller.ledger import Entry, Ledger
-from controller.plan import Act, Drain, Launch, Refusal, plan
+from controller.ledger import Ledger, Tick
+from controller.plan import Act, Drain, Launch, plan
 from controller.policy import Intent, Observation, decide
 from controller.rules import Rules
 from shoal.errors import CapacityUnavailable, LeaseLost, Permanent, Retryable, ShoalError
+from shoal.ledger import Refusal, Spent
 from shoal.logs import WarnOnce
 from shoal.ports import Beat, Clock, Cloud, Depth, Grant, Instance, InstancePool
 
@@ -25,11 +27,11 @@ NO_LEASE = "the lease ran out before it, another controller may act by now"
 
 
 class Reconciler:
-    """Brings the pool to what the policy asks for, one tick at a time. One thread.
+    """Brings the pool to the size that the policy asks for, one tick at a time. One thread.
 
-    steady:  seconds by a clock that nobody sets, to notice when the time of day was set.
-    dry_run: look, decide and write down; take no lease, act on nothing.
-    marks:   the pool that asks by marks, when that of the cloud asks by messages.
+    steady:  seconds by a clock that nobody sets; it shows when the time of day was set.
+    dry_run: look, decide and write the ledger; take no lease, do nothing.
+    marks:   the pool that drains by marks, when the cloud's pool drains by messages.
     """
 
     def __init__(
@@ -62,12 +64,12 @@ class Reconciler:
         self._register_faults = WarnOnce(log)
 
     def use(self, rules: Rules) -> None:
-        """Go on by other rules, from the next tick on."""
+        """Use other rules from the next tick on."""
         self._rules = rules
 
-    def tick(self) -> Entry | None:
-        """Do one round. Returns what goes into the ledger. None while another controller holds the lease, and when the
-        cloud could not be read: then nothing is decided, because an unreadable queue is not an empty queue."""
+    def tick(self) -> Tick | None:
+        """Do one round. Returns what it saw and did. None while another controller holds the lease, and when the cloud
+        could not be read: then nothing is decided, because an unreadable queue is not an empty queue."""
         if not self._may_act():
             return None
         rules = self._rules
@@ -83,10 +85,10 @@ class Reconciler:
             done += [effect] if effect else []
             refused += [refusal] if refusal else []
         spent = self._spent if rules.budget else None
-        entry = Entry(observation, decision, tuple(done), tuple(refused), spent, self._hold.token, self._dry_run)
-        if sentence := self._ledger.record(entry):
+        tick = Tick(observation, decision, tuple(done), tuple(refused), spent, self._hold.token, self._dry_run)
+        if sentence := self._ledger.record(tick):
             log.info("%s", sentence)
-        return entry
+        return tick
 
     # the lease
 
@@ -99,10 +101,10 @@ class Reconciler:
         return self._hold.held()
 
     def _resume(self, grant: Grant) -> None:
-        """Ask again for the launches that the controller before this one had begun.
+        """Repeat the launches that the last holder of the lease had begun.
 
-        They carry the same client tokens, so what was launched is not launched twice, and a controller that was only
-        paused before its launch finds its token used. Those of long ago that nobody can be about to make are forgotten.
+        They carry the same client tokens, so nothing is launched twice. A controller that was paused before its launch
+        finds the token used. Launches that are too old to be made by anybody are forgotten.
         """
         now = self._clock.now()
         self._intents.load(grant, now)
@@ -137,8 +139,8 @@ class Reconciler:
         return depth, instances, self._listen(instances)
 
     def _listen(self, instances: tuple[Instance, ...]) -> Mapping[str, Beat] | None:
-        """The workers' beats; None when the register cannot be read. Those of machines that are gone are struck off:
-        should one of them be alive all the same, its next beat enters it again."""
+        """The workers' beats; None when the register cannot be read. Strikes off workers without an instance: if such a
+        worker is alive after all, its next beat registers it again."""
         try:
             beats = self._cloud.register.workers()
             gone = sorted(beats.keys() - {one.id for one in instances})
@@ -151,17 +153,17 @@ class Reconciler:
         return beats
 
     def _start_afresh_when_the_clock_was_set(self, now: float) -> None:
-        """Durations that a set clock would falsify (silence, quiet time) begin again, as at a start."""
+        """When the clock was set, start silence and quiet time again: they would be wrong."""
         offset = now - self._steady()
         if abs(offset - self._offset) > CLOCK_SET_SECONDS:
             log.warning("the clock was set by %+.0f s: watching afresh", offset - self._offset)
-            self._experience = Experience(service=self._experience.service, boot=self._experience.boot)
+            self._experience = replace(self._experience, seen=None, flow=Flow(), needs=())
         self._offset = offset
 
     def _allowance(self, observation: Observation, rules: Rules) -> Allowance | None:
         if rules.budget is None:
             return None
-        self._spent = self._spent.until(observation.now, observation.machines, rules.budget)
+        self._spent = rules.budget.reckon(self._spent, observation.now, observation.machines)
         return allowance(rules.budget, self._spent)
 
     # act
@@ -173,7 +175,7 @@ class Reconciler:
         try:
             self._check_lease()
             if isinstance(act, Drain):
-                # A lost one reads no message, and whoever read it instead would leave: it gets a mark of its own.
+                # A lost worker reads no message, and a good one would obey instead: mark the lost one.
                 (self._marks if act.why else self._cloud.pool).drain(act.ids)
             else:
                 self._cloud.pool.terminate(act.ids)
@@ -186,7 +188,7 @@ class Reconciler:
             raise LeaseLost(NO_LEASE)
 
     def _launch_anew(self, act: Launch) -> tuple[Act | None, Refusal | None]:
-        """Launch call by call: a cloud may take spot and on demand, or what one zone has, in calls of their own."""
+        """Launch in several calls: a cloud may take spot and on demand, or each zone, in calls of their own."""
         launched: tuple[str, ...] = ()
         refusal = None
         while len(launched) < len(act.names) and refusal is None:
@@ -195,7 +197,7 @@ class Reconciler:
         return Launch(launched) if launched else None, refusal
 
     def _launch_some(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], Refusal | None]:
-        """One call, its intent written down first. Returns the names launched, one at least unless it was refused."""
+        """Write the intent, then call. Returns the names launched: at least 1 unless it was refused."""
         try:
             self._check_lease()
             intent = Intent(self._cloud.pool.token(len(names)), names, self._clock.now())
@@ -213,7 +215,7 @@ class Reconciler:
             self._intents.forget(intent.token)
             return (), Refusal(asked, str(error))
         except Retryable as error:
-            # Nobody knows whether it went through: it counts until it shows up or its time is over.
+            # It may have gone through: the intent counts until its instances show up or it is overdue.
             return (), Refusal(asked, f"unclear until it shows up: {error}")
         self._intents.granted(intent.token, len(launched))
         return intent.names[: len(launched)], None if launched else Refusal(asked, "the cloud gave none")

@@ -1,6 +1,6 @@
-"""What the controller has seen of each instance, by its own clock alone: no machine's time is compared with another's.
+"""What the controller has seen of each instance, by its own clock: it never compares the clocks of two machines.
 
-Pure: a look takes what was known and returns what is known now.
+Pure: a look takes what was known before and returns what is known now.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Patience:
 
     boot:   from a launch to the worker's first beat.
     silent: from one beat to the next.
-    drain:  from the drain mark, or from the last message finished after it, to the end.
+    drain:  from the drain mark, or from the last message finished after it, to the instance's end.
     """
 
     boot: float
@@ -32,12 +32,12 @@ class Sighting:
     """One instance. Times are the controller's.
 
     first_seen:    when a listing first showed it.
-    launched_here: whether it came while this controller looked on, so that first_seen is about its launch.
+    launched_here: whether it was launched while this controller ran, so that first_seen is near its launch.
     beat:          its worker's last beat; None when it never registered.
     first_beat:    when a beat was first seen.
     beat_changed:  when a new beat was last seen.
     progressed:    when its count of finished messages last changed.
-    drain_seen:    when it was first known to be on its way out.
+    drain_seen:    when it was first known to drain.
     lost_since:    when it was marked as lost.
     """
 
@@ -63,8 +63,8 @@ def look(
 ) -> dict[str, Sighting]:
     """What is known after one more look.
 
-    before: None at the first look of a controller's life. beats: None when the register cannot be read: the time of
-    that does not count as anybody's silence.
+    before: None at the first look of a controller's life. beats: None when the register cannot be read: that time does
+            not count as a worker's silence.
     """
     known = before or {}
     after = {}
@@ -78,7 +78,7 @@ def _heard(sighting: Sighting, one: Instance, beats: Mapping[str, Beat] | None, 
     if beats is None:
         return replace(_asked(sighting, one, now), beat_changed=now)
     beat, old = beats.get(one.id), sighting.beat
-    # Not larger, another: a worker that was started again counts from one.
+    # Compare for a difference, not for growth: a worker that was started again counts from 1.
     if beat is None or (old is not None and beat.count == old.count and beat.finished == old.finished):
         return _asked(sighting, one, now)
     progressed = now if old is None or beat.finished != old.finished else sighting.progressed
@@ -88,7 +88,7 @@ def _heard(sighting: Sighting, one: Instance, beats: Mapping[str, Beat] | None, 
 
 
 def _asked(sighting: Sighting, one: Instance, now: float) -> Sighting:
-    """With the time at which it was first known to be on its way out, by the mark or by its own word."""
+    """Note when it was first known to drain, by its mark or by its own beat."""
     leaves = one.drain_since is not None or (sighting.beat is not None and sighting.beat.leaving)
     if leaves == (sighting.drain_seen is not None):
         return sighting
@@ -103,7 +103,7 @@ def _marked(sighting: Sighting, one: Instance, heard: bool, now: float, patience
 
 
 def why_lost(sighting: Sighting, one: Instance, now: float, patience: Patience) -> str:
-    """Why an instance is no capacity although it exists, in words; "" when it is, or when it is on its way out."""
+    """Why an instance that exists is no capacity, in words; "" when it works, boots or shuts down."""
     if one.state == "stopped":
         return "stopped"
     if one.state not in ("pending", "running"):
@@ -117,27 +117,24 @@ def why_lost(sighting: Sighting, one: Instance, now: float, patience: Patience) 
 
 
 def overdue(sighting: Sighting, now: float, patience: Patience) -> bool:
-    """Whether an instance that was asked to leave had its time: it neither left nor finished anything since."""
+    """Whether a draining instance has had its time: it neither left nor finished a message in it."""
     return sighting.drain_seen is not None and now - max(sighting.drain_seen, sighting.progressed) > patience.drain
 
 
-def finished_since(before: Sightings, after: Sightings) -> tuple[int, float]:
-    """Messages finished between two looks, and the seconds that the workers were busy for them, all workers summed."""
+def finished_since(before: Mapping[str, Beat], after: Mapping[str, Beat]) -> tuple[int, float]:
+    """Messages finished between two looks, and the seconds in which workers were busy, both summed over all workers."""
     messages, seconds = 0, 0.0
-    for name, sighting in after.items():
-        beat = sighting.beat
-        old = before[name].beat if name in before else None
-        if beat is None or beat is old:
-            continue
+    for name, beat in after.items():
+        old = before.get(name)
         if old is None or beat.finished < old.finished:
-            old = Beat(0)
+            old = Beat(0)  # a worker that was started again counts from 0
         messages += beat.finished - old.finished
         seconds += max(0.0, beat.busy_seconds - old.busy_seconds)
     return messages, seconds
 
 
 def boots(before: Sightings, after: Sightings) -> list[float]:
-    """Seconds from launch to first beat of those that registered between two looks."""
+    """Seconds from launch to first beat, of each instance that registered between two looks."""
     return [
         one.first_beat - one.first_seen
         for name, one in after.items()

@@ -1,6 +1,6 @@
-"""Finds what was accepted and forgotten: dead letters, and photos that have neither a result nor a message.
+"""Finds accepted photos that were forgotten: dead letters, and photos with neither a result nor a message.
 
-This is how nothing is lost when a queue is, or when a process dies between writing an object and queueing it.
+So no photo is lost when a queue is lost, or when a process dies between writing an object and queueing it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 DAY_SECONDS = 24 * 3600.0
 PROBE_SECONDS = 600.0  # a test upload that is older was left behind by a process that died
 SEND_AT_ONCE = 100
-# A slow worker holds some dozens, and one that died held as many: others are rightly answered long before those.
+# A slow worker keeps some dozens, and so did one that died: others are rightly answered long before those.
 OVERTAKEN_AFTER = 4
 GIVEN_UP = "labelling was tried several times and no worker finished it; try again, or try another photo"
 
@@ -28,7 +28,7 @@ class Sweeper:
 
     reply_to:      the queue that responses of queued-again photos go to.
     after_seconds: how old an input object must be before it can count as forgotten.
-    days:          how far back the buckets are read.
+    days:          how many days back the buckets are read.
     """
 
     def __init__(self, cloud: Cloud, clock: Clock, reply_to: str, after_seconds: float, days: float) -> None:
@@ -40,7 +40,7 @@ class Sweeper:
         self._again = Again(after_seconds)
 
     def sweep(self) -> None:
-        """One look. Raises Retryable when the cloud cannot be read; the next look does what this one left."""
+        """Sweep once. Raises Retryable when the cloud cannot be read; the next sweep does the rest."""
         buried = self.bury_dead_letters()
         if buried:
             log.warning("%d photos failed for good: their messages were in the dead-letter queue", buried)
@@ -50,7 +50,7 @@ class Sweeper:
         self._cloud.uploads.remove_probes(self._clock.now() - PROBE_SECONDS)
 
     def bury_dead_letters(self) -> int:
-        """Give every dead letter a failed result, so that whoever waits is told; returns how many."""
+        """Give every dead letter a failed result, so that its user sees it; returns how many."""
         buried = 0
         while letters := self._cloud.dead_letters.receive(10, 0):
             buried += sum(self._bury(letter) for letter in letters)
@@ -97,9 +97,9 @@ class Sweeper:
 
 
 class Again:
-    """Which photos were queued again, so that a second time takes twice as long, and a third four times.
+    """Doubles the time before a photo is queued again: it may be slow, or wait at the end of a long queue.
 
-    A photo may be slow for a reason of its own, or wait at the end of a long queue since it was queued again.
+    Not a library's loop: it holds a pause for each of many photos.
     """
 
     def __init__(self, after_seconds: float) -> None:
@@ -107,7 +107,7 @@ class Again:
         self._known: dict[str, tuple[float, float]] = {}
 
     def due(self, lost: Sequence[str], answered: AbstractSet[str], now: float) -> list[str]:
-        """Those of `lost` that may be queued again now (seconds since 1970)."""
+        """The keys of `lost` that may be queued again at `now` (seconds since 1970)."""
         found = [key for key in lost if key not in self._known or now >= self._known[key][0]]
         self._known = {key: known for key, known in self._known.items() if key not in answered}
         for key in found:
@@ -117,12 +117,12 @@ class Again:
 
 
 def older_than(limit: float, photos: Sequence[StoredObject], answered: AbstractSet[str]) -> list[str]:
-    """The keys without a result that came before `limit` (seconds since 1970)."""
+    """The keys without a result that were stored before `limit` (seconds since 1970)."""
     return [one.key for one in photos if one.key not in answered and one.modified_at < limit]
 
 
 def overtaken(photos: Sequence[StoredObject], answered: AbstractSet[str], by_seconds: float) -> list[str]:
-    """The keys without a result although a photo that came more than `by_seconds` later has one."""
+    """The keys without a result that a photo stored more than `by_seconds` later has overtaken."""
     newest = max((one.modified_at for one in photos if one.key in answered), default=0.0)
     return older_than(newest - by_seconds, photos, answered)
 

@@ -1,4 +1,4 @@
-"""The classic way to ask workers to leave: a batch of terminate messages that whoever reads them first obeys."""
+"""Asks workers to leave the classic way: terminate messages, which the workers that read them first obey."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from shoal.errors import Retryable
 from shoal.ports import Instance, InstancePool, JobQueue, Register
 
 BODY = "terminate"
-SLACK_SECONDS = 1.0  # between a message's end by the queue's clock and by ours: for the way there
+SLACK_SECONDS = 1.0  # a message ends later by the queue's clock than by ours: it takes time to send
 
 
 class AskByQueue:
-    """An InstancePool that asks by messages instead of marks. Nobody can say which workers will obey.
+    """An InstancePool that drains by messages instead of marks. Nobody knows which workers will obey.
 
-    So it asks for no more at a time than shall leave: messages that are still valid count as asked, and a worker that
-    obeyed tells so in its beats, which shows it here as one that was asked.
-    valid_seconds: how long a message is good for.
+    Messages that are still valid count as workers that were asked, so it never asks more than it has to. A worker that
+    obeyed says in its beats that it leaves; `describe` then shows it as draining.
+    valid_seconds: how long a message is valid.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class AskByQueue:
         ]
 
     def drain(self, ids: Sequence[str]) -> None:
-        """Ask for as many as `ids` are. Raises Retryable while as many were asked and may still obey."""
+        """Ask as many workers as there are `ids`. Raises Retryable while as many were asked and may still obey."""
         if not ids:
             return
         now = self._steady()

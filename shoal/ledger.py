@@ -1,65 +1,179 @@
-"""Where the controller's ledger lies and how it is read: JSON lines, one a decision. The controller writes it."""
+"""An entry of the controller's ledger: a JSON line for each decision with news. Pure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
-NAME = "ledger.jsonl"
+from shoal.errors import MalformedMessage
 
+VERSION = 2  # lines without a version are of 1: they counted no arrivals, and `finished` since the controller's start
 
-def older(path: Path) -> Path:
-    """Where a ledger's first half goes when it has grown too long."""
-    return path.with_suffix(path.suffix + ".1")
-
-
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The entries of a ledger, oldest first; none when there is none. A line that a crash cut short is passed over."""
-    for part in (older(path), path):
-        if not part.exists():
-            continue
-        with part.open(encoding="utf-8") as lines:
-            yield from _entries(lines)
+ActKind = Literal["launch", "drain", "terminate"]
 
 
-class Follower:
-    """Reads a ledger as it grows, what it holds already included. One thread."""
+@dataclass(frozen=True, slots=True)
+class DoneAct:
+    """What was done to some machines. machines: the names of a launch, the instance ids of the others."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = 0  # the inode that was read last: a ledger that has grown too long is moved
-        self._offset = 0
+    kind: ActKind
+    machines: tuple[str, ...]
+    why: str = ""
 
-    def news(self) -> list[dict[str, Any]]:
-        """The entries since the last call, oldest first. Raises OSError when there is no ledger that can be read."""
-        at = self._path.stat()
-        if at.st_ino == self._file and at.st_size >= self._offset:
-            return self._rest(self._path)
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        if self.kind == "launch":
+            return {"act": self.kind, "names": list(self.machines)}
+        return {"act": self.kind, "ids": list(self.machines), "why": self.why}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> DoneAct:
+        """Raises KeyError, TypeError or ValueError."""
+        kind: ActKind = fields["act"]
+        if kind not in ("launch", "drain", "terminate"):
+            raise ValueError(f"{kind!r} is no act")
+        return cls(kind, tuple(fields["names" if kind == "launch" else "ids"]), fields.get("why", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Something that was wanted and not done: for how many machines, and why."""
+
+    count: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """The cost of this budget period until `at`, in the budget's currency. machines: how many run from then on."""
+
+    at: float
+    amount: float = 0.0
+    machines: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCounts:
+    """How many machines are in each state. Together they are all that the cap counts."""
+
+    running: int = 0
+    pending: int = 0
+    lost: int = 0
+    leaving: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tick of the controller. What it says holds until the next entry.
+
+    at:                  seconds since 1970, the controller's clock.
+    sentence:            the entry in words.
+    visible, in_flight, delayed: messages of the request queue, approximate.
+    machines:            machines that exist or were asked for.
+    desired, reason:     the decision, and the policy's explanation.
+    arrived, finished:   photos since the last entry with the same `dry_run`; see below.
+    counted, unseen:     what the next life of the controller needs to go on with these counts; see below.
+    oldest_seconds:      age of the oldest photo that waits, derived from the counts.
+    arrivals_per_second: average of the last target time.
+    service_seconds:     seconds of a worker's time for one photo, as the policy plans with.
+    boot_seconds:        seconds from a launch to the first beat, as the policy plans with.
+    pool:                the machines by state.
+    done:                the acts as they took effect; in a dry run, what would have been done.
+    refused:             what was wanted and not done.
+    spent:               None without a budget.
+    token:               the fencing token of the lease that it acted under.
+
+    How photos are counted. `finished` is the growth of the workers' own counts, summed: deliveries finished, so a photo
+    that is labelled twice counts twice. What a worker finishes after its last beat that was seen is missed. Nobody
+    tells the controller of an arrival, so it derives them from conservation:
+
+        arrived = growth of the backlog + finished
+
+    Ticks that the ledger leaves out add to the next entry. The first entry of a new ledger counts its whole backlog as
+    arrived. A message leaves the queue up to one beat before its worker tells so. Until then the sum is too low by
+    `unseen` photos; the next arrivals wait for it, so that nothing counts twice. What stays unseen for a minute (dead
+    letters, purged messages, a worker's last photos) is written off. `counted` is the sum of the counts of all workers
+    that are registered: a controller that starts again compares with it, and counts nothing twice.
+    """
+
+    at: float
+    sentence: str
+    visible: int
+    in_flight: int
+    delayed: int
+    machines: int
+    desired: int
+    reason: str = ""
+    arrived: int = 0
+    finished: int = 0
+    counted: int = 0
+    unseen: int = 0
+    oldest_seconds: float = 0.0
+    arrivals_per_second: float = 0.0
+    service_seconds: float = 0.0
+    boot_seconds: float = 0.0
+    pool: PoolCounts = PoolCounts()
+    done: tuple[DoneAct, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    spent: Spent | None = None
+    token: int = 0
+    dry_run: bool = False
+
+    @property
+    def backlog(self) -> int:
+        """Messages of any kind."""
+        return self.visible + self.in_flight + self.delayed
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry as JSON types."""
+        return {"v": VERSION, **asdict(self), "done": [act.to_dict() for act in self.done]}
+
+    def to_json(self) -> str:
+        """The entry as one line, without its end."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Entry:
+        """Read an entry; fields that an older version did not write get their defaults. Raises MalformedMessage."""
         try:
-            moved = older(self._path).stat().st_ino
-            self._offset = self._offset if moved == self._file else 0
-            found = self._rest(older(self._path))
-        except FileNotFoundError:
-            found = []
-        self._file, self._offset = at.st_ino, 0
-        return found + self._rest(self._path)
+            spent = fields.get("spent")
+            counts = fields if int(fields.get("v", 1)) >= VERSION else {}
+            return cls(
+                at=float(fields["at"]),
+                sentence=str(fields["sentence"]),
+                visible=int(fields["visible"]),
+                in_flight=int(fields["in_flight"]),
+                delayed=int(fields["delayed"]),
+                machines=int(fields["machines"]),
+                desired=int(fields["desired"]),
+                reason=str(fields.get("reason", "")),
+                arrived=int(counts.get("arrived", 0)),
+                finished=int(counts.get("finished", 0)),
+                counted=int(counts.get("counted", 0)),
+                unseen=int(counts.get("unseen", 0)),
+                oldest_seconds=float(fields.get("oldest_seconds", 0.0)),
+                arrivals_per_second=float(fields.get("arrivals_per_second", 0.0)),
+                service_seconds=float(fields.get("service_seconds", 0.0)),
+                boot_seconds=float(fields.get("boot_seconds", 0.0)),
+                pool=PoolCounts(**fields.get("pool", {})),
+                done=tuple(DoneAct.from_dict(act) for act in fields.get("done", ())),
+                refused=tuple(Refusal(**refusal) for refusal in fields.get("refused", ())),
+                spent=Spent(**spent) if spent else None,
+                token=int(fields.get("token", 0)),
+                dry_run=bool(fields.get("dry_run", False)),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MalformedMessage(f"not an entry of a ledger: {error!r}") from error
 
-    def _rest(self, path: Path) -> list[dict[str, Any]]:
-        with path.open("rb") as file:
-            file.seek(self._offset)
-            text = file.read()
-        whole = text.rpartition(b"\n")[0]  # the last line may be half written
-        self._offset += len(whole) + bool(whole)
-        return list(_entries(whole.decode(errors="replace").splitlines()))
-
-
-def _entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    for line in lines:
+    @classmethod
+    def from_json(cls, line: str) -> Entry:
+        """Read a line. Raises MalformedMessage."""
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(entry, dict):
-            yield entry
+            fields = json.loads(line)
+        except ValueError as error:
+            raise MalformedMessage(f"not an entry of a ledger: {error}") from error
+        if not isinstance(fields, dict):
+            raise MalformedMessage("not an entry of a ledger: no JSON object")
+        return cls.from_dict(fields)

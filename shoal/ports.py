@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+MOST_IN_PROGRESS = 32  # messages of one worker: enough to keep its engine busy; the rest is left to other workers
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -74,16 +76,16 @@ class Beat:
 
     count:         grows with each beat.
     finished:      messages finished since the start of the process.
-    held:          messages in work now.
-    busy_seconds:  seconds since the start in which it held at least one message.
+    in_progress:   messages that it works on now.
+    busy_seconds:  seconds since the start in which at least one message was in progress.
     ready_seconds: seconds from the start of the process until it could work.
     model:         the names of the models that it serves.
-    leaving:       True when it drains: it finishes what it holds and receives no more.
+    leaving:       True when it drains: it finishes its messages in progress and receives no more.
     """
 
     count: int
     finished: int = 0
-    held: int = 0
+    in_progress: int = 0
     busy_seconds: float = 0.0
     ready_seconds: float = 0.0
     model: str = ""

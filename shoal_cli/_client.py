@@ -12,6 +12,7 @@ from typing import Any
 import requests
 
 from shoal.errors import Permanent, Retryable, ShoalError
+from shoal.retry import patiently
 
 GROUP_PHOTOS = 8
 GROUP_BYTES = 4 * 1024 * 1024
@@ -46,18 +47,16 @@ class Client:
             yield from sent
 
     def _send(self, batch: str, first: int, group: Sequence[Path], model: str) -> int:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                with contextlib.ExitStack() as opened:
-                    files = [("inputFile", (path.name, opened.enter_context(path.open("rb")))) for path in group]
-                    query = {"first": str(first)} | ({"model": model} if model else {})
-                    self._call("POST", f"/batches/{batch}/photos", params=query, files=files)
-                return len(group)
-            except Retryable:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(RETRY_SECONDS)
+        patiently(
+            lambda: self._send_once(batch, first, group, model), PATIENCE_SECONDS, lambda: time.sleep(RETRY_SECONDS)
+        )
+        return len(group)
+
+    def _send_once(self, batch: str, first: int, group: Sequence[Path], model: str) -> None:
+        with contextlib.ExitStack() as opened:
+            files = [("inputFile", (path.name, opened.enter_context(path.open("rb")))) for path in group]
+            query = {"first": str(first)} | ({"model": model} if model else {})
+            self._call("POST", f"/batches/{batch}/photos", params=query, files=files)
 
     def photos(self, batch: str, after: int = -1) -> Iterator[dict[str, Any]]:
         """The photos of a batch after index `after`, in order, with their results."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import time
@@ -16,7 +15,7 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from shoal import settings
+from shoal import ledger_file, settings
 from shoal.errors import Permanent, ShoalError
 from shoal.folders import folder
 from shoal_cli.up import CODE, MODULE, answers, prepare_model
@@ -38,7 +37,7 @@ def command(photos: tuple[Path, ...]) -> None:
     chosen = settings.load()
     address = f"http://{chosen.host}:{chosen.port}"
     with _system(chosen, address):
-        _demonstrate(address, list(photos) or sorted(EXAMPLES.glob("*.jpg")), chosen.state_dir / "ledger.jsonl")
+        _demonstrate(address, list(photos) or sorted(EXAMPLES.glob("*.jpg")), chosen.state_dir / ledger_file.NAME)
 
 
 @contextlib.contextmanager
@@ -118,25 +117,21 @@ class _Sentences:
     def __init__(self, ledger: Path) -> None:
         self._ledger = ledger
         self._since = time.time()
-        before = [entry for entry in self._entries() if entry["at"] < self._since]
-        self.at_first = before[-1]["machines"] if before else 0
+        before = [entry for entry in ledger_file.read(ledger) if entry.at < self._since]
+        self.at_first = before[-1].machines if before else 0
         self.machines = self.most = self.at_first
-
-    def _entries(self) -> list[dict[str, Any]]:
-        lines = self._ledger.read_text().splitlines() if self._ledger.exists() else []
-        return [json.loads(line) for line in lines]
 
     def show(self, began: float) -> None:
         """Print the new decisions."""
-        for entry in self._entries():
-            if entry["at"] < self._since:
+        for entry in ledger_file.read(self._ledger):
+            if entry.at < self._since:
                 continue
-            self.machines = entry["machines"]
+            self.machines = entry.machines
             self.most = max(self.most, self.machines)
-            if entry["at"] > self._since:
+            if entry.at > self._since:
                 console.print(f"  [cyan]{time.monotonic() - began:5.1f} s  controller:[/] ", end="")
-                console.print(entry["sentence"], markup=False, soft_wrap=True)
-            self._since = entry["at"] + 1e-6
+                console.print(entry.sentence, markup=False, soft_wrap=True)
+            self._since = entry.at + 1e-6
 
 
 def _show_fall(sentences: _Sentences, began: float) -> None:

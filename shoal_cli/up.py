@@ -18,9 +18,10 @@ from rich.console import Console
 
 from inference import store
 from shoal import settings
-from shoal.errors import NotFound, Retryable, SettingsError, ShoalError
+from shoal.errors import NotFound, SettingsError, ShoalError
 from shoal.folders import folder, import_path
 from shoal.lifecycle import StopSignal, only_one
+from shoal.retry import patiently
 from shoal_cli._processes import Child, pump, wait_until
 
 # -P: the folder in which the user calls `shoal` may hold a file of the same name as a module.
@@ -155,15 +156,12 @@ class SystemProcesses:
     def _prepare(self) -> None:
         from shoal.aws import prepare
 
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                return prepare(self._settings)
-            except Retryable:
-                # A cloud under load refuses calls; the hostile embedded cloud does it on purpose.
-                if time.monotonic() > deadline:
-                    raise
-                pump(self._children, RETRY_SECONDS, self._show)
+        # A cloud under load refuses calls; the hostile embedded cloud does it on purpose.
+        patiently(
+            lambda: prepare(self._settings),
+            START_SECONDS,
+            lambda: pump(self._children, RETRY_SECONDS, self._show),
+        )
 
     def _start_tiers(self) -> None:
         web = self._child("web", "web_tier")

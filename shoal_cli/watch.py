@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from shoal import ledger, settings
+from shoal import ledger_file, settings
 from shoal.aws import connect
 from shoal.errors import ShoalError
 from shoal.ports import Cloud, Depth
@@ -44,7 +44,7 @@ class Sight:
 def command(once: bool, every: float) -> None:
     """Watch the queue, the workers and the controller's decisions until Ctrl-C."""
     chosen = settings.load_with_env_file()
-    cloud, sentences = connect(chosen), Sentences(chosen.state_dir / ledger.NAME)
+    cloud, sentences = connect(chosen), Sentences(chosen.state_dir / ledger_file.NAME)
     console = Console(highlight=False)
     if once:
         console.print(frame(chosen, look(chosen, cloud), sentences.latest()), soft_wrap=True)
@@ -116,8 +116,8 @@ class Sentences:
             return []
         if self._seen != (found.st_mtime, found.st_size):
             self._seen = found.st_mtime, found.st_size
-            entries = deque(ledger.read(self._path), SENTENCES)
-            self._latest = [(entry["at"], entry["sentence"]) for entry in entries]
+            entries = deque(ledger_file.read(self._path), SENTENCES)
+            self._latest = [(entry.at, entry.sentence) for entry in entries]
         return self._latest
 
 

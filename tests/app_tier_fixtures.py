@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -87,6 +88,17 @@ def put(
 
 def result(cloud: Cloud, job: Job) -> Result:
     return Result.from_json(cloud.outputs.get(job.key))
+
+
+@dataclass
+class ToldProgress:
+    """The Progress that a test tells."""
+
+    finished: int = 0
+    in_progress: int = 0
+    let_go: int = 0
+    busy_seconds: float = 0.0
+    idle_since: float | None = None
 
 
 def worker_of(

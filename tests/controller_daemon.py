@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from benchmarks.running.waiting import wait_for as patiently
-from shoal.ledger import read
+from shoal.ledger import Entry
+from shoal.ledger_file import read
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_SECONDS = 30.0
@@ -46,7 +46,7 @@ class Daemon:
         self.process.send_signal(signal.SIGHUP)
 
     @property
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[Entry]:
         return list(read(self.folder / "ledger.jsonl"))
 
 

@@ -6,10 +6,11 @@ import math
 from pathlib import Path
 
 from controller.estimates import Spread, Waiting
-from controller.ledger import Entry, Ledger
+from controller.ledger import Ledger, Tick
 from controller.plan import Drain, Launch
 from controller.policy import Decision, Measured, Observation
-from shoal import ledger
+from controller.tally import Tally
+from shoal import ledger_file
 from shoal.ports import Depth, Instance
 
 STEP_SECONDS = 5.0
@@ -17,7 +18,7 @@ STEP_SECONDS = 5.0
 
 def write_ledger(folder: Path, now: float, minutes: float = 25.0, finished_before: int = 0) -> Path:
     """The ledger of a pool that took in a wave of photos and is nearly done with it; its newest entry is of `now`."""
-    writer = Ledger(folder / ledger.NAME)
+    writer = Ledger(folder / ledger_file.NAME)
     count = int(minutes * 60 / STEP_SECONDS)
     finished, before = finished_before, 0
     for step in range(count + 1):
@@ -28,7 +29,7 @@ def write_ledger(folder: Path, now: float, minutes: float = 25.0, finished_befor
         acts = _acts(before, machines)
         seen = _seen(now - (count - step) * STEP_SECONDS, backlog, machines, before, finished)
         why = f"0.42 s each, target 60 s: need {machines}"
-        writer.record(Entry(seen, Decision(machines, why), acts, token=1))
+        writer.record(Tick(seen, Decision(machines, why), acts, token=1))
         before = machines
     return folder
 
@@ -46,5 +47,5 @@ def _seen(at: float, backlog: int, machines: int, running: int, finished: int) -
     )
     in_flight = min(backlog, 8 * running)
     waiting = (Waiting(backlog, 14.0),) if backlog else ()
-    measured = Measured(Spread.guess(0.42), Spread.guess(5.0), 2.0, waiting, finished)
+    measured = Measured(Spread.guess(0.42), Spread.guess(5.0), 2.0, waiting, Tally(finished=finished))
     return Observation(at, Depth(backlog - in_flight, in_flight, 0), instances, measured=measured)

@@ -19,7 +19,7 @@ from app_tier.inference_queue import Image as ReadyImage
 from app_tier.inference_queue import InferenceQueue
 from app_tier.pixel_budget import PixelBudget, pixels_in
 from app_tier.prefetch import Prefetch
-from app_tier.worker import HELD_FIRST
+from app_tier.worker import FIRST_IN_PROGRESS
 from benchmarks.photos import EXAMPLES, bomb
 from inference.answer import Answer
 from shoal.clock import SystemClock
@@ -97,7 +97,7 @@ def test_a_batch_is_of_one_model_and_each_photo_gets_its_own(cloud: Cloud) -> No
     recogniser.gate.clear()
     jobs = [put(cloud, b"photo", model=model)[0] for model in ("resnet50", "emotion", "") * 3]
     with working(cloud, recogniser) as worker:
-        wait_for(lambda: cloud.requests.depth().in_flight == HELD_FIRST)
+        wait_for(lambda: cloud.requests.depth().in_flight == FIRST_IN_PROGRESS)
         recogniser.gate.set()
         wait_for(lambda: worker.finished == 9)
     assert [result(cloud, job).model for job in jobs] == ["resnet50", "emotion", "resnet50"] * 3
@@ -205,41 +205,41 @@ def test_the_header_tells_the_pixels() -> None:
     assert pixels_in(b"no image") == 0
 
 
-def test_the_window_counts_what_is_held_and_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prefetch_counts_what_is_in_progress_and_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("app_tier.prefetch.time.monotonic", lambda: now[0])
-    window = Prefetch(most=8, least=2, seconds=10, first=4)
-    assert window.idle_since == 100
-    assert window.take(10, 0) == 4
-    assert window.take(10, 0) == 0
-    window.settle(4, 3)
-    assert window.held == 3
-    assert window.idle_since is None
+    prefetch = Prefetch(most=8, least=2, seconds=10, first=4)
+    assert prefetch.idle_since == 100
+    assert prefetch.take(10, 0) == 4
+    assert prefetch.take(10, 0) == 0
+    prefetch.settle(4, 3)
+    assert prefetch.in_progress == 3
+    assert prefetch.idle_since is None
     now[0] = 107
-    assert window.busy_seconds == 7
-    window.let_go(3)
-    assert (window.held, window.idle_since, window.busy_seconds) == (0, 107, 7)
+    assert prefetch.busy_seconds == 7
+    prefetch.let_go(3)
+    assert (prefetch.in_progress, prefetch.idle_since, prefetch.busy_seconds) == (0, 107, 7)
     now[0] = 110
-    window.settle(window.take(1, 0), 1)
+    prefetch.settle(prefetch.take(1, 0), 1)
     now[0] = 111
-    assert window.busy_seconds == 8
+    assert prefetch.busy_seconds == 8
 
 
-def test_the_window_is_as_wide_as_the_work_of_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prefetch_is_as_wide_as_the_work_of_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("app_tier.prefetch.time.monotonic", lambda: now[0])
-    window = Prefetch(most=8, least=2, seconds=10, first=6)
-    assert window.take(10, 0) == 6
-    window.settle(6, 0)
+    prefetch = Prefetch(most=8, least=2, seconds=10, first=6)
+    assert prefetch.take(10, 0) == 6
+    prefetch.settle(6, 0)
 
     def work(count: int, seconds_each: float) -> int:
         """Do so many, one after the other; returns how many may be held then."""
         for _ in range(count):
-            window.settle(window.take(1, 0), 1)
+            prefetch.settle(prefetch.take(1, 0), 1)
             now[0] += seconds_each
-            window.let_go(1)
-        places = window.take(100, 0)
-        window.settle(places, 0)
+            prefetch.let_go(1)
+        places = prefetch.take(100, 0)
+        prefetch.settle(places, 0)
         return places
 
     assert work(1, 2) == 5
@@ -295,7 +295,7 @@ def test_a_drain_gives_back_at_once_what_was_not_begun(cloud: Cloud, monkeypatch
     worker = worker_of(cloud, NamingRecogniser(), stop)
     thread = threading.Thread(target=worker.run)
     thread.start()
-    wait_for(lambda: cloud.requests.depth().in_flight == HELD_FIRST)
+    wait_for(lambda: cloud.requests.depth().in_flight == FIRST_IN_PROGRESS)
     stop.stop("test")
     wait_for(lambda: cloud.requests.depth().in_flight == 4)  # the threads that fetch hold one each
     go_on.set()

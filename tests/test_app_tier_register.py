@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,27 +17,21 @@ from shoal.errors import Retryable
 from shoal.lifecycle import StopSignal
 from shoal.memory import MemoryRegister
 from shoal.ports import Beat
+from tests.app_tier_fixtures import ToldProgress
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_SECONDS = 10.0
 
 
-@dataclass
-class Work:
-    finished: int = 0
-    held: int = 0
-    busy_seconds: float = 0.0
-
-
-def registered(register: MemoryRegister, work: Work, stop: StopSignal, every: float = 0.01) -> Registration:
-    return Registration(register, "i-1", work, "resnet50", 1.5, every, stop)
+def registered(register: MemoryRegister, progress: ToldProgress, stop: StopSignal, every: float = 0.01) -> Registration:
+    return Registration(register, "i-1", progress, "resnet50", 1.5, every, stop)
 
 
 def test_beats_follow_the_work_and_go_on_while_it_drains() -> None:
-    register, work, stop = MemoryRegister(), Work(), StopSignal()
-    with registered(register, work, stop):
+    register, progress, stop = MemoryRegister(), ToldProgress(), StopSignal()
+    with registered(register, progress, stop):
         wait_for(register.workers, DEADLINE_SECONDS, "no first beat")
-        work.finished, work.held, work.busy_seconds = 7, 3, 2.5
+        progress.finished, progress.in_progress, progress.busy_seconds = 7, 3, 2.5
         wait_for(lambda: register.workers()["i-1"].finished == 7, DEADLINE_SECONDS, "no later beat")
         beat = register.workers()["i-1"]
         assert beat == Beat(beat.count, 7, 3, 2.5, 1.5, "resnet50", leaving=False)
@@ -51,7 +44,7 @@ def test_beats_follow_the_work_and_go_on_while_it_drains() -> None:
 
 def test_the_first_beat_does_not_wait() -> None:
     register = MemoryRegister()
-    with registered(register, Work(), StopSignal(), every=3600):
+    with registered(register, ToldProgress(), StopSignal(), every=3600):
         wait_for(register.workers, DEADLINE_SECONDS, "no first beat")
 
 
@@ -68,12 +61,12 @@ class Unreachable(MemoryRegister):
 
 
 def test_a_register_that_cannot_be_reached_does_not_end_the_worker(caplog: pytest.LogCaptureFixture) -> None:
-    register, work = Unreachable(), Work()
+    register, work = Unreachable(), ToldProgress()
     with caplog.at_level(logging.WARNING):
         with registered(register, work, StopSignal()) as registration:
             wait_for(lambda: caplog.text, DEADLINE_SECONDS, "nothing was said")
             for _ in range(5):
-                registration.beat()
+                registration.step()
             register.down = False
             wait_for(register.workers, DEADLINE_SECONDS, "it did not go on")
         assert caplog.text.count("cannot tell the register") == 1

@@ -36,11 +36,13 @@ ENGINE = Engine()
 """
 
 
-class Work:
-    """Holds a message at each look, and is done with one until it is told to hang."""
+class LookedAt:
+    """Has so many messages in progress. At each look one more has left, until it is told to hang."""
 
-    def __init__(self, held: int) -> None:
-        self.held = held
+    finished, busy_seconds, idle_since = 0, 0.0, None
+
+    def __init__(self, in_progress: int) -> None:
+        self.in_progress = in_progress
         self.looks = 0
         self.hangs = False
 
@@ -52,24 +54,24 @@ class Work:
 
 
 def test_a_worker_that_gets_on_is_left_alone_and_one_that_does_not_is_ended() -> None:
-    work, ended = Work(held=1), threading.Event()
-    with StallWatch(work, 0.05, ended.set):
-        wait_for(lambda: work.looks > 3 * LOOKS)
+    progress, ended = LookedAt(in_progress=1), threading.Event()
+    with StallWatch(progress, 0.05, ended.set):
+        wait_for(lambda: progress.looks > 3 * LOOKS)
         assert not ended.is_set()
-        work.hangs = True
+        progress.hangs = True
         assert ended.wait(DEADLINE_SECONDS)
 
 
 def test_a_worker_that_holds_nothing_may_wait_for_ever() -> None:
-    class Idle(Work):
+    class Idle(LookedAt):
         @property
         def let_go(self) -> int:
             self.looks += 1
             return 0
 
-    work, ended = Idle(held=0), threading.Event()
-    with StallWatch(work, 0.05, ended.set):
-        wait_for(lambda: work.looks > 3 * LOOKS)
+    progress, ended = Idle(in_progress=0), threading.Event()
+    with StallWatch(progress, 0.05, ended.set):
+        wait_for(lambda: progress.looks > 3 * LOOKS)
     assert not ended.is_set()
 
 

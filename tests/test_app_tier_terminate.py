@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 
 import pytest
 
 from app_tier import terminate
-from app_tier.drain import DrainWatch, patiently
+from app_tier.drain import DrainWatch
 from app_tier.terminate import TerminateWatch
 from benchmarks.running.waiting import wait_for
 from shoal.clock import SystemClock
@@ -17,15 +16,11 @@ from shoal.errors import NotFound, Retryable
 from shoal.lifecycle import StopSignal
 from shoal.memory import ManualClock, MemoryQueue
 from shoal.ports import Received
+from shoal.retry import patiently
+from tests.app_tier_fixtures import ToldProgress
 
 DEADLINE_SECONDS = 10.0
 VALID_SECONDS = 5.0
-
-
-@dataclass
-class Work:
-    finished: int = 0
-    idle_since: float | None = None
 
 
 @pytest.fixture
@@ -42,7 +37,7 @@ def queue(clock: ManualClock) -> MemoryQueue:
 def look(queue: MemoryQueue) -> str:
     """Why a worker leaves after one look, "" when it does not."""
     stop = StopSignal()
-    TerminateWatch(queue, Work(), stop, VALID_SECONDS).look(0)
+    TerminateWatch(queue, ToldProgress(), stop, VALID_SECONDS).look(0)
     return stop.reason
 
 
@@ -90,23 +85,23 @@ def test_a_busy_worker_looks_after_every_five_requests(
     live_queue: MemoryQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terminate, "LOOK_SECONDS", 0.01)
-    work, stop = Work(finished=4), StopSignal()
+    progress, stop = ToldProgress(finished=4), StopSignal()
     live_queue.send(["terminate"])
-    with TerminateWatch(live_queue, work, stop, VALID_SECONDS):
+    with TerminateWatch(live_queue, progress, stop, VALID_SECONDS):
         assert not stop.wait(0.3)
-        work.finished = 5
+        progress.finished = 5
         assert stop.wait(DEADLINE_SECONDS)
     assert stop.reason == "terminate message"
 
 
 def test_an_idle_worker_listens_after_twenty_seconds(live_queue: MemoryQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminate, "LOOK_SECONDS", 0.01)
-    work, stop = Work(idle_since=time.monotonic() - 19.0), StopSignal()
+    progress, stop = ToldProgress(idle_since=time.monotonic() - 19.0), StopSignal()
     live_queue.send(["terminate"])
-    with TerminateWatch(live_queue, work, stop, VALID_SECONDS):
+    with TerminateWatch(live_queue, progress, stop, VALID_SECONDS):
         assert not stop.wait(0.3)
         assert stop.wait(DEADLINE_SECONDS)
-    assert time.monotonic() - (work.idle_since or 0) >= 20.0
+    assert time.monotonic() - (progress.idle_since or 0) >= 20.0
 
 
 def test_an_unreadable_queue_is_told_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +109,7 @@ def test_an_unreadable_queue_is_told_once(caplog: pytest.LogCaptureFixture, monk
         def receive(self, max_messages: int, wait_seconds: float) -> list[Received]:
             raise NotFound("there is no queue shoal-term-queue")
 
-    watch = TerminateWatch(Missing(SystemClock()), Work(), StopSignal(), VALID_SECONDS)
+    watch = TerminateWatch(Missing(SystemClock()), ToldProgress(), StopSignal(), VALID_SECONDS)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             watch.look(0)
@@ -135,8 +130,7 @@ def test_a_notice_of_ec2_drains_like_the_mark(monkeypatch: pytest.MonkeyPatch) -
     assert stop.reason.startswith("spot interruption")
 
 
-def test_a_metadata_service_that_is_slow_at_boot_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app_tier.drain.POLL_SECONDS", 0.01)
+def test_a_metadata_service_that_is_slow_at_boot_is_waited_for() -> None:
     failures = [Retryable("timed out"), Retryable("timed out")]
 
     def read() -> str:
@@ -147,10 +141,10 @@ def test_a_metadata_service_that_is_slow_at_boot_is_waited_for(monkeypatch: pyte
     def never() -> str:
         raise Retryable("timed out")
 
-    assert patiently(read, StopSignal()) == "i-1"
-    with pytest.raises(Retryable):
-        patiently(never, StopSignal(), seconds=0.05)
     stop = StopSignal()
+    assert patiently(read, 60.0, lambda: stop.wait(0.01)) == "i-1"
+    with pytest.raises(Retryable):
+        patiently(never, 0.05, lambda: stop.wait(0.01))
     stop.stop("SIGTERM")
     with pytest.raises(Retryable):
-        patiently(never, stop)
+        patiently(never, 60.0, lambda: stop.wait(0.01))

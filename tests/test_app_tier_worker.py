@@ -12,7 +12,7 @@ import pytest
 
 from app_tier.drain import DrainWatch
 from app_tier.heartbeat import Heartbeat
-from app_tier.worker import HELD_FIRST, HELD_LEAST
+from app_tier.worker import FIRST_IN_PROGRESS, LEAST_IN_PROGRESS
 from shoal.clock import SystemClock
 from shoal.errors import NotFound, Retryable
 from shoal.lifecycle import StopSignal
@@ -83,7 +83,7 @@ def test_batches_fill_under_load_and_nothing_waits_when_idle(cloud: Cloud) -> No
         wait_for(lambda: worker.finished == 51)
         recogniser.gate.clear()
         put(cloud, *[b"many"] * 40)
-        wait_for(lambda: len(worker._ready) >= 16)
+        wait_for(lambda: len(worker._inference_queue) >= 16)
         recogniser.gate.set()
         wait_for(lambda: worker.finished == 91)
     assert recogniser.batches[0] == ("resnet50", 1)
@@ -108,20 +108,20 @@ def test_no_more_is_held_than_the_window(cloud: Cloud) -> None:
     recogniser.gate.clear()
     put(cloud, *[b"many"] * 100)
     with working(cloud, recogniser):
-        wait_for(lambda: cloud.requests.depth().in_flight == HELD_FIRST)
-        assert cloud.requests.depth().visible == 100 - HELD_FIRST
+        wait_for(lambda: cloud.requests.depth().in_flight == FIRST_IN_PROGRESS)
+        assert cloud.requests.depth().visible == 100 - FIRST_IN_PROGRESS
 
 
 def test_a_slow_worker_leaves_the_rest_to_others(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app_tier.worker.HELD_SECONDS", 0)
+    monkeypatch.setattr("app_tier.worker.PREFETCH_SECONDS", 0)
     recogniser = NamingRecogniser()
     put(cloud, *[b"first"] * 10)
     with working(cloud, recogniser) as worker:
         wait_for(lambda: worker.finished == 10)
         recogniser.gate.clear()
         put(cloud, *[b"many"] * 100)
-        wait_for(lambda: cloud.requests.depth().in_flight == HELD_LEAST)
-        assert cloud.requests.depth().visible == 100 - HELD_LEAST
+        wait_for(lambda: cloud.requests.depth().in_flight == LEAST_IN_PROGRESS)
+        assert cloud.requests.depth().visible == 100 - LEAST_IN_PROGRESS
 
 
 def test_a_poisonous_photo_becomes_a_dead_letter_and_the_others_are_labelled() -> None:
@@ -198,9 +198,9 @@ def test_a_drain_finishes_what_is_held_and_takes_no_more(cloud: Cloud) -> None:
     put(cloud, *[b"photo"] * 100)
     with working(cloud, recogniser):
         # Held and begun: what no thread had begun to fetch would be given back.
-        wait_for(lambda: recogniser.decoded == HELD_FIRST)
-    assert len(list(cloud.outputs.list(""))) == HELD_FIRST
-    assert cloud.requests.depth() == cloud.requests.depth().__class__(100 - HELD_FIRST, 0, 0)
+        wait_for(lambda: recogniser.decoded == FIRST_IN_PROGRESS)
+    assert len(list(cloud.outputs.list(""))) == FIRST_IN_PROGRESS
+    assert cloud.requests.depth() == cloud.requests.depth().__class__(100 - FIRST_IN_PROGRESS, 0, 0)
 
 
 def test_the_drain_mark_stops_the_worker(caplog: pytest.LogCaptureFixture) -> None:
@@ -213,10 +213,9 @@ def test_the_drain_mark_stops_the_worker(caplog: pytest.LogCaptureFixture) -> No
         return answer
 
     stop = StopSignal()
-    watch = DrainWatch(read, stop)
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr("app_tier.drain.POLL_SECONDS", 0.01)
-        with watch:
+        with DrainWatch(read, stop):
             assert stop.wait(DEADLINE_SECONDS)
     assert stop.reason == "drain mark"
     assert caplog.text.count("cannot read the drain mark") == 1
@@ -232,7 +231,7 @@ def test_the_heartbeat_keeps_held_messages_and_lets_go_of_the_others() -> None:
     heartbeat.hold(let_go.receipt)
     heartbeat.release(let_go.receipt)
     clock.wait(20)
-    heartbeat.beat()
+    heartbeat.step()
     clock.wait(20)
     assert [one.body for one in queue.receive(10, 0)] == ["let go"]
 
@@ -245,10 +244,10 @@ def test_a_missed_heartbeat_is_a_warning(caplog: pytest.LogCaptureFixture, monke
 
     monkeypatch.setattr(queue, "extend", fails)
     heartbeat = Heartbeat(queue, 30)
-    heartbeat.beat()
+    heartbeat.step()
     assert not caplog.records
     heartbeat.hold("r1")
-    heartbeat.beat()
+    heartbeat.step()
     assert "no route" in caplog.text
 
 

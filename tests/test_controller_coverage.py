@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 COVERED = (
-    "policy", "policies/*", "plan", "ledger", "estimates", "sightings", "experience", "calendar", "budget",
+    "policy", "policies/*", "plan", "ledger", "estimates", "sightings", "experience", "tally", "calendar", "budget",
 )  # fmt: skip
 TESTS = ("policies", "limits", "plan", "estimates", "reconciler", "ledger")
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.budget import PERIODS, Allowance, Budget, Spent, allowance
+from controller.budget import PERIODS, Allowance, Budget, allowance
 from controller.estimates import KEPT_POINTS, KEPT_SAMPLES, Flow, Point, Spread, Waiting
+from shoal.ledger import Spent
 
 NOW = 1_700_000_000.0
 
@@ -159,14 +160,14 @@ def test_december_ends_in_january() -> None:
 def test_what_ran_is_reckoned_and_a_new_period_begins_at_zero() -> None:
     budget = Budget(10.0, "day", 0.5)
     spent = Spent(at("2024-02-28 10:00"), 1.0, 4)
-    later = spent.until(at("2024-02-28 12:00"), 2, budget)
+    later = budget.reckon(spent, at("2024-02-28 12:00"), 2)
     assert later == Spent(at("2024-02-28 12:00"), 1.0 + 4 * 2 * 0.5, 2)
     # Over midnight only what ran since then counts.
-    next_day = later.until(at("2024-02-29 01:00"), 3, budget)
+    next_day = budget.reckon(later, at("2024-02-29 01:00"), 3)
     assert next_day == Spent(at("2024-02-29 01:00"), 2 * 1 * 0.5, 3)
     midnight = Spent(at("2024-02-29"), 1.0, 2)
-    assert midnight.until(at("2024-02-29 01:00"), 0, budget).amount == 1.0 + 2 * 1 * 0.5
-    assert next_day.until(at("2024-02-29 00:30"), 1, budget).amount == next_day.amount  # a clock that went back
+    assert budget.reckon(midnight, at("2024-02-29 01:00"), 0).amount == 1.0 + 2 * 1 * 0.5
+    assert budget.reckon(next_day, at("2024-02-29 00:30"), 1).amount == next_day.amount  # a clock that went back
 
 
 def test_the_fuse_reckons_the_worst_until_the_periods_end() -> None:
@@ -190,5 +191,5 @@ def test_a_granted_launch_never_costs_more_than_the_budget(
     granted = allowance(budget, spent).machines
     hours = (budget.end(spent.at) - spent.at) / 3600
     assert granted == 0 or (machines + granted) * hours * price <= amount * (1 + 1e-9)
-    ended = spent.until(spent.at, machines + granted, budget).until(budget.end(spent.at) - 0.001, 0, budget)
+    ended = budget.reckon(budget.reckon(spent, spent.at, machines + granted), budget.end(spent.at) - 0.001, 0)
     assert granted == 0 or ended.amount <= amount * (1 + 1e-9)

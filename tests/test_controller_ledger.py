@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks.fleet import FleetWorld
 from controller import ledger as ledgers
-from controller.budget import Spent
-from controller.ledger import Entry, Ledger
-from controller.plan import Drain, Launch, Refusal, Terminate
-from controller.policy import Decision, Intent, Observation
-from shoal.ledger import read
+from controller.ledger import Ledger, Tick
+from controller.plan import Drain, Launch, Terminate
+from controller.policies import deadline
+from controller.policy import Decision, Intent, Measured, Observation
+from controller.tally import WRITE_OFF_SECONDS, Tally
+from shoal.errors import MalformedMessage, Retryable
+from shoal.ledger import DoneAct, Entry, PoolCounts, Refusal, Spent
+from shoal.ledger_file import Follower, read
 from shoal.ports import Depth, Instance
 
 
@@ -27,16 +33,16 @@ def test_the_ledger_explains_in_words_and_numbers(world: FleetWorld) -> None:
     world.send(100)
     world.tick(2, work=False)
     first, second = read(world.ledger_path)
-    assert first["sentence"] == "backlog 100, one each: need 100; cap 15; launched 15"
-    assert (first["visible"], first["desired"], first["machines"]) == (100, 15, 0)
-    assert first["done"] == [{"act": "launch", "names": [f"app-tier-instance-{n}" for n in range(1, 16)]}]
-    assert first["token"] > 0
-    assert not first["dry_run"]
-    assert second["sentence"] == "backlog 100, one each: need 100; cap 15; 15 running; desired 15, nothing to do"
-    assert second["pool"] == {"running": 15, "pending": 0, "lost": 0, "leaving": 0}
+    assert first.sentence == "backlog 100, one each: need 100; cap 15; launched 15"
+    assert (first.visible, first.desired, first.machines) == (100, 15, 0)
+    assert first.done == (DoneAct("launch", tuple(f"app-tier-instance-{n}" for n in range(1, 16))),)
+    assert first.token > 0
+    assert not first.dry_run
+    assert second.sentence == "backlog 100, one each: need 100; cap 15; 15 running; desired 15, nothing to do"
+    assert second.pool == PoolCounts(running=15)
 
 
-def entry(**changes: object) -> Entry:
+def tick(**changes: object) -> Tick:
     machines = (
         Instance("i-1", "n", "running", 0.0),
         Instance("i-2", "n", "pending", 0.0),
@@ -44,30 +50,28 @@ def entry(**changes: object) -> Entry:
         Instance("i-4", "n", "stopped", 0.0),
     )
     seen = Observation(1000.0, Depth(400, 12, 0), machines, (Intent("t", ("a", "b", "c"), 1.0),))
-    whole = Entry(seen, Decision(15, "9 s each, target 60 s: need 62; cap 15"), (Launch(tuple("abcdef")),))
+    whole = Tick(seen, Decision(15, "9 s each, target 60 s: need 62; cap 15"), (Launch(tuple("abcdef")),))
     return replace(whole, **changes)  # type: ignore[arg-type]
 
 
 def test_the_sentence_of_the_issue() -> None:
-    assert entry(refused=(Refusal(5, "budget"),)).sentence() == (
+    assert tick(refused=(Refusal(5, "budget"),)).sentence() == (
         "backlog 412, 9 s each, target 60 s: need 62; cap 15; 1 running, 4 pending, 2 leaving; "
         "launched 6, refused 5: budget"
     )
-    assert entry(
-        done=(Drain(("i-1",)), Drain(("i-2",), "silent"), Terminate(("i-3", "i-4"), "stopped"))
-    ).sentence() == (
+    assert tick(done=(Drain(("i-1",)), Drain(("i-2",), "silent"), Terminate(("i-3", "i-4"), "stopped"))).sentence() == (
         "backlog 412, 9 s each, target 60 s: need 62; cap 15; 1 running, 4 pending, 2 leaving; "
         "asked 1 to leave, asked 1 to leave (silent), terminated 2 (stopped)"
     )
 
 
 def test_what_is_new_is_told_once() -> None:
-    quiet = entry(done=())
+    quiet = tick(done=())
     assert not quiet.same_as(None)
     assert quiet.same_as(quiet)
-    assert not entry().same_as(quiet)
-    assert quiet.same_as(entry())
-    same_refusal = [entry(done=(), refused=(Refusal(5, f"budget 10: {hours} h"),)) for hours in (3, 2)]
+    assert not tick().same_as(quiet)
+    assert quiet.same_as(tick())
+    same_refusal = [tick(done=(), refused=(Refusal(5, f"budget 10: {hours} h"),)) for hours in (3, 2)]
     assert same_refusal[1].same_as(same_refusal[0])
     assert not same_refusal[0].same_as(quiet)
     for changed in (
@@ -81,13 +85,21 @@ def test_what_is_new_is_told_once() -> None:
 
 
 def test_an_entry_in_json() -> None:
-    told = json.loads(json.dumps(entry(spent=Spent(5.0, 1.25, 3), refused=(Refusal(1, "cap"),), token=7).to_dict()))
+    whole = tick(spent=Spent(5.0, 1.25, 3), refused=(Refusal(1, "cap"),), token=7)
+    told = json.loads(whole.entry(Tally()).to_json())
     assert told["spent"] == {"at": 5.0, "amount": 1.25, "machines": 3}
     assert told["refused"] == [{"count": 1, "why": "cap"}]
     assert (told["at"], told["in_flight"], told["delayed"], told["machines"]) == (1000.0, 12, 0, 7)
     assert (told["reason"], told["token"]) == ("9 s each, target 60 s: need 62; cap 15", 7)
     assert (told["service_seconds"], told["boot_seconds"], told["oldest_seconds"]) == (1.0, 30.0, 0.0)
-    assert entry().to_dict()["spent"] is None
+    assert tick().entry(Tally()).spent is None
+    acts = (Launch(("a",)), Drain(("i-1",), "silent"), Terminate(("i-2", "i-3"), "stopped"))
+    ended = DoneAct("terminate", ("i-2", "i-3"), "stopped")
+    assert tick(done=acts).entry(Tally()).done == (
+        DoneAct("launch", ("a",)),
+        DoneAct("drain", ("i-1",), "silent"),
+        ended,
+    )
 
 
 def test_the_ledger_is_bounded_and_survives_a_torn_line(world: FleetWorld, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +112,7 @@ def test_the_ledger_is_bounded_and_survives_a_torn_line(world: FleetWorld, monke
     assert path.with_name("ledger.jsonl.1").stat().st_size < 6000
     kept = list(read(path))
     assert len(kept) >= 4
-    assert [one["at"] for one in kept] == sorted(one["at"] for one in kept)
+    assert [one.at for one in kept] == sorted(one.at for one in kept)
     with path.open("a") as file:
         file.write('{"cut short')
     assert list(read(path)) == kept
@@ -113,6 +125,141 @@ def test_the_ledger_is_kept_across_restarts(world: FleetWorld) -> None:
     world.tick()
     world.start()
     world.tick(20)
-    told = [one["sentence"] for one in read(world.ledger_path)]
+    told = [one.sentence for one in read(world.ledger_path)]
     assert "launched 1" in told[0]
     assert any("asked 1 to leave" in one for one in told)
+
+
+# entries
+
+
+texts = st.text(max_size=30)
+counts = st.integers(0, 10**6)
+seconds = st.floats(0, 1e9, allow_nan=False)
+acts = st.one_of(
+    st.builds(DoneAct, st.just("launch"), st.lists(texts).map(tuple)),
+    st.builds(DoneAct, st.sampled_from(("drain", "terminate")), st.lists(texts).map(tuple), texts),
+)
+entries = st.builds(
+    Entry,
+    *(seconds, texts, counts, counts, counts, counts, counts, texts, counts, counts, counts, counts),
+    *(seconds, seconds, seconds, seconds, st.builds(PoolCounts, counts, counts, counts, counts)),
+    *(st.lists(acts).map(tuple), st.lists(st.builds(Refusal, counts, texts)).map(tuple)),
+    *(st.none() | st.builds(Spent, seconds, seconds, counts), counts, st.booleans()),
+)
+
+
+@given(entries)
+@settings(max_examples=30)
+def test_an_entry_comes_back_from_its_line_as_it_was(entry: Entry) -> None:
+    assert Entry.from_json(entry.to_json()) == entry
+    assert Entry.from_dict(entry.to_dict()) == entry
+
+
+def test_a_line_of_an_older_version_has_no_counts(tmp_path: Path) -> None:
+    old = {"at": 1.0, "sentence": "s", "visible": 1, "in_flight": 2, "delayed": 3, "machines": 4, "desired": 5}
+    assert Entry.from_dict({**old, "finished": 70, "of a later version": 1}) == Entry(1.0, "s", 1, 2, 3, 4, 5)
+    assert Entry.from_dict(old).backlog == 6
+
+
+WHOLE = Entry(1.0, "s", 1, 2, 3, 4, 5)
+
+
+cut_short = entries.map(lambda entry: entry.to_json()[:-1])
+
+
+@given(st.text(max_size=60) | cut_short | st.sampled_from(["[1]", "{}", "7", "null"]))
+@settings(max_examples=30)
+def test_a_broken_line_is_passed_over(broken: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.jsonl"
+        path.write_text(f"{WHOLE.to_json()}\n{broken}\n{WHOLE.to_json()}\n")
+        assert list(read(path)) == [WHOLE, WHOLE]
+        assert Follower(path).news() == [WHOLE, WHOLE]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"at": "noon"}, {"visible": None}, {"done": [{"act": "dance", "ids": []}]}, {"done": [7]},
+        {"pool": {"asleep": 1}}, {"refused": [{"count": 1}]}, {"spent": {"amount": 1.0}}, {"finished": []}, {"v": "x"},
+    ],
+)  # fmt: skip
+def test_an_entry_with_a_wrong_field_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(MalformedMessage, match="not an entry of a ledger"):
+        Entry.from_dict({**WHOLE.to_dict(), **change})
+
+
+# arrivals
+
+
+events = st.sampled_from(["tick", "restart", "dry run", "unreadable"])
+steps_of_a_day = st.lists(st.tuples(st.integers(0, 60), events), min_size=1, max_size=25)
+
+
+@given(steps_of_a_day, st.sampled_from([0.05, 0.4, 3.0]))
+@settings(deadline=None, max_examples=30)
+def test_the_arrivals_of_all_entries_are_what_was_submitted(day: list[tuple[int, str]], service_seconds: float) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        world = FleetWorld(Path(folder), deadline.policy, service_seconds=service_seconds, boot_seconds=2.0)
+        submitted = 0
+        for photos, event in day:
+            world.send(photos)
+            submitted += photos
+            _live_through(world, event)
+        while world.queue.depth().total or world.machines:
+            world.tick(5)
+        recorded = [entry for entry in read(world.ledger_path) if not entry.dry_run]
+        assert world.fleet.finished == submitted
+        assert sum(entry.arrived for entry in recorded) == submitted
+        assert sum(entry.finished for entry in recorded) == submitted
+        assert all(entry.arrived >= 0 and entry.finished >= 0 for entry in recorded)
+
+
+def _live_through(world: FleetWorld, event: str) -> None:
+    """Some seconds of the controller's life."""
+    if event == "dry run":
+        world.start(dry_run=True)
+        world.tick(3)
+    if event == "unreadable":
+        with pytest.MonkeyPatch.context() as failing:
+            failing.setattr(world.register, "workers", lambda: (_ for _ in ()).throw(Retryable("throttled")))
+            world.tick(3)
+    if event != "tick":
+        world.start()
+    world.tick(2)
+
+
+def test_ticks_that_are_left_out_are_counted_by_the_next_entry() -> None:
+    """Photos that come and go between two ticks leave the backlog as it was."""
+    tally = Tally().look(0.0, 5, 0, None).look(1.0, 5, 3, 3).look(2.0, 5, 7, 4)
+    assert (tally.arrived, tally.finished, tally.counted) == (5 + 7, 7, 7)
+    told = Tally().look(0.0, 5, 0, None)
+    measured = Measured(tally=tally)
+    entry = tick(observation=replace(tick().observation, measured=measured)).entry(told)
+    assert (entry.arrived, entry.finished, entry.counted) == (7, 7, 7)
+
+
+def test_what_left_the_queue_before_its_worker_told_is_not_counted_twice() -> None:
+    tally = Tally().look(0.0, 10, 0, None).look(1.0, 4, 0, 0)
+    assert (tally.arrived, tally.unseen) == (10, 6)
+    told = tally.look(2.0, 4, 6, 6)
+    assert (told.arrived, told.finished, told.unseen) == (10, 6, 0)
+    both = tally.look(2.0, 8, 3, 3)  # of the six three were told of, and four came
+    assert (both.arrived, both.unseen) == (11, 0)
+
+
+def test_what_stays_unseen_is_written_off() -> None:
+    """Purged messages: the arrivals after them count in full."""
+    purged = Tally().look(0.0, 1000, 0, None).look(1.0, 0, 0, 0)
+    assert purged.look(WRITE_OFF_SECONDS, 0, 0, 0).unseen == 1000
+    later = purged.look(WRITE_OFF_SECONDS + 1, 0, 0, 0)
+    assert (later.unseen, later.look(WRITE_OFF_SECONDS + 2, 7, 0, 0).arrived) == (0, 1007)
+
+
+def test_a_controller_that_starts_again_counts_on_from_its_last_entry() -> None:
+    last = Entry(100.0, "s", 4, 1, 0, 1, 1, counted=40, unseen=2)
+    tally = Tally.after(last).look(200.0, 8, 45, None)
+    assert (tally.finished, tally.arrived, tally.unseen) == (5, 8 - 5 + 5 - 2, 0)
+    gone = Tally.after(last).look(200.0, 5, 3, None)  # the workers of then have left
+    assert (gone.finished, gone.arrived, gone.unseen) == (0, 0, 0)

@@ -15,18 +15,19 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.running.ports import free_port
 from controller import metrics as module
-from controller.ledger import Entry
+from controller.ledger import Tick
 from controller.metrics import UNITS, CloudWatch, EmbeddedMetrics, Metrics
-from controller.plan import Drain, Launch, Refusal, Terminate
+from controller.plan import Drain, Launch, Terminate
 from controller.policy import Decision, Observation
 from shoal.aws import put_metrics
 from shoal.aws.clients import client
 from shoal.errors import Retryable
+from shoal.ledger import Refusal
 from shoal.memory import ManualClock
 from shoal.ports import Depth, Instance
 
 
-def entry(**changes: object) -> Entry:
+def tick(**changes: object) -> Tick:
     instances = tuple(
         [Instance(f"i-{n}", f"n{n}", "running", 0.0) for n in range(3)] + [Instance("i-9", "n9", "pending", 0.0)]
     )
@@ -37,7 +38,7 @@ def entry(**changes: object) -> Entry:
         "refused": (Refusal(5, "cap 15"), Refusal(1, "budget")),
         "token": 42,
     }
-    return Entry(**{**values, **changes})  # type: ignore[arg-type]
+    return Tick(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def scrape(port: int) -> dict[str, float]:
@@ -57,8 +58,8 @@ def test_prometheus_reads_what_the_ticks_saw_and_did() -> None:
         metrics.ticked(None, 0.2, held=False)
         standby = scrape(port)
         assert (standby["shoal_lease_held"], standby["shoal_blind"]) == (0, 0)
-        metrics.ticked(entry(), 0.03, held=True)
-        metrics.ticked(entry(), 0.03, held=True)
+        metrics.ticked(tick(), 0.03, held=True)
+        metrics.ticked(tick(), 0.03, held=True)
         found = scrape(port)
         assert [found[f"shoal_backlog/{kind}"] for kind in ("visible", "in_flight", "delayed")] == [7, 2, 1]
         assert [found[f"shoal_machines/{state}"] for state in ("running", "pending", "leaving", "lost")] == [3, 1, 0, 0]
@@ -79,7 +80,7 @@ def test_prometheus_reads_what_the_ticks_saw_and_did() -> None:
 
 def test_a_dry_run_counts_no_acts() -> None:
     metrics = Metrics()
-    metrics.ticked(entry(dry_run=True), 0.01, held=False)
+    metrics.ticked(tick(dry_run=True), 0.01, held=False)
     assert metrics.registry.get_sample_value("shoal_launches_total") == 0
 
 
@@ -87,7 +88,7 @@ def test_cloudwatch_gets_a_minute_at_a_time_and_nothing_from_a_controller_that_s
     clock, published = ManualClock(), list[Mapping[str, float]]()
     cloudwatch = CloudWatch(published.append, clock.now)
     for _ in range(61):
-        cloudwatch.ticked(entry(), 0.02)
+        cloudwatch.ticked(tick(), 0.02)
         cloudwatch.ticked(None, 9.9)
         clock.wait(1)
     [minute] = published
@@ -100,7 +101,7 @@ def test_cloudwatch_gets_a_minute_at_a_time_and_nothing_from_a_controller_that_s
     assert minute["BacklogPerInstance"] == pytest.approx(10 / 3, abs=0.001)
     for _ in range(60):
         clock.wait(1)
-        cloudwatch.ticked(entry(done=()), 0.02)
+        cloudwatch.ticked(tick(done=()), 0.02)
     assert published[1]["Launches"] == 0
 
 
@@ -114,7 +115,7 @@ def test_a_publisher_that_fails_is_told_once(caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.WARNING):
         for _ in range(180):
             clock.wait(1)
-            cloudwatch.ticked(entry(), 0.02)
+            cloudwatch.ticked(tick(), 0.02)
     assert caplog.text.count("cannot publish metrics") == 1
 
 
@@ -123,7 +124,7 @@ def test_the_embedded_metric_format_names_every_value(tmp_path: Path, monkeypatc
     publish = EmbeddedMetrics(path, "shoal", clock.now)
     cloudwatch = CloudWatch(publish, clock.now)
     clock.wait(60)
-    cloudwatch.ticked(entry(), 0.02)
+    cloudwatch.ticked(tick(), 0.02)
     line = json.loads(path.read_text())
     [directive] = line["_aws"]["CloudWatchMetrics"]
     assert line["_aws"]["Timestamp"] == int(clock.now() * 1000)

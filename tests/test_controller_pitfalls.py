@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from app_tier.terminate import TerminateWatch
-from app_tier.worker import HELD_FIRST
+from app_tier.worker import FIRST_IN_PROGRESS
 from benchmarks.fleet import FleetWorld
 from controller import plan as planning
-from controller.ledger import Entry
+from controller.ledger import Tick
 from controller.plan import Drain, Launch
 from controller.policies import deadline, per_message, qos
 from controller.policy import Decision, Intent, Limits, Observation, Policy, Terms, decide
@@ -27,12 +27,13 @@ from shoal.aws.instance_choice import InstanceChoice
 from shoal.aws.sqs import create_queue
 from shoal.clock import SystemClock
 from shoal.errors import CapacityUnavailable, Retryable
-from shoal.ledger import read
+from shoal.ledger import Refusal
+from shoal.ledger_file import read
 from shoal.lifecycle import StopSignal
 from shoal.memory import ManualClock, MemoryQueue, memory_cloud
 from shoal.messages import Job, new_batch
 from shoal.ports import Beat, Depth, Instance
-from tests.app_tier_fixtures import NamingRecogniser, put, result, wait_for, working
+from tests.app_tier_fixtures import NamingRecogniser, ToldProgress, put, result, wait_for, working
 
 ROOT = Path(__file__).parent.parent
 QUIET = 10.0
@@ -48,9 +49,9 @@ def _short_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app_tier.worker.POLL_SECONDS", 0.05)
 
 
-def done(entry: Entry | None, kind: type) -> list[Any]:
-    assert entry is not None
-    return [act for act in entry.done if isinstance(act, kind)]
+def done(tick: Tick | None, kind: type) -> list[Any]:
+    assert tick is not None
+    return [act for act in tick.done if isinstance(act, kind)]
 
 
 # approximate counts; acting on one zero
@@ -73,7 +74,7 @@ def test_counts_that_lie_empty_no_pool(world: FleetWorld, monkeypatch: pytest.Mo
 def test_zero_is_checked_against_what_workers_hold(world: FleetWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts that stay zero while workers work are not believed.
 
-    Mutation: controller/experience.py: `max(depth.in_flight, held)` -> `depth.in_flight`
+    Mutation: controller/experience.py: `max(depth.in_flight, in_progress)` -> `depth.in_flight`
     """
     world.fleet.service_seconds = 1000.0
     world.send(3)
@@ -285,7 +286,7 @@ def test_those_that_leave_are_named_and_idle(world: FleetWorld) -> None:
     """elastic-ci-stack#888: not a number is lowered, instances are asked by id, and the idle first. (The Auto Scaling
     group does the same by id with decrement: tests/test_shoal_aws_autoscaling.py.)
 
-    Mutation: controller/plan.py: `return observation.held(one.id), one.state` -> `return 0, one.state`
+    Mutation: controller/plan.py: `return observation.in_progress(one.id), one.state` -> `return 0, one.state`
     """
     world.fleet.service_seconds = 1000.0
     world.send(1)
@@ -306,14 +307,14 @@ def test_those_that_leave_are_named_and_idle(world: FleetWorld) -> None:
 def test_work_longer_than_the_visibility_timeout_is_done_once() -> None:
     """celery#5935: a short timeout, renewed for as long as the work lasts.
 
-    Mutation: app_tier/heartbeat.py: `self._queue.extend(held, self._visibility_seconds)` -> `pass`
+    Mutation: app_tier/heartbeat.py: `self._queue.extend(receipts, self._visibility_seconds)` -> `pass`
     """
     cloud = memory_cloud(SystemClock(), visibility_seconds=3)
     recogniser = NamingRecogniser()
     recogniser.gate.clear()
     put(cloud, b"slow")
     with working(cloud, recogniser, visibility_seconds=3) as worker:
-        wait_for(lambda: worker.held == 1)
+        wait_for(lambda: worker.in_progress == 1)
         taken_away = threading.Event()
         assert not taken_away.wait(3.5)
         assert cloud.requests.receive(10, 0) == []
@@ -325,7 +326,7 @@ def test_work_done_twice_gives_one_object() -> None:
     """A result's key is the photo's, so a second delivery overwrites the same with the same.
 
     Mutation: app_tier/publisher.py: `put(one.outcome.key,`
-    -> `put(one.outcome.key + one.held.message.receipt,`
+    -> `put(one.outcome.key + one.delivery.message.receipt,`
     """
     cloud = memory_cloud(SystemClock(), visibility_seconds=30)
     [job] = put(cloud, b"photo")
@@ -350,9 +351,9 @@ def test_nothing_is_received_after_the_stop() -> None:
     put(cloud, *[b"photo"] * 100)
     with working(cloud, recogniser):
         # Held and begun: what no thread had begun to fetch would be given back.
-        wait_for(lambda: recogniser.decoded == HELD_FIRST)
-    assert len(list(cloud.outputs.list(""))) == HELD_FIRST
-    assert cloud.requests.depth() == Depth(100 - HELD_FIRST, 0, 0)
+        wait_for(lambda: recogniser.decoded == FIRST_IN_PROGRESS)
+    assert len(list(cloud.outputs.list(""))) == FIRST_IN_PROGRESS
+    assert cloud.requests.depth() == Depth(100 - FIRST_IN_PROGRESS, 0, 0)
     assert {one.deliveries for one in cloud.requests.receive(10, 0)} == {1}
 
 
@@ -517,7 +518,7 @@ def test_an_orphan_is_marked_looked_at_again_and_reaped_and_the_young_are_not(wo
     world.tick(int(LOOK_AGAIN_SECONDS) + 1)
     assert orphan.id not in {one.id for one in world.machines}
     assert len(world.machines) == 1
-    assert "terminated 1 (never registered within 120 s)" in list(read(world.ledger_path))[-2]["sentence"]
+    assert "terminated 1 (never registered within 120 s)" in list(read(world.ledger_path))[-2].sentence
 
 
 def test_one_that_registers_between_the_looks_is_kept() -> None:
@@ -560,12 +561,9 @@ def test_terminate_messages_expire_by_the_queues_clock(monkeypatch: pytest.Monke
     """
     clock = ManualClock()  # of 2023: the queue's clock is far from this machine's
 
-    class Work:
-        finished, idle_since = 0, None
-
     stop = StopSignal()
     queue = MemoryQueue(clock)
-    watch = TerminateWatch(queue, Work(), stop, 5.0)
+    watch = TerminateWatch(queue, ToldProgress(), stop, 5.0)
     queue.send(["terminate"])
     clock.wait(6)
     watch.look(0)
@@ -639,8 +637,8 @@ def test_a_teardown_that_fails_is_told_and_tried_until_it_succeeds(
         failing.setattr(world.pool, "drain", refused)
         world.tick(int(QUIET) + 5)
         assert len(world.machines) == 3
-    [told] = [one for one in read(world.ledger_path) if one["refused"]]
-    assert told["refused"] == [{"count": 3, "why": "drain 3 instances: throttled"}]
+    [told] = [one for one in read(world.ledger_path) if one.refused]
+    assert told.refused == (Refusal(3, "drain 3 instances: throttled"),)
     world.tick(3)
     assert world.machines == []
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from controller.budget import Allowance
 from controller.experience import Experience, confirmed
-from controller.plan import Drain, Launch, Plan, Refusal, Terminate, free_names, gate, plan
+from controller.plan import Drain, Launch, Plan, Terminate, free_names, gate, plan
 from controller.policy import Decision, Intent, Limits, Measured, Observation
 from controller.sightings import (
     LOOK_AGAIN_SECONDS,
@@ -22,6 +22,8 @@ from controller.sightings import (
     overdue,
     why_lost,
 )
+from controller.tally import Tally
+from shoal.ledger import Refusal
 from shoal.ports import Beat, Depth, Instance
 
 NOW = 1000.0
@@ -103,7 +105,7 @@ def test_nobody_is_asked_or_ended_twice_and_no_busy_one_is_ended(
         if isinstance(act, Terminate):
             for name in act.ids:
                 sighting = seen.sightings[name]
-                idle = sighting.beat is None or not sighting.beat.held
+                idle = sighting.beat is None or not sighting.beat.in_progress
                 stuck = overdue(sighting, NOW, PATIENCE) and NOW - sighting.progressed > PATIENCE.drain
                 [state] = [one.state for one in seen.instances if one.id == name]
                 assert idle or stuck or state == "stopped"
@@ -182,11 +184,17 @@ def test_the_idle_leave_first_then_the_booting_then_the_young() -> None:
 
     assert leaving(2, seen) == ("i-0",)
     assert leaving(1, seen) == ("i-0", "i-2")
-    busy = replace(seen, sightings={"i-2": Sighting(0.0, beat=Beat(1, held=9)), "i-1": Sighting(0.0, beat=Beat(1))})
+    busy = replace(
+        seen, sightings={"i-2": Sighting(0.0, beat=Beat(1, in_progress=9)), "i-1": Sighting(0.0, beat=Beat(1))}
+    )
     assert leaving(2, busy) == ("i-0",)
     assert leaving(1, busy) == ("i-0", "i-1")
     busier = replace(
-        seen, sightings={"i-2": Sighting(0.0, beat=Beat(1, held=2)), "i-1": Sighting(0.0, beat=Beat(1, held=3))}
+        seen,
+        sightings={
+            "i-2": Sighting(0.0, beat=Beat(1, in_progress=2)),
+            "i-1": Sighting(0.0, beat=Beat(1, in_progress=3)),
+        },
     )
     assert leaving(1, busier) == ("i-0", "i-2")
     assert leaving(0, busier) == ("i-0", "i-2", "i-1")
@@ -279,9 +287,9 @@ def test_beats_are_noted_by_the_own_clock_when_they_change() -> None:
     assert first["i-1"] == Sighting(NOW, True, Beat(1), NOW + 1, NOW + 1, NOW + 1)
     same = look(first, [one()], {"i-1": Beat(1)}, NOW + 2, PATIENCE)
     assert same == first
-    alive = look(same, [one()], {"i-1": Beat(2, held=1)}, NOW + 3, PATIENCE)["i-1"]
+    alive = look(same, [one()], {"i-1": Beat(2, in_progress=1)}, NOW + 3, PATIENCE)["i-1"]
     assert (alive.beat, alive.first_beat, alive.beat_changed, alive.progressed) == (
-        Beat(2, held=1), NOW + 1, NOW + 3, NOW + 1,
+        Beat(2, in_progress=1), NOW + 1, NOW + 3, NOW + 1,
     )  # fmt: skip
     done = look({"i-1": alive}, [one()], {"i-1": Beat(3, finished=1)}, NOW + 4, PATIENCE)["i-1"]
     assert done.progressed == NOW + 4
@@ -318,20 +326,15 @@ def test_the_lost_are_marked_and_may_come_back() -> None:
 
 
 def test_what_was_finished_between_two_looks() -> None:
-    before = {
-        "a": Sighting(0.0, beat=Beat(1, 10, 0, 5.0)),
-        "b": Sighting(0.0, beat=Beat(1, 3, 0, 2.0)),
-        "d": Sighting(0.0),
-    }
+    before = {"a": Beat(1, 10, 0, 5.0), "b": Beat(1, 3, 0, 2.0)}
     after = {
-        "d": Sighting(0.0),
-        "a": Sighting(0.0, beat=Beat(2, 14, 0, 7.0)),
-        "b": Sighting(0.0, beat=Beat(1, 1, 0, 0.5)),  # was started again
-        "c": Sighting(0.0, beat=Beat(1, 2, 0, 1.0)),  # new
+        "a": Beat(2, 14, 0, 7.0),
+        "b": Beat(1, 1, 0, 0.5),  # was started again
+        "c": Beat(1, 2, 0, 1.0),  # new
     }
     assert finished_since(before, after) == (4 + 1 + 2, 2.0 + 0.5 + 1.0)
     assert finished_since(after, after) == (0, 0.0)
-    backwards = {"a": Sighting(0.0, beat=Beat(3, 14, 0, 6.0))}
+    backwards = {"a": Beat(3, 14, 0, 6.0)}
     assert finished_since(after, backwards) == (0, 0.0)
 
 
@@ -349,8 +352,8 @@ def test_boots_are_measured_once_from_launches_that_were_seen() -> None:
 
 def test_the_counts_are_corrected_by_what_workers_hold() -> None:
     seen = {
-        "a": Sighting(0.0, beat=Beat(1, held=5)),
-        "b": Sighting(0.0, beat=Beat(1, held=7), lost_since=1.0),
+        "a": Sighting(0.0, beat=Beat(1, in_progress=5)),
+        "b": Sighting(0.0, beat=Beat(1, in_progress=7), lost_since=1.0),
         "c": Sighting(0.0),
     }
     assert confirmed(Depth(3, 2, 1), seen) == Depth(3, 5, 1)
@@ -377,3 +380,24 @@ def test_experience_grows_with_each_look() -> None:
     assert idle.service == many.service  # nothing to divide
     fresh = Experience().observation(NOW, Depth(0, 0, 0), (), ())
     assert (fresh.sightings, fresh.measured) == ({}, Measured())
+
+
+def test_photos_are_counted_when_the_workers_can_be_heard() -> None:
+    machine = one()
+    tally = Tally(counted=40, backlog=9)  # of the controller before
+    deaf = Experience(tally=tally).look(NOW, Depth(9, 0, 0), (machine,), None, PATIENCE, 60.0)
+    assert (deaf.beats, deaf.tally.finished, deaf.tally.counted) == (None, 0, 40)
+    heard = deaf.look(NOW + 1, Depth(7, 0, 0), (machine,), {"i-1": Beat(5, 45)}, PATIENCE, 60.0)
+    assert (heard.tally.finished, heard.tally.arrived, heard.tally.counted) == (5, 3, 45)
+    # It ended between two looks, and its last beat is still there.
+    gone = heard.look(NOW + 2, Depth(4, 0, 0), (), {"i-1": Beat(6, 48)}, PATIENCE, 60.0)
+    assert (gone.tally.finished, gone.tally.arrived, gone.tally.counted) == (8, 3, 0)
+
+
+def test_beats_of_workers_that_are_gone_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.experience.KEPT_BEATS", 2)
+    known = Experience()
+    for number in range(4):
+        known = known.look(NOW + number, Depth(0, 0, 0), (), {f"i-{number}": Beat(1)}, PATIENCE, 60.0)
+    assert known.beats is not None
+    assert list(known.beats) == ["i-2", "i-3"]

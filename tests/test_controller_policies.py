@@ -14,7 +14,6 @@ from controller import calendar
 from controller.estimates import Spread, Waiting
 from controller.policies import backlog_per_instance, deadline, per_message, qos, schedule, step
 from controller.policy import (
-    HELD_MESSAGES,
     Decision,
     Intent,
     Limits,
@@ -27,7 +26,7 @@ from controller.policy import (
 )
 from controller.sightings import Sighting
 from shoal import plugins
-from shoal.ports import Beat, Depth, Instance
+from shoal.ports import MOST_IN_PROGRESS, Beat, Depth, Instance
 from tests.controller_fixtures import NOW, with_workers
 
 POLICIES: dict[str, Policy] = {
@@ -120,7 +119,7 @@ def test_never_below_what_is_in_flight_as_workers_hold_it(
 ) -> None:
     free = replace(told, limits=replace(told.limits, most=10_000))
     decision, _ = decide(policy, observation, history, free)
-    assert decision.desired * HELD_MESSAGES >= observation.depth.in_flight
+    assert decision.desired * MOST_IN_PROGRESS >= observation.depth.in_flight
     assert decision.desired > 0 or not observation.depth.total
 
 

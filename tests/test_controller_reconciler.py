@@ -11,14 +11,15 @@ import pytest
 
 from benchmarks.fleet import FleetWorld
 from controller.boot_file import render
-from controller.budget import Budget, Spent
+from controller.budget import Budget
 from controller.ledger import Ledger
-from controller.plan import Refusal, Terminate
+from controller.plan import Terminate
 from controller.policies import deadline
 from controller.policy import Intent, Limits
 from controller.sightings import LOOK_AGAIN_SECONDS
 from shoal.errors import LeaseLost, Permanent, Retryable
-from shoal.ledger import read
+from shoal.ledger import Refusal
+from shoal.ledger_file import read
 from shoal.ports import Beat, Instance, InstancePool
 
 QUIET = 10.0
@@ -30,7 +31,7 @@ def world(tmp_path: Path) -> FleetWorld:
 
 
 def sentences(world: FleetWorld) -> list[str]:
-    return [entry["sentence"] for entry in read(world.ledger_path)]
+    return [entry.sentence for entry in read(world.ledger_path)]
 
 
 def test_the_pool_goes_from_0_to_15_to_0(world: FleetWorld) -> None:
@@ -47,7 +48,7 @@ def test_the_pool_goes_from_0_to_15_to_0(world: FleetWorld) -> None:
     assert world.leaving == []
     world.tick(3)
     assert world.machines == []
-    assert sum(len(act["ids"]) for one in read(world.ledger_path) for act in one["done"] if act["act"] == "drain") == 15
+    assert sum(len(act.machines) for one in read(world.ledger_path) for act in one.done if act.kind == "drain") == 15
     assert world.fleet.killed_busy == []
 
 
@@ -267,8 +268,8 @@ def test_a_dry_run_decides_and_does_nothing(world: FleetWorld) -> None:
     world.tick(3)
     assert world.machines == []
     entries = list(read(world.ledger_path))
-    assert entries[0]["dry_run"]
-    assert entries[0]["sentence"] == "dry run: backlog 100, one each: need 100; cap 15; would have launched 15"
+    assert entries[0].dry_run
+    assert entries[0].sentence == "dry run: backlog 100, one each: need 100; cap 15; would have launched 15"
     assert world.cloud.lease.take("two", 10) is not None  # it took no lease
     assert Ledger(world.ledger_path).last() is None
 
@@ -281,15 +282,15 @@ def test_the_default_policy_from_nothing_and_back(tmp_path: Path) -> None:
     assert 5 <= launched < 15
     world.tick(60)
     assert world.fleet.finished == 600
-    assert max(entry["machines"] for entry in read(world.ledger_path)) < 15
+    assert max(entry.machines for entry in read(world.ledger_path)) < 15
     world.tick(30)
     assert world.machines == []
     assert world.fleet.killed_busy == []
     # What it measured is what there is, and the next controller begins with it.
     last = Ledger(world.ledger_path).last()
     assert last is not None
-    assert last["service_seconds"] == pytest.approx(0.5, rel=0.1)
-    assert last["boot_seconds"] == pytest.approx(5, abs=1.1)
+    assert last.service_seconds == pytest.approx(0.5, rel=0.1)
+    assert last.boot_seconds == pytest.approx(5, abs=1.1)
 
 
 def test_a_handful_of_photos_gets_one_worker(tmp_path: Path) -> None:
@@ -297,7 +298,7 @@ def test_a_handful_of_photos_gets_one_worker(tmp_path: Path) -> None:
     world.send(8)
     world.tick(30)
     assert world.fleet.finished == 8
-    assert max(entry["machines"] for entry in read(world.ledger_path)) == 1
+    assert max(entry.machines for entry in read(world.ledger_path)) == 1
     assert world.machines == []
 
 
@@ -318,7 +319,8 @@ def test_the_budget_cuts_the_launch_and_says_so(tmp_path: Path) -> None:
     # The next life goes on from what the ledger says was spent.
     last = Ledger(world.ledger_path).last()
     assert last is not None
-    assert Spent(**last["spent"]).machines == 10
+    assert last.spent is not None
+    assert last.spent.machines == 10
 
 
 def test_an_idle_night_is_one_line(world: FleetWorld) -> None:

@@ -199,6 +199,6 @@ def test_a_dry_run_looks_on_beside_the_controller(tmp_path: Path, cloud_environm
     ):
         wait_for(lambda: acting.told("acting with token"), "the controller does not act")
         wait_for(lambda: looking.told("would have launched 2"), "the dry run decides nothing")
-        wait_for(lambda: {one["dry_run"] for one in looking.entries} == {True, False}, "no entries of both")
+        wait_for(lambda: {one.dry_run for one in looking.entries} == {True, False}, "no entries of both")
         assert not looking.told("acting with token")
     assert acting.process.returncode == looking.process.returncode == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import requests
 from playwright.sync_api import Browser, Page, expect
 
 from controller import ledger as controllers
-from shoal import dead_letters, ledger
+from shoal import dead_letters, ledger_file
 from shoal import settings as shoal_settings
 from shoal.clock import SystemClock
 from shoal.errors import SettingsError
@@ -201,32 +202,34 @@ def test_dead_letters_can_be_looked_at_and_purged() -> None:
 
 
 def test_a_ledger_is_followed_as_it_grows_and_when_it_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    follower = ledger.Follower(tmp_path / ledger.NAME)
+    follower = ledger_file.Follower(tmp_path / ledger_file.NAME)
     with pytest.raises(FileNotFoundError):
         follower.news()
     write_ledger(tmp_path, 10_000.0, minutes=5)
     first = follower.news()
     assert len(first) == 61
+    one = replace(first[0], at=1.0)
     assert follower.news() == []
-    with (tmp_path / ledger.NAME).open("a") as file:
-        file.write('not json\n{"at": 1, "half')
+    with (tmp_path / ledger_file.NAME).open("a") as file:
+        half, rest = one.to_json()[:20], one.to_json()[20:]
+        file.write(f"not json\n{half}")
         file.flush()
         assert follower.news() == []
-        file.write('": 2}\n')
+        file.write(f"{rest}\n")
         file.flush()
-        assert follower.news() == [{"at": 1, "half": 2}]
-        file.write('{"at": 3}\n')
-    (tmp_path / ledger.NAME).replace(ledger.older(tmp_path / ledger.NAME))
+        assert follower.news() == [one]
+        file.write(f"{replace(one, at=3.0).to_json()}\n")
+    (tmp_path / ledger_file.NAME).replace(ledger_file.older(tmp_path / ledger_file.NAME))
     write_ledger(tmp_path, 20_000.0, minutes=1 / 6)
-    assert [entry["at"] for entry in follower.news()] == [3, 19_990.0, 19_995.0, 20_000.0]
+    assert [entry.at for entry in follower.news()] == [3, 19_990.0, 19_995.0, 20_000.0]
     monkeypatch.setattr(controllers, "MAX_BYTES", 1_000)
     write_ledger(tmp_path, 30_000.0, minutes=1 / 6)  # moved twice: what was known is gone, all that is there is new
-    assert [entry["at"] for entry in follower.news()] == [29_990.0, 29_995.0, 30_000.0]
+    assert [entry.at for entry in follower.news()] == [29_990.0, 29_995.0, 30_000.0]
 
 
 def test_a_controller_that_starts_again_counts_on(tmp_path: Path) -> None:
     clock = ManualClock(50_000.0)
-    past = History(ledger.Follower(tmp_path / ledger.NAME), clock)
+    past = History(ledger_file.Follower(tmp_path / ledger_file.NAME), clock)
     assert past.read() is None
     write_ledger(tmp_path, 49_000.0, minutes=5, finished_before=700)
     once = past.read() or ()
@@ -240,11 +243,11 @@ def test_a_controller_that_starts_again_counts_on(tmp_path: Path) -> None:
 def test_a_dry_run_is_no_history_and_a_day_is_kept(tmp_path: Path) -> None:
     clock = ManualClock(100_000.0)
     write_ledger(tmp_path, 100_000.0, minutes=1)
-    path = tmp_path / ledger.NAME
+    path = tmp_path / ledger_file.NAME
     lines = path.read_text().splitlines()
     dry = json.loads(lines[-1]) | {"dry_run": True}
     path.write_text("\n".join([*lines, json.dumps(dry), '{"at": 100000.5}', "[1]"]) + "\n")
-    past = History(ledger.Follower(path), clock)
+    past = History(ledger_file.Follower(path), clock)
     assert len(past.read() or ()) == len(lines)
     clock.wait(2 * history.DAY_SECONDS)
     assert len(past.read() or ()) == 1  # what held last still holds

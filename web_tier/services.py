@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from flask import current_app, request
 
-from shoal import ledger, plugins
+from shoal import ledger_file, plugins
 from shoal.corrections import Corrections
-from shoal.ledger import Follower
+from shoal.ledger_file import Follower
 from shoal.ports import Clock, Cloud
 from shoal.prices import price_per_hour
 from shoal.settings import Settings
@@ -94,7 +94,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     corrections = Corrections(cloud.outputs, workers, clock)
     pool_poller, price = PoolPoller(cloud, hub), price_per_hour(settings)
-    past = History(Follower(settings.state_dir / ledger.NAME), clock)
+    past = History(Follower(settings.state_dir / ledger_file.NAME), clock)
     models = settings.served_models
     batches = Batches(cloud, clock, hub, workers, corrections)
     poster = Poster(settings.fetch_seconds, settings.fetch_own_places)

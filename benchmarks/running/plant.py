@@ -24,12 +24,13 @@ from PIL import Image
 from benchmarks.running import stub_engine
 from benchmarks.running.system import ROOT
 from benchmarks.running.waiting import wait_for
-from shoal import ledger
+from shoal import ledger_file
 from shoal.aws.clients import Service
 from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister
 from shoal.aws.ec2 import DRAIN_TAG, LAUNCH_TAG
 from shoal.aws.sqs import SqsQueue
 from shoal.lease import LeaseRecord
+from shoal.ledger import Entry
 from shoal.messages import Job, new_batch
 from shoal.settings import Settings, load, read_env_file
 
@@ -89,9 +90,9 @@ class ControllerProcess:
         path = self.state_dir / "controller.id"
         return path.read_text() if path.exists() else ""
 
-    def acts(self) -> list[dict[str, Any]]:
+    def acts(self) -> list[Entry]:
         """The ledger entries with an action."""
-        return [one for one in ledger.read(self.state_dir / ledger.NAME) if one["done"]]
+        return [one for one in ledger_file.read(self.state_dir / ledger_file.NAME) if one.done]
 
 
 class Plant:
@@ -237,7 +238,9 @@ class Plant:
         busy: list[str] = []
 
         def found() -> bool:
-            busy.extend(sorted(worker for worker, beat in self.beats().items() if beat.held and not beat.leaving))
+            busy.extend(
+                sorted(worker for worker, beat in self.beats().items() if beat.in_progress and not beat.leaving)
+            )
             return bool(busy) or not self.messages()
 
         wait_for(found, SETTLE_SECONDS, "no worker took up the work")

@@ -1,7 +1,7 @@
 """The smallest pool that answers the waiting photos within the target. Pure. The default.
 
-Photos are answered in the order in which they came. For every part of the line, the workers must have done all of it
-by the time at which its photos have waited for the target: earliest deadline first, applied to what was measured.
+Photos are answered in the order of arrival. The workers must finish each part of the line before its photos have
+waited for the target time: earliest deadline first, applied to the measurements.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from controller.policy import Decision, Observation, Terms
 
 
 def policy(observation: Observation, terms: Terms) -> Decision:
-    """The largest of what each part of the line needs, and of what keeps pace with the arrivals.
+    """The largest need of the parts of the line and of the arrival rate.
 
-    A launch is asked for only when its worker would find work: what the present workers answer before a new one would
-    be up is left to them. Photos that cannot be answered within the target any more are answered as soon as half a
-    target of each new worker's time allows, so that a late handful does not start a machine each.
+    It asks for a launch only when the new worker would find work: photos that the present workers answer before it
+    boots are left to them. Photos that are too late for the target get as many new workers as would each have half a
+    target of work, so that a few late photos do not start a machine each.
     """
     if not observation.depth.total:
         return Decision(0, "nothing waits: need 0")
@@ -30,20 +30,20 @@ def policy(observation: Observation, terms: Terms) -> Decision:
     crew = _Crew.of(observation, boot)
     line = _line(observation)
     pace = math.ceil(measured.arrivals * seconds)
-    # What a worker holds stays with it: a new one finds work only in what nobody has taken yet.
+    # Messages in progress stay with their workers: a new worker finds work only in the others.
     free = (observation.depth.visible + observation.depth.delayed) * seconds
     need = max(pace, *(_need(part, seconds, boot, terms.target_seconds, crew, free) for part in line))
     return Decision(need, _reason(seconds, boot, line, terms.target_seconds, crew, need))
 
 
 def _line(observation: Observation) -> Sequence[Waiting]:
-    """The parts of the line, and all of it with no age: what the counts show besides the line just came."""
+    """The parts of the line, and the whole backlog with age 0: photos that only the counts show have just arrived."""
     return (*observation.measured.waiting, Waiting(observation.depth.total, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
 class _Crew:
-    """The workers there are. boots: seconds until each of them can work, the first first; sums: of the first n."""
+    """The present workers. boots: seconds until each can work, ascending; sums: of the first n of them."""
 
     boots: tuple[float, ...]
     sums: tuple[float, ...]
@@ -63,12 +63,12 @@ class _Crew:
         return cls(tuple(boots), (0.0, *accumulate(boots)))
 
     def seconds_within(self, count: int, horizon: float) -> float:
-        """The work that the first `count` can do until `horizon` seconds from now."""
+        """Seconds of work that the first `count` workers can do until `horizon` seconds from now."""
         working = min(count, bisect_right(self.boots, horizon))
         return working * horizon - self.sums[working]
 
     def fewest(self, work: float, horizon: float) -> int | None:
-        """How many of them do `work` seconds of work until `horizon`; None when all together do not."""
+        """The fewest workers that do `work` seconds of work until `horizon`; None when all together cannot."""
         everybody = len(self.boots)
         if self.seconds_within(everybody, horizon) < work:
             return None
@@ -81,7 +81,7 @@ def _need(part: Waiting, seconds: float, boot: float, target: float, crew: _Crew
     fewest = crew.fewest(work, left)
     if fewest is not None:
         return max(1, fewest)
-    # Late, or about to be: nobody is sent away, and new ones come if they would find work for half a target.
+    # Late, or soon late: no worker leaves, and new ones come if each would have half a target of work.
     present = len(crew.boots)
     horizon = max(left, boot + target / 2)
     missing = min(work - crew.seconds_within(present, horizon), free)

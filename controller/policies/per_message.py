@@ -1,4 +1,4 @@
-"""One worker a message: the classic student rule. Pure."""
+"""One worker for each message: the classic rule of student projects. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from controller.policy import Decision, Observation, Terms
 
 
 def policy(observation: Observation, terms: Terms) -> Decision:  # noqa: ARG001 - a policy's signature
-    """As many workers as there are messages, visible, in flight or delayed; none when there are none."""
+    """As many workers as messages: visible, in flight or delayed."""
     need = observation.depth.total
     return Decision(need, f"one each: need {need}")

@@ -12,9 +12,9 @@ from controller.policy import Decision, Observation, Terms
 
 
 def policy(observation: Observation, terms: Terms) -> Decision:
-    """Go `terms.scale_factor` of the way from the workers there are to one for every `terms.qos` messages.
+    """Make `terms.scale_factor` of the change from the present workers to a worker for every `terms.qos` messages.
 
-    Without messages the need is zero at once: the change, rounded up, would never send the last workers away.
+    Without messages the need is 0 at once: the change is rounded up and would never drain the last workers.
     """
     messages = observation.depth.total
     if not messages:

@@ -1,4 +1,4 @@
-"""A calendar of minimums under the deadline policy: workers are there before the people come. Pure."""
+"""The deadline policy with a calendar of minimums: workers are ready before the people come. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from controller.policy import Decision, Observation, Terms
 
 
 def policy(observation: Observation, terms: Terms) -> Decision:
-    """What the deadline asks for, and never fewer than `terms.calendar` wants now."""
+    """The need of the deadline policy, but at least the calendar's minimum for now."""
     needed = deadline(observation, terms)
     least = terms.calendar.least(observation.now)
     if needed.desired >= least:

@@ -8,7 +8,7 @@ from controller.policy import Decision, Observation, Terms
 
 
 def policy(observation: Observation, terms: Terms) -> Decision:
-    """The workers of the last step that the backlog reaches; none below the first."""
+    """The workers of the last step that the backlog reaches; 0 below the first step."""
     backlog = observation.depth.total
     reached = [(threshold, workers) for threshold, workers in terms.steps if backlog >= threshold]
     if not reached:
@@ -20,7 +20,7 @@ def policy(observation: Observation, terms: Terms) -> Decision:
 def parse(text: str) -> tuple[tuple[int, int], ...]:
     """Read "1:1 10:3 50:8": from a backlog of 1 on one worker, from 10 on three ...
 
-    Raises ValueError when that is not what it says, or more backlog would get fewer workers.
+    Raises ValueError for other text, and when more backlog would get fewer workers.
     """
     try:
         steps = tuple((int(backlog), int(workers)) for backlog, workers in (one.split(":") for one in text.split()))

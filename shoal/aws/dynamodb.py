@@ -36,7 +36,7 @@ class DynamoRegister:
             EXPIRES: _number(int(time.time()) + FORGOTTEN_SECONDS),
             "count": _number(beat.count),
             "finished": _number(beat.finished),
-            "held": _number(beat.held),
+            "in_progress": _number(beat.in_progress),
             "busy_seconds": _number(round(beat.busy_seconds, 3)),
             "ready_seconds": _number(round(beat.ready_seconds, 3)),
             "model": {"S": beat.model},
@@ -147,7 +147,7 @@ def _beat(item: dict[str, Any]) -> Beat:
     return Beat(
         int(number("count")),
         int(number("finished")),
-        int(number("held")),
+        int(number("in_progress")),
         number("busy_seconds"),
         number("ready_seconds"),
         item["model"]["S"],

@@ -48,7 +48,7 @@ class Collector:
         self._stop.set()
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
+        pause = FIRST_PAUSE_SECONDS  # not tenacity: this loop never ends, and an answer starts the pauses again
         while not self._stop.is_set():
             try:
                 self.collect(RECEIVE_SECONDS)

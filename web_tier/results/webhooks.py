@@ -68,6 +68,7 @@ class PendingWebhook:
 
     def tried(self, now: float) -> PendingWebhook:
         """The same webhook after a failed attempt."""
+        # Not a library's loop: the pauses stand in the record, so that they outlive this process.
         pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**self.attempt)
         return replace(self, attempt=self.attempt + 1, due=now + pause * random.uniform(0.8, 1.2))
 

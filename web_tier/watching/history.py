@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-from shoal.ledger import Follower
+from shoal.ledger import Entry
+from shoal.ledger_file import Follower
 from shoal.ports import Clock
 
 DAY_SECONDS = 24 * 3600.0
@@ -40,7 +39,6 @@ class History:
         self._ledger = ledger
         self._clock = clock
         self._moments: list[Moment] = []
-        self._counted = 0  # the running controller's own count of finished photos
         self._lock = threading.Lock()
 
     def read(self) -> tuple[Moment, ...] | None:
@@ -51,33 +49,26 @@ class History:
             except OSError:
                 return None
             for entry in entries:
-                # Skip an entry that another version wrote.
-                with suppress(KeyError, TypeError, ValueError):
-                    if not entry.get("dry_run"):
-                        self._add(entry)
+                if not entry.dry_run:
+                    self._add(entry)
             self._forget(self._clock.now() - DAY_SECONDS)
             return tuple(self._moments)
 
-    def _add(self, entry: dict[str, Any]) -> None:
-        at, pool, counted = float(entry["at"]), entry["pool"], int(entry["finished"])
-        # A restarted controller counts from zero.
-        new = counted - self._counted if counted >= self._counted else counted
-        finished = self._moments[-1].finished + new if self._moments else 0
+    def _add(self, entry: Entry) -> None:
         self._moments.append(
             Moment(
-                at,
-                int(entry["visible"]) + int(entry["delayed"]),
-                int(entry["in_flight"]),
-                int(entry["machines"]),
-                int(pool["running"]),
-                finished,
-                float(entry["oldest_seconds"]),
-                float(entry["service_seconds"]),
-                float(entry["boot_seconds"]),
-                str(entry["sentence"]),
+                entry.at,
+                entry.visible + entry.delayed,
+                entry.in_flight,
+                entry.machines,
+                entry.pool.running,
+                self._moments[-1].finished + entry.finished if self._moments else 0,
+                entry.oldest_seconds,
+                entry.service_seconds,
+                entry.boot_seconds,
+                entry.sentence,
             )
         )
-        self._counted = counted
 
     def _forget(self, before: float) -> None:
         """Drop the moments that ended before then; the last of them still held then, and stays."""

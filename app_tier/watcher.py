@@ -1,0 +1,63 @@
+"""The thread of whatever runs beside the pipeline for as long as the worker works."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from typing import Protocol, Self
+
+
+class Progress(Protocol):
+    """How far a Worker is, for those that watch it."""
+
+    @property
+    def finished(self) -> int:
+        """Messages finished."""
+
+    @property
+    def in_progress(self) -> int:
+        """Messages that it works on now."""
+
+    @property
+    def let_go(self) -> int:
+        """Messages that left it: finished or given back."""
+
+    @property
+    def busy_seconds(self) -> float:
+        """Time in which at least one message was in progress."""
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when no message is in progress (`time.monotonic()`); None while one is."""
+
+
+class Watcher(ABC):
+    """Calls `step` from a thread of its own, again and again. A context manager around the work.
+
+    name:          of the thread.
+    every_seconds: the pause before each call.
+    first_seconds: the pause before the first call, when it is another.
+    """
+
+    def __init__(self, name: str, every_seconds: float, first_seconds: float | None = None) -> None:
+        self._every_seconds = every_seconds
+        self._first_seconds = every_seconds if first_seconds is None else first_seconds
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause = self._first_seconds
+        while not self._ended.wait(pause) and self.step():
+            pause = self._every_seconds
+
+    @abstractmethod
+    def step(self) -> bool:
+        """Look once. Returns whether to go on."""

@@ -1,0 +1,46 @@
+"""Photos that arrived and photos that were finished, counted from looks at the queue and at the workers. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from shoal.ledger import Entry
+
+WRITE_OFF_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts since this controller started; `shoal.ledger.Entry` explains how they are derived.
+
+    arrived, finished: photos; they only grow.
+    counted:           the finished counts of all registered workers, summed.
+    unseen:            photos that left the queue and that no worker has told of yet.
+    backlog:           messages at the last look; None before the first.
+    settled_at:         when `unseen` was last 0 (seconds since 1970).
+    """
+
+    arrived: int = 0
+    finished: int = 0
+    counted: int = 0
+    unseen: int = 0
+    backlog: int | None = None
+    settled_at: float = 0.0
+
+    @classmethod
+    def after(cls, last: Entry) -> Tally:
+        """Go on from the last entry of the controller before this one."""
+        return cls(counted=last.counted, unseen=last.unseen, backlog=last.backlog, settled_at=last.at)
+
+    def look(self, now: float, backlog: int, counted: int, finished: int | None) -> Tally:
+        """After one more look. finished: photos finished since the look before; None when nobody looked before: then
+        it is the growth of `counted` since the last entry, or 0 in a new ledger."""
+        if finished is None:
+            finished = max(0, counted - self.counted) if self.backlog is not None else 0
+        grown = backlog - (self.backlog or 0) + finished - self.unseen
+        tally = Tally(self.arrived + max(0, grown), self.finished + finished, counted, max(0, -grown), backlog, now)
+        if not tally.unseen:
+            return tally
+        if now - self.settled_at > WRITE_OFF_SECONDS:
+            return replace(tally, unseen=0)
+        return replace(tally, settled_at=self.settled_at)
