@@ -2,7 +2,7 @@
 
 WORD: only the tests with WORD in their names.
 
-Reads the mutations from the docstrings of tests/test_controller_pitfalls.py. Applies each to a copy of the sources and
+Reads the mutations from the docstrings of tests/test_*_pitfalls.py. Applies each to a copy of the sources and
 runs its test there.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TESTS = Path("tests/test_controller_pitfalls.py")
+TESTS = ("tests/test_controller_pitfalls.py", "tests/test_shoal_pitfalls.py")
 COPIED = (
     "shoal",
     "shoal_cli",
@@ -45,7 +45,7 @@ class Mutation:
 def read_mutations() -> list[Mutation]:
     """One for each test of the file. Raises ValueError for a test without a mutation."""
     found = []
-    for node in ast.parse((ROOT / TESTS).read_text()).body:
+    for node in (node for file in TESTS for node in ast.parse((ROOT / file).read_text()).body):
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             _, _, text = (ast.get_docstring(node) or "").partition("Mutation: ")
             file, _, rest = text.partition(":")
@@ -58,7 +58,7 @@ def read_mutations() -> list[Mutation]:
 
 def passes(copy: Path, *arguments: str) -> bool:
     """Whether the tests pass in that copy."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(TESTS), *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *TESTS, *arguments]
     return subprocess.run(command, cwd=copy, capture_output=True, check=False).returncode == 0
 
 

@@ -36,8 +36,6 @@ PURE_MAY_IMPORT = {
     "secrets", "sys", "typing", "zoneinfo", "shoal.errors", "shoal.ports", "shoal.messages", "shoal.ledger",
 }  # fmt: skip
 
-TOO_LONG = {"tests/test_controller_pitfalls.py", "tests/test_local_cloud_parity.py"}
-
 
 @dataclass(frozen=True)
 class Room:
@@ -218,8 +216,7 @@ def test_a_folder_holds_few_files_and_a_file_few_lines() -> None:
     folders: dict[Path, int] = defaultdict(int)
     for path in SOURCES:
         folders[path.parent] += 1
-        if path.as_posix() not in TOO_LONG:
-            assert len((ROOT / path).read_text().splitlines()) <= MOST_LINES, path
+        assert len((ROOT / path).read_text().splitlines()) <= MOST_LINES, path
     del folders[Path("tests")]  # flat on purpose: a file a subject
     assert {str(folder): count for folder, count in folders.items() if count > MOST_FILES} == {}
 
