@@ -1,6 +1,5 @@
 """Cron files as /etc/cron.d holds them: which commands are due in which minute."""
 
-import calendar
 import re
 import shlex
 import threading
@@ -10,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-_MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abbr) if name}
-_DAYS = {name.lower(): (number + 1) % 7 for number, name in enumerate(calendar.day_abbr)}
+from cronsim import CronSim, CronSimError
+
 _NICKNAMES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -32,25 +31,21 @@ class CronError(ValueError):
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a job is due. None in `minutes` stands for "once, at boot"."""
+    """When a job is due. `expression` has the five fields of crontab(5); empty stands for "once, at boot"."""
 
-    minutes: frozenset[int] | None
-    hours: frozenset[int]
-    days: frozenset[int]
-    months: frozenset[int]
-    weekdays: frozenset[int]
-    either_day: bool
+    expression: str
 
     @property
     def at_boot(self) -> bool:
-        return self.minutes is None
+        return not self.expression
 
     def is_due(self, minute: datetime) -> bool:
-        """True when the job runs in this minute. Where both day fields say something, one is enough (crontab(5))."""
-        if self.minutes is None or minute.minute not in self.minutes or minute.hour not in self.hours:
+        """Whether the job runs in this minute."""
+        if self.at_boot:
             return False
-        day, weekday = minute.day in self.days, minute.isoweekday() % 7 in self.weekdays
-        return minute.month in self.months and ((day or weekday) if self.either_day else (day and weekday))
+        now = minute.replace(second=0, microsecond=0, tzinfo=None)
+        # The search ends at once for most schedules, and within some milliseconds for the 29th of February.
+        return next(CronSim(self.expression, now - timedelta(minutes=1)), None) == now
 
 
 @dataclass(frozen=True)
@@ -59,49 +54,18 @@ class CronJob:
     command: str
 
 
-def _number(text: str, names: dict[str, int], low: int, high: int) -> int:
-    number = names.get(text.lower())
-    if number is None:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            raise CronError(f"'{text}' is not between {low} and {high}")
-        number = int(text)
-    return number
-
-
-def _field(text: str, low: int, high: int, names: dict[str, int] | None = None) -> frozenset[int]:
-    found: set[int] = set()
-    for part in text.split(","):
-        span, slash, step_text = part.partition("/")
-        step = _number(step_text, {}, 1, high + 1) if slash else 1
-        first, dash, last = span.partition("-")
-        if span == "*":
-            start, end = low, high
-        else:
-            start = _number(first, names or {}, low, high)
-            end = _number(last, names or {}, low, high) if dash else high if slash else start
-        if start > end:
-            raise CronError(f"'{span}' runs backwards")
-        found.update(range(start, end + 1, step))
-    return frozenset(found)
-
-
 def parse_schedule(text: str) -> Schedule:
     """Parse five fields, or a nickname such as @hourly or @reboot. Raises CronError."""
     if text == "@reboot":
-        nothing: frozenset[int] = frozenset()
-        return Schedule(None, nothing, nothing, nothing, nothing, either_day=False)
-    fields = _NICKNAMES.get(text, text).split()
-    if len(fields) != 5:
+        return Schedule("")
+    expression = _NICKNAMES.get(text, text)
+    if len(expression.split()) != 5:
         raise CronError(f"'{text}' is not a schedule")
-    minute, hour, day, month, weekday = fields
-    return Schedule(
-        minutes=_field(minute, 0, 59),
-        hours=_field(hour, 0, 23),
-        days=_field(day, 1, 31),
-        months=_field(month, 1, 12, _MONTHS),
-        weekdays=frozenset(number % 7 for number in _field(weekday, 0, 7, _DAYS)),
-        either_day=not day.startswith("*") and not weekday.startswith("*"),
-    )
+    try:
+        CronSim(expression, datetime.min)
+    except (CronSimError, AssertionError) as error:
+        raise CronError(f"'{text}' is not a schedule: {error}") from error
+    return Schedule(expression)
 
 
 def parse_line(line: str) -> CronJob | None:
