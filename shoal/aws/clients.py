@@ -11,7 +11,6 @@ from typing import Any
 
 import botocore.exceptions
 import botocore.session
-import urllib3.exceptions
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials as Credentials
 
@@ -86,6 +85,9 @@ class Session:
         self._making = threading.Lock()
         self.region: str | None = self._core.get_config_variable("region")
         self._ignores_endpoints = bool(self._core.get_config_variable("ignore_configured_endpoint_urls"))
+        # As boto3 looks for it: a bundle of certificates, or True for the usual ones.
+        bundle = self._core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        self.certificates: str | bool = bundle or True
         self._core.get_credentials()  # on an instance that is a call: the first photo shall not wait for it
 
     def credentials(self) -> Credentials:
@@ -186,11 +188,7 @@ def our_errors(what: str) -> Iterator[None]:
         yield
     except botocore.exceptions.ClientError as error:
         raise _translated(what, error) from error
-    except (
-        botocore.exceptions.ConnectionError,
-        botocore.exceptions.HTTPClientError,
-        urllib3.exceptions.HTTPError,
-    ) as error:
+    except (botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError) as error:
         raise Retryable(f"{what}: {error}") from error
     except botocore.exceptions.NoCredentialsError as error:
         raise Permanent(f"{what}: no AWS credentials: run `aws configure` or give the instance a role") from error

@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
-from xml.etree import ElementTree
-
-import urllib3
-from botocore.exceptions import ClientError
 
 from shoal.aws import signed
 from shoal.aws.clients import Service, error_code, our_errors
 from shoal.errors import NotFound, Permanent, ShoalError
 from shoal.ports import StoredObject
-
-# Reads and writes may be repeated: what is written a second time is the same.
-RETRIES = urllib3.Retry(
-    3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None, raise_on_status=False
-)
 
 
 class S3Store:
@@ -30,7 +21,8 @@ class S3Store:
 
     def put(self, key: str, body: bytes, content_type: str) -> None:
         with our_errors(f"write {key} to {self.bucket}"):
-            self._call("PUT", key, body, content_type)
+            if signed.call(self._s3, "PUT", self._path(key), {"Content-Type": content_type}, body) is None:
+                self._s3.client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
 
     def put_new(self, key: str, body: bytes, content_type: str) -> bool:
         try:
@@ -46,7 +38,10 @@ class S3Store:
 
     def get(self, key: str) -> bytes:
         with our_errors(f"read {key} from {self.bucket}"):
-            return self._call("GET", key)
+            answer = signed.call(self._s3, "GET", self._path(key), {}, None)
+            if answer is None:
+                return bytes(self._s3.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+            return answer
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
         paginator = self._s3.client.get_paginator("list_objects_v2")
@@ -63,22 +58,8 @@ class S3Store:
         with our_errors(f"remove {key} from {self.bucket}"):
             self._s3.client.delete_object(Bucket=self.bucket, Key=key)
 
-    def _call(self, verb: str, key: str, body: bytes | None = None, content_type: str = "") -> bytes:
-        """Raises what boto3 would."""
-        headers = {"Content-Type": content_type} if content_type else {}
-        answer = signed.call(self._s3, verb, f"/{self.bucket}/{quote(key, safe='/~')}", headers, body, RETRIES)
-        if answer.status >= 300:
-            raise _refused(answer.status, answer.data, f"{verb} {key}")
-        return answer.data
-
-
-def _refused(status: int, body: bytes, call: str) -> ClientError:
-    try:
-        fields = {one.tag: one.text or "" for one in ElementTree.fromstring(body)}
-    except ElementTree.ParseError:
-        fields = {}
-    error = {"Code": fields.get("Code", str(status)), "Message": fields.get("Message", "")}
-    return ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}, call)
+    def _path(self, key: str) -> str:
+        return f"/{self.bucket}/{quote(key, safe='/~')}"
 
 
 def create_bucket(s3: Any, bucket: str) -> None:

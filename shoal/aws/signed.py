@@ -1,59 +1,79 @@
-"""The calls that are made for each photo, signed and sent by the libraries that boto3 uses itself, without the rest of
-boto3: for about half of its processor time (docs/performance.md)."""
+"""The calls made for each photo, signed and sent by botocore's signer and its HTTP session, without the rest of boto3:
+for about half of its processor time (docs/performance.md). Proxies and certificates are those that boto3 would use."""
 
 from __future__ import annotations
 
 import json
+import re
+import socket
 from functools import lru_cache
 from typing import Any
 
-import botocore.exceptions
-import urllib3
-import urllib3.exceptions
 from botocore import xform_name
 from botocore.auth import S3SigV4Auth, SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.httpsession import get_cert_path
+from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.httpsession import URLLib3Session
+from botocore.utils import get_environ_proxies
 
-from shoal.aws.clients import Service, region, session
+from shoal.aws.clients import CONFIG, Service, region, session
 
-CONNECTIONS = 64
-OK = 200
+NOT_FOUND = 404
+# As boto3 sets them: without the first, a small body waits some 40 ms for the service's delayed acknowledgement.
+SOCKET_OPTIONS = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 
 
-def call(
-    service: Service, verb: str, path: str, headers: dict[str, str], body: bytes | None, retries: urllib3.Retry | bool
-) -> urllib3.BaseHTTPResponse:
-    """One call to a service, answered with whatever status.
+def call(service: Service, verb: str, path: str, headers: dict[str, str], body: bytes | None) -> bytes | None:
+    """Send one call and return the body of the answer.
 
-    Raises urllib3's HTTPError, botocore's NoCredentialsError, and Permanent when no region is set.
+    Returns None when the call did not succeed, and when `service` has a client of its own. Then ask boto3: it knows
+    what to try again and how to say what is wrong. Raises ClientError when what is asked for is not there, and
+    Permanent when no region is set.
     """
-    url = f"{service.endpoint}{path}"
-    request = AWSRequest(verb, url, data=body, headers=headers)
-    sign = S3SigV4Auth if service.name == "s3" else SigV4Auth
-    sign(session().credentials(), service.name, region()).add_auth(request)
-    signed = dict(request.headers.items())
-    return _connections().request(verb, url, body=body, headers=signed, redirect=False, retries=retries)
+    if service.given:
+        return None
+    try:
+        request = AWSRequest(verb, f"{service.endpoint}{path}", data=body, headers=headers)
+        sign = S3SigV4Auth if service.name == "s3" else SigV4Auth
+        sign(session().credentials(), service.name, region()).add_auth(request)
+        answer = send(service.endpoint, request)
+    except BotoCoreError:
+        return None
+    if answer.status_code == NOT_FOUND:
+        raise _not_found(answer.content, f"{verb} {path}")
+    return answer.content if answer.status_code < 300 else None
 
 
 def call_json(service: Service, protocol: str, action: str, **members: Any) -> dict[str, Any]:
-    """What boto3 would answer, from a service whose calls are JSON; `protocol` is the first part of their target.
-
-    boto3 is asked itself when the plain call did not succeed: it knows what to try again, and how to say what is wrong.
-    """
-    if not service.given:
-        headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"{protocol}.{action}"}
-        try:
-            answer = call(service, "POST", "/", headers, json.dumps(members).encode(), retries=False)
-            if answer.status == OK:
-                return dict(json.loads(answer.data))
-        except (urllib3.exceptions.HTTPError, botocore.exceptions.NoCredentialsError, ValueError):
-            pass
+    """Return what boto3 would, from a service whose calls are JSON; `protocol` is the first part of their target."""
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"{protocol}.{action}"}
+    answer = call(service, "POST", "/", headers, json.dumps(members).encode())
+    if answer is not None:
+        return dict(json.loads(answer))
     return dict(getattr(service.client, xform_name(action))(**members))
 
 
-@lru_cache(1)
-def _connections() -> urllib3.PoolManager:
-    # A long poll holds its connection for up to 20 s: reading may take longer than that.
-    timeout = urllib3.Timeout(connect=5, read=30)
-    return urllib3.PoolManager(maxsize=CONNECTIONS, timeout=timeout, ca_certs=get_cert_path(True))
+def send(endpoint: str, request: AWSRequest) -> AWSResponse:
+    """Send a request to a service at `endpoint`, through the proxy that the environment names for it.
+
+    Raises botocore's errors of connections and of HTTP.
+    """
+    return _http(endpoint, session().certificates).send(request.prepare())
+
+
+@lru_cache
+def _http(endpoint: str, certificates: str | bool) -> URLLib3Session:
+    return URLLib3Session(
+        verify=certificates,
+        proxies=get_environ_proxies(endpoint),
+        timeout=(CONFIG.connect_timeout, CONFIG.read_timeout),
+        max_pool_connections=CONFIG.max_pool_connections,
+        socket_options=SOCKET_OPTIONS,
+    )
+
+
+def _not_found(body: bytes, operation: str) -> ClientError:
+    """S3's answer 404 as boto3 would raise it."""
+    code, message = (re.search(rb"<%s>([^<]*)</" % name, body) for name in (b"Code", b"Message"))
+    error = {"Code": code[1].decode() if code else str(NOT_FOUND), "Message": message[1].decode() if message else ""}
+    return ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": NOT_FOUND}}, operation)

@@ -6,8 +6,10 @@ import secrets
 from typing import Any
 from urllib.parse import urlsplit
 
-import urllib3
+from botocore.awsrequest import AWSRequest
+from urllib3 import encode_multipart_formdata
 
+from shoal.aws import signed
 from shoal.aws.clients import Service, our_errors
 from shoal.aws.s3 import S3Store
 from shoal.errors import Retryable
@@ -65,14 +67,14 @@ class S3Uploads:
     def _sent(self, form: UploadForm, body: bytes, content_type: str) -> bool:
         """Whether the store takes the form, and lets a page of another origin know."""
         fields: dict[str, Any] = {**form.fields, "Content-Type": content_type, "file": ("probe", body)}
+        encoded, kind = encode_multipart_formdata(fields)
+        headers = {"Origin": ELSEWHERE, "Content-Type": kind}
         with our_errors(f"form of {self._bucket}"):
-            answer = urllib3.request(
-                "POST", form.url, fields=fields, headers={"Origin": ELSEWHERE}, timeout=5, retries=False
-            )
-        if answer.status >= 500:
-            raise Retryable(f"form of {self._bucket}: the store answers {answer.status}")
+            answer = signed.send(self._s3.endpoint, AWSRequest("POST", form.url, data=encoded, headers=headers))
+        if answer.status_code >= 500:
+            raise Retryable(f"form of {self._bucket}: the store answers {answer.status_code}")
         allowed = answer.headers.get("Access-Control-Allow-Origin", "")
-        return answer.status < 300 and allowed in ("*", ELSEWHERE)
+        return bool(answer.status_code < 300 and allowed in ("*", ELSEWHERE))
 
 
 def allow_forms(s3: Any, bucket: str) -> None:
