@@ -8,4 +8,4 @@ STATE_VARIABLE = "LOCAL_CLOUD_STATE"
 
 
 class CloudError(Exception):
-    """A fault whose text is all that a user needs to mend it."""
+    """An error whose text tells the user what is wrong and what to do."""

@@ -18,7 +18,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "local-cloud", "AWS_SECRET_ACCESS_KEY": "local-clou
 
 
 class StopRequest:
-    """The stop signals, as something that `select` can wait for."""
+    """Turns the stop signals into a file descriptor that `select` can wait for."""
 
     def __init__(self) -> None:
         self.asked, wakeup = os.pipe()
@@ -35,7 +35,7 @@ class StopRequest:
 
 
 def wait(stop: StopRequest, services: ServiceProcess) -> None:
-    """Return when a stop is asked for; start ministack again meanwhile. Raises ServiceDied when that does not help."""
+    """Wait for a stop signal; restart ministack when it dies. Raises ServiceDied when it keeps dying."""
     while True:
         ready, _, _ = select.select([stop.asked, services.ended], [], [])
         if stop.asked in ready:
@@ -45,7 +45,7 @@ def wait(stop: StopRequest, services: ServiceProcess) -> None:
 
 
 def announce(hostility: Hostility, folder: StateFolder) -> None:
-    """Say that nothing here is to be trusted."""
+    """Print that the cloud is hostile, and where it writes its faults down."""
     print(
         f"local cloud is HOSTILE (seed {hostility.seed}): it fails and lies on purpose. "
         f"Every fault is in {folder.logs / JOURNAL_NAME}",
@@ -54,18 +54,18 @@ def announce(hostility: Hostility, folder: StateFolder) -> None:
 
 
 def run(arguments: Arguments, folder: StateFolder) -> None:
-    """Start everything, wait for the end, stop everything. Raises ServiceDied, OSError."""
-    # Collecting while moto loads its tables makes the start a third longer, and finds nothing.
+    """Start everything, wait for a stop signal, stop everything. Raises CloudError, OSError."""
+    # Garbage collection while moto loads its tables frees nothing and makes the start a third longer.
     gc.disable()
     stop = StopRequest()
     moto_listener = listeners.listen(arguments.host, arguments.port)
     services_listener = listeners.listen(arguments.host, arguments.services_port)
-    # As on EC2, nobody but instances has business there.
+    # Only instances use the metadata service.
     metadata_listener = listeners.listen(listeners.loopback(arguments.host), arguments.metadata_port)
     services = ServiceProcess(services_listener, folder, ACCOUNT, arguments.region, arguments.hostility)
     url = listeners.url(moto_listener)
     endpoints = services.endpoints(url) | {"AWS_DEFAULT_REGION": arguments.region}
-    # All sockets listen: who calls from now on waits until there is an answer, and meanwhile starts up itself.
+    # All sockets listen already: a caller waits for its answer and can start up at the same time.
     folder.write_env({**endpoints, **KEYS, "AWS_EC2_METADATA_DISABLED": "true"})
     try:
         # Imported here: it takes a second, in which ministack boots.

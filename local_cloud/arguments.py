@@ -1,4 +1,4 @@
-"""The command line, checked."""
+"""The command line: its options, parsed and checked."""
 
 import argparse
 import ipaddress
@@ -56,7 +56,7 @@ def _seconds(text: str) -> float:
 
 
 def parse(arguments: list[str]) -> Arguments:
-    """Leaves the process with status 2 and a line that says why when they are wrong."""
+    """Parse the options. Wrong ones end the process with status 2 and one line that says why."""
     parser = argparse.ArgumentParser(prog="python -m local_cloud", description="AWS on one machine.")
     parser.add_argument("--state-dir", type=Path, required=True, help="where everything is kept")
     parser.add_argument("--host", type=_address, default="127.0.0.1", help="loopback address to listen on")
@@ -69,9 +69,13 @@ def parse(arguments: list[str]) -> Arguments:
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument("--image", type=_image, action="append", default=[], metavar="NAME=FOLDER", dest="images")
     parser.add_argument("--boot-seconds", type=_seconds, default=1.0, help="how long an instance is pending")
-    parser.add_argument("--grace-seconds", type=_seconds, default=30.0, help="from SIGTERM to SIGKILL at an end")
+    parser.add_argument(
+        "--grace-seconds", type=_seconds, default=30.0, help="time from SIGTERM to SIGKILL when an instance ends"
+    )
     parser.add_argument("--cron-seconds", type=_seconds, default=60.0, help="length of a minute, for cron files")
-    parser.add_argument("--forget-seconds", type=_seconds, default=3600.0, help="how long terminated ones are shown")
+    parser.add_argument(
+        "--forget-seconds", type=_seconds, default=3600.0, help="how long a terminated instance can be described"
+    )
     parser.add_argument("--port", type=int, default=0, help="EC2 and friends; 0 finds a free one")
     parser.add_argument("--services-port", type=int, default=0, help="S3, SQS and friends; 0 finds a free one")
     parser.add_argument("--metadata-port", type=int, default=0, help="instance metadata; 0 finds a free one")
@@ -80,7 +84,7 @@ def parse(arguments: list[str]) -> Arguments:
     values["images"] = dict(values["images"])
     if not values.pop("beyond") and not ipaddress.IPv4Address(values["host"]).is_loopback:
         parser.error(
-            f"argument --host: {values['host']} is not a loopback address: this cloud runs whatever it is sent, "
+            f"argument --host: {values['host']} is not a loopback address: this cloud runs any program it is sent, "
             f"so it listens on this machine only, unless you say {PLAIN_WORDS}"
         )
     if values["cron_seconds"] <= 0:
@@ -105,9 +109,14 @@ def _factor(text: str) -> float:
 def _add_hostile(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("hostile mode, which lies and fails as the real cloud does")
     group.add_argument("--hostile", type=int, metavar="SEED", dest="seed", help="switch it on; off by default")
-    group.add_argument("--hostile-only", metavar="NAME,...", dest="only", default="", help="these faults alone")
+    group.add_argument("--hostile-only", metavar="NAME,...", dest="only", default="", help="only these faults")
     group.add_argument(
-        "--hostile-rate", type=_factor, metavar="FACTOR", dest="rate", default=1.0, help="faults come so much oftener"
+        "--hostile-rate",
+        type=_factor,
+        metavar="FACTOR",
+        dest="rate",
+        default=1.0,
+        help="multiply the rate of every fault",
     )
     group.add_argument(
         "--hostile-scale", type=_factor, metavar="FACTOR", dest="scale", default=SCALE, help="length of a minute"

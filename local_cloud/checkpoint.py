@@ -1,8 +1,8 @@
-"""ministack's state on disk while it runs, so that a kill -9 takes little more than the last second.
+"""Writes ministack's state to disk while it runs, so that kill -9 loses little more than the last second.
 
-ministack writes objects as they come, and everything else (queues and their messages, tables, topics, functions) only
-when it is told to stop. This ASGI layer has a forked child write it as well, after a change. The fork is a picture of
-one instant, and the parent goes on at once.
+ministack writes objects at once. It writes everything else (queues and their messages, tables, topics, functions) only
+when it stops. After a change, this ASGI layer forks a child that writes that as well. The child has a copy of the
+state at the moment of the fork, and the parent goes on at once.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from local_cloud.hostile.exchange import App, Message, Receive, Send, header
 log = logging.getLogger("checkpoint")
 
 PAUSE_SECONDS = 0.5
-# Writing a long queue takes a core's time: it may have this share of it.
+# Writing a long queue takes processor time: at most this share of one core.
 SHARE = 0.1
 LONGEST_SECONDS = 60
 _READS = re.compile(r"(Get|List|Describe|Query|Scan|BatchGet|Receive|TransactGet)")
@@ -28,10 +28,10 @@ _DEFINES = re.compile(r"(Create|Delete|Set|Tag|Untag)(Queue|Table|Topic)")
 
 
 class Checkpoint:
-    """Passes every call on to ministack and sees to it that what it changed is written soon.
+    """Passes every call on to ministack and writes the state soon after a change.
 
-    save: writes all state; called in a child process. A call that makes or removes a queue, a table or a topic is
-    answered only after that.
+    save: writes all state; runs in a child process. A call that makes or removes a queue, a table or a topic is
+    answered only after the state is written.
     """
 
     def __init__(self, app: App, save: Callable[[], None]) -> None:
@@ -67,14 +67,14 @@ class Checkpoint:
             began = time.monotonic()
             try:
                 await self._write()
-            except OSError as error:  # no room for another process
+            except OSError as error:  # no memory for another process
                 log.warning("the state could not be written, the next change will try again: %s", error)
             await asyncio.sleep((time.monotonic() - began) / SHARE)
 
     async def _write(self) -> None:
-        """Return when what is there now has been written."""
+        """Write the state as it is now; return when it is written."""
         async with self._writing:
-            # The child runs no other thread of this process and starts none: it writes files and leaves.
+            # The child has no other thread and starts none: it writes files and exits.
             pid = os.fork()
             if pid == 0:
                 _write_and_leave(self._save)
@@ -94,18 +94,18 @@ class Checkpoint:
             held.append(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 await self._write()
-                for one in held:
-                    await send(one)
+                for kept in held:
+                    await send(kept)
 
         return send_when_written
 
     def _until_written(self, receive: Receive) -> Receive:
-        """ministack writes its state itself when it is told to stop: never at the same time as a child of ours."""
+        """ministack writes its state itself when it stops: wait until no child of ours writes."""
 
         async def receive_when_written() -> Message:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
-                await self._writing.acquire()  # and never let go of
+                await self._writing.acquire()  # never released
             return message
 
         return receive_when_written
@@ -117,8 +117,8 @@ def _write_and_leave(save: Callable[[], None]) -> None:
         signal.alarm(LONGEST_SECONDS)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.nice(10)
-        # Most of the time would go into copies lest something change meanwhile, which it cannot here, and into
-        # json.dump, which does without the encoder in C that json.dumps has.
+        # Two shortcuts save most of the time. Nothing changes in this child, so it needs no copies; and json.dumps has
+        # an encoder in C that json.dump lacks.
         vars(copy)["deepcopy"] = lambda state, _memo=None: state
         vars(json)["dump"] = lambda state, file, **options: file.write(json.dumps(state, **options))
         save()
@@ -138,7 +138,7 @@ async def _readable(descriptor: int) -> None:
 
 
 def _operation(scope: Message) -> str | None:
-    """The name of a call that changes what only memory holds; None for reads and for objects, which are on disk."""
+    """The name of a call that changes state in memory; None for reads and for objects, which are on disk."""
     target = header(scope, b"x-amz-target").decode().rpartition(".")[2]
     if target:
         return None if _READS.match(target) else target

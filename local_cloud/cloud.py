@@ -1,4 +1,4 @@
-"""Puts the parts together: moto with its hooks, the instance host, the metadata service."""
+"""Puts the rooms together: moto with its hooks, the instance host, the metadata service."""
 
 import socket
 import sys
@@ -30,7 +30,7 @@ class EmbeddedCloud:
     keeper: BooksKeeper
 
     def close(self) -> None:
-        """End all instances and write down what became of them."""
+        """End all instances and write their last states down."""
         self.groups.stop()
         self.host.close()
         self.keeper.save()
@@ -44,7 +44,7 @@ def open_cloud(
     metadata_listener: socket.socket,
     endpoints: Mapping[str, str],
 ) -> EmbeddedCloud:
-    """Start answering on both sockets; `endpoints` are for the instances. Raises ImageError."""
+    """Answer on both sockets. `endpoints` are the variables that instances get. Raises ImageError."""
     changed = threading.Event()
     books = Books(settings.region, changed.set)
     metadata = MetadataServer(metadata_listener, books.find)

@@ -1,7 +1,7 @@
-"""What a person or a test does to instances that no AWS call does: a path of its own beside the EC2 API.
+"""Acts on instances that no AWS call has: a path beside the EC2 API, for people and tests.
 
-POST /_local_cloud/instances/<id>/interruption?notice_seconds=120    a spot instance gets its notice, then ends
-POST /_local_cloud/instances/<id>/rebalance                          a spot instance gets a recommendation
+POST /_local_cloud/instances/<id>/interruption?notice_seconds=120    give a spot instance its notice, then end it
+POST /_local_cloud/instances/<id>/rebalance                          recommend rebalancing to a spot instance
 """
 
 import json
@@ -23,7 +23,7 @@ class Control:
     def __init__(
         self, rest: Callable[..., Iterable[bytes]], host: InstanceHost, find: Callable[[str], InstanceRecord | None]
     ) -> None:
-        """`find` gives what the books say of an instance, by its id."""
+        """`find` returns the record of an instance by its id."""
         self._rest = rest
         self._host = host
         self._find = find
@@ -40,9 +40,9 @@ class Control:
     def _act(self, method: str, path: str, query: str) -> tuple[str, str]:
         found = _PATH.fullmatch(path)
         if found is None:
-            return "404 Not Found", "there is no such path: see docs of local_cloud, control.py"
+            return "404 Not Found", "there is no such path: docs/local-cloud.md, spot instances"
         if method != "POST":
-            return "405 Method Not Allowed", "POST it"
+            return "405 Method Not Allowed", "use POST"
         identifier, what = found.groups()
         record = self._find(identifier)
         if record is None:

@@ -1,4 +1,4 @@
-"""Sockets that listen, and the URLs under which they are reached from this machine."""
+"""Listening sockets, and their URLs on this machine."""
 
 import ipaddress
 import socket
@@ -7,7 +7,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one, and nobody can take it away again. Raises OSError."""
+    """A listening socket. Port 0 takes a free port, which stays reserved. Raises OSError."""
     try:
         return socket.create_server((host, port), backlog=128)
     except OSError as error:
@@ -15,11 +15,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url(listener: socket.socket) -> str:
-    """Where the processes of this machine reach it."""
+    """The URL for processes of this machine."""
     host, port = listener.getsockname()
     return f"http://{LOOPBACK if host == '0.0.0.0' else host}:{port}"
 
 
 def loopback(host: str) -> str:
-    """`host` when it is a loopback address, else the usual one."""
+    """`host` when it is a loopback address, else 127.0.0.1."""
     return host if ipaddress.IPv4Address(host).is_loopback else LOOPBACK

@@ -24,15 +24,15 @@ DEATHS_WITHIN_SECONDS = 60.0
 
 
 class ServiceDied(CloudError):
-    """ministack ended without being asked to, too often to go on; the text names its log."""
+    """ministack died too often; the text says why and names its log."""
 
 
 class ServiceProcess:
     """ministack, under an init of its own.
 
-    It is handed a socket that listens already, so no other process can take its port in between, and init sees to
-    it that neither ministack nor the Lambda workers below it outlive this process, however it ends. The socket stays
-    open here: while ministack is dead and starts again, its callers wait instead of being turned away.
+    ministack gets a socket that listens already, so no other process can take its port. Init ends ministack and its
+    Lambda workers when this process ends, however it ends. The socket stays open here: while ministack restarts, its
+    callers wait instead of being refused.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ServiceProcess:
         self._start()
 
     def endpoints(self, moto_url: str) -> dict[str, str]:
-        """boto3's variables for all services of a cloud whose other half is moto."""
+        """boto3's endpoint variables for all services; `moto_url` serves those that ministack does not."""
         return {
             "AWS_ENDPOINT_URL": moto_url,
             **{f"AWS_ENDPOINT_URL_{service.upper()}": self.url for service in SERVICES},
@@ -100,7 +100,7 @@ class ServiceProcess:
         self.ended = os.pidfd_open(self._init.pid)
 
     def start_again(self) -> None:
-        """Start it again after its end, on the same port and state. Raises ServiceDied when it ends too often."""
+        """Restart it on the same port and state. Raises ServiceDied when it has died too often."""
         os.close(self.ended)
         self._init.wait()
         now = time.monotonic()
@@ -116,7 +116,7 @@ class ServiceProcess:
         """Wait until it answers. Raises ServiceDied."""
         deadline = time.monotonic() + READY_SECONDS
         while True:
-            # The socket listens from the start, so this call waits in its queue until ministack takes it.
+            # The socket listens from the start, so this call waits until ministack accepts it.
             try:
                 with urllib.request.urlopen(f"{self.url}/_ministack/health", timeout=0.5):
                     return
@@ -127,12 +127,12 @@ class ServiceProcess:
                     ) from None
 
     def stop(self) -> None:
-        """End it in order, so that it saves its state; kill it when it takes longer than STOP_SECONDS."""
+        """Stop it in order, so that it saves its state; kill it after STOP_SECONDS."""
         self._init.stop(STOP_SECONDS)
         self._init.wait(STOP_SECONDS + 5.0)
 
     def _last_words(self) -> str:
-        """The last line of its log that was printed by a program of its own, and where the whole log is."""
+        """The last line that ministack wrote to its log, and the path of the log."""
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
         last = next((line for line in reversed(lines) if not line.startswith("[init]")), "nothing was written")
         return f"{last} (in {self._log})"

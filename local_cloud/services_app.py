@@ -1,4 +1,4 @@
-"""What hypercorn serves: ministack, its state written as it goes, and hostile when the cloud is."""
+"""The application that hypercorn serves: ministack with checkpoints, and with faults in hostile mode."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The state folder: who owns it, what it holds, and the file that tells others where the cloud answers."""
+"""The state folder: its owner, its content, and the file that tells others where the cloud answers."""
 
 import fcntl
 import os
@@ -19,14 +19,14 @@ class FolderInUse(CloudError):
 class StateFolder:
     """The folder of one local cloud.
 
-    env                     where it answers, while it does
-    logs/ministack.log      output of the emulator of S3 and its like
+    env                     the cloud's endpoints and keys, while it runs
+    logs/ministack.log      output of ministack (S3, SQS and others)
     cloud/lock              held while it runs; holds the pid of the holder
     cloud/services/         state of S3, SQS, SNS, DynamoDB and Lambda: survives a restart
     cloud/calls.jsonl       the calls that made roles, templates, groups, networks: survives a restart
     cloud/instances/<id>/   root/, tmp/, user-data, console.log, record.json: survives a restart
-    cloud/images/<id>/      what CreateImage and CopyImage made: survives a restart
-    cloud/tmp/              gone at the next start
+    cloud/images/<id>/      images made by CreateImage and CopyImage: survives a restart
+    cloud/tmp/              emptied at every start
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,11 +43,11 @@ class StateFolder:
 
     @property
     def marker(self) -> str:
-        """In the environment of every process of this cloud but the first, so that a sweep can find it."""
+        """NAME=value in the environment of every process of this cloud but the first."""
         return f"{STATE_VARIABLE}={self.path}"
 
     def take(self) -> None:
-        """Become the only owner. Raises FolderInUse, OSError."""
+        """Lock the folder for this process. Raises FolderInUse, OSError."""
         self.logs.mkdir(parents=True, exist_ok=True)
         self.cloud.mkdir(mode=0o700, exist_ok=True)
         self._lock = os.open(self.cloud / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -55,20 +55,20 @@ class StateFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise FolderInUse(f"{self.path} is in use by process {self._owner()}") from None
-        # For all children, so that the next sweep finds them; /proc does not show it for this process itself.
+        # Children inherit it, so the next sweep finds them. /proc does not show it for this process itself.
         os.environ[STATE_VARIABLE] = str(self.path)
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
     def _owner(self) -> str:
-        # The owner writes its pid just after it took the lock: give it that moment.
+        # The owner writes its pid just after it has locked: wait for that.
         deadline = time.monotonic() + 1.0
         while not (owner := os.pread(self._lock, 32, 0).decode()) and time.monotonic() < deadline:
             time.sleep(0.01)
         return owner or "(unknown)"
 
     def sweep(self) -> int:
-        """End what an earlier run left running; how many processes there were. Only the owner may."""
+        """Kill the processes that an earlier run left, and return their number. Only for the owner."""
         left = processes.kill_marked(self.marker)
         self.env.unlink(missing_ok=True)
         if self.temporary.exists():

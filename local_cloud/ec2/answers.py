@@ -1,7 +1,7 @@
-"""Under which names moto looks for what an answer holds, found out once.
+"""Remembers the names under which moto looks for the members of an answer.
 
-For each member of each thing in an answer moto tries up to a dozen spellings of its name, and makes them anew. They
-depend on the member's shape and on the thing's class alone. Making them was a quarter of a DescribeInstances.
+For every member of every object in an answer moto makes up to a dozen spellings of its name, each time again. They
+depend only on the member's shape and the object's class. Making them took a quarter of a DescribeInstances call.
 """
 
 from typing import Any
@@ -17,14 +17,14 @@ def connect() -> None:
 
 
 def _remembered(original: points.Function) -> points.Function:
-    # The shapes are moto's own, made once for a service; a class of moto's has its aliases once and for all.
+    # moto makes its shapes once for a service, and the aliases of a class do not change.
     known: dict[tuple[type, Any, str], tuple[str, ...]] = {}
 
     def get_possible_keys(picker: Any, context: Any) -> tuple[str, ...]:
-        place = type(context.obj), context.shape, context.key
-        found = known.get(place)
-        if found is None:
-            found = known[place] = tuple(dict.fromkeys(original(picker, context)))
-        return found
+        member = type(context.obj), context.shape, context.key
+        keys = known.get(member)
+        if keys is None:
+            keys = known[member] = tuple(dict.fromkeys(original(picker, context)))
+        return keys
 
     return get_possible_keys

@@ -1,4 +1,4 @@
-"""ModifyInstanceAttribute: what moto takes for a change of security groups, and what EC2 refuses."""
+"""ModifyInstanceAttribute: changes that moto mistakes for security groups, and changes that EC2 refuses."""
 
 from typing import Any
 

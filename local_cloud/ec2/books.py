@@ -1,4 +1,7 @@
-"""moto's books on disk: written down as they change, entered again at the next start."""
+"""Keeps moto's state on disk: writes changes down and restores them at the next start.
+
+"Books" are moto's records of instances, images, groups, roles and so on.
+"""
 
 import threading
 import time
@@ -16,7 +19,7 @@ PAUSE_SECONDS = 0.05
 
 
 class BooksKeeper:
-    """Writes the books down when an instance has changed by itself; calls are written down by the journal."""
+    """Writes the books down when an instance changes by itself. The journal writes down calls."""
 
     def __init__(
         self, books: Books, host: InstanceHost, changed: threading.Event, *, instances: Path, images: Path, calls: Path
@@ -31,7 +34,7 @@ class BooksKeeper:
         self._region = str(books.backend.region_name)
 
     def journal(self, moto_app: Application) -> CallJournal:
-        """The layer around moto that keeps calls."""
+        """The layer around moto that writes calls down."""
         return CallJournal(
             moto_app,
             self._calls,
@@ -47,7 +50,7 @@ class BooksKeeper:
             self._images.save(self._books.backend)
 
     def restore(self, journal: CallJournal) -> list[str]:
-        """Enter all that earlier runs have kept, before anybody asks. What could not be entered, as lines."""
+        """Restore what earlier runs wrote down, before the first call. Returns a line for each failure."""
         with books_lock:
             self._images.restore(self._books.backend, self._host)
         refused = journal.repeat()
@@ -62,7 +65,7 @@ class BooksKeeper:
     def _run(self) -> None:
         while True:
             self._changed.wait()
-            # Fifteen instances that come up together are written once.
+            # Instances that start together are written once.
             time.sleep(PAUSE_SECONDS)
             self._changed.clear()
             self.save()

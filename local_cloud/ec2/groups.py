@@ -1,6 +1,6 @@
-"""Auto Scaling groups in moto's books: kept at their desired capacity, within their bounds, after a restart as well.
+"""Keeps Auto Scaling groups at their desired capacity and within their bounds, also after a restart.
 
-moto launches and terminates when a call changes a group, and never looks again. Here a keeper looks every second.
+moto launches and terminates only when a call changes a group. Here a keeper looks at all groups every second.
 """
 
 import sys
@@ -25,13 +25,13 @@ _current = threading.local()
 
 
 def repeating() -> bool:
-    """Whether calls of an earlier run are being repeated: then groups launch nothing."""
+    """Whether calls of an earlier run are being repeated. Meanwhile groups launch nothing."""
     return getattr(_current, "repeating", False)
 
 
 @contextmanager
 def repetition() -> Iterator[None]:
-    """Groups launch nothing within."""
+    """Within this context groups launch nothing."""
     _current.repeating = True
     try:
         yield
@@ -40,12 +40,12 @@ def repetition() -> Iterator[None]:
 
 
 def template_version() -> str | None:
-    """The version of the launch template that the group launching now asks for; moto always takes the default."""
+    """The launch template version of the group that launches now. moto itself always takes the default."""
     return getattr(_current, "template_version", None)
 
 
 def desired_capacities(region: str) -> dict[str, int]:
-    """By group. The caller holds books_lock."""
+    """The desired capacity of each group, by name. The caller holds books_lock."""
     groups = autoscaling_backends[ACCOUNT][region].autoscaling_groups
     return {name: group.desired_capacity or 0 for name, group in groups.items()}
 
@@ -61,7 +61,7 @@ def connect() -> None:
 
 
 class GroupKeeper:
-    """Replaces what has died or is unhealthy in the groups of a region."""
+    """Replaces dead and unhealthy members of the groups of a region."""
 
     def __init__(self, region: str) -> None:
         self._region = region
@@ -72,7 +72,7 @@ class GroupKeeper:
         threading.Thread(target=self._run, name="groups", daemon=True).start()
 
     def stop(self) -> None:
-        """Replace nothing any more."""
+        """Stop replacing members."""
         self._stopped.set()
 
     def _run(self) -> None:
@@ -85,7 +85,7 @@ class GroupKeeper:
                     self._keep(group)
 
     def _keep(self, group: Any) -> None:
-        """Bring one group to what it should be; a launch that fails is told once, and tried again."""
+        """Bring a group to its desired capacity. A failed launch is printed once and tried again."""
         if not _suspended(group) & {"HealthCheck", "ReplaceUnhealthy", "Terminate"}:
             _remove_the_dead(group)
         missing = (group.desired_capacity or 0) - len(group.active_instances())
@@ -111,12 +111,12 @@ def _remove_the_dead(group: Any) -> None:
         return
     group.instance_states = [state for state in group.instance_states if state not in dead]
     for state in dead:
-        # Protection is from users, not from the group.
+        # A member's protection holds against users, not against its group.
         state.instance.terminate()
 
 
 def _is_dead(state: Any) -> bool:
-    # One in standby is its owner's to look after.
+    # The owner of an instance in standby looks after it.
     gone: bool = state.instance._state.name not in ALIVE and state.lifecycle_state != "Standby"
     return gone or bool(state.health_status == "Unhealthy")
 

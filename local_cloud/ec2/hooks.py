@@ -1,9 +1,9 @@
-"""What is replaced in moto. Only this folder knows moto's inside.
+"""Replaces functions of moto. Only this folder knows moto's inside.
 
 moto 5.2.5 keeps EC2's books but runs nothing, launches MinCount instead of MaxCount, ignores client tokens, accepts
 any image, and gives an instance profile to the first instance only. The hooks mend that and tell an InstanceHost what
-to run. One lock lets moto take one request at a time (journal.py): its books are not made for threads, and a
-caller must not see a state that lasts only until the next line.
+to run. One lock lets moto handle one request at a time (journal.py): its books are not safe for threads, and a caller
+must not see a half-finished change.
 """
 
 import base64
@@ -32,7 +32,7 @@ from local_cloud.ec2.records_file import RecordsFile
 from local_cloud.machines.images import image_id
 from local_cloud.machines.instance_host import USER_SHUTDOWN, InstanceHost
 
-# What the default VPC and all that comes with it are named after: scripts and templates may hold their ids.
+# The ids of the default VPC and its subnets follow from it: scripts and templates may hold them.
 FIRST_SEED = 1
 
 
@@ -47,8 +47,8 @@ class Books:
     """The records of all instances, and the hooks that keep them true."""
 
     def __init__(self, region: str, changed: Callable[[], None]) -> None:
-        """`changed` is called when the state of an instance has changed, perhaps with that instance's lock held."""
-        # moto's 1,300 made-up images can launch nothing here, and cost memory and a second of every start.
+        """`changed` is called after every change of an instance's state, perhaps with that instance's lock held."""
+        # moto's 1,300 invented images cannot be launched here; they cost memory and a second of every start.
         os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
         with seeded_ids.ids_of(FIRST_SEED):
             self.backend = ec2_backends[ACCOUNT][region]
@@ -58,7 +58,7 @@ class Books:
         self.records: dict[str, Ec2Record] = {}
         self._tokens: dict[str, tuple[Any, Any]] = {}
         self.capacity: Capacity | None = None
-        """What there is to be had; None for as much as is asked for."""
+        """Limits what can be launched; None means no limit."""
 
     @property
     def host(self) -> InstanceHost:
@@ -69,7 +69,7 @@ class Books:
         return self.records.get(identifier)
 
     def forget(self, identifier: str) -> None:
-        """Strike an instance from the books."""
+        """Remove an instance from the books."""
         with books_lock:
             instance = self.records.pop(identifier).moto_instance
             reservations = instance.ec2_backend.reservations
@@ -81,7 +81,7 @@ class Books:
             self._tokens = {token: known for token, known in self._tokens.items() if known[1].instances}
 
     def register_image(self, name: str) -> str:
-        """Enter an image of our own; its id."""
+        """Add an image of this cloud and return its id."""
         identifier = image_id(name)
         self.backend.amis[identifier] = Ami(
             self.backend,
@@ -98,7 +98,7 @@ class Books:
         return identifier
 
     def connect(self, host: InstanceHost, save: Callable[[], None]) -> None:
-        """Put the hooks in, once in a process; `save` writes the books down."""
+        """Replace moto's functions, once in a process. `save` writes the books down."""
         self._host = host
         points.replace(InstanceResponse, "run_instances", self._answer_run_instances)
         points.replace(InstanceBackend, "run_instances", self._run_instances)
@@ -114,7 +114,7 @@ class Books:
         groups.connect()
 
     def restore(self, file: RecordsFile) -> list[str]:
-        """Enter the instances of an earlier run, which ended with it. What could not be entered, as lines."""
+        """Restore the instances of an earlier run. Returns a line for each failure."""
         with books_lock:
             return file.restore(self.backend, self._enter_restored)
 
@@ -161,7 +161,7 @@ class Books:
             backend: Any, image_id: str, count: int, user_data: Any, security_group_names: Any, **kwargs: Any
         ) -> Any:
             if groups.repeating():
-                # A group that is entered again after a restart launches when all is there.
+                # A group that is restored launches later, when everything else is restored.
                 return Reservation("r-0")
             with books_lock:
                 asked = _asked()
@@ -240,7 +240,7 @@ class Books:
 
 def _begin_pending(original: Callable[..., Any]) -> Callable[..., Any]:
     def begin(instance: Any, *args: Any, **kwargs: Any) -> None:
-        # Written down, the seed brings the ids of the instance, its interfaces and its volumes back.
+        # The seed is written down: at the next start it gives the instance, its interfaces and volumes the same ids.
         instance.seed = kwargs.pop("seed", None) or seeded_ids.new_seed()
         seeded_ids.begin(instance.seed)
         original(instance, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""Machine images in moto's books: made from instances, copied, deregistered, and there again after a restart."""
+"""Machine images in moto's books: made from instances, copied, deregistered, restored after a restart."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from local_cloud.machines.instance_host import InstanceHost
 
 
 def connect(host: InstanceHost, save: Callable[[], None]) -> None:
-    """Put the hooks in. `save` writes the books down."""
+    """Replace moto's functions. `save` writes the books down."""
     points.replace(AmiBackend, "create_image", lambda original: _create(host, save, original))
     points.replace(AmiBackend, "copy_image", lambda original: _copy(host, save, original))
     points.replace(AmiBackend, "register_image", _register)
@@ -52,7 +52,7 @@ def _copy(host: InstanceHost, save: Callable[[], None], original: points.Functio
 
 def _register(_original: points.Function) -> points.Function:
     def register_image(*_: Any, **__: Any) -> Any:
-        # What it would be made of are snapshots, and volumes have no content here.
+        # It would be made of snapshots, and volumes have no content here.
         raise EC2ClientError(
             "UnsupportedOperation",
             "There are no snapshots here to register an image from: use CreateImage, CopyImage or --image",
@@ -77,14 +77,14 @@ def _check_name(backend: Any, name: str) -> None:
 
 
 def _begin(image: Any, copy: Callable[[], None], save: Callable[[], None]) -> None:
-    """Copy in the background; the state of the image tells when it is done, as on EC2."""
+    """Copy in the background. The image's state tells when it is done, as on EC2."""
     image.state = "pending"
 
     def make() -> None:
         try:
             copy()
         except ImageError:
-            # The thread ends here; the caller learns it from the state of the image.
+            # The thread ends here; the caller sees the failure in the image's state.
             traceback.print_exc(file=sys.stderr)
             image.state = "failed"
         else:
@@ -96,14 +96,14 @@ def _begin(image: Any, copy: Callable[[], None], save: Callable[[], None]) -> No
 
 
 class ImageRecords:
-    """A file beside each image's folder that says what the books said."""
+    """Keeps a file beside each image's folder with what the books say of the image."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._written: dict[str, str] = {}
 
     def save(self, backend: Any) -> None:
-        """Write down the images that have a folder here and have changed. The caller holds books_lock."""
+        """Write changed images that have a folder here. The caller holds books_lock."""
         for image in list(backend.amis.values()):
             if image.state != "available" or not (self._folder / image.id).is_dir():
                 continue
@@ -113,7 +113,7 @@ class ImageRecords:
                 self._written[image.id] = text
 
     def restore(self, backend: Any, host: InstanceHost) -> None:
-        """Enter the images of an earlier run. The caller holds books_lock."""
+        """Restore the images of an earlier run. The caller holds books_lock."""
         for folder in sorted(path for path in self._folder.iterdir() if path.is_dir()):
             path = folder.with_name(f"{folder.name}.json")
             if path.exists():

@@ -1,8 +1,8 @@
-"""The calls that changed moto's books, on disk, to be repeated at the next start.
+"""Writes down the calls that change moto's books, and repeats them at the next start.
 
-What lives in files of its own (instances, images: records_file.py, images.py) is left out here. Each call is
-written down with the seed of the ids it led to and the time, so what it made has the same ids and creation times again.
-It is written before it is answered: what was answered is kept, whatever kills this process.
+Instances and images have files of their own (records_file.py, images.py) and are left out. Each call is written with
+its time and with the seed of its ids, so that repeating it gives the same ids and creation times. It is written before
+it is answered: an answered call survives any death of this process.
 """
 
 import base64
@@ -30,7 +30,7 @@ _READS = re.compile(r"(Describe|Get|List|Search|Simulate|Generate|Validate|Looku
 _SCOPE = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request")
 _INSTANCE = re.compile(r"\bi-[0-9a-f]{17}\b")
 _IMAGE = re.compile(r"\bami-[0-9a-f]{8,17}\b")
-# What launches in moto, or is about images, which have files of their own.
+# Calls that launch, and calls about images and key pairs, which are kept in another way.
 _OTHERWISE_KEPT = {
     *("RunInstances", "RequestSpotInstances", "RequestSpotFleet", "CreateFleet", "RunScheduledInstances"),
     *("CreateImage", "CopyImage", "DeregisterImage", "CreateKeyPair"),
@@ -44,7 +44,7 @@ class Call:
     """One call as it came in.
 
     at:          ISO 8601 in UTC.
-    fingerprint: of the key pair that was made, where one was.
+    fingerprint: of the key pair that the call made; empty for other calls.
     """
 
     at: str
@@ -58,7 +58,7 @@ class Call:
     fingerprint: str = ""
 
     def environ(self) -> dict[str, Any]:
-        """As a WSGI server would hand it on."""
+        """The call as a WSGI environment."""
         scope = f"local-cloud/19700101/{self.region}/{self.service}/aws4_request"
         headers = [("Authorization", f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0")]
         if self.target:
@@ -72,12 +72,12 @@ class Call:
             builder.close()
 
     def parameter(self, name: str) -> str:
-        """A parameter of a call in the query protocol; empty for none."""
+        """The value of a parameter (query protocol); empty when it is not there."""
         return urllib.parse.parse_qs(self.body).get(name, [""])[0]
 
 
 def read_call(environ: dict[str, Any]) -> Call | None:
-    """The call in a WSGI environment when it is to be kept; the body can be read again afterwards."""
+    """The call in a WSGI environment if it changes the books, else None. The body can be read again."""
     scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
     if scope is None or scope[2] not in KEPT_SERVICES:
         return None
@@ -93,7 +93,7 @@ def read_call(environ: dict[str, Any]) -> Call | None:
 
 
 def is_kept(call: Call) -> bool:
-    """Whether the call is to be repeated; else what it changed is kept elsewhere, or ends with the instance."""
+    """Whether to repeat the call. What other calls change is kept elsewhere, or ends with the instance."""
     if call.action in _OTHERWISE_KEPT or _INSTANCE.search(call.body):
         return False
     return not (call.action in ("CreateTags", "DeleteTags") and _IMAGE.search(call.body))
@@ -110,7 +110,7 @@ class CallsFile:
             file.write(json.dumps(asdict(call)) + "\n")
 
     def read(self) -> list[Call]:
-        """All calls but those that a later one makes void. A last line cut short by a kill is left out."""
+        """All calls, without those that a later call replaces, and without a last line cut short by a kill."""
         if not self._path.exists():
             return []
         lines = self._path.read_text().split("\n")
@@ -123,7 +123,7 @@ class CallsFile:
 
 
 def _without_void(calls: list[Call]) -> list[Call]:
-    """Of many settings of the same thing the last counts, where nothing was taken away between them."""
+    """Keep only the last of several settings of the same thing, unless something was deleted in between."""
     kept: list[Call] = []
     later: set[tuple[str, str]] = set()
     for call in reversed(calls):
@@ -139,7 +139,7 @@ def _without_void(calls: list[Call]) -> list[Call]:
 
 
 def _setting(call: Call) -> tuple[str, str] | None:
-    """What the call sets, when it is one that programs repeat at every start or all day."""
+    """What the call sets, if it is a call that programs repeat often; else None."""
     if call.action == "SetDesiredCapacity":
         return call.action, call.parameter("AutoScalingGroupName")
     if call.service == "iam" and call.action.startswith("Put"):
@@ -148,9 +148,9 @@ def _setting(call: Call) -> tuple[str, str] | None:
 
 
 class CallJournal:
-    """A WSGI layer in front of moto: one request at a time, and what changes the books is written down.
+    """A WSGI layer in front of moto: handles one request at a time and writes down calls that change the books.
 
-    save:       writes down what has files of its own.
+    save:       writes instances and images.
     capacities: the desired capacity of each group now.
     key_pairs:  moto's, by name.
     """
@@ -195,7 +195,7 @@ class CallJournal:
             getattr(chunks, "close", lambda: None)()
 
     def repeat(self) -> list[str]:
-        """Make the calls of earlier runs again, in a moto that has just started. What was refused, as lines."""
+        """Repeat the calls of earlier runs in a moto that has just started. Returns a line for each refusal."""
         refused = []
         with books_lock, repetition():
             for call in self._file.read():
@@ -219,7 +219,7 @@ class CallJournal:
         self._save()
 
     def _keep_capacities(self, call: Call) -> None:
-        """Calls that end with an instance may have changed the capacity of its group: write that down on its own."""
+        """Write down changed group capacities: the call that changed them may not be repeated itself."""
         now = self._capacities()
         if not is_kept(call):
             for name, desired in now.items():
@@ -229,7 +229,7 @@ class CallJournal:
         self._known_capacities = now
 
     def _as_import(self, call: Call) -> Call:
-        """A key pair that was made here cannot be made again, but its public half can be imported, with the same id."""
+        """The import of the key pair's public half: it gives the same id, and a new pair could not be the same."""
         name = call.parameter("KeyName")
         asked = {
             key: values[0]
@@ -248,7 +248,7 @@ def _again(call: Call, action: str, version: str, asked: dict[str, Any]) -> Call
 
 @contextmanager
 def _as_at(call: Call) -> Iterator[None]:
-    """The ids that follow from the call's seed, and moto's own clock standing at its time."""
+    """Within this context ids follow from the call's seed, and moto's clock stands at the call's time."""
     with seeded_ids.ids_of(call.seed), _clock_at(datetime.datetime.fromisoformat(call.at)):
         yield
 

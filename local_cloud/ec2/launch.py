@@ -1,4 +1,4 @@
-"""What a launch asks for, checked as EC2 checks it, and what moto leaves out of it."""
+"""Checks launches as EC2 does, and sets what moto leaves out."""
 
 import base64
 import re
@@ -19,12 +19,12 @@ USER_DATA_BYTES = 16384
 
 class Capacity(Protocol):
     def grant(self, kind: str, zone: str, least: int, most: int) -> int:
-        """How many instances of type `kind` can be had in `zone`: `least` to `most`, or 0."""
+        """How many instances of type `kind` can be launched in `zone`: `least` to `most`, or 0."""
 
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """What a RunInstances call says that does not reach moto's backend."""
+    """The parts of a RunInstances call that do not reach moto's backend."""
 
     least: int = 0
     most: int = 0
@@ -37,7 +37,7 @@ class LaunchRequest:
 def check(
     host: InstanceHost, backend: Any, image: str, user_data: Any, kwargs: Mapping[str, Any], template: Mapping[str, Any]
 ) -> None:
-    """Raises EC2ClientError when there can be no such launch."""
+    """Check a launch. Raises EC2ClientError when EC2 would refuse it."""
     if host.closing:
         raise EC2ClientError("Unavailable", "The local cloud is stopping")
     if not re.fullmatch(r"ami-[0-9a-f]+", image or ""):
@@ -57,7 +57,7 @@ def check(
 def granted(
     capacity: Capacity | None, least: int, most: int, zone: str, kwargs: Mapping[str, Any], template: Mapping[str, Any]
 ) -> int:
-    """How many are launched. Raises EC2ClientError when not even `least` can be had."""
+    """How many instances to launch. Raises EC2ClientError when there is no capacity for `least`."""
     if capacity is None:
         return most
     kind = _kind(kwargs, template)
@@ -88,7 +88,7 @@ def _kind(kwargs: Mapping[str, Any], template: Mapping[str, Any]) -> str:
 
 
 def what_to_remember(asked: LaunchRequest, kwargs: Mapping[str, Any], template: Mapping[str, Any]) -> LaunchDetails:
-    """What to remember of a launch. Raises EC2ClientError for a market that there is not."""
+    """What to remember of a launch. Raises EC2ClientError for an unknown market."""
     market = asked.market or template.get("InstanceMarketOptions") or {}
     spot = kwargs.get("lifecycle") == "spot" or market.get("MarketType") == "spot"
     if market and not spot:
@@ -103,7 +103,7 @@ def what_to_remember(asked: LaunchRequest, kwargs: Mapping[str, Any], template: 
 def complete(
     instance: Any, kwargs: Mapping[str, Any], template: Mapping[str, Any], asked: LaunchRequest, launch: LaunchDetails
 ) -> None:
-    """Set what moto leaves out."""
+    """Set the attributes that moto leaves out."""
     if not kwargs.get("instance_initiated_shutdown_behavior"):
         instance.instance_initiated_shutdown_behavior = template.get("InstanceInitiatedShutdownBehavior", "stop")
     instance.disable_api_termination = asked.protected or bool(template.get("DisableApiTermination"))
@@ -112,7 +112,7 @@ def complete(
 
 
 def assign_profile(backend: Any, instances: list[Any], kwargs: Mapping[str, Any], from_template: Any) -> None:
-    """Give every instance its profile; moto does it for the first one, and for none from a template."""
+    """Give every instance its profile. moto gives it to the first instance only, and to none from a template."""
     name, arn = kwargs.get("iam_instance_profile_name"), kwargs.get("iam_instance_profile_arn")
     if name or arn:
         instances = instances[1:]

@@ -1,4 +1,4 @@
-"""What moto's books say about one instance, and where the host writes down what becomes of it."""
+"""The record of an instance in moto's books, as the instance host reads and writes it."""
 
 import base64
 import json
@@ -16,12 +16,12 @@ from local_cloud import ACCOUNT
 from local_cloud.machines.instance_host import USER_SHUTDOWN
 
 CREDENTIALS_SECONDS = 6 * 3600
-# boto3 begins to renew fifteen minutes before the end: have new ones by then.
+# boto3 renews from fifteen minutes before the end: the new credentials must exist by then.
 RENEWED_BEFORE_SECONDS = 3600
 GROUP_TAG = "aws:autoscaling:groupName"
 STATE_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
-# moto's books are not made for threads: whoever reads or writes more than one value of them holds this.
+# moto's books are not safe for threads: hold this to read or write more than one value.
 books_lock = threading.RLock()
 # Taken before the hooks replace it.
 _release: Callable[[Instance], InstanceState] = Instance.terminate
@@ -29,9 +29,9 @@ _release: Callable[[Instance], InstanceState] = Instance.terminate
 
 @dataclass(frozen=True)
 class LaunchDetails:
-    """What a launch asked for that moto's books have no place for.
+    """The parts of a launch that moto's books do not keep.
 
-    spot_end_state: what an interruption leads to; None for an instance that is no spot instance.
+    spot_end_state: the state after an interruption; None for an on-demand instance.
     token, asked:   the client token and the parameters that came with it.
     """
 
@@ -88,7 +88,7 @@ class Ec2Record:
 
     @property
     def end_state_with_host(self) -> str:
-        """As a shutdown from inside; but a spot instance is not kept, nor one that its group replaces."""
+        """The state after the end of the host: as after a shutdown, but spot and group instances are terminated."""
         replaced = self.spot_end_state == "terminated" or GROUP_TAG in self.tags()
         return "terminated" if replaced else self.end_state
 
@@ -101,7 +101,7 @@ class Ec2Record:
         return str(self.moto_instance._state.name)
 
     def announce(self, path: str, document: Mapping[str, str]) -> None:
-        """Show a notice below latest/meta-data/ from now on."""
+        """Show a notice below latest/meta-data/."""
         self._notices[path] = json.dumps(document)
 
     def set_state(self, name: str, code: str = "", message: str = "") -> None:
@@ -115,7 +115,7 @@ class Ec2Record:
         self._changed()
 
     def release(self) -> None:
-        """Give back what a terminated instance held: volumes, addresses, its instance profile."""
+        """Release what a terminated instance held: volumes, addresses, its instance profile."""
         with books_lock:
             if self._released:
                 return
@@ -162,7 +162,7 @@ class Ec2Record:
         return profile[0] if profile else None
 
     def role(self) -> Any:
-        """moto's role of the instance's profile, or None. One that is ending keeps the role that it had."""
+        """moto's role of the instance's profile, or None. An instance that is ending keeps its role."""
         with books_lock:
             association = self._association()
             roles = association.iam_instance_profile.roles if association else []

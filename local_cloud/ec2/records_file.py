@@ -1,4 +1,4 @@
-"""The record of each instance on disk, beside its folder, so that it can be described after a restart."""
+"""Keeps the record of each instance on disk, so that it can be described after a restart."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ class RecordsFile:
         self._written: dict[str, str] = {}
 
     def save(self, records: Mapping[str, Ec2Record]) -> None:
-        """Write down what has changed since the last time."""
+        """Write the records that have changed."""
         for identifier, record in records.items():
             text = json.dumps(_describe(record))
             if self._written.get(identifier) != text:
@@ -46,7 +46,7 @@ class RecordsFile:
             del self._written[gone]
 
     def restore(self, backend: Any, enter: Enter) -> list[str]:
-        """Enter every instance that is written down; what could not be entered, as lines."""
+        """Restore every instance that is written down. Returns a line for each failure."""
         known, troubles = [], []
         for folder in self._folder.iterdir():
             path = Guest(folder.name, folder).record
@@ -54,11 +54,11 @@ class RecordsFile:
                 known.append(json.loads(path.read_text()))
             else:
                 shutil.rmtree(folder)
-        for one in sorted(known, key=lambda one: (one["launched"], one["reservation"], one["index"])):
+        for entry in sorted(known, key=lambda entry: (entry["launched"], entry["reservation"], entry["index"])):
             try:
-                self._restore_one(backend, one, enter)
-            except Exception as error:  # whatever this version of moto finds wrong with one of another version
-                troubles.append(f"instance {one['id']} could not be entered again: {error!r}")
+                self._restore_one(backend, entry, enter)
+            except Exception as error:  # another version of moto may refuse anything
+                troubles.append(f"instance {entry['id']} could not be restored: {error!r}")
         return troubles
 
     def _restore_one(self, backend: Any, known: dict[str, Any], enter: Enter) -> None:
@@ -119,7 +119,7 @@ def _metadata_options(options: Any) -> dict[str, Any]:
 
 
 def _enter_in_moto(backend: Any, known: Mapping[str, Any]) -> Any:
-    """Make the instance again, with the ids it had. Raises whatever moto raises, LookupError for another id."""
+    """Create the instance again, with the ids it had. Raises moto's errors, and LookupError for another id."""
     with seeded_ids.ids_of(known["seed"]):
         reservation: Any = _run_instances(
             backend,
@@ -159,14 +159,14 @@ def _enter_in_moto(backend: Any, known: Mapping[str, Any]) -> Any:
 
 
 def _associate(backend: Any, instance: Any, arn: str, identifier: str) -> None:
-    """Give it its instance profile under the id that the association had."""
+    """Associate its instance profile, with the id that the association had."""
     association = backend.associate_iam_instance_profile(instance_id=instance.id, iam_instance_profile_arn=arn)
     association.association_id = identifier
     instance.iam_instance_profile = {"Arn": arn, "Id": identifier}
 
 
 def _file_under(backend: Any, reservation: Any, identifier: str) -> None:
-    """Give the reservation its old id; when that is there already, move the instance into it."""
+    """Give the reservation its old id. If that reservation exists, move the instance into it."""
     del backend.reservations[reservation.id]
     kept = backend.reservations.setdefault(identifier, reservation)
     if kept is reservation:
@@ -176,7 +176,7 @@ def _file_under(backend: Any, reservation: Any, identifier: str) -> None:
 
 
 def _end(record: Ec2Record, known: Mapping[str, Any]) -> None:
-    """Give it the state in which the end of the host has left it."""
+    """Set the state in which the end of the host has left the instance."""
     state = known["state"]
     _, code, message = known["reason"]
     if state in ("stopped", "stopping", "terminated", "shutting-down"):

@@ -1,4 +1,4 @@
-"""Where moto's ids come from. The same seed gives the same ids, so a seed that is written down brings them back."""
+"""Seeds for moto's ids. The same seed gives the same ids, so a seed that is written down gives them again."""
 
 import os
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ def new_seed() -> int:
 
 
 def begin(seed: int) -> None:
-    """From here on, the ids that follow from `seed`. The caller holds books_lock."""
+    """Make the next ids follow from `seed`. The caller holds books_lock."""
     mock_random.seed(seed)
 
 
 @contextmanager
 def ids_of(seed: int) -> Iterator[None]:
-    """The ids that follow from `seed`; afterwards new ones. The caller holds books_lock."""
+    """Within this context ids follow from `seed`, afterwards from a new seed. The caller holds books_lock."""
     begin(seed)
     try:
         yield

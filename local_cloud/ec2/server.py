@@ -1,4 +1,4 @@
-"""moto in this process: EC2, Auto Scaling, IAM, STS, SSM, CloudWatch and the rest, on one port."""
+"""Serves moto in this process on one port: EC2, Auto Scaling, IAM, STS, SSM, CloudWatch and the rest."""
 
 import logging
 import socket
@@ -25,15 +25,15 @@ class _Ec2Handler(MotoRequestHandler):
 
 def application() -> Callable[..., Iterable[bytes]]:
     """moto as a WSGI application."""
-    found = DomainDispatcherApplication(create_backend_app)
-    # The first caller should not wait for this.
-    found.app_instances["ec2"] = create_backend_app("ec2")
-    answers: Callable[..., Iterable[bytes]] = found
+    dispatcher = DomainDispatcherApplication(create_backend_app)
+    # Made now, so that the first caller does not wait for it.
+    dispatcher.app_instances["ec2"] = create_backend_app("ec2")
+    answers: Callable[..., Iterable[bytes]] = dispatcher
     return answers
 
 
 def serve(listener: socket.socket, answers: Callable[..., Iterable[bytes]]) -> str:
-    """Answer on a socket that listens already, on daemon threads, until the process ends; the URL."""
+    """Answer on a listening socket, on daemon threads, until the process ends. Returns the URL."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     host, port = listener.getsockname()
     server = make_server(host, port, answers, threaded=True, request_handler=_Ec2Handler, fd=listener.fileno())

@@ -1,8 +1,8 @@
-"""What moto's EC2 reads when it is imported, read sparingly.
+"""Makes the import of moto's EC2 cheaper.
 
-The tables of which instance types there are in which zones cost 45 MB and a tenth of a start for all thirty regions:
-this cloud has one. The list of regions is asked of three boto3 sessions, each of which reads all of AWS' endpoints,
-a quarter of a second in all: here one session answers.
+moto loads the tables of instance types by zone for all thirty regions: 45 MB and a tenth of the start. This cloud has
+one region. moto also makes three boto3 sessions for the list of regions, and each reads all of AWS' endpoints, a
+quarter of a second in all: here one session serves all three.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ import moto.utilities.utils as loader
 
 @contextmanager
 def tables_of(region: str) -> Iterator[None]:
-    """Import moto's EC2 within: it finds the tables of other regions empty, and one session for all that ask."""
+    """Import moto's EC2 in this context: the tables of other regions are empty, and sessions are shared."""
     load, session = loader.load_resource, boto3.Session
 
     def load_own(resource: str) -> Any:

@@ -1,6 +1,6 @@
-"""A cloud that lies and fails the way the real one does: off unless asked for, from a seed, every fault counted.
+"""Makes the cloud lie and fail as the real cloud does. Off by default; drawn from a seed; every fault is written down.
 
-Whoever signs with the access key id HONEST is spared and told the truth: somebody must be able to look at what is.
+A caller that signs with the access key id HONEST meets no faults: a test must be able to see the true state.
 """
 
 HONEST = "honest"

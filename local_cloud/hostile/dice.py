@@ -1,7 +1,7 @@
-"""Whether and how a fault comes, drawn from a seed. Pure.
+"""Draws from a seed whether a fault happens, and how bad it is. Pure.
 
 Every kind draws from a generator of its own, and every draw takes two numbers from it, hit or not. So the n-th draw of
-a kind is the same in every run with the same seed, whatever the other kinds do and whichever of them are chosen.
+a kind is the same in every run with the same seed, whatever other kinds do.
 """
 
 import random
@@ -17,9 +17,9 @@ SCALE = 0.05
 
 @dataclass(frozen=True)
 class Hostility:
-    """What is asked for.
+    """The chosen faults.
 
-    only:  the kinds that are chosen; all when it is empty.
+    only:  the chosen kinds; empty means all.
     rate:  a factor on every kind's rate.
     scale: a factor on the durations that kinds.py gives in minutes, and on the 90 s of a slow boot.
     """
@@ -30,17 +30,17 @@ class Hostility:
     scale: float = SCALE
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a kind that there is not."""
+        """Raises ValueError for an unknown kind."""
         if unknown := [name for name in self.only if name not in KINDS]:
             raise ValueError(f"there is no fault named {unknown[0]}: choose among {', '.join(KINDS)}")
 
     def rate_of(self, kind: str) -> float:
-        """How often this kind comes, from 0 to 1."""
+        """How often this kind happens, from 0 to 1."""
         chosen = not self.only or kind in self.only
         return min(1.0, KINDS[kind].rate * self.rate) if chosen else 0.0
 
     def chance_of(self, kind: str) -> float:
-        """How likely a call, when the one before went well, is to be hit: less than the rate where a hit lasts."""
+        """The chance of a hit when the call before had none. Less than the rate for kinds whose hits last."""
         rate, length = self.rate_of(kind), (1 + KINDS[kind].most) / 2
         return rate / (length - rate * (length - 1))
 
@@ -50,7 +50,7 @@ class Hostility:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Hostility":
-        """From what `to_dict` gave."""
+        """From the result of `to_dict`."""
         return cls(values["seed"], tuple(values["only"]), values["rate"], values["scale"])
 
 
@@ -70,7 +70,7 @@ class Dice:
         self._dice = {name: _Die(random.Random(f"{hostility.seed} {name}")) for name in KINDS}
 
     def roll(self, kind: str) -> float | None:
-        """None when all goes well; else how bad it is, from 0 to 1."""
+        """None for no fault; else how bad it is, from 0 to 1."""
         die = self._dice[kind]
         with die.lock:
             chance, magnitude = die.source.random(), die.source.random()
@@ -83,5 +83,5 @@ class Dice:
             return magnitude
 
     def seconds(self, magnitude: float, least: float, most: float) -> float:
-        """A duration between the two, scaled."""
+        """A duration from `least` to `most`, scaled."""
         return (least + magnitude * (most - least)) * self.hostility.scale

@@ -1,4 +1,4 @@
-"""What EC2's API does under load and after a launch: a WSGI layer in front of moto."""
+"""A WSGI layer in front of moto: throttles EC2 calls and hides new instances, as EC2 does under load."""
 
 import io
 import re
@@ -20,7 +20,7 @@ App = Callable[..., Iterable[bytes]]
 
 
 class ScarceCapacity:
-    """Which types are not to be had in which zones at the moment. Safe for many threads."""
+    """Instance types without capacity, by zone. Safe for many threads."""
 
     def __init__(self, dice: Dice, journal: FaultJournal, now: Callable[[], float] = time.monotonic) -> None:
         self._dice = dice
@@ -30,7 +30,7 @@ class ScarceCapacity:
         self._lock = threading.Lock()
 
     def grant(self, kind: str, zone: str, least: int, most: int) -> int:
-        """How many instances of type `kind` can be had in `zone`: `least` to `most`, or 0."""
+        """How many instances of type `kind` can be launched in `zone`: `least` to `most`, or 0."""
         with self._lock:
             gone, fewer = self._dice.roll("no-capacity"), self._dice.roll("less-capacity") if most > least else None
             place = kind, zone
@@ -117,7 +117,7 @@ class HostileEc2:
 
 
 def _without(body: bytes, hidden: set[str]) -> tuple[bytes, list[str]]:
-    """A DescribeInstances answer without these instances, and those of them that were in it."""
+    """A DescribeInstances answer without `hidden`, and the ids that were removed from it."""
     root = ET.fromstring(body)
     space = root.tag.partition("}")[0].strip("{")
     ET.register_namespace("", space)

@@ -1,4 +1,4 @@
-"""One HTTP request and its answer in whole, where ASGI deals in pieces."""
+"""Whole HTTP requests and answers on top of ASGI, which splits them into messages."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
@@ -27,17 +27,17 @@ class HttpResponse:
 
 
 def answer(status: int, content_type: str, body: bytes) -> HttpResponse:
-    """An answer of our own."""
+    """An answer with this body."""
     return HttpResponse(status, ((b"content-type", content_type.encode()),), b"").with_body(body)
 
 
 def header(scope: Message, name: bytes) -> bytes:
-    """The value of a request's header, empty when it is not there."""
+    """The value of a request header; empty when it is missing."""
     return next((bytes(value) for key, value in scope["headers"] if key.lower() == name), b"")
 
 
 def is_spared(scope: Message) -> bool:
-    """Whether the caller asked for the truth."""
+    """Whether the caller signs as HONEST."""
     return f"Credential={HONEST}/".encode() in header(scope, b"authorization")
 
 
@@ -53,7 +53,7 @@ async def read_body(receive: Receive) -> bytes:
 
 
 async def ask(app: App, scope: Message, body: bytes, receive: Receive) -> HttpResponse:
-    """The answer of `app` to this request with another body; `receive` tells of a caller that hangs up."""
+    """The answer of `app` to this request with another body. `receive` tells when the caller hangs up."""
     kept = [one for one in scope["headers"] if one[0].lower() not in (b"content-length", b"transfer-encoding")]
     asked = {**scope, "headers": [*kept, (b"content-length", str(len(body)).encode())]}
     told = False

@@ -1,4 +1,4 @@
-"""What becomes of an instance, drawn at its launch. Pure."""
+"""Draws what goes wrong with an instance, at its launch. Pure."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ CLOCK_SECONDS = (120.0, 600.0)
 
 @dataclass(frozen=True)
 class Partition:
-    """An instance cut off from the cloud: how long after its boot, and for how long."""
+    """A cut network: how long after the boot it begins, and how long it lasts."""
 
     after_seconds: float
     for_seconds: float
@@ -33,7 +33,7 @@ class Fate:
 
 
 def draw(dice: Dice) -> Fate:
-    """The fate of the next instance: one draw of each kind, so that the n-th instance of a run has the n-th fate."""
+    """The fate of the next instance. Each kind is drawn once, so the n-th instance always has the n-th fate."""
     slow, hung, clock = dice.roll("slow-boot"), dice.roll("hung-boot"), dice.roll("wrong-clock")
     noticed, vanishes, cut = dice.roll("interruption"), dice.roll("vanishing"), dice.roll("partition")
     return Fate(
@@ -48,12 +48,12 @@ def draw(dice: Dice) -> Fate:
 
 
 def _offset(magnitude: float) -> float:
-    """Half of them fast, half of them slow. A clock's error is no duration of ours: it is not scaled."""
+    """Half of the clocks are fast, half are slow. The error of a clock is not scaled."""
     least, most = CLOCK_SECONDS
     size = least + abs(2 * magnitude - 1) * (most - least)
     return size if magnitude < 0.5 else -size
 
 
 def _partition(dice: Dice, magnitude: float) -> Partition:
-    # One number serves for both: an early cut is a long one.
+    # One number gives both: an early cut is a long cut.
     return Partition(dice.seconds(magnitude, *LIFE_SECONDS), dice.seconds(1 - magnitude, *PARTITION_SECONDS))

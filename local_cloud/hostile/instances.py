@@ -18,11 +18,11 @@ CLOCK = Path(__file__).with_name("clock")
 LOST = "Server.InternalError"
 
 Interrupt = Callable[[str, str, float], None]
-"""Gives notice to an instance, by its id, of a state that it comes to after so many seconds."""
+"""Interrupts an instance: its id, its final state, the seconds of notice."""
 
 
 class HostileInstance(InstanceRunner):
-    """An instance whose fate is drawn when it is launched, and told in the journal as it comes about."""
+    """An instance whose fate is drawn at its launch. Each fault is written to the journal when it happens."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class HostileInstance(InstanceRunner):
 
     @property
     def fate(self) -> Fate:
-        """What becomes of it; nothing bad before its start."""
+        """What goes wrong with it; nothing before its start."""
         return self._fate or Fate()
 
     def run_due(self, is_due: Callable[[Schedule], bool]) -> None:

@@ -1,4 +1,4 @@
-"""The kinds of faults: what each is, and how often it comes. Pure."""
+"""The kinds of faults: what each does, and how often it happens. Pure."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ class FaultKind:
     """One kind of fault.
 
     rate:  how often, from 0 to 1, of what `of` names.
-    most:  the most calls that one hit makes fail one after the other, so that a client's own retries do not hide it.
+    most:  how many calls in a row a hit makes fail at most, so that a client's own retries do not hide it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What S3 does under load: in front of ministack, for every call that is signed for S3."""
+"""Makes S3 slow and overloaded: an ASGI layer in front of ministack, for every call signed for S3."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What SQS does that surprises people: in front of ministack, for the JSON protocol that boto3 speaks."""
+"""Makes SQS duplicate, delay, reorder and miscount: an ASGI layer in front of ministack, for SQS' JSON protocol."""
 
 import json
 import random
@@ -189,7 +189,7 @@ class HostileQueues:
         return found.with_body(json.dumps(read).encode())
 
     def _told(self, queue: str, truth: dict[str, str]) -> dict[str, str]:
-        """What is told of the counts; both kinds draw at every call, and the zeros win."""
+        """The counts to answer with. Both kinds draw at every call; zeros have precedence."""
         history = self._counts.setdefault(queue, deque())
         now = self._now()
         history.append((now, truth))

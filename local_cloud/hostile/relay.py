@@ -1,4 +1,4 @@
-"""The network of one instance, which can be cut: its calls to the cloud pass through here."""
+"""The network of one instance, which can be cut: its calls to the cloud go through this relay."""
 
 import asyncio
 import contextlib
@@ -12,12 +12,11 @@ CHUNK_BYTES = 65536
 class Relay:
     """Forwards connections, each endpoint on a port of its own, on one thread.
 
-    While it is cut no byte passes either way and nobody is told, as when packets are dropped; afterwards everything
-    goes on where it stopped.
+    While it is cut, no byte passes and no side is told, as when packets are dropped. Afterwards connections go on.
     """
 
     def __init__(self, endpoints: Mapping[str, str]) -> None:
-        """endpoints: variable -> URL, http://HOST:PORT. Those that are no URL are passed over."""
+        """endpoints: variable -> URL, http://HOST:PORT. Other values are kept as they are."""
         self._loop = asyncio.new_event_loop()
         self._passes = asyncio.Event()
         self._passes.set()
@@ -30,15 +29,15 @@ class Relay:
         self.endpoints = {name: relayed.get(value, value) for name, value in endpoints.items()}
 
     def cut(self) -> None:
-        """Let nothing pass from now on."""
+        """Let no byte pass."""
         self._loop.call_soon_threadsafe(self._passes.clear)
 
     def mend(self) -> None:
-        """Let everything pass again."""
+        """Let bytes pass again."""
         self._loop.call_soon_threadsafe(self._passes.set)
 
     def close(self) -> None:
-        """Drop all connections and listen no more."""
+        """Drop all connections and stop listening."""
         asyncio.run_coroutine_threadsafe(self._drop_all(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -68,7 +67,7 @@ class Relay:
             finally:
                 far_writer.close()
         except OSError:
-            return  # one of the two is gone: so is the connection
+            return  # one side is gone: close the connection
         finally:
             writer.close()
             self._tasks.discard(task)

@@ -1,4 +1,4 @@
-"""What hostile mode does in the host's own process: EC2's calls, its capacity, and the instances."""
+"""Hostile mode in the host's process: EC2 calls, capacity, instances."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from local_cloud.machines.instance import InstanceRecord, Surroundings
 
 
 class Trouble:
-    """One for the host. `interrupt` is the host's own, given before the first launch."""
+    """Holds the dice and the journal. Set `interrupt` to the host's own before the first launch."""
 
     interrupt: Interrupt
 
@@ -21,7 +21,7 @@ class Trouble:
         self.capacity = ScarceCapacity(self._dice, self._journal)
 
     def around(self, moto: App) -> App:
-        """moto behind an EC2 API that throttles and lags."""
+        """Put an EC2 API that throttles and lags in front of moto."""
         return HostileEc2(moto, self._dice, self._journal)
 
     def instance(
@@ -32,7 +32,7 @@ class Trouble:
         surroundings: Surroundings,
         on_end: Callable[[str], None],
     ) -> HostileInstance:
-        """An Instance with a fate."""
+        """Make an instance with a fate."""
         return HostileInstance(
             record,
             image,

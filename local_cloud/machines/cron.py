@@ -21,12 +21,12 @@ _NICKNAMES = {
     "@hourly": "0 * * * *",
 }
 _VARIABLE = re.compile(r"^([A-Za-z_]\w*)\s*=\s*(.*)$")
-# The instance's own ones hold: a PATH of the real machine would hide the instance's commands.
+# These are never changed: a PATH of the real machine would hide the instance's commands.
 _KEPT_VARIABLES = ("PATH", "HOME", "SHELL", "MAILTO")
 
 
 class CronError(ValueError):
-    """A line cannot be understood; the text says which part."""
+    """A line has an error; the text says which part."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def parse_line(line: str) -> CronJob | None:
 
 
 def read_jobs(folder: Path, complain: Callable[[str], None]) -> Iterator[CronJob]:
-    """The jobs of all files in a cron.d folder. A line that cannot be understood is told to `complain` and left out."""
+    """The jobs of all files in a cron.d folder. A line with an error is passed to `complain` and left out."""
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
@@ -107,7 +107,7 @@ def read_jobs(folder: Path, complain: Callable[[str], None]) -> Iterator[CronJob
 
 
 class CronClock:
-    """Calls `tick` with every minute that begins. A minute lasts `minute_seconds`, so that tests need not wait."""
+    """Calls `tick` at the begin of every minute. A minute lasts `minute_seconds`, so that tests need not wait."""
 
     def __init__(self, tick: Callable[[datetime], None], minute_seconds: float = 60.0) -> None:
         self._tick = tick
@@ -115,7 +115,7 @@ class CronClock:
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Tick until `stop`; minutes that a sleeping machine missed are left out."""
+        """Tick until `stop`. Minutes during which the machine slept are skipped."""
         now = time.time()
         base = now - now % 60 if self._minute_seconds == 60 else now
         done = int((now - base) / self._minute_seconds)

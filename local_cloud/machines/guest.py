@@ -1,4 +1,4 @@
-"""What an instance finds when it boots: its folders, its environment, its commands."""
+"""What an instance has when it boots: its folders, its environment, its commands."""
 
 import os
 import shlex
@@ -58,7 +58,7 @@ class Guest:
 
     @property
     def marker(self) -> str:
-        """In the environment of every process of this instance."""
+        """NAME=value in the environment of every process of this instance."""
         return f"{INSTANCE_MARKER}={self.identifier}"
 
     def prepare(self, image: Path) -> None:
@@ -78,9 +78,9 @@ class Guest:
         self._link_log()
 
     def _link_log(self) -> None:
-        """Make the console found where cloud-init writes the output of user data."""
+        """Link the console to the file where cloud-init writes the output of user data."""
         folder = self.root / "var" / "log"
-        # In an image that borrows the real machine's folders through links, that would be the machine's own log.
+        # An image may link to folders of the real machine: never replace the machine's own log.
         if folder.resolve().is_relative_to(self.root.resolve()):
             folder.mkdir(parents=True, exist_ok=True)
             log = folder / "cloud-init-output.log"
@@ -88,7 +88,7 @@ class Guest:
             log.symlink_to(self.console)
 
     def take_first_boot(self, user_data: bytes) -> list[str]:
-        """The program that user data asks for at the first boot; nothing at later ones, as with cloud-init."""
+        """The user data's program at the first boot; nothing at later boots, as with cloud-init."""
         if self._first_boot_done.exists():
             return []
         self._first_boot_done.touch()
@@ -101,21 +101,21 @@ class Guest:
         return [str(self.user_data)]
 
     def boot_scripts(self) -> str:
-        """A shell command that runs what cloud-init runs at every boot, one after the other; empty for none."""
+        """A shell command that runs the per-boot scripts in order; empty without scripts."""
         folder = self.root / "var" / "lib" / "cloud" / "scripts" / "per-boot"
         if not folder.is_dir():
             return ""
-        found = [path for path in sorted(folder.iterdir()) if path.is_file() and os.access(path, os.X_OK)]
-        return "; ".join(shlex.quote(str(path)) for path in found)
+        scripts = [path for path in sorted(folder.iterdir()) if path.is_file() and os.access(path, os.X_OK)]
+        return "; ".join(shlex.quote(str(path)) for path in scripts)
 
     def empty(self) -> None:
-        """Remove what a terminated instance leaves: all but its console and what the books say of it."""
+        """Delete the files of a terminated instance, except its console and its record."""
         for folder in (self.root, self.temporary):
             if folder.exists():
                 shutil.rmtree(folder)
 
     def environment(self, state_folder: Path, endpoints: Mapping[str, str], metadata_url: str) -> dict[str, str]:
-        """The whole environment of its processes. It holds no keys: those come from the metadata service."""
+        """The whole environment of its processes. Keys come from the metadata service alone."""
         root = self.root
         return {
             "PATH": f"{root}/usr/local/sbin:{root}/bin:{root}/usr/local/bin:{SYSTEM_PATH}",
@@ -124,7 +124,7 @@ class Guest:
             "LANG": "C.UTF-8",
             "INSTANCE_ROOT": str(root),
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata_url,
-            # One attempt of one second, boto3's default, is too little on a machine that boots fifteen at once.
+            # boto3's default, one attempt of one second, is too little when fifteen instances boot at once.
             "AWS_METADATA_SERVICE_TIMEOUT": "5",
             "AWS_METADATA_SERVICE_NUM_ATTEMPTS": "3",
             STATE_VARIABLE: str(state_folder),
@@ -133,7 +133,7 @@ class Guest:
         }
 
     def log(self, text: str) -> None:
-        """Add a line of the host's to the console."""
+        """Add a line to the console, marked as the host's."""
         with self.console.open("a") as file:
             file.write(f"[host] {text}\n")
 

@@ -22,8 +22,8 @@ def image_id(name: str) -> str:
 def copy_tree(source: Path, target: Path) -> None:
     """Copy the content of `source` to `target`: links stay links, modes and times are kept. Raises ImageError.
 
-    A child process does it: files held open for writing here could be inherited by an instance that another thread
-    starts at that moment, and a program that somebody holds open for writing cannot be executed.
+    A child process copies. If this process held a file open for writing, an instance that another thread starts at
+    that moment would inherit it, and a program that is open for writing cannot be executed.
     """
     target.mkdir(parents=True, exist_ok=True)
     with programs.start(["cp", "-a", "--", f"{source}/.", str(target)], stderr=subprocess.PIPE) as copying:
@@ -33,7 +33,7 @@ def copy_tree(source: Path, target: Path) -> None:
 
 
 class ImageStore:
-    """Which folder belongs to which image id."""
+    """Maps image ids to folders."""
 
     def __init__(self, captured: Path) -> None:
         """`captured` is the folder for images made from instances."""
@@ -42,23 +42,23 @@ class ImageStore:
         self._lock = threading.Lock()
 
     def add(self, identifier: str, folder: Path) -> None:
-        """Raises ImageError when `folder` is none."""
+        """Add an image. Raises ImageError when `folder` does not exist."""
         if not folder.is_dir():
             raise ImageError(f"image folder {folder} does not exist")
         with self._lock:
             self._folders[identifier] = folder.resolve()
 
     def capture(self, identifier: str, root: Path) -> None:
-        """Make an image of a copy of `root`. Raises ImageError."""
+        """Copy `root` and add the copy as an image. Raises ImageError."""
         folder = self._captured / identifier
-        # Under another name until it is whole: what a killed process left half done is no image.
+        # Under another name until it is complete: a half-done copy of a killed process is no image.
         draft = self._captured / f"{identifier}.draft"
         copy_tree(root, draft)
         draft.rename(folder)
         self.add(identifier, folder)
 
     def remove(self, identifier: str) -> None:
-        """Forget an image; delete its folder when it was made here."""
+        """Remove an image; delete its folder if it was made here."""
         with self._lock:
             self._folders.pop(identifier, None)
         folder = self._captured / identifier

@@ -1,13 +1,13 @@
-"""The first process of an instance: starts programs, reaps, and never leaves anything behind.
+"""The first process of an instance: starts programs, reaps them, and leaves no process behind.
 
     python -I -S init.py GRACE_SECONDS WORKING_FOLDER PID_FILE ENDS CPUS GROUPS [PROGRAM [ARGUMENT ...]]
 
-ENDS is "with-program" when it leaves as soon as nothing is left to run, "when-told" when it stays. CPUS are the numbers
-of the processors that its programs may use, with commas, or nothing; GROUPS are the cgroup.procs files of the control
-groups that they live in, with colons.
+ENDS is "with-program" to leave when the last process has ended, "when-told" to stay until told. CPUS are the numbers of
+the processors for its programs, separated by commas; empty means all. GROUPS are the cgroup.procs files of their
+control groups, separated by colons.
 
-One thread, standard library only, so that it starts in some 30 ms and holds some 10 MB. Every descendant stays its
-descendant (it is a child subreaper), so it can find all of them. Standard input is a socket to the host:
+It has one thread and uses the standard library only, so that it starts in 30 ms and takes 10 MB. It is a child
+subreaper: every descendant stays its descendant, so it finds all of them. Standard input is a socket to the host:
 
     from the host     run COMMAND       start COMMAND in a shell
                       stop SECONDS      SIGTERM to every descendant, SIGKILL to those left after SECONDS, then leave
@@ -15,7 +15,7 @@ descendant (it is a child subreaper), so it can find all of them. Standard input
     to the host       shutdown          the instance asked to be shut down (SIGTERM to this process)
                       reboot            the instance asked to be started again (SIGHUP to this process)
 
-Leaves with status 0 when it ended in order; anything else means that it was killed.
+Its exit status is 0 when it ended in order; anything else means that it was killed.
 """
 
 # Pathlib would double the time that this program takes to start.
@@ -55,7 +55,7 @@ def say(text: str) -> None:
 
 
 def descendants() -> "list[int]":
-    """Every process below this one, the dead but unreaped ones left out."""
+    """Every living process below this one."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -67,13 +67,13 @@ def descendants() -> "list[int]":
             continue
         if state != b"Z":
             children.setdefault(int(parent), []).append(int(name))
-    found: list[int] = []
+    result: list[int] = []
     parents = [os.getpid()]
     while parents:
         below = children.get(parents.pop(), [])
-        found += below
+        result += below
         parents += below
-    return found
+    return result
 
 
 def signal_each(pids: "Iterable[int]", number: int) -> None:
@@ -85,10 +85,10 @@ def signal_each(pids: "Iterable[int]", number: int) -> None:
 
 
 def ask_all_to_end() -> None:
-    """SIGTERM to every descendant, to those as well that are being forked right now.
+    """Send SIGTERM to every descendant, including those that are being forked at this moment.
 
-    All are halted first, until a look finds no new one: a child that came to life between the look and the signal
-    would never hear of the end. What a handler starts afterwards is left alone.
+    First stop all of them, until a look finds no new one: a child born between the look and the signal would miss the
+    signal. Processes that a signal handler starts afterwards get none.
     """
     halted: set[int] = set()
     while new := set(descendants()) - halted:
@@ -151,7 +151,7 @@ class Init:
             self.host_died()
 
     def reap(self) -> bool:
-        """Collect the dead; True when nothing is left."""
+        """Reap ended processes; True when no child is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -231,7 +231,7 @@ class Init:
 
 
 def limit(cpus: str, groups: str) -> None:
-    """Bind this process, and so every one below it, to its processors and control groups. What fails is told."""
+    """Bind this process and its descendants to processors and control groups. A failure is said on the console."""
     try:
         if cpus:
             os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})

@@ -14,8 +14,8 @@ _INIT = Path(__file__).with_name("init.py")
 class InitProcess:
     """One running init and everything below it.
 
-    The host keeps one end of a socket pair. The kernel closes it when the host dies, however it dies, and init then
-    kills all it has: no thread, no preexec_fn and no PDEATHSIG of the host's many threads is involved.
+    The host keeps one end of a socket pair. When the host dies, in whatever way, the kernel closes it and init kills
+    all its processes. This needs no thread, no preexec_fn, and no PDEATHSIG, which follows threads and not processes.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class InitProcess:
         limits: ProcessLimits = NO_LIMITS,
         pass_fds: Sequence[int] = (),
     ) -> None:
-        """Start it. `grace_seconds` holds for a shutdown asked from inside; output is appended to `console`.
+        """Start it. `grace_seconds` is for a shutdown from inside; output is appended to `console`.
 
-        ends_with_program: it leaves when its last process has ended; otherwise it stays until it is told to stop.
+        ends_with_program: leave when the last process has ended; otherwise stay until told to stop.
         Raises OSError when it cannot be started.
         """
         self._control, theirs = socket.socketpair()
@@ -58,11 +58,11 @@ class InitProcess:
         return self._process.pid
 
     def run(self, command: str) -> None:
-        """Start a shell command inside; nothing happens when the tree is stopping or gone."""
+        """Start a shell command inside. Does nothing when the tree is stopping or gone."""
         self._tell(f"run {command}")
 
     def stop(self, grace_seconds: float) -> None:
-        """Ask every process to end (SIGTERM) and kill those left after `grace_seconds`. Does not wait."""
+        """Send SIGTERM to every process and SIGKILL after `grace_seconds`. Does not wait."""
         self._tell(f"stop {grace_seconds}")
 
     def messages(self) -> Iterator[str]:
@@ -72,11 +72,11 @@ class InitProcess:
                 for line in lines:
                     yield line.rstrip("\n")
             except ConnectionResetError:
-                # The other end died with commands unread: the same as an end of file.
+                # Init died with unread commands: the same as an end of file.
                 return
 
     def wait(self, timeout_seconds: float | None = None) -> int:
-        """Its exit status: 0 in order, else it was killed. Raises subprocess.TimeoutExpired."""
+        """Wait for its exit status: 0 if it ended in order, else it was killed. Raises subprocess.TimeoutExpired."""
         status = self._process.wait(timeout_seconds)
         self._control.close()
         return status
@@ -85,5 +85,5 @@ class InitProcess:
         try:
             self._control.sendall(line.encode() + b"\n")
         except OSError:
-            # Init has just gone, or was waited for; whoever reads its messages learns it there.
+            # Init has ended; the reader of its messages sees that.
             return

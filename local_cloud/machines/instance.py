@@ -20,7 +20,7 @@ TRANSITION = {"terminated": "shutting-down", "stopped": "stopping"}
 
 
 class InstanceRecord(Protocol):
-    """What the cloud's books say about an instance, and where its life is written down."""
+    """An instance in the cloud's books: its attributes, and its state, which the runner sets."""
 
     @property
     def id(self) -> str: ...
@@ -34,29 +34,29 @@ class InstanceRecord(Protocol):
     def cpus(self) -> int: ...
     @property
     def end_state(self) -> str:
-        """What a shutdown from inside leads to: `terminated` or `stopped`."""
+        """The state after a shutdown from inside: `terminated` or `stopped`."""
 
     @property
     def end_state_with_host(self) -> str:
-        """What the end of the host leads to."""
+        """The state after the end of the host."""
 
     @property
     def spot_end_state(self) -> str | None:
-        """What an interruption leads to; None for an instance that is no spot instance."""
+        """The state after an interruption; None for an on-demand instance."""
 
     def set_state(self, name: str, code: str = "", message: str = "") -> None:
         """`name` as EC2 spells it; `code` and `message` are the StateReason."""
 
     def release(self) -> None:
-        """Give back what a terminated instance held in the books. Called without locks held."""
+        """Release what a terminated instance held in the books. Called without locks."""
 
     def announce(self, path: str, document: Mapping[str, str]) -> None:
-        """Show a notice below latest/meta-data/ from now on."""
+        """Show a notice below latest/meta-data/."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How an instance ends: the state it comes to, why, and how long its processes may take."""
+    """How an instance ends: its final state, the reason, and the grace period of its processes."""
 
     state: str
     code: str
@@ -79,7 +79,7 @@ class Surroundings:
 class InstanceRunner:
     """Runs one instance on a thread of its own.
 
-    The thread goes through the life from top to bottom; other threads only ask for an end or a reboot.
+    The thread takes the instance from boot to end; other threads only ask for an end or a reboot.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class InstanceRunner:
         surroundings: Surroundings,
         on_end: Callable[[str], None],
     ) -> None:
-        """`on_end` is called with the instance's id when it has come to be stopped or terminated."""
+        """`on_end` is called with the instance's id when it is stopped or terminated."""
         self.record = record
         self.guest = Guest(record.id, folder)
         self.ended_at: float | None = None
@@ -106,13 +106,13 @@ class InstanceRunner:
         self._complaints: set[str] = set()
 
     def lie_down(self, terminated_seconds_ago: float | None) -> None:
-        """Be one that does not live: stopped, or terminated so long ago. Only before the first start."""
+        """Enter an instance without processes: stopped, or terminated some time ago. Only before the first start."""
         if terminated_seconds_ago is not None:
             self.ended_at = time.monotonic() - terminated_seconds_ago
             self.guest.empty()
 
     def start(self) -> None:
-        """Boot: returns at once, the instance is pending. Not for one that lives already."""
+        """Boot. Returns at once; the instance is pending. Only for an instance without processes."""
         with self._lock:
             self._ending = None
             self._wake.clear()
@@ -120,7 +120,7 @@ class InstanceRunner:
             self._begin(self._live)
 
     def end(self, ending: Ending) -> None:
-        """Ask for an end: returns at once. The first reason given stays, but termination overrides a stop."""
+        """Ask for an end. Returns at once. The first ending counts, but a termination replaces a stop."""
         with self._lock:
             if self.ended_at is not None or (self._ending is not None and self._ending.state == "terminated"):
                 return
@@ -134,20 +134,20 @@ class InstanceRunner:
                 self._begin(self._finish)
 
     def reboot(self) -> None:
-        """Ask for a restart of all its processes: returns at once."""
+        """Ask for a restart of all its processes. Returns at once."""
         with self._lock:
             if self._init is not None and self._ending is None:
                 self._rebooting = True
                 self._init.stop(self._surroundings.grace_seconds)
 
     def hasten(self, grace_seconds: float) -> None:
-        """Shorten the grace of an end under way."""
+        """Shorten the grace period of an end in progress."""
         with self._lock:
             if self._init is not None:
                 self._init.stop(grace_seconds)
 
     def join(self, timeout_seconds: float) -> bool:
-        """Wait for an end asked for; False when it takes longer."""
+        """Wait for the end; False when it takes longer."""
         thread = self._thread
         if thread is not None:
             thread.join(timeout_seconds)
@@ -155,7 +155,7 @@ class InstanceRunner:
 
     @property
     def init_pid(self) -> int | None:
-        """While it runs: the process that all its processes descend from."""
+        """The process that all its processes descend from; None when it does not run."""
         init = self._init
         return init.pid if init is not None else None
 
@@ -190,7 +190,7 @@ class InstanceRunner:
             while self._boot():
                 self._watch()
         except (ImageError, OSError) as error:
-            # The thread ends here, so this is the last place where the fault can be told.
+            # The thread ends here: print the error now.
             traceback.print_exc(file=sys.stderr)
             with self._lock:
                 self._announce(Ending("terminated", "Server.InternalError", f"Server.InternalError: {error}", 0))
@@ -222,13 +222,13 @@ class InstanceRunner:
         self.run_due(lambda schedule: schedule.at_boot)
         return True
 
-    # What hostile mode changes.
+    # Hostile mode overrides these.
 
     def _boot_seconds(self) -> float:
         return self._surroundings.boot_seconds
 
     def _programs(self) -> tuple[list[str], str]:
-        """What runs at this boot: the program that the user data is, and a shell command of boot scripts."""
+        """What runs at this boot: the user data's program, and a shell command of boot scripts."""
         return self.guest.take_first_boot(self.record.user_data), self.guest.boot_scripts()
 
     def _environment(self) -> dict[str, str]:

@@ -13,12 +13,12 @@ from local_cloud.machines.instance import Ending, InstanceRecord, InstanceRunner
 from local_cloud.machines.memory_watch import MemoryWatch
 
 USER_SHUTDOWN = "Client.UserInitiatedShutdown"
-# By the state that the end of the host leads to: the StateReason.
+# The StateReason, by the state after the end of the host.
 HOST_ENDINGS = {
     "stopped": ("Server.ScheduledStop", "Server.ScheduledStop: Stopped due to a scheduled retirement"),
     "terminated": ("Server.InternalError", "Server.InternalError: the host of the instance has ended"),
 }
-# By the state that an interruption leads to: the action in the notice, and the StateReason.
+# The action in the notice and the StateReason, by the state after an interruption.
 INTERRUPTIONS = {
     "terminated": ("terminate", "Server.SpotInstanceTermination", "Spot instance termination"),
     "stopped": ("stop", "Server.SpotInstanceShutdown", "Spot instance shutdown"),
@@ -32,8 +32,8 @@ CLOSE_GRACE_SECONDS = 5.0
 class InstanceHost:
     """Turns launches into process trees.
 
-    It knows the cloud's books only as a Record for each instance. All methods return at once and may be called from
-    any thread.
+    It knows the cloud's books only as an InstanceRecord for each instance. All methods return at once and may be called
+    from any thread.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class InstanceHost:
         threading.Thread(target=self._clock.run, name="cron", daemon=True).start()
 
     def close(self) -> None:
-        """End all instances, kill what is left after five seconds, and wait for that."""
+        """End all instances, kill the processes left after five seconds, and wait for that."""
         self._closed.set()
         self._changed.set()
         self._clock.stop()
@@ -97,10 +97,10 @@ class InstanceHost:
         self._changed.set()
 
     def adopt(self, record: InstanceRecord, image_id: str, terminated_seconds_ago: float | None) -> None:
-        """Take over an instance of an earlier run, which has no processes: stopped, or terminated so long ago."""
+        """Take over an instance of an earlier run. It has no processes: it is stopped, or was terminated."""
         folder = self._folder / record.id
         image = self.images.folder(image_id)
-        # A stopped one has its root already, so the image may have gone.
+        # A stopped instance has its root already, so its image may be gone.
         self._enter(record, image or folder, folder).lie_down(terminated_seconds_ago)
 
     def _enter(self, record: InstanceRecord, image: Path, folder: Path) -> InstanceRunner:
@@ -116,7 +116,7 @@ class InstanceHost:
         self._end(identifier, "stopped")
 
     def start(self, identifier: str) -> None:
-        """Boot a stopped instance again, with what is left in its folder."""
+        """Boot a stopped instance again, with the files in its folder."""
         self._instance(identifier).start()
         self._changed.set()
 
@@ -124,9 +124,9 @@ class InstanceHost:
         self._instance(identifier).reboot()
 
     def interrupt(self, identifier: str, state: str, notice_seconds: float = SPOT_NOTICE_SECONDS) -> None:
-        """Give notice that it is taken away after so long, then do it. The notice shows in its metadata at once.
+        """Give a spot instance notice, and end it after `notice_seconds`. Its metadata shows the notice at once.
 
-        state: what it comes to, `terminated` or `stopped`.
+        state: its final state, `terminated` or `stopped`.
         """
         instance = self._instance(identifier)
         action, code, words = INTERRUPTIONS[state]
@@ -138,7 +138,7 @@ class InstanceHost:
         timer.start()
 
     def recommend_rebalance(self, identifier: str) -> None:
-        """Tell an instance that it is likely to be interrupted."""
+        """Recommend rebalancing: the instance is likely to be interrupted."""
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         self._instance(identifier).record.announce("events/recommendations/rebalance", {"noticeTime": now})
 
@@ -146,7 +146,7 @@ class InstanceHost:
         return self._instance(identifier).guest.console_tail()
 
     def root(self, identifier: str) -> Path:
-        """The folder that the instance takes for the root of its machine."""
+        """The folder that is the instance's root."""
         return self._instance(identifier).guest.root
 
     def _end(self, identifier: str, state: str) -> None:

@@ -1,8 +1,8 @@
-"""What an instance may use of this machine: processors by affinity, memory and time by control groups where there are.
+"""Limits instances: processors by affinity; memory and processor time by control groups, where they can be made.
 
-Control groups are made below the one that this process lives in, so a limit that holds for the whole cloud still holds.
-Version 2 wants its controllers handed down, which the kernel grants only where a group has no process of its own: this
-process then moves into a group beside the instances'. Version 1 needs no more than permission.
+Control groups are made below the group of this process, so a limit of the whole cloud still holds. Version 2 delegates
+controllers only from a group without processes of its own: this process then moves into a group beside the instances'.
+Version 1 needs only permission.
 """
 
 import contextlib
@@ -33,20 +33,20 @@ NO_LIMITS = ProcessLimits()
 
 
 class Groups(Protocol):
-    """A place for control groups, one group an instance."""
+    """A parent of control groups, one for each instance."""
 
     def make(self, name: str, memory_bytes: int, cpus: int) -> tuple[Path, ...]:
-        """Make the group `name` or change its limits; the files to join. Raises OSError."""
+        """Make the group `name` or change its limits. Returns the cgroup.procs files to join. Raises OSError."""
 
     def killed(self, name: str) -> int:
-        """How many of its processes the kernel has killed for want of memory."""
+        """How many of its processes the kernel has killed because memory ran out."""
 
     def remove(self, name: str = "") -> None:
-        """Remove a group without processes, or without a name the place itself. No error when there is none."""
+        """Remove a group without processes; without a name, the parent itself. No error when it does not exist."""
 
 
 class GroupsV1:
-    """The hierarchies of memory and cpu apart, as older systems mount them."""
+    """Control groups version 1: memory and cpu in separate hierarchies."""
 
     def __init__(self, memory: Path, cpu: Path) -> None:
         self._memory, self._cpu = memory, cpu
@@ -69,7 +69,7 @@ class GroupsV1:
 
 
 class GroupsV2:
-    """The one hierarchy of today."""
+    """Control groups version 2: one hierarchy."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -89,7 +89,7 @@ class GroupsV2:
 
 
 class Limiter:
-    """Hands out limits by what an instance type has."""
+    """Gives each instance the limits of its type."""
 
     def __init__(self, groups: Groups | None) -> None:
         self._groups = groups
@@ -99,7 +99,7 @@ class Limiter:
 
     @property
     def enforced(self) -> bool:
-        """Whether the kernel holds instances to their memory and processor time."""
+        """Whether the kernel enforces memory and processor time."""
         return self._groups is not None
 
     def describe(self) -> str:
@@ -117,21 +117,21 @@ class Limiter:
         return ProcessLimits(self._pick(cpus), groups)
 
     def killed(self, name: str) -> int:
-        """How many of its processes the kernel has killed for want of memory."""
+        """How many of its processes the kernel has killed because memory ran out."""
         return self._groups.killed(name) if self._groups is not None else 0
 
     def release(self, name: str) -> None:
-        """Forget the limits of an instance without processes."""
+        """Remove the limits of an instance without processes."""
         if self._groups is not None:
             self._groups.remove(name)
 
     def close(self) -> None:
-        """Hand out no more, when no instance is left."""
+        """Remove the parent group, when no instance is left."""
         if self._groups is not None:
             self._groups.remove()
 
     def _pick(self, cpus: int) -> tuple[int, ...]:
-        """The processors next in turn, so that instances smaller than the machine spread over it."""
+        """The next processors in turn, so that small instances spread over the machine."""
         available = self._available
         if cpus >= len(available):
             return ()
@@ -141,9 +141,9 @@ class Limiter:
 
 
 def find_groups(mounts: Path = CGROUPS, membership: Path = MEMBERSHIP) -> Groups | None:
-    """Where this process may make control groups; None where it may not.
+    """The parent for control groups of this process; None where it may not make any.
 
-    What clouds that were killed have left there is removed: their groups carry the number of their process.
+    Groups that killed clouds have left are removed: their names hold the number of their process.
     """
     name = f"{PREFIX}{os.getpid()}"
     own = _own_groups(membership)
@@ -181,7 +181,7 @@ def _version_2(own: Path, name: str) -> Groups:
     try:
         _hand_down(own)
     except OSError:
-        # Refused while `own` has processes: this one goes aside, and if it was not the only one, that was in vain.
+        # Refused while `own` has processes: move this one aside. If there are others, it is refused again.
         host.mkdir(exist_ok=True)
         (host / "cgroup.procs").write_text("0")
         try:
@@ -203,7 +203,7 @@ def _hand_down(group: Path) -> None:
 
 
 def _clear_dead(place: Path) -> None:
-    """Remove the groups of clouds whose process is gone, or was one that had this process's number."""
+    """Remove the groups of clouds whose process has ended, also if it had this process's number."""
     for folder in place.glob(f"{PREFIX}*"):
         owner = folder.name.removeprefix(PREFIX).partition("-")[0]
         if owner != str(os.getpid()) and Path("/proc", owner).exists():
@@ -220,7 +220,7 @@ def _remove(folder: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        # The kernel may still be tidying up behind its processes: then the next start removes it.
+        # The kernel may not have finished with its processes: the next start removes it.
         if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
             raise
 

@@ -1,4 +1,4 @@
-"""Out of memory, as on a real machine: the largest process goes, the console says so, the instance lives on."""
+"""Out of memory, as on a real machine: the largest process is killed, the console says so, the instance goes on."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from local_cloud.machines.limits import Limiter
 
 
 class MemoryWatch:
-    """Looks at instances; where the kernel holds them to their memory, it only tells what the kernel has done."""
+    """Enforces memory limits. Where the kernel enforces them, it only reports what the kernel has killed."""
 
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter

@@ -22,7 +22,7 @@ IDLE_SECONDS = 60.0
 
 
 class Facts(Protocol):
-    """What an instance may learn about itself. Read anew at every request, so that a change shows at once."""
+    """What an instance may read about itself. Read at every request, so that a change shows at once."""
 
     @property
     def user_data(self) -> bytes: ...
@@ -50,7 +50,7 @@ class _Refused(Exception):
 
 
 class Tokens:
-    """Session tokens that need no memory: an expiry time and a signature that covers the instance's id."""
+    """Session tokens that need not be stored: an expiry time, signed together with the instance's id."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._secret = secrets.token_bytes(32)
@@ -71,7 +71,7 @@ class Tokens:
 
 
 def answer(facts: Facts, path: str) -> bytes | None:
-    """What GET `latest/<path>` answers; None when there is no such entry. `path` is still URL-encoded."""
+    """The answer to GET `latest/<path>`; None when there is no such entry. `path` is URL-encoded."""
     if path.startswith("meta-data"):
         return _meta_data(facts, path.removeprefix("meta-data").strip("/"))
     if path.rstrip("/") == "user-data":
@@ -190,7 +190,7 @@ class MetadataServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, listener: socket.socket, find: Callable[[str], Facts | None]) -> None:
-        """`find` gives the facts of an instance by its id, None for one that does not exist."""
+        """`find` returns the facts of an instance by its id; None when it does not exist."""
         super().__init__(listener.getsockname(), _MetadataHandler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
@@ -200,6 +200,6 @@ class MetadataServer(ThreadingHTTPServer):
         self.url = f"http://{host}:{port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that hung up, as a killed instance does, is no fault; anything else is printed."""
+        """Ignore a caller that hung up, such as a killed instance; print any other error."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)

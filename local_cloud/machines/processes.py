@@ -1,4 +1,4 @@
-"""What /proc says about other processes: trees, memory, and who carries a marker in its environment."""
+"""Reads /proc: process trees, their memory, and processes with a marker in their environment."""
 
 # Hundreds of files a second are read here, and a Path for each would cost more than the reading.
 # ruff: noqa: PTH123, PTH208
@@ -21,7 +21,7 @@ class ProcessTable:
     resident_bytes: dict[int, int]
 
     def below(self, pid: int) -> list[int]:
-        """Every descendant of `pid`, itself left out."""
+        """Every descendant of `pid`, without itself."""
         found: list[int] = []
         parents = [pid]
         while parents:
@@ -39,7 +39,7 @@ def _pids() -> Iterator[int]:
 
 
 def read_table() -> ProcessTable:
-    """Read /proc once, some 15 microseconds a process."""
+    """Read /proc once; takes some 15 microseconds a process."""
     children: dict[int, list[int]] = {}
     resident: dict[int, int] = {}
     for pid in _pids():
@@ -55,7 +55,7 @@ def read_table() -> ProcessTable:
 
 
 def marked(marker: str) -> list[int]:
-    """Processes started with `marker` (NAME=value) in their environment, this one and its parents left out."""
+    """Processes with `marker` (NAME=value) in their environment, without this process and its parents."""
     own = _self_and_parents()
     wanted = b"\0" + marker.encode() + b"\0"
     found = []
@@ -73,9 +73,9 @@ def marked(marker: str) -> list[int]:
 
 
 def kill_marked(marker: str, patience_seconds: float = 5.0) -> int:
-    """SIGKILL whatever carries `marker`, again and again until none is left; how many there were.
+    """Send SIGKILL to processes with `marker` until none is left. Returns how many there were.
 
-    Raises TimeoutError when some are still there after `patience_seconds`.
+    Raises TimeoutError when some are left after `patience_seconds`.
     """
     deadline = time.monotonic() + patience_seconds
     killed: set[int] = set()

@@ -1,7 +1,7 @@
-"""Starting programs and writing programs, never both at once.
+"""Starts programs and writes program files, never both at the same time.
 
-A process that is being started briefly holds every file that the host holds open; while it holds one open for
-writing, the kernel refuses to execute that file ("text file busy"). With many threads launching, that happens.
+A process that is being started briefly inherits every file that the host holds open. While it holds a program file open
+for writing, the kernel refuses to execute that file ("text file busy"). With many threads that launch, this happens.
 """
 
 import os
