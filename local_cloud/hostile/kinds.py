@@ -20,7 +20,7 @@ class FaultKind:
 
 _ALL = (
     FaultKind(
-        "duplicate-delivery", 0.03, "messages received", "the same delivery comes once more, to whoever asks next"
+        "duplicate-delivery", 0.03, "messages received", "the same delivery comes once more, to the next receiver"
     ),
     FaultKind("late-delivery", 0.05, "messages sent", "comes 1 to 3 s late, so that later ones overtake it"),
     FaultKind("shuffled-delivery", 0.20, "receive calls", "the messages of an answer in any order"),
