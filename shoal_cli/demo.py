@@ -18,7 +18,7 @@ from rich.table import Table
 from shoal import ledger_file, settings
 from shoal.errors import Permanent, ShoalError
 from shoal.folders import folder
-from shoal_cli.up import CODE, MODULE, answers, prepare_model
+from shoal_cli.up import CODE, PYTHON, answers, prepare_model
 
 EXAMPLES = folder("static") / "examples"
 ANSWER_SECONDS = 120.0
@@ -51,7 +51,7 @@ def _system(chosen: settings.Settings, address: str) -> Iterator[None]:
     log = chosen.state_dir / "logs" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
-        process = subprocess.Popen([*MODULE, "shoal_cli", "up"], env=os.environ | CODE, stdout=file, stderr=file)
+        process = subprocess.Popen([*PYTHON, "-m", "shoal_cli", "up"], env=os.environ | CODE, stdout=file, stderr=file)
         try:
             _wait_for_answer(process, address, log)
             yield

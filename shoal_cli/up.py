@@ -25,7 +25,7 @@ from shoal.retry import patiently
 from shoal_cli._processes import Child, pump, wait_until
 
 # -P: the folder in which the user calls `shoal` may hold a file of the same name as a module.
-MODULE = [sys.executable, "-P", "-m"]
+PYTHON = [sys.executable, "-P"]
 CODE = {"PYTHONPATH": import_path()} if import_path() else {}
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -83,7 +83,7 @@ def prepare_model(chosen: settings.Settings) -> None:
                 console.print(f"[bold yellow]Notice:[/] {found.notice}")
         return
     console.print(f"[bold]Preparing[/bold] {', '.join(chosen.served_models)} (first start only)")
-    done = subprocess.run([*MODULE, "shoal_cli", "models", "prepare"], env=os.environ | CODE, check=False)
+    done = subprocess.run([*PYTHON, "-m", "shoal_cli", "models", "prepare"], env=os.environ | CODE, check=False)
     if done.returncode:
         raise ShoalError("the model could not be prepared (see above)")
 
@@ -137,7 +137,7 @@ class SystemProcesses:
         boot = str(self._settings.local_boot_seconds)
         arguments = ["--state-dir", str(self._state), "--boot-seconds", boot]
         arguments += ["--image", f"{self._settings.image}={image}"]
-        cloud = self._child("cloud", "local_cloud", *arguments, *self._cloud_options)
+        cloud = self._child("cloud", "-m", "local_cloud", *arguments, *self._cloud_options)
         self._run_cloud(cloud)
         # The other parts keep the endpoints from their start: after a restart the cloud must use the same ports.
         for option, name in (("--port", "AWS_ENDPOINT_URL"), ("--services-port", "AWS_ENDPOINT_URL_S3")):
@@ -164,14 +164,14 @@ class SystemProcesses:
         )
 
     def _start_tiers(self) -> None:
-        web = self._child("web", "web_tier")
+        web = self._child("web", "-m", "web_tier")
         web.start()
         self._wait_for(web, lambda: answers(self.address))
         # Last: it has no work before the first photo, and its start would delay the page.
-        self._child("controller", "controller").start()
+        self._child("controller", "-m", "controller").start()
 
-    def _child(self, name: str, module: str, *arguments: str) -> Child:
-        child = Child(name, [*MODULE, module, *arguments], self._state / "logs" / f"{name}.log", self._environment)
+    def _child(self, name: str, *arguments: str) -> Child:
+        child = Child(name, [*PYTHON, *arguments], self._state / "logs" / f"{name}.log", self._environment)
         self._children.append(child)
         return child
 

@@ -20,7 +20,9 @@ from pathlib import Path, PurePosixPath
 ROOT = Path(__file__).parent.parent
 
 # Every test stands on these, and the architecture test reads every source.
-EVERY_TEST = {"pyproject.toml", "requirements.txt", "requirements-dev.txt", "constraints.txt", "tests/conftest.py"}
+EVERY_TEST = {"pyproject.toml", "requirements.txt", "constraints.txt", "tests/conftest.py"} | {
+    f"requirements/{part}.txt" for part in ("shared", "worker", "web", "prepare", "local-cloud", "develop")
+}
 ALWAYS = {"tests/test_architecture.py"}
 
 _DOTTED = re.compile(r"\b[a-z_]+(?:\.[a-z_0-9]+)+\b")
