@@ -203,8 +203,8 @@ class Template:
 
 def scripted(answer: Callable[[dict[str, Any]], str], spot_share: float = 0.0) -> tuple[Ec2Pool, Ec2]:
     ec2 = Ec2(answer)
-    offers = InstanceChoice(["t3.micro", "t3.small"], ["us-east-1a", "subnet-1"], spot_share, 180, lambda: 0.0)
-    return Ec2Pool(lambda: ec2, "p", Template(), offers), ec2  # type: ignore[arg-type]
+    choice = InstanceChoice(["t3.micro", "t3.small"], ["us-east-1a", "subnet-1"], spot_share, 180, lambda: 0.0)
+    return Ec2Pool(lambda: ec2, "p", Template(), choice), ec2  # type: ignore[arg-type]
 
 
 def launch_until_refused(pool: Ec2Pool) -> None:

@@ -27,73 +27,73 @@ def steady() -> Steady:
     return Steady()
 
 
-def offers(steady: Steady, types: str = "t3.medium", places: str = "", spot_share: float = 0.0) -> InstanceChoice:
+def choice(steady: Steady, types: str = "t3.medium", places: str = "", spot_share: float = 0.0) -> InstanceChoice:
     return InstanceChoice(types.split(), places.split(), spot_share, MEMORY_SECONDS, steady)
 
 
 def test_missing_capacity_is_remembered_for_three_minutes(steady: Steady) -> None:
     """Pitfall: capacity errors. Without the memory each tick asks for what was refused a second ago."""
-    some = offers(steady, "t3.medium t3a.medium", "us-east-1a us-east-1b")
-    first = some.choose(3, 0, 0).offer
+    some = choice(steady, "t3.medium t3a.medium", "us-east-1a us-east-1b")
+    first = some.choose(3, 0, 0).option
     some.missing(first)
-    asked = {some.choose(3, 0, 0).offer for _ in range(20)}
+    asked = {some.choose(3, 0, 0).option for _ in range(20)}
     assert first not in asked
     assert {one.instance_type for one in asked} == {"t3.medium"}  # the other zone, before another type
     some.missing(asked.pop())
-    assert {some.choose(3, 0, 0).offer.instance_type for _ in range(20)} == {"t3a.medium"}
+    assert {some.choose(3, 0, 0).option.instance_type for _ in range(20)} == {"t3a.medium"}
     steady.now += MEMORY_SECONDS
-    assert first in {some.choose(3, 0, 0).offer for _ in range(20)}
+    assert first in {some.choose(3, 0, 0).option for _ in range(20)}
 
 
 def test_when_nothing_is_left_it_says_what_and_until_when(steady: Steady) -> None:
-    some = offers(steady)
-    some.missing(some.choose(1, 0, 0).offer)
+    some = choice(steady)
+    some.missing(some.choose(1, 0, 0).option)
     steady.now += 60
     with pytest.raises(CapacityUnavailable, match=r"t3.medium in any zone \(on demand\); not asked again for"):
         some.choose(1, 0, 0)
 
 
 def test_launches_go_round_the_zones(steady: Steady) -> None:
-    some = offers(steady, places="a b c")
-    asked = [some.choose(1, 0, 0).offer.place for _ in range(9)]
+    some = choice(steady, places="a b c")
+    asked = [some.choose(1, 0, 0).option.place for _ in range(9)]
     assert all(one != other for one, other in pairwise(asked))
     assert set(asked) == {"a", "b", "c"}
 
 
 def test_on_demand_takes_the_place_of_spot(steady: Steady) -> None:
     """Pitfall: capacity errors, on-demand failover."""
-    some = offers(steady, places="a b", spot_share=1.0)
+    some = choice(steady, places="a b", spot_share=1.0)
     for _ in range(2):
         ask = some.choose(4, 0, 0)
-        assert ask.offer.spot
-        some.missing(ask.offer)
-    assert not some.choose(4, 0, 0).offer.spot
+        assert ask.option.spot
+        some.missing(ask.option)
+    assert not some.choose(4, 0, 0).option.spot
     assert some.choose(4, 0, 0).count == 4
 
 
 def test_spot_never_takes_the_place_of_on_demand_unasked(steady: Steady) -> None:
-    some = offers(steady, spot_share=0.0)
-    some.missing(some.choose(1, 0, 0).offer)
+    some = choice(steady, spot_share=0.0)
+    some.missing(some.choose(1, 0, 0).option)
     with pytest.raises(CapacityUnavailable):
         some.choose(1, 0, 0)
 
 
 def test_a_quota_of_the_market_rules_out_all_of_it(steady: Steady) -> None:
-    some = offers(steady, "t3.medium t3a.medium", "a b", spot_share=1.0)
-    some.missing(some.choose(1, 0, 0).offer, whole_market=True)
-    assert not some.choose(1, 0, 0).offer.spot
+    some = choice(steady, "t3.medium t3a.medium", "a b", spot_share=1.0)
+    some.missing(some.choose(1, 0, 0).option, whole_market=True)
+    assert not some.choose(1, 0, 0).option.spot
 
 
 @given(share=st.floats(0, 1), count=st.integers(1, 200), had=st.integers(0, 100), spot=st.floats(0, 1))
 def test_launches_bring_the_pool_to_its_share_of_spot(share: float, count: int, had: int, spot: float) -> None:
-    some = offers(Steady(), spot_share=share)
+    some = choice(Steady(), spot_share=share)
     total, spots, left = had, round(had * spot), count
     for _ in range(2):
         if left:
             ask = some.choose(left, total, spots)
             assert 1 <= ask.count <= left
             total, left = total + ask.count, left - ask.count
-            spots += ask.count if ask.offer.spot else 0
+            spots += ask.count if ask.option.spot else 0
     assert left == 0
     least, most = round(had * spot), round(had * spot) + count
     assert spots == pytest.approx(min(max(share * total, least), most), abs=1)

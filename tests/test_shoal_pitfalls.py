@@ -156,13 +156,13 @@ def test_what_was_not_to_be_had_is_remembered_and_others_are_asked() -> None:
     """karpenter-provider-aws#371, github-runner#2926: type and zone are remembered for three minutes, others are tried,
     and on demand takes the place of spot.
 
-    Mutation: shoal/aws/instance_choice.py: `if offer not in self._missing` -> `if True`
+    Mutation: shoal/aws/instance_choice.py: `if option not in self._missing` -> `if True`
     """
     now = [0.0]
     offers = InstanceChoice(["t3.medium", "t3.large"], ["a", "b"], 1.0, 180.0, lambda: now[0])
     asked = []
     for _ in range(8):
-        offer = offers.choose(1, 0, 0).offer
+        offer = offers.choose(1, 0, 0).option
         asked.append(offer)
         offers.missing(offer)
     assert len(set(asked)) == 8
@@ -170,7 +170,7 @@ def test_what_was_not_to_be_had_is_remembered_and_others_are_asked() -> None:
     with pytest.raises(CapacityUnavailable, match="not asked again for 180 s after that"):
         offers.choose(1, 0, 0)
     now[0] = 180.0
-    assert offers.choose(1, 0, 0).offer.spot
+    assert offers.choose(1, 0, 0).option.spot
 
 
 # clock skew

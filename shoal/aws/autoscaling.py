@@ -1,7 +1,7 @@
-"""InstancePool as an EC2 Auto Scaling group, for those whose organisation wants AWS itself to hold the fleet.
+"""InstancePool on an EC2 Auto Scaling group, for organisations that want AWS itself to hold the fleet.
 
-The group only launches. Every member is protected from scale-in, so that the group never ends one of its own choice.
-A worker that is asked to leave is taken out of the group first, its place with it: else the group would replace it.
+The group only launches. Every member is protected from scale-in, so the group never ends a worker. A worker that is
+asked to leave is detached first, and the desired capacity lowered with it: otherwise the group would replace it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ GONE = ("Terminating", "Terminated", "Detaching", "Detached")
 
 @dataclass(frozen=True, slots=True)
 class GroupSettings:
-    """What the settings say of the group.
+    """The group's part of the settings.
 
-    pool:   our tag's value.
-    types:  instance types, in the order of preference.  places: subnets' ids or zones' names; none leaves the choice.
+    pool:   the value of the pool tag.
+    types:  instance types, in the order of preference.  places: subnet ids or zone names; empty leaves it to EC2.
     most:   returns the group's own maximum, which a reload may change: a second gate behind the controller's.
     """
 
@@ -41,11 +41,11 @@ class GroupSettings:
 
 
 class AutoScalingPool:
-    """A group, made where it is missing, and what was taken out of it and still drains.
+    """The group, made if it is missing, and the detached instances that still drain.
 
     autoscaling: makes the client, at the first use.
-    machines:    sees, marks and ends the instances themselves.
-    zones:       all zones' names, for a group that has no places of its own.
+    machines:    describes, tags and terminates the instances themselves.
+    zones:       the names of all zones, for a group without places.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class AutoScalingPool:
         self._machines = machines
         self._template = template
         self._zones = zones
-        self._owed: dict[str, list[str]] = {}  # names that the instances of a launch get once they show up
+        self._owed: dict[str, list[str]] = {}  # names for the instances of a launch, by its token
 
     @cached_property
     def _autoscaling(self) -> Any:
@@ -87,9 +87,11 @@ class AutoScalingPool:
         return uuid.uuid4().hex
 
     def launch(self, names: Sequence[str], token: str) -> list[Instance]:
-        """Raise the desired capacity by len(names), once for each token: the token and the number are the group's tags,
-        and its new instances carry the token. They show up when the group has launched them, so the answer is a
-        promise: instances without an id."""
+        """Raise the desired capacity by len(names), once for each token.
+
+        The group's tags hold the token and the new capacity; new instances carry the token. They show up when the
+        group has launched them, so the returned instances have no id yet.
+        """
         group = self._find_or_make()
         tags = {tag["Key"]: tag["Value"] for tag in group.get("Tags", ())}
         if tags.get(LAUNCH_TAG) == token:
@@ -125,7 +127,7 @@ class AutoScalingPool:
         ]
 
     def drain(self, ids: Sequence[str]) -> None:
-        # Out of the group before the mark: a worker that left while it was a member would be replaced.
+        # Detach before the mark: a worker that left while it was a member would be replaced.
         members = self._members()
         mine = [one for one in ids if one in members]
         for start in range(0, len(mine), DETACH_AT_ONCE):
@@ -188,14 +190,14 @@ class AutoScalingPool:
                     **where,
                     **source,
                 )
-                # Evening out the zones ends instances; ours are ended one by one, by id, and never while they work.
+                # Rebalancing zones terminates instances; ours must never be terminated while they work.
                 self._autoscaling.suspend_processes(AutoScalingGroupName=self._group, ScalingProcesses=["AZRebalance"])
         except Permanent as error:
             if error_code(error) != "AlreadyExists":
                 raise
 
     def _source(self) -> dict[str, Any]:
-        """What the group launches: our template in its version, in the types and markets of the settings."""
+        """What the group launches: our template's version, in the types and markets of the settings."""
         template = {"LaunchTemplateName": self._template.name, "Version": self._template.version()}
         return {
             "MixedInstancesPolicy": {

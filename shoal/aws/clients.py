@@ -1,4 +1,4 @@
-"""boto3 clients, made when they are needed and once for the whole program, and their errors in our words."""
+"""boto3 clients, made once at the first use, and their errors translated into ours."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _CAPACITY = {
     "MaxSpotInstanceCountExceeded",
     "InsufficientFreeAddressesInSubnet",
     "SpotMaxPriceTooLow",
-    "Unsupported",  # this type is not to be had in this zone
+    "Unsupported",  # this zone does not have this type
 }
 _RETRYABLE = {
     "RequestLimitExceeded",
@@ -69,7 +69,7 @@ _RETRYABLE = {
 
 
 class Session:
-    """Region, credentials and clients of this program, from boto3's own environment variables and files.
+    """Region, credentials and clients of this program, from boto3's environment variables and files.
 
     variables: variables of boto3 that count although they are not in the environment.
     """
@@ -85,10 +85,10 @@ class Session:
         self._making = threading.Lock()
         self.region: str | None = self._core.get_config_variable("region")
         self._ignores_endpoints = bool(self._core.get_config_variable("ignore_configured_endpoint_urls"))
-        # As boto3 looks for it: a bundle of certificates, or True for the usual ones.
+        # A bundle of certificates, searched for as boto3 does; True for the default.
         bundle = self._core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
         self.certificates: str | bool = bundle or True
-        self._core.get_credentials()  # on an instance that is a call: the first photo shall not wait for it
+        self._core.get_credentials()  # on an instance this is a call: make it before the first photo
 
     def credentials(self) -> Credentials:
         """Raises botocore's NoCredentialsError."""
@@ -98,7 +98,7 @@ class Session:
         return found.get_frozen_credentials()  # renewed when they are about to expire
 
     def client(self, service: str) -> Any:
-        """The one client of a service. Clients may be shared by threads; to make them is not thread-safe."""
+        """The client of a service. Threads may share a client, but only one may make it at a time."""
         with self._making:
             if service not in self._clients:
                 # Without `variables`, botocore finds the address itself, also in its configuration files.
@@ -114,7 +114,7 @@ class Session:
 
     @cached_property
     def _maker(self) -> Any:
-        import boto3.session  # here: a worker that finds everything in order needs nothing of it
+        import boto3.session  # imported here: a worker needs it only when a call fails
 
         return boto3.session.Session(botocore_session=self._core)
 
@@ -122,9 +122,9 @@ class Session:
 class Service:
     """One AWS service: its address, and its client, which is made at the first use.
 
-    To read what S3 or SQS is takes boto3 a tenth of a second, and the calls that are made for each photo do not need
-    it (shoal/aws/signed.py). Only who sets no address in the environment needs a client for the address.
-    given: a client with settings and credentials of its own, which makes all the calls.
+    boto3 needs a tenth of a second to read the model of S3 or SQS, and the calls for each photo do without it
+    (shoal/aws/signed.py). Without an address in the environment, the client tells the address.
+    given: a client with settings and credentials of its own, which then makes all calls.
     """
 
     def __init__(self, name: str, given: Any = None) -> None:
@@ -183,7 +183,7 @@ def region() -> str:
 
 @contextmanager
 def our_errors(what: str) -> Iterator[None]:
-    """Turn botocore's errors into ours; `what` names the call for the person who reads the message."""
+    """Turn botocore's errors into ours; `what` names the call in the message."""
     try:
         yield
     except botocore.exceptions.ClientError as error:

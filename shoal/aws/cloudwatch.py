@@ -11,10 +11,10 @@ NAMESPACE = "Shoal"
 
 
 class PutMetrics:
-    """Publishes values by name, in one call. The dimension Pool tells one Shoal from another.
+    """Publishes values by name, in one call. The dimension Pool names the Shoal.
 
     cloudwatch: makes the client, at the first use.
-    units:      the units of those that are not counts.
+    units:      the unit of each value that is not a count.
     """
 
     def __init__(self, cloudwatch: Callable[[], Any], pool: str, units: Mapping[str, str]) -> None:

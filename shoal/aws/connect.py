@@ -1,4 +1,4 @@
-"""All of a Shoal's cloud from its settings, on AWS or on whatever boto3's endpoint variables point to."""
+"""Makes all cloud ports from the settings, on AWS or on the endpoints in boto3's variables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def connect(
     boot_file: Callable[[], str] = _no_boot_file,
     max_instances: Callable[[], int] | None = None,
 ) -> Cloud:
-    """Everything that a Shoal uses. Nothing of it is called yet. Raises Permanent when no region is set.
+    """All ports of a Shoal, without a call to the cloud. Raises Permanent when no region is set.
 
     boot_file:     returns the user data of a new instance; only the controller has one.
     max_instances: returns the number of instances that an Auto Scaling group may have; the settings' own when None.
@@ -60,7 +60,7 @@ def connect(
 
 
 def put_metrics(pool: str, units: Mapping[str, str]) -> PutMetrics:
-    """Where numbers go to CloudWatch; `units` of those that are not counts."""
+    """Publishes numbers to CloudWatch. `units` has the unit of each number that is not a count."""
     return PutMetrics(lambda: client("cloudwatch"), pool, units)
 
 
@@ -96,7 +96,7 @@ def _launch_options(settings: Settings) -> dict[str, Any]:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the two buckets, the four queues, the table and the workers' role where they are missing. Safe to repeat."""
+    """Make the missing ones of two buckets, four queues, a table and the workers' role. Safe to repeat."""
     use(settings.cloud)
     s3, sqs = client("s3"), client("sqs")
     create_bucket(s3, settings.in_bucket)

@@ -1,6 +1,6 @@
-"""The register of the workers and the controllers' lease in one Amazon DynamoDB table.
+"""The register of workers and the controllers' lease, in one Amazon DynamoDB table.
 
-The key `id` is a worker's instance id, or LEASE_KEY. One partition key only, so that beats spread over partitions.
+The key `id` is a worker's instance id, or LEASE_KEY. It is a partition key, so beats spread over partitions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PROTOCOL = "DynamoDB_20120810"
 KEY = "id"
 LEASE_KEY = "lease"
 EXPIRES = "expires"  # DynamoDB's own time to live: seconds since 1970
-FORGOTTEN_SECONDS = 24 * 3600  # a day without a beat: the table cleans itself when no controller does
+FORGOTTEN_SECONDS = 24 * 3600  # after a day without a beat DynamoDB deletes the entry, even without a controller
 
 
 class DynamoRegister:
@@ -58,7 +58,7 @@ class DynamoRegister:
 
 
 class DynamoLeasePlace:
-    """A LeasePlace: the item LEASE_KEY, changed by conditional writes. A table that was lost is made again."""
+    """A LeasePlace: the item LEASE_KEY, changed by conditional writes. Makes a lost table again."""
 
     def __init__(self, dynamodb: Service, table: str) -> None:
         self._dynamodb = dynamodb
@@ -101,13 +101,13 @@ class DynamoLeasePlace:
         except Permanent as error:
             if error_code(error) != "ConditionalCheckFailedException":
                 raise
-            # Unless it was our own write whose answer was lost, so that botocore sent it again.
+            # It may be our own write: its answer was lost and botocore sent it again.
             return self.read() == new
         return True
 
 
 def create_table(dynamodb: Any, name: str) -> None:
-    """Make the table where it is missing, and wait until it can be used."""
+    """Make the table if it is missing, and wait until it can be used."""
     try:
         with our_errors(f"create table {name}"):
             dynamodb.create_table(
@@ -129,7 +129,7 @@ def create_table(dynamodb: Any, name: str) -> None:
 
 @contextmanager
 def _lost_is_retryable() -> Iterator[None]:
-    """A table that is not there is made again by the controller, with its next look at the lease."""
+    """A missing table is retryable: the controller makes it again when it next reads the lease."""
     try:
         yield
     except NotFound as error:

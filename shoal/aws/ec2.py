@@ -22,22 +22,25 @@ DRAIN_TAG = "shoal:drain"  # when it was asked to leave (ISO 8601); a worker rea
 ALIVE = ("pending", "running", "shutting-down", "stopping", "stopped")
 
 
-QUOTA = {"InstanceLimitExceeded", "VcpuLimitExceeded"}  # the account's limit: it is gone when an instance is
+QUOTA = {
+    "InstanceLimitExceeded",
+    "VcpuLimitExceeded",
+}  # limits of the account: they are free again when an instance ends
 SPOT_QUOTA = "MaxSpotInstanceCountExceeded"
 
 
 class Ec2Pool:
-    """The instances that carry our pool tag, launched one offer a call.
+    """The instances that carry our pool tag, launched one option in each call.
 
     ec2: makes the client, at the first use.
     """
 
-    def __init__(self, ec2: Callable[[], Any], pool: str, template: LaunchTemplate, offers: InstanceChoice) -> None:
+    def __init__(self, ec2: Callable[[], Any], pool: str, template: LaunchTemplate, choice: InstanceChoice) -> None:
         self._make_client = ec2
         self._pool = pool
         self._template = template
-        self._offers = offers
-        self._total = self._spot = 0  # as the last listing showed them
+        self._choice = choice
+        self._total = self._spot = 0  # as in the last listing
 
     @cached_property
     def _ec2(self) -> Any:
@@ -57,17 +60,17 @@ class Ec2Pool:
         return [_instance(raw) for raw in found]
 
     def token(self, count: int) -> str:
-        return self._offers.choose(count, self._total, self._spot).token()
+        return self._choice.choose(count, self._total, self._spot).token()
 
     def launch(self, names: Sequence[str], token: str) -> list[Instance]:
-        ask = Ask.of(token) or self._offers.choose(len(names), self._total, self._spot)
+        ask = Ask.of(token) or self._choice.choose(len(names), self._total, self._spot)
         names = names[: ask.count]
         try:
-            with our_errors(f"launch {len(names)} of {ask.offer}"):
+            with our_errors(f"launch {len(names)} of {ask.option}"):
                 answer = self._ec2.run_instances(**self._request(ask, names, token))
         except CapacityUnavailable as error:
             if error_code(error) not in QUOTA:
-                self._offers.missing(ask.offer, whole_market=error_code(error) == SPOT_QUOTA)
+                self._choice.missing(ask.option, whole_market=error_code(error) == SPOT_QUOTA)
             raise
         except NotFound:
             self._template.forget()
@@ -87,31 +90,31 @@ class Ec2Pool:
             tags.append({"Key": "Name", "Value": names[0]})
         request: dict[str, Any] = {
             "LaunchTemplate": {"LaunchTemplateName": self._template.name, "Version": self._template.version()},
-            "InstanceType": ask.offer.instance_type,
+            "InstanceType": ask.option.instance_type,
             "MinCount": 1,
             "MaxCount": ask.count,
             "ClientToken": token,
             "TagSpecifications": [{"ResourceType": "instance", "Tags": tags}],
         }
-        if ask.offer.place.startswith("subnet-"):
-            request["SubnetId"] = ask.offer.place
-        elif ask.offer.place:
-            request["Placement"] = {"AvailabilityZone": ask.offer.place}
-        if ask.offer.spot:
+        if ask.option.place.startswith("subnet-"):
+            request["SubnetId"] = ask.option.place
+        elif ask.option.place:
+            request["Placement"] = {"AvailabilityZone": ask.option.place}
+        if ask.option.spot:
             request["InstanceMarketOptions"] = {"MarketType": "spot"}
         return request
 
     def _launched_before(self, token: str, error: Permanent) -> list[Instance]:
-        """The token's instances. Another controller, with other settings, launched with it: so they exist or did."""
+        """The instances launched with this token by another controller that has other settings."""
         found = [one for one in self.describe() if one.launch == token]
         if not found:
-            # Not shown yet, or gone already: it counts until it shows up or its time is over.
+            # Not shown yet, or gone already: the launch counts until it shows up or times out.
             raise Retryable(f"launched before, and not shown yet: {error}") from error
         return found
 
     def name(self, launched: Sequence[Instance], names: Sequence[str]) -> None:
-        """Give instances their names; one that cannot be named works all the same."""
-        # The tags of a RunInstances call are the same for all it starts, so names of their own come after.
+        """Tag instances with their names. An instance without a name works all the same."""
+        # A RunInstances call gives all its instances the same tags, so names are set afterwards.
         for one, name in zip(launched, names, strict=False):
             try:
                 with our_errors(f"name instance {one.id}"):
@@ -133,7 +136,7 @@ class Ec2Pool:
             with our_errors(f"{what} {len(ids)} instances"):
                 act(list(ids))
         except NotFound:
-            # One that is gone makes EC2 refuse the whole call: then one by one, and the gone one is no error.
+            # EC2 refuses the whole call when one instance is gone. Then ask one by one; a gone instance is no error.
             for one in ids if len(ids) > 1 else ():
                 self._act_on_each([one], what, act)
 

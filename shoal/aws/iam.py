@@ -1,4 +1,4 @@
-"""The workers' role: what an instance may do, and nothing else. No keys ever lie on an instance."""
+"""The workers' role: what an instance may do. No keys are stored on instances."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRUST = {
 
 
 def create_role(iam: Any, name: str, prefix: str) -> None:
-    """Make the role and the instance profile of that name, or bring ours up to date; another's is left as it is."""
+    """Make the role and its instance profile, or update our policy. A role of the operator's own is not changed."""
     policy = {
         "RoleName": name,
         "PolicyName": POLICY_NAME,
@@ -35,7 +35,7 @@ def create_role(iam: Any, name: str, prefix: str) -> None:
             iam.get_role_policy(RoleName=name, PolicyName=POLICY_NAME)
             iam.put_role_policy(**policy)
     except NotFound:
-        return  # the operator's own, which SHOAL_INSTANCE_PROFILE names
+        return  # the operator's own role, named by SHOAL_INSTANCE_PROFILE
 
 
 def _create(iam: Any, name: str, prefix: str, policy: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What an instance may ask about itself: the EC2 metadata endpoint, version 2 (tokens required)."""
+"""A client of the EC2 instance metadata service, version 2 (tokens required)."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ NOTICES = {
 
 
 def instance_metadata() -> InstanceMetadata | None:
-    """A client for the endpoint that botocore's own variables name; None when they say that there is none."""
+    """A client for the endpoint in botocore's variables; None when they disable it."""
     if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         return None
     return InstanceMetadata(os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or DEFAULT_ENDPOINT)
 
 
 class InstanceMetadata:
-    """A client of the metadata endpoint; a token is fetched when needed and used again. Not for many threads."""
+    """Reads instance metadata. Fetches a token when needed and keeps it. Not safe for threads."""
 
     def __init__(self, endpoint: str = DEFAULT_ENDPOINT) -> None:
         self._endpoint = endpoint.rstrip("/")
         self._token = ""
 
     def get(self, path: str) -> str:
-        """The value at `path` below latest/meta-data. Raises NotFound, or Retryable when nobody answers."""
+        """The value at `path` below latest/meta-data. Raises NotFound, or Retryable when there is no answer."""
         if not self._token:
             self._token = self._call(
                 "PUT", "/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)}
@@ -45,14 +45,14 @@ class InstanceMetadata:
             raise
 
     def tag(self, key: str) -> str | None:
-        """The value of one of the instance's own tags, None when it has none of that name."""
+        """The value of a tag of this instance; None when it has no such tag."""
         try:
             return self.get(f"tags/instance/{quote(key, safe=':')}")
         except NotFound:
             return None
 
     def notice(self) -> str | None:
-        """What EC2 announces to this instance: that a spot instance will be taken away, or soon may be; else None."""
+        """EC2's notice to this instance: a spot interruption or a rebalance recommendation; None without one."""
         for path, words in NOTICES.items():
             try:
                 return f"{words}: {self.get(path)}"

@@ -1,7 +1,7 @@
 """Replies on Amazon SQS: the response queues of one Shoal.
 
-A queue's LastModifiedTimestamp, by the service's own clock, tells when its process was last heard: for that, an
-attribute of little weight is changed a little now and then.
+A queue's LastModifiedTimestamp, by the service's clock, tells when its process last gave a sign of life. For that, the
+process sets a new retention time now and then.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from shoal.aws.sqs import SqsQueue, create_queue
 from shoal.errors import NotFound, Permanent, Retryable
 from shoal.ports import JobQueue
 
-RETENTION_SECONDS = 3600  # at least; nobody waits longer for a response, and its result is in the bucket
+RETENTION_SECONDS = 3600  # at least: no caller waits longer, and the result is in the bucket
 VISIBILITY_SECONDS = 30
-OPENED = 256  # queues that are remembered, the latest
+OPENED = 256  # how many queues are remembered
 
 
 class SqsReplies:
-    """The response queues beside the common one, whose name theirs begin with."""
+    """The common response queue, and those of web processes, whose names begin with its name."""
 
     def __init__(self, sqs: Service, common: str) -> None:
         self._sqs = sqs
@@ -58,7 +58,7 @@ class SqsReplies:
             with our_errors(f"age of {name}"):
                 answer = self._sqs.client.get_queue_attributes(QueueUrl=url, AttributeNames=["LastModifiedTimestamp"])
         except NotFound:
-            return None  # removed since it was listed
+            return None  # removed after it was listed
         return float(answer["Attributes"]["LastModifiedTimestamp"])
 
     def remove(self, name: str) -> None:

@@ -63,7 +63,7 @@ class S3Store:
 
 
 def create_bucket(s3: Any, bucket: str) -> None:
-    """Make a private bucket; no error when it is ours already."""
+    """Make a private bucket. No error when it exists and is ours."""
     try:
         with our_errors(f"bucket {bucket}"):
             s3.head_bucket(Bucket=bucket)

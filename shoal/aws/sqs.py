@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 PROTOCOL = "AmazonSQS"
 BATCH = 10  # SQS' own limit for send, receive, delete and change of visibility
-RETENTION_SECONDS = 14 * 24 * 3600  # the longest that SQS offers: a backlog must never expire silently
+RETENTION_SECONDS = 14 * 24 * 3600  # SQS' maximum: a backlog must never expire silently
 
 _STALE_RECEIPT = {"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"}
 
@@ -32,7 +32,7 @@ class SqsQueue:
     @property
     def url(self) -> str:
         """The queue's URL. Raises NotFound."""
-        # No cached_property: in Python 3.11 all queues share its lock, and one that is away would hold up the rest.
+        # Not a cached_property: in Python 3.11 all queues share its lock, one that hangs blocks all.
         if not self._url:
             with our_errors(f"queue {self.name}"):
                 self._url = str(signed.call_json(self._sqs, PROTOCOL, "GetQueueUrl", QueueName=self.name)["QueueUrl"])
@@ -138,9 +138,9 @@ def create_queue(
     retention_seconds: int = RETENTION_SECONDS,
     touch: bool = False,
 ) -> None:
-    """Make the queue, or bring an existing one to these settings. `dead_letters` names an existing queue.
+    """Make the queue, or change an existing queue to these settings. `dead_letters` names an existing queue.
 
-    touch: set them also where they are the same, which moves the queue's time of last change.
+    touch: set them even if they are the same, which updates the queue's time of last change.
     """
     attributes = {
         "VisibilityTimeout": str(visibility_seconds),

@@ -1,4 +1,4 @@
-"""The EC2 launch template that a Shoal's instances start from, kept at what the settings say."""
+"""The EC2 launch template of a Shoal's instances, kept equal to the settings."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class LaunchTemplate:
         except Permanent as error:
             if error_code(error) != "InvalidLaunchTemplateName.AlreadyExistsException":
                 raise
-            return self._find_or_make(boot_file)  # another controller was first
+            return self._find_or_make(boot_file)  # another controller made it first
         return str(answer["LaunchTemplate"]["LatestVersionNumber"])
 
     def image_id(self) -> str:

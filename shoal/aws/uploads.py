@@ -23,7 +23,7 @@ ELSEWHERE = "https://shoal.invalid"  # a page of another origin
 
 
 class S3Uploads:
-    """Makes the forms; nothing is called for one."""
+    """Makes forms, without a call to S3."""
 
     def __init__(self, s3: Service, bucket: str) -> None:
         self._s3 = s3
@@ -39,7 +39,7 @@ class S3Uploads:
         conditions = [["content-length-range", 1, most_bytes], ["starts-with", "$Content-Type", "image/"]]
         with our_errors(f"form for {key}"):
             made = self._s3.client.generate_presigned_post(self._bucket, key, Conditions=conditions, ExpiresIn=seconds)
-        # The same kind of address as S3Store's, whatever boto3 prefers: what is asked of `works` is so of all forms.
+        # The same kind of address as S3Store's, whatever boto3 prefers, so that `works` tests what all forms use.
         return UploadForm(f"{self._s3.endpoint}/{self._bucket}", dict(made["fields"]))
 
     def works(self) -> bool:
@@ -65,7 +65,7 @@ class S3Uploads:
         return len(left)
 
     def _sent(self, form: UploadForm, body: bytes, content_type: str) -> bool:
-        """Whether the store takes the form, and lets a page of another origin know."""
+        """Whether S3 accepts the form and lets a page of another origin read the answer."""
         fields: dict[str, Any] = {**form.fields, "Content-Type": content_type, "file": ("probe", body)}
         encoded, kind = encode_multipart_formdata(fields)
         headers = {"Origin": ELSEWHERE, "Content-Type": kind}
@@ -78,7 +78,7 @@ class S3Uploads:
 
 
 def allow_forms(s3: Any, bucket: str) -> None:
-    """Let pages of any origin send forms to the bucket: the permission is the form's own signature."""
+    """Let pages of any origin send forms to the bucket: the form's signature is the permission."""
     rule = {"AllowedOrigins": ["*"], "AllowedMethods": ["POST"], "AllowedHeaders": ["*"], "MaxAgeSeconds": 3600}
     with our_errors(f"CORS of bucket {bucket}"):
         s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
