@@ -7,7 +7,6 @@ import socket
 
 # Below the ports that the kernel gives to outgoing connections, so that none of those takes a port of ours.
 _PORTS = range(20_000, 32_000)
-_reserved: list[socket.socket] = []
 
 
 def free_port() -> int:
@@ -25,6 +24,6 @@ def free_port() -> int:
             except OSError:
                 reservation.close()
                 continue
-        _reserved.append(reservation)
+        reservation.detach()  # stays open until this process ends
         return port
     raise RuntimeError("every port is taken")
