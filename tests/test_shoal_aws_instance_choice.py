@@ -1,4 +1,4 @@
-"""Which machine is asked for next, and what is remembered of those that were not to be had."""
+"""Which machine to ask for next, and what is remembered of types that were not available."""
 
 from __future__ import annotations
 

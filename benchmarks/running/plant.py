@@ -196,7 +196,7 @@ class Plant:
         return self._requests.depth().total
 
     def machines(self, ec2: Any = None) -> list[dict[str, Any]]:
-        """All instances that are not terminated, whoever launched them."""
+        """All instances that are not terminated, by any launcher."""
         answer = (ec2 or self.ec2).describe_instances()
         found = [one for reservation in answer["Reservations"] for one in reservation["Instances"]]
         return [one for one in found if one["State"]["Name"] != "terminated"]

@@ -33,7 +33,7 @@ class RunningSystem:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         own = {"STATE_DIR": state_dir, "PORT": self.port, "QUIET_SECONDS": 3, "LOCAL_BOOT_SECONDS": 0.5}
-        own |= {"ANSWER_CACHE": 0, **settings}  # a photo that is sent again shall be work again
+        own |= {"ANSWER_CACHE": 0, **settings}  # a photo that is sent again must be work again
         self.environment = dict(os.environ) | {f"SHOAL_{name}": str(value) for name, value in own.items()}
         self.output = state_dir / "terminal.log"
         self._up_options = up_options

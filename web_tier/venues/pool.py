@@ -69,10 +69,10 @@ class PoolSubmission:
         if rest:
             self._send(rest)
 
-    def _send(self, held: Sequence[tuple[Job, float]]) -> None:
+    def _send(self, stored: Sequence[tuple[Job, float]]) -> None:
         now = time.perf_counter()
-        attributes = [{UPLOAD: f"{now - began:.4f}"} | traces.begin({UPLOAD: (began, now)}) for _, began in held]
-        self._outbox.send([job.to_json() for job, _ in held], attributes)
+        attributes = [{UPLOAD: f"{now - began:.4f}"} | traces.begin({UPLOAD: (began, now)}) for _, began in stored]
+        self._outbox.send([job.to_json() for job, _ in stored], attributes)
 
 
 @dataclass
