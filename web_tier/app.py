@@ -15,6 +15,7 @@ from web_tier.examples import find_examples
 from web_tier.results.card import QUEUED, card
 from web_tier.results.view import ORDERS, SHOWN
 from web_tier.routes import api, contracts, events, fleet, health, operator, pages, uploads, v1
+from web_tier.schemas import bodies
 from web_tier.services import EXTENSION, build
 
 STATIC = folder("static")
@@ -61,6 +62,7 @@ def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
     for part in (pages, api, events, fleet, health, v1, uploads, contracts):
         app.register_blueprint(part.blueprint)
     problems.install(app)
+    bodies.install(app)
     operator.install(app, settings)
     headers = {"Content-Security-Policy": _content_security_policy(built.direct.origin), **HEADERS}
     app.after_request(lambda response: _finish(response, headers))

@@ -14,11 +14,11 @@ from waitress.server import create_server
 
 from shoal.errors import SettingsError
 from web_tier import waitress_internals
+from web_tier.schemas.bodies import PHOTO_FORM_BYTES, body_limit
 from web_tier.services import EXTENSION, Services
 
 log = logging.getLogger(__name__)
 
-LARGEST_BODY_BYTES = 64 * 1024**3  # waitress keeps a body on disk, so the disk is the real limit
 STOP_SECONDS = 1.5
 FLUSH_SECONDS = 0.3
 BACKLOG = 1024  # connections that wait to be accepted
@@ -31,7 +31,7 @@ ADJUSTMENTS: dict[str, Any] = {
     "connection_limit": 1_900,  # the default of 100 is below the number of clients that Shoal serves at once
     "asyncore_use_poll": True,  # select() ends at file descriptor 1023
     "channel_request_lookahead": 1,  # read on during a request, to notice a client that has left
-    "max_request_body_size": LARGEST_BODY_BYTES,
+    "max_request_body_size": PHOTO_FORM_BYTES,
     "recv_bytes": 128 * 1024,
     "log_socket_errors": False,
     "channel_timeout": 120,
@@ -48,6 +48,7 @@ class WebServer:
         listening = _listen(host, port)
         self._server = create_server(app, map=self._map, sockets=[listening], threads=threads, **ADJUSTMENTS)
         waitress_internals.check(self._server)
+        waitress_internals.limit_bodies(self._server, body_limit(app))
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
 
     @property

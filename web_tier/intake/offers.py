@@ -18,6 +18,7 @@ from web_tier.problems import Problem
 
 FIELDS = ("inputFile", "myfile")
 FETCHED_AHEAD = 8
+MOST_FIELDS_NOTED = 100  # names of fields without a photo that are remembered for an error
 
 NOTHING_CHOSEN = "No photo was chosen. Choose one or more photos first."
 NO_FIELD = "There is no photo in this request. Send each as a file in the multipart field inputFile."
@@ -65,7 +66,8 @@ class Form:
         found = chosen = False
         for part in read_parts(self._stream, self._content_type, self._keep_bytes):
             if part.file_name is None or part.field not in FIELDS:
-                others.add(part.field)
+                if len(others) < MOST_FIELDS_NOTED:
+                    others.add(part.field[:40])
                 try:
                     self._note(part.field, part.body, chosen)
                 finally:
@@ -169,5 +171,5 @@ def _done(photo: Given | Future[Given]) -> Given:
 
 
 def _seen(fields: set[str]) -> str:
-    names = ", ".join(sorted(name[:40] for name in fields if name)[:5])
+    names = ", ".join(sorted(name for name in fields if name)[:5])
     return f" (It has: {names}.)" if names else ""

@@ -11,6 +11,7 @@ from shoal.errors import BadImage, NotFound
 from shoal.messages import is_batch, new_batch
 from web_tier.intake.accept_photos import Taken
 from web_tier.problems import unknown_batch
+from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.check import whole_number
 from web_tier.schemas.requests import FIRST
 from web_tier.services import form, services
@@ -33,6 +34,7 @@ def new() -> tuple[Response, int]:
 
 
 @blueprint.post("/batches/<batch>/photos")
+@takes({FORM: PHOTO_FORM_BYTES})
 def add_photos(batch: str) -> Response:
     """Accept photos of a batch, with indexes from `first` on. It is safe to send the same photos again."""
     if not is_batch(batch):

@@ -21,6 +21,7 @@ from web_tier.intake.offers import Listed, Named
 from web_tier.problems import Problem
 from web_tier.results.batches import Photo
 from web_tier.routes.waiting import labelled
+from web_tier.schemas.bodies import ANY, PHOTO_JSON_BYTES, takes
 from web_tier.schemas.requests import MOST_PHOTOS
 from web_tier.services import services
 
@@ -44,9 +45,10 @@ def recognise() -> Response:
 
 
 @blueprint.post("/object-detection")
+@takes({ANY: PHOTO_JSON_BYTES})
 def detect_objects() -> Response:
     """Detect the objects in one picture. Times are in milliseconds."""
-    body = json_object(request.stream)
+    body = json_object(request.stream, [("image_data",)])
     identity, data = body.get("id"), body.get("image_data")
     if not isinstance(identity, str) or not isinstance(data, str):
         raise Problem(400, 'Send {"id": ..., "image_data": ...}, the second in base64.')
@@ -58,12 +60,13 @@ def detect_objects() -> Response:
 
 
 @blueprint.route("/api/detect", methods=["GET", "POST"])
+@takes({ANY: PHOTO_JSON_BYTES})
 def detect_many() -> Response:
     """Detect the objects in several pictures. Times are in milliseconds, and averages leave out the failed pictures.
 
     Upload times come back as the client sent them.
     """
-    body = json_object(request.stream)
+    body = json_object(request.stream, [("images", "*"), ("images", "*", "image")])
     pictures = _pictures(body.get("images"))
     uploads = _upload_times(body.get("upload_times"), len(pictures))
     photos = _ask([Named(identity, data, "") for identity, data in pictures], detector())

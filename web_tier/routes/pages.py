@@ -21,6 +21,7 @@ from web_tier.results.hub import PoolState
 from web_tier.results.status import status_line
 from web_tier.results.view import PAGE_PHOTOS, View
 from web_tier.routes import compat
+from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.requests import MOST_INDEX
 from web_tier.services import form, services
 from web_tier.watching.estimate import dollars, estimate
@@ -35,6 +36,7 @@ def upload_page() -> Response:
 
 
 @blueprint.post("/")
+@takes({FORM: PHOTO_FORM_BYTES})
 def upload() -> BaseResponse:
     """Photos from a plain form, or from a program that waits for the labels."""
     return _from_form() if wants_page() else compat.label()

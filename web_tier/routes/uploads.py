@@ -10,6 +10,7 @@ from shoal.messages import Job, is_batch, new_batch, safe_name
 from web_tier.intake.direct import FORM_SECONDS, Arrival
 from web_tier.intake.json_body import json_object
 from web_tier.problems import unknown_batch
+from web_tier.schemas.bodies import ANY, LIST_JSON_BYTES, takes
 from web_tier.schemas.check import RequestCheck
 from web_tier.schemas.requests import CONFIRMATION, UPLOADS
 from web_tier.services import services
@@ -21,6 +22,7 @@ _check_confirmation = RequestCheck(CONFIRMATION)
 
 
 @blueprint.post("/v1/uploads")
+@takes({ANY: LIST_JSON_BYTES})
 def forms() -> tuple[Response, int]:
     """Make a form for each photo, in a new batch or in the batch that the body names."""
     body = json_object(request.stream)
@@ -32,6 +34,7 @@ def forms() -> tuple[Response, int]:
 
 
 @blueprint.post("/v1/batches/<batch>/photos/confirm")
+@takes({ANY: LIST_JSON_BYTES})
 def confirm(batch: str) -> Response:
     """Queue photos that were uploaded. A webhook waits for all photos that the batch has after this call."""
     if not is_batch(batch):

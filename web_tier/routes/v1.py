@@ -15,6 +15,7 @@ from web_tier.problems import Problem
 from web_tier.results.batches import Batch, Photo
 from web_tier.routes.waiting import answers
 from web_tier.schemas import openapi
+from web_tier.schemas.bodies import FORM, JSON, PHOTO_FORM_BYTES, PHOTO_JSON_BYTES, takes
 from web_tier.schemas.check import whole_number
 from web_tier.schemas.requests import AFTER, LIMIT
 from web_tier.services import form, services
@@ -37,6 +38,7 @@ def try_it() -> str:
 
 
 @blueprint.post("/v1/batches")
+@takes({FORM: PHOTO_FORM_BYTES, JSON: PHOTO_JSON_BYTES})
 def submit() -> Response:
     """Accept photos; wait for their labels if the client prefers to."""
     wait = _preferred_wait()
@@ -119,13 +121,13 @@ def _submission() -> tuple[OfferedPhotos, str | None]:
     model, webhook = request.args.get("model"), request.args.get("webhook")
     if model is not None:
         services().intake.check_model(model)
-    if request.mimetype == "application/json":
+    if request.mimetype == JSON:
         body = read_submission(request.stream)
         if body.model is not None:
             services().intake.check_model(body.model)
         webhook = webhook if body.webhook is None else body.webhook
         offers: OfferedPhotos = Listed(body.photos, services().fetcher, services().fetchers, body.model or model or "")
-    elif request.mimetype == "multipart/form-data":
+    elif request.mimetype == FORM:
         offers = form()
     else:
         raise Problem(415, "Send the photos as multipart/form-data, in the field inputFile, or as application/json.")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from shoal.settings import Settings
 from web_tier.schemas.answers import ANSWERS, EVENT, reference
+from web_tier.schemas.bodies import PHOTO_JSON_BYTES
 from web_tier.schemas.requests import (
     AFTER,
     BATCH_ID,
@@ -17,7 +18,6 @@ from web_tier.schemas.requests import (
     INDEX,
     LIMIT,
     MODEL,
-    MOST_JSON_BYTES,
     SUBMISSION,
     TEXT,
     UPLOADS,
@@ -82,7 +82,7 @@ def _submit(models: Sequence[str], settings: Settings) -> Schema:
         "summary": "Submit photos",
         "description": "Each photo is checked, stored and queued. A photo that cannot be labelled fails alone. The "
         "answer is 202 with the state of the batch. With `Prefer: wait=30` it is 200 as soon as every photo has its "
-        f"result. A JSON body has at most {MOST_JSON_BYTES // 1024 // 1024} MB; a form has no limit.",
+        f"result. A JSON body has at most {PHOTO_JSON_BYTES // 1024 // 1024} MB; a form has no limit.",
         "parameters": [
             _parameter("model", "query", model),
             _parameter("Prefer", "header", prefer),

@@ -13,7 +13,6 @@ from web_tier.outside.addresses import MOST_CHARACTERS
 
 Schema = dict[str, Any]
 
-MOST_JSON_BYTES = 64 * 1024 * 1024
 MOST_PHOTOS = 1_000  # in one JSON body
 MOST_INDEX = 99_999  # five digits in an object key
 MOST_NAME_CHARACTERS = 1_000
