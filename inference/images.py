@@ -11,10 +11,11 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
+from inference import image_limits
 from shoal.errors import BadImage
 
 if TYPE_CHECKING:  # slow to import, and the web tier, which only checks and shrinks photos, does without
@@ -156,6 +157,7 @@ def _guarded(work: Callable[[], T]) -> T:
 def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
     head = file.read(12)
     file.seek(0)
+    image_limits.check_header(file)
     formats = (_heif(),) if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS else FORMATS
     try:
         image = Image.open(file, formats=formats)
@@ -165,6 +167,7 @@ def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
         # Pillow stops at its own, larger limit before it tells the number of pixels.
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise BadImage(_too_large(f"more than {most / 1e6:.0f}", max_pixels)) from None
+    image_limits.check_side(*image.size)
     if image.width * image.height > max_pixels:
         raise BadImage(_too_large(_short(image.width * image.height / 1e6), max_pixels))
     return image
@@ -236,13 +239,17 @@ def _opened(payload: bytes, max_pixels: int, view: _View) -> Opened:
 def _thumbnail(payload: bytes, pixels: int, max_pixels: int) -> bytes:
     picture, _ = _small(payload, max_pixels, _whole(pixels))
     out = io.BytesIO()
-    picture.save(out, "JPEG", quality=85)
+    picture.save(out, "JPEG", quality=85, comment=b"")  # nothing of the photo but its pixels: Pillow copies comments
     return out.getvalue()
 
 
 def _small(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, tuple[int, int]]:
     """The picture as `view` describes, RGB and upright, and the width and height of the upright original."""
-    image = _open(io.BytesIO(payload), max_pixels)
+    file = io.BytesIO(payload)
+    image = _open(file, max_pixels)
+    place = file.tell()
+    image_limits.check_scans(file, image.width * image.height)
+    file.seek(place)
     width, height = image.size
     image.draft(None, (view.needed, view.needed))
     image.load()
@@ -310,12 +317,21 @@ def _on_white(image: Image.Image) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation, 1 to 8; 1 if it is missing or cannot be read."""
     try:
+        _check_exif(image.info)
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Warning:
         raise
     except Exception:  # broken EXIF data are common, and the picture itself is fine
         return 1
     return value if isinstance(value, int) else 1
+
+
+def _check_exif(info: dict[str | tuple[int, int], Any]) -> None:
+    """Raise BadImage if Pillow would need much memory for the EXIF data."""
+    data: bytes = info.get("exif") or b""
+    if not data and "Raw profile type exif" in info:
+        data = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
+    image_limits.check_directory(io.BytesIO(data.removeprefix(b"Exif\0\0")))
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

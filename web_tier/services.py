@@ -24,6 +24,7 @@ from web_tier.results.collector import Collector
 from web_tier.results.hub import Hub
 from web_tier.results.reply_queue import ReplyQueue
 from web_tier.results.webhooks import Webhooks
+from web_tier.thumbnail_gate import ThumbnailGate
 from web_tier.venues import Venue
 from web_tier.watching.history import History
 from web_tier.watching.pool_poller import PoolPoller
@@ -33,7 +34,6 @@ from web_tier.watching.report import Reporter
 EXTENSION = "shoal"
 STORE_THREADS = 16
 FETCH_THREADS = 64  # photos that are fetched by address at the same time; each may take seconds
-THUMBNAILS_AT_ONCE = 2
 OTHER_THREADS = 128  # reserved for everything except open pages; half of the threads if there are fewer than 256
 
 
@@ -62,7 +62,7 @@ class Services:
     direct: Direct
     webhooks: Webhooks
     readiness: Readiness
-    thumbnails: threading.BoundedSemaphore
+    thumbnails: ThumbnailGate
     streams: threading.BoundedSemaphore
 
     def start(self) -> None:
@@ -122,7 +122,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         readiness=Readiness(cloud),
         direct=Direct(settings.direct_uploads, settings.max_file_bytes, cloud, venue, hub, workers),
         webhooks=Webhooks(cloud.outputs, batches, clock, poster, settings.webhook_keys, settings.webhook_seconds),
-        thumbnails=threading.BoundedSemaphore(THUMBNAILS_AT_ONCE),
+        thumbnails=ThumbnailGate(settings.web_threads),
         # Each open page uses a thread: reserve some for everything else.
         streams=threading.BoundedSemaphore(max(settings.web_threads // 2, settings.web_threads - OTHER_THREADS)),
     )

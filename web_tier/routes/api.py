@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-
 from flask import Blueprint, Response, jsonify, make_response, request
 
 from inference import images
 from shoal.errors import BadImage, NotFound
 from shoal.messages import is_batch, new_batch
 from web_tier.intake.accept_photos import Taken
-from web_tier.problems import unknown_batch
+from web_tier.problems import RETRY_AFTER_SECONDS, unknown_batch
 from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.check import whole_number
 from web_tier.schemas.requests import FIRST
 from web_tier.services import form, services
+from web_tier.thumbnail_gate import Busy
 
 blueprint = Blueprint("api", __name__)
 
@@ -56,22 +55,28 @@ def batch_json(batch: str) -> Response:
 
 @blueprint.get("/batches/<batch>/photos/<int:index>/thumbnail")
 def thumbnail(batch: str, index: int) -> Response:
-    """A small picture of a photo. If there is none: status 404 and a grey picture."""
+    """A small picture of a photo. If there is none: a grey picture with status 404, or 503 while many are made."""
     job = services().batches.job(batch, index)
     try:
         if job is None:
-            return _no_thumbnail()
-        payload = services().cloud.inputs.get(job.key)
-        picture = _shrink(payload, services().thumbnails)
+            return _no_thumbnail(404)
+        return make_response(_shrunk(job.key), 200, {"Content-Type": "image/jpeg", "Cache-Control": THUMBNAIL_CACHE})
+    except Busy:
+        return _no_thumbnail(503)
     except (BadImage, NotFound):
-        return _no_thumbnail()
-    return make_response(picture, 200, {"Content-Type": "image/jpeg", "Cache-Control": THUMBNAIL_CACHE})
+        return _no_thumbnail(404)
 
 
-def _shrink(payload: bytes, gate: threading.BoundedSemaphore) -> bytes:
-    with gate:  # decoding a photo of 50 megapixels takes 150 MB
-        return images.thumbnail(payload, THUMBNAIL_PIXELS, services().settings.max_pixels)
+def _shrunk(key: str) -> bytes:
+    gate = services().thumbnails
+    with gate.admitted():
+        payload = services().cloud.inputs.get(key)
+        with gate.turn():
+            return images.thumbnail(payload, THUMBNAIL_PIXELS, services().settings.max_pixels)
 
 
-def _no_thumbnail() -> Response:
-    return make_response(NO_THUMBNAIL, 404, {"Content-Type": "image/svg+xml", "Cache-Control": "no-store"})
+def _no_thumbnail(status: int) -> Response:
+    headers = {"Content-Type": "image/svg+xml", "Cache-Control": "no-store"}
+    if status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return make_response(NO_THUMBNAIL, status, headers)
