@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from shoal.messages import UPLOAD, Job, Result
 from shoal.ports import Received
 
+LONGEST_UPLOAD_SECONDS = 24 * 3600.0  # more is no measurement
+
 
 @dataclass
 class Delivery:
@@ -64,6 +66,7 @@ class Finished:
 
 def _seconds(text: str) -> float | None:
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
     except ValueError:
         return None
+    return seconds if 0 <= seconds <= LONGEST_UPLOAD_SECONDS else None  # not for "nan", "inf" or a negative number

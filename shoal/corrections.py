@@ -10,9 +10,10 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-from shoal.errors import NotFound, Permanent, Retryable
+from shoal.errors import MalformedMessage, NotFound, Permanent, Retryable
 from shoal.messages import Job
 from shoal.ports import Clock, ObjectStore
+from shoal.safe_json import read_object
 
 FOLDER = "corrections"
 LONGEST = 60
@@ -60,8 +61,8 @@ class Corrections:
 
     def _read(self, key: str) -> str:
         try:
-            label = json.loads(self._outputs.get(key))["label"]
-        except (NotFound, ValueError, KeyError, TypeError):
+            label = read_object(self._outputs.get(key), "a correction")["label"]
+        except (NotFound, MalformedMessage, KeyError):
             return ""  # deleted meanwhile, or not an object of ours
         return label if isinstance(label, str) else ""
 

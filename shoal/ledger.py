@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from shoal.errors import MalformedMessage
+from shoal.safe_json import array, integer, moment, number, read_object, text
 
 VERSION = 2  # lines without a version are of 1: they counted no arrivals, and `finished` since the controller's start
 
@@ -34,7 +35,8 @@ class DoneAct:
         kind: ActKind = fields["act"]
         if kind not in ("launch", "drain", "terminate"):
             raise ValueError(f"{kind!r} is no act")
-        return cls(kind, tuple(fields["names" if kind == "launch" else "ids"]), fields.get("why", ""))
+        machines = fields["names" if kind == "launch" else "ids"]
+        return cls(kind, tuple(map(text, machines)), text(fields.get("why", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,41 +141,39 @@ class Entry:
         """Read an entry; fields that an older version did not write get their defaults. Raises MalformedMessage."""
         try:
             spent = fields.get("spent")
-            counts = fields if int(fields.get("v", 1)) >= VERSION else {}
+            counts = fields if integer(fields.get("v", 1)) >= VERSION else {}
             return cls(
-                at=float(fields["at"]),
-                sentence=str(fields["sentence"]),
-                visible=int(fields["visible"]),
-                in_flight=int(fields["in_flight"]),
-                delayed=int(fields["delayed"]),
-                machines=int(fields["machines"]),
-                desired=int(fields["desired"]),
-                reason=str(fields.get("reason", "")),
-                arrived=int(counts.get("arrived", 0)),
-                finished=int(counts.get("finished", 0)),
-                counted=int(counts.get("counted", 0)),
-                unseen=int(counts.get("unseen", 0)),
-                oldest_seconds=float(fields.get("oldest_seconds", 0.0)),
-                arrivals_per_second=float(fields.get("arrivals_per_second", 0.0)),
-                service_seconds=float(fields.get("service_seconds", 0.0)),
-                boot_seconds=float(fields.get("boot_seconds", 0.0)),
-                pool=PoolCounts(**fields.get("pool", {})),
-                done=tuple(DoneAct.from_dict(act) for act in fields.get("done", ())),
-                refused=tuple(Refusal(**refusal) for refusal in fields.get("refused", ())),
-                spent=Spent(**spent) if spent else None,
-                token=int(fields.get("token", 0)),
-                dry_run=bool(fields.get("dry_run", False)),
+                at=moment(fields["at"]),
+                sentence=text(fields["sentence"]),
+                visible=integer(fields["visible"]),
+                in_flight=integer(fields["in_flight"]),
+                delayed=integer(fields["delayed"]),
+                machines=integer(fields["machines"]),
+                desired=integer(fields["desired"]),
+                reason=text(fields.get("reason", "")),
+                arrived=integer(counts.get("arrived", 0)),
+                finished=integer(counts.get("finished", 0)),
+                counted=integer(counts.get("counted", 0)),
+                unseen=integer(counts.get("unseen", 0)),
+                oldest_seconds=number(fields.get("oldest_seconds", 0.0)),
+                arrivals_per_second=number(fields.get("arrivals_per_second", 0.0)),
+                service_seconds=number(fields.get("service_seconds", 0.0)),
+                boot_seconds=number(fields.get("boot_seconds", 0.0)),
+                pool=PoolCounts(**{state: integer(count) for state, count in fields.get("pool", {}).items()}),
+                done=tuple(DoneAct.from_dict(act) for act in array(fields, "done")),
+                refused=tuple(Refusal(integer(one["count"]), text(one["why"])) for one in array(fields, "refused")),
+                spent=_spent(spent) if spent else None,
+                token=integer(fields.get("token", 0)),
+                dry_run=fields.get("dry_run") is True,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise MalformedMessage(f"not an entry of a ledger: {error!r}") from error
+            raise MalformedMessage(f"not an entry of a ledger: {str(error)[:300]!r}") from error
 
     @classmethod
     def from_json(cls, line: str) -> Entry:
         """Read a line. Raises MalformedMessage."""
-        try:
-            fields = json.loads(line)
-        except ValueError as error:
-            raise MalformedMessage(f"not an entry of a ledger: {error}") from error
-        if not isinstance(fields, dict):
-            raise MalformedMessage("not an entry of a ledger: no JSON object")
-        return cls.from_dict(fields)
+        return cls.from_dict(read_object(line, "an entry of a ledger"))
+
+
+def _spent(fields: Mapping[str, Any]) -> Spent:
+    return Spent(moment(fields["at"]), number(fields.get("amount", 0.0)), integer(fields.get("machines", 0)))

@@ -7,12 +7,14 @@ same object again, so it does no harm.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from dataclasses import asdict, dataclass, field
 from sys import intern
 from typing import Any, Literal
 
 from shoal.errors import MalformedMessage
+from shoal.safe_json import array, integer, number, read_object, text
 
 VERSION = 1
 MAX_REQUEST_BYTES = 1024  # the request queue's own MaximumMessageSize
@@ -20,6 +22,12 @@ MAX_MODEL_NAME = 64
 UPLOAD = "upload"  # an attribute of the request message: the seconds that the upload of its photo took
 MAX_NAME_BYTES = 255  # longest file name on the common file systems; keeps a request message under its limit
 
+MAX_INDEX_DIGITS = 9
+SHOWN = 300  # characters of a wrong key in an error
+
+# What SQS or XML refuse: control characters, surrogates, and the last two code points of each plane.
+_NONCHARACTERS = "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17))
+_REFUSED = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff{_NONCHARACTERS}]")
 _MODEL_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
 _BATCH_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number, no look-alikes
 _BATCH_TIME_DIGITS = 9  # milliseconds since 1970 in base 32 until the year 3084
@@ -62,15 +70,10 @@ def safe_name(name: str) -> str:
     than 255 bytes of UTF-8 is shortened; its extension stays.
     """
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
-    base = "".join(letter if _is_plain(letter) else "_" for letter in base).strip()
+    base = _REFUSED.sub("_", base).strip()
     if base in {"", ".", ".."}:
         return "unnamed"
     return _shorten(base)
-
-
-def _is_plain(letter: str) -> bool:
-    code = ord(letter)
-    return code >= 0x20 and not 0x7F <= code <= 0x9F and not 0xD800 <= code <= 0xDFFF and code & 0xFFFE != 0xFFFE
 
 
 def _shorten(name: str) -> str:
@@ -115,8 +118,10 @@ class Job:
     def from_json(cls, body: str) -> Job:
         """Read a request message. Raises MalformedMessage."""
         fields = _fields(body)
-        reply_to = _text(fields, "reply_to") if fields.get("reply_to") else ""
-        return cls.from_key(_text(fields, "key"), reply_to)
+        reply_to = fields.get("reply_to", "")
+        if not isinstance(reply_to, str):
+            raise MalformedMessage("message has a reply_to that is not a text")
+        return cls.from_key(_key(fields), reply_to)
 
     @classmethod
     def from_key(cls, key: str, reply_to: str) -> Job:
@@ -124,12 +129,18 @@ class Job:
         batch, _, rest = key.partition("/")
         number, _, name = rest.partition("/")
         index, _, model = number.partition("@")
-        if not is_batch(batch) or not index.isascii() or not index.isdigit() or not name:
-            raise MalformedMessage(f"{key!r} is not the key of a job: expected <batch>/<index>/<file name>")
+        if not is_batch(batch) or not _is_index(index):
+            raise MalformedMessage(f"{key[:SHOWN]!r} is not the key of a job: expected <batch>/<index>/<file name>")
+        if not name or safe_name(name) != name:
+            raise MalformedMessage(f"{key[:SHOWN]!r} is not the key of a job: its file name is not valid")
         job = cls(batch, int(index), name, reply_to, model)
         if job.key != key or (model and not is_model_name(model)):
-            raise MalformedMessage(f"{key!r} is not the key of a job: {job.key!r} was expected")
+            raise MalformedMessage(f"{key[:SHOWN]!r} is not the key of a job: {job.key[:SHOWN]!r} was expected")
         return job
+
+
+def _is_index(digits: str) -> bool:
+    return len(digits) <= MAX_INDEX_DIGITS and digits.isascii() and digits.isdigit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,50 +228,52 @@ class Result:
         fields = _fields(body)
         status = fields.get("status")
         if status not in ("done", "failed"):
-            raise MalformedMessage(f"result has status {status!r}; expected done or failed")
+            raise MalformedMessage("result has no status done or failed")
         try:
-            labels = tuple(_label(**label) for label in fields.get("labels", ()))
-            detections = tuple(_detection(**found) for found in fields.get("detections", ()))
-            seconds = {intern(str(stage)): float(spent) for stage, spent in fields.get("seconds", {}).items()}
-            warnings = tuple(intern(str(warning)) for warning in fields.get("warnings", ()))
+            labels = tuple(_label(**label) for label in array(fields, "labels"))
+            detections = tuple(_detection(**found) for found in array(fields, "detections"))
+            seconds = {intern(stage): number(spent) for stage, spent in fields.get("seconds", {}).items()}
+            warnings = tuple(intern(text(warning)) for warning in array(fields, "warnings"))
+            texts = {name: intern(text(fields.get(name, ""))) for name in ("error", "model", "engine", "worker")}
         except (TypeError, ValueError, AttributeError) as error:
-            raise MalformedMessage(f"result has malformed labels, detections, seconds or warnings: {error}") from error
-        texts = {name: intern(str(fields.get(name, ""))) for name in ("error", "model", "engine", "worker")}
-        key = _text(fields, "key")
+            raise MalformedMessage(f"result has malformed fields: {str(error)[:SHOWN]}") from error
         cached = fields.get("cached") is True
         return cls(
-            key, status, labels, seconds=seconds, detections=detections, warnings=warnings, cached=cached, **texts
+            _key(fields),
+            status,
+            labels,
+            seconds=seconds,
+            detections=detections,
+            warnings=warnings,
+            cached=cached,
+            **texts,
         )
 
 
 def _label(name: str, wordnet_id: str, probability: float) -> Label:
     # The same thousand names occur again and again: with shared strings, many results need half the memory.
-    return Label(intern(str(name)), intern(str(wordnet_id)), probability)
+    return Label(intern(text(name)), intern(text(wordnet_id)), number(probability))
 
 
 def _detection(
     name: str, class_id: int, score: float, box: list[int], relative_box: list[float], labels: list[dict[str, Any]]
 ) -> Detection:
-    left, top, right, bottom = box
-    x0, y0, x1, y1 = relative_box
+    left, top, right, bottom = map(integer, box)
+    x0, y0, x1, y1 = map(number, relative_box)
     inner = tuple(_label(**label) for label in labels)
-    return Detection(intern(str(name)), class_id, score, (left, top, right, bottom), (x0, y0, x1, y1), inner)
+    place, share = (left, top, right, bottom), (x0, y0, x1, y1)
+    return Detection(intern(text(name)), integer(class_id), number(score), place, share, inner)
 
 
 def _fields(body: str | bytes) -> dict[str, Any]:
-    try:
-        fields = json.loads(body)
-    except ValueError as error:
-        raise MalformedMessage(f"message is not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise MalformedMessage("message is not a JSON object")
+    fields = read_object(body)
     if fields.get("v") != VERSION:
-        raise MalformedMessage(f"message has version {fields.get('v')!r}; this program knows version {VERSION}")
+        raise MalformedMessage(f"message has another version than {VERSION}, the one that this program knows")
     return fields
 
 
-def _text(fields: dict[str, Any], name: str) -> str:
-    value = fields.get(name)
+def _key(fields: dict[str, Any]) -> str:
+    value = fields.get("key")
     if not isinstance(value, str) or not value:
-        raise MalformedMessage(f"message has no {name}")
+        raise MalformedMessage("message has no key")
     return value

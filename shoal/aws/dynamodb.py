@@ -5,21 +5,27 @@ The key `id` is a worker's instance id, or LEASE_KEY. It is a partition key, so 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from shoal import safe_json
 from shoal.aws import signed
 from shoal.aws.clients import Service, error_code, our_errors
-from shoal.errors import NotFound, Permanent, Retryable
+from shoal.errors import MalformedMessage, NotFound, Permanent, Retryable
 from shoal.lease import LeaseRecord
+from shoal.logs import WarnOnce
 from shoal.ports import Beat
+
+log = logging.getLogger(__name__)
 
 PROTOCOL = "DynamoDB_20120810"
 KEY = "id"
 LEASE_KEY = "lease"
 EXPIRES = "expires"  # DynamoDB's own time to live: seconds since 1970
+MOST = 1e15  # no figure of a beat reaches it
 FORGOTTEN_SECONDS = 24 * 3600  # after a day without a beat DynamoDB deletes the entry, even without a controller
 
 
@@ -29,6 +35,7 @@ class DynamoRegister:
     def __init__(self, dynamodb: Service, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
+        self._faults = WarnOnce(log)
 
     def beat(self, worker: str, beat: Beat) -> None:
         item = {
@@ -49,7 +56,19 @@ class DynamoRegister:
         with _lost_is_retryable(), our_errors(f"read register {self._table}"):
             pages = self._dynamodb.client.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
             items = [item for page in pages for item in page["Items"]]
-        return {item[KEY]["S"]: _beat(item) for item in items if item[KEY]["S"] != LEASE_KEY}
+        found, wrong = {}, []
+        for item in items:
+            if item[KEY]["S"] == LEASE_KEY:
+                continue
+            try:
+                found[item[KEY]["S"]] = _beat(item)
+            except MalformedMessage as error:
+                wrong.append(f"{item[KEY]['S']!r}: {error}")
+        if wrong:
+            self._faults.warn("passed over %d entries of the register, the first is %s", len(wrong), wrong[0])
+        else:
+            self._faults.clear()
+        return found
 
     def forget(self, workers: Sequence[str]) -> None:
         for one in workers:
@@ -141,15 +160,21 @@ def _number(value: float) -> dict[str, str]:
 
 
 def _beat(item: dict[str, Any]) -> Beat:
-    def number(name: str) -> float:
-        return float(item[name]["N"])
+    def figure(name: str) -> float:
+        value = float(item[name]["N"])
+        if not 0 <= value < MOST:
+            raise ValueError(f"{name} is {value:g}")
+        return value
 
-    return Beat(
-        int(number("count")),
-        int(number("finished")),
-        int(number("in_progress")),
-        number("busy_seconds"),
-        number("ready_seconds"),
-        item["model"]["S"],
-        item["leaving"]["BOOL"],
-    )
+    try:
+        return Beat(
+            int(figure("count")),
+            int(figure("finished")),
+            int(figure("in_progress")),
+            figure("busy_seconds"),
+            figure("ready_seconds"),
+            safe_json.text(item["model"]["S"]),
+            item["leaving"]["BOOL"] is True,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise MalformedMessage(f"not a beat: {error!r}") from error

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from shoal.errors import NotFound
+from shoal.errors import MalformedMessage, NotFound
 from shoal.messages import is_batch
 from shoal.ports import ObjectStore
+from shoal.safe_json import read_object
 from web_tier.problems import Problem
 from web_tier.schemas.check import RequestCheck
 from web_tier.schemas.requests import IDEMPOTENCY_KEY
@@ -55,10 +56,10 @@ def claim(outputs: ObjectStore, key: str | None, fingerprint: str, fresh: str) -
 
 def _read(outputs: ObjectStore, path: str) -> dict[str, Any]:
     try:
-        record = json.loads(outputs.get(path))
+        record = read_object(outputs.get(path))
         if is_batch(record["batch"]) and isinstance(record["complete"], bool) and isinstance(record["request"], str):
             return dict(record)
-    except (NotFound, ValueError, KeyError, TypeError):
+    except (NotFound, MalformedMessage, KeyError, TypeError):
         pass
     raise Problem(409, "The stored record of this Idempotency-Key cannot be read. Use another key.")
 

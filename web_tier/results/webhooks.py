@@ -14,10 +14,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
-from shoal.errors import BadImage, NotFound, ShoalError
+from shoal.errors import BadImage, MalformedMessage, NotFound, ShoalError
 from shoal.ports import Clock, ObjectStore
+from shoal.safe_json import integer, moment, read_object, text
 from web_tier.outside import signature
 from web_tier.outside.http_post import Poster
 from web_tier.problems import Problem
@@ -32,6 +32,7 @@ FIRST_PAUSE_SECONDS = 2.0  # it doubles with each attempt
 LONGEST_PAUSE_SECONDS = 3600.0
 CLAIM_SECONDS = 60.0  # longer than an attempt takes: a process with an older claim has died
 PENDING_SECONDS = 14 * 24 * 3600.0  # after that, a batch without all its answers never gets them
+MOST_ATTEMPTS = 1000  # more than the pauses leave time for
 AT_ONCE = 32  # so that slow receivers do not delay the others
 
 OFF = "Webhooks are not set up here: the operator has to set SHOAL_WEBHOOK_SECRET."
@@ -55,6 +56,27 @@ class PendingWebhook:
     body: str = ""
     attempt: int = 0
     due: float = 0.0
+
+    @classmethod
+    def from_json(cls, body: bytes, batch: str) -> PendingWebhook:
+        """Read the stored record of `batch`. Raises MalformedMessage."""
+        fields = read_object(body, "the record of a webhook")
+        try:
+            record = cls(
+                text(fields["batch"]),
+                text(fields["url"]),
+                integer(fields["photos"]),
+                moment(fields["made"]),
+                moment(fields.get("done", 0.0)),
+                text(fields.get("body", "")),
+                integer(fields.get("attempt", 0)),
+                moment(fields.get("due", 0.0)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise MalformedMessage(f"not the record of a webhook: {error}") from error
+        if record.batch != batch or not 0 <= record.attempt <= MOST_ATTEMPTS:
+            raise MalformedMessage("not the record of a webhook: its batch or its number of attempts is wrong")
+        return record
 
     @property
     def key(self) -> str:
@@ -97,6 +119,7 @@ class Webhooks:
         self._seconds = seconds
         self._due: dict[str, float] = {}  # batch -> when to look at it next
         self._busy: set[str] = set()
+        self._unreadable: set[str] = set()  # batches whose record is not one of ours
         self._listed_at = float("-inf")
         self._changing = threading.Lock()
         self._stop = threading.Event()
@@ -155,11 +178,19 @@ class Webhooks:
             if batch not in recorded:  # a claim that outlived its record
                 self._outputs.delete(f"{FOLDER}/{batch}/{name}")
         with self._changing:
-            self._due = dict.fromkeys(recorded, 0.0) | self._due
+            self._due = dict.fromkeys(recorded - self._unreadable, 0.0) | self._due
+            self._unreadable &= recorded
 
     def _look(self, batch: str) -> None:
         try:
             again = self._tend(batch)
+        except MalformedMessage as error:
+            log.error(
+                "the webhook of batch %s is passed over, delete %s/%s to forget it: %s", batch, FOLDER, batch, error
+            )
+            with self._changing:
+                self._unreadable.add(batch)
+            again = None
         except ShoalError as error:
             log.info("webhook of batch %s waits: %s", batch, error)
             again = self._clock.now() + FIRST_PAUSE_SECONDS
@@ -237,8 +268,7 @@ class Webhooks:
 
     def _read(self, batch: str) -> PendingWebhook | None:
         try:
-            fields: dict[str, Any] = json.loads(self._outputs.get(f"{FOLDER}/{batch}/record"))
-            return PendingWebhook(**fields)
+            return PendingWebhook.from_json(self._outputs.get(f"{FOLDER}/{batch}/record"), batch)
         except NotFound:
             return None
 
