@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from typing import Protocol, Self
+
+from shoal.logs import WarnOnce
+
+log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
@@ -43,6 +48,7 @@ class Watcher(ABC):
         self._every_seconds = every_seconds
         self._first_seconds = every_seconds if first_seconds is None else first_seconds
         self._ended = threading.Event()
+        self._faults_of_steps = WarnOnce(log)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Self:
@@ -55,8 +61,18 @@ class Watcher(ABC):
 
     def _run(self) -> None:
         pause = self._first_seconds
-        while not self._ended.wait(pause) and self.step():
+        while not self._ended.wait(pause) and self._goes_on():
             pause = self._every_seconds
+
+    def _goes_on(self) -> bool:
+        """Take a step. What it reads was written by others: no error of a step ends the thread."""
+        try:
+            more = self.step()
+        except Exception:
+            self._faults_of_steps.warn("%s broke, will go on trying", self._thread.name, exc_info=True)
+            return True
+        self._faults_of_steps.clear()
+        return more
 
     @abstractmethod
     def step(self) -> bool:

@@ -152,7 +152,7 @@ class Worker:
             try:
                 messages = self._cloud.requests.receive(places, POLL_SECONDS)
                 self._receive_faults.clear()
-            except ShoalError as error:
+            except Exception as error:
                 self._receive_faults.warn("cannot receive, will go on trying: %s", error)
                 self._stop.wait(RECEIVE_PAUSE_SECONDS)
         deliveries = [one for message in messages if (one := self._accept(message))]
@@ -169,6 +169,10 @@ class Worker:
         except MalformedMessage as error:
             # Not deleted: after some deliveries SQS moves it to the dead-letter queue, where people can look at it.
             log.error("request message left for the dead-letter queue: %s", error)
+            return None
+        except Exception:
+            # No message may end this thread: the worker would go on to beat, and label nothing.
+            log.exception("request message left for the dead-letter queue: reading it broke")
             return None
         self._heartbeat.hold(message.receipt)
         return delivery
@@ -285,5 +289,5 @@ class Worker:
     def _show(self, deliveries: Sequence[Delivery], seconds: int) -> None:
         try:
             self._cloud.requests.extend([one.message.receipt for one in deliveries], seconds)
-        except ShoalError as reason:
+        except Exception as reason:
             log.warning("%d messages come back after their visibility timeout: %s", len(deliveries), reason)

@@ -6,10 +6,11 @@ So no photo is lost when a queue is lost, or when a process dies between writing
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 
-from shoal.errors import MalformedMessage
+from shoal.errors import MalformedMessage, NotFound, Retryable, ShoalError
 from shoal.messages import Job, Result, batch_floor
 from shoal.ports import Clock, Cloud, Received, StoredObject
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 DAY_SECONDS = 24 * 3600.0
 PROBE_SECONDS = 600.0  # a test upload that is older was left behind by a process that died
 SEND_AT_ONCE = 100
+SHOWN = 300  # characters of a message that is not ours
+MOST_TOLD = 1000
 # A slow worker keeps some dozens, and so did one that died: others are rightly answered long before those.
 OVERTAKEN_AFTER = 4
 GIVEN_UP = "labelling was tried several times and no worker finished it; try again, or try another photo"
@@ -38,6 +41,7 @@ class Sweeper:
         self._after_seconds = after_seconds
         self._days = days
         self._again = Again(after_seconds)
+        self._told: set[str] = set()  # what was passed over
 
     def sweep(self) -> None:
         """Sweep once. Raises Retryable when the cloud cannot be read; the next sweep does the rest."""
@@ -53,15 +57,31 @@ class Sweeper:
         """Give every dead letter a failed result, so that its user sees it; returns how many."""
         buried = 0
         while letters := self._cloud.dead_letters.receive(10, 0):
-            buried += sum(self._bury(letter) for letter in letters)
-            self._cloud.dead_letters.delete([letter.receipt for letter in letters])
+            handled = []
+            for letter in letters:
+                with self._by_itself(letter.body):
+                    buried += self._bury(letter)
+                    handled.append(letter.receipt)
+            self._cloud.dead_letters.delete(handled)
         return buried
+
+    @contextmanager
+    def _by_itself(self, what: str) -> Iterator[None]:
+        """Pass over what breaks, and say so once. A cloud that does not answer or lacks a part ends the sweep."""
+        try:
+            yield
+        except (Retryable, NotFound):
+            raise
+        except Exception as error:
+            if what not in self._told:
+                log.error("the sweep passes over %s: %r", ascii(what[:SHOWN]), error)
+                self._told = {what} if len(self._told) >= MOST_TOLD else self._told | {what}
 
     def _bury(self, letter: Received) -> bool:
         try:
             job = Job.from_json(letter.body)
         except MalformedMessage as error:
-            log.error("dropped from the dead-letter queue: %s; it was: %.300s", error, letter.body)
+            log.error("dropped from the dead-letter queue: %s; it was: %s", error, ascii(letter.body[:SHOWN]))
             return False
         if any(one.key == job.key for one in self._cloud.outputs.list(job.key)):
             return False
@@ -93,7 +113,18 @@ class Sweeper:
     def _send(self, keys: Sequence[str]) -> None:
         bodies = [Job.from_key(key, self._reply_to).to_json() for key in keys]
         for start in range(0, len(bodies), SEND_AT_ONCE):
-            self._cloud.requests.send(bodies[start : start + SEND_AT_ONCE])
+            self._send_together(bodies[start : start + SEND_AT_ONCE])
+
+    def _send_together(self, bodies: Sequence[str]) -> None:
+        try:
+            self._cloud.requests.send(bodies)
+        except (Retryable, NotFound):
+            raise
+        except ShoalError:
+            # Of those that went through, some go twice: that does no harm.
+            for body in bodies:
+                with self._by_itself(body):
+                    self._cloud.requests.send([body])
 
 
 class Again:

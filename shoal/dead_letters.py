@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shoal.errors import MalformedMessage
+from shoal.messages import Job
 from shoal.ports import Cloud, Received
 
 
@@ -15,16 +17,27 @@ def look(cloud: Cloud) -> list[Received]:
 
 
 def redrive(cloud: Cloud) -> int:
-    """Send the dead letters to the request queue again. Returns their number.
+    """Send the dead letters to the request queue again. Returns their number. What is no job stays where it is.
 
     May raise Retryable; the dead letters that were not sent are then still in their queue.
     """
-    count = 0
+    count, left = 0, []
     while letters := cloud.dead_letters.receive(10, 0):
-        cloud.requests.send([letter.body for letter in letters])
-        cloud.dead_letters.delete([letter.receipt for letter in letters])
-        count += len(letters)
+        jobs = [letter for letter in letters if _is_job(letter)]
+        left += [letter.receipt for letter in letters if letter not in jobs]
+        cloud.requests.send([letter.body for letter in jobs])
+        cloud.dead_letters.delete([letter.receipt for letter in jobs])
+        count += len(jobs)
+    cloud.dead_letters.extend(left, 0)
     return count
+
+
+def _is_job(letter: Received) -> bool:
+    try:
+        Job.from_json(letter.body)
+    except MalformedMessage:
+        return False
+    return True
 
 
 def purge(cloud: Cloud) -> int:

@@ -27,10 +27,10 @@ class WarnOnce:
         self._log = log
         self._lasts = False
 
-    def warn(self, message: str, *arguments: object) -> None:
-        """Log the fault as a warning unless it was logged since the last `clear`."""
+    def warn(self, message: str, *arguments: object, exc_info: bool = False) -> None:
+        """Log the fault as a warning unless it was logged since the last `clear`. exc_info: with its traceback."""
         if not self._lasts:
-            self._log.warning(message, *arguments)
+            self._log.warning(message, *arguments, exc_info=exc_info)
         self._lasts = True
 
     def clear(self) -> bool:

@@ -10,6 +10,8 @@ from shoal.errors import MalformedMessage
 from shoal.messages import Job
 from shoal.ports import Cloud, Received
 
+SHOWN = 100  # characters of a message that is not ours
+
 
 @click.group()
 def command() -> None:
@@ -49,4 +51,5 @@ def _line(letter: Received) -> str:
     try:
         return f"{Job.from_json(letter.body).key}, delivered {letter.deliveries} times"
     except MalformedMessage as error:
-        return f"not a message of Shoal ({error}): {letter.body[:100]}"
+        # Escaped: it may hold what a terminal obeys or cannot show.
+        return f"not a message of Shoal ({error}): {letter.body[:SHOWN]!a}"

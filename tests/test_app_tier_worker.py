@@ -262,3 +262,71 @@ def test_a_long_inference_is_not_delivered_to_another_worker() -> None:
         assert cloud.requests.receive(10, 0) == []
         recogniser.gate.set()
         wait_for(lambda: worker.finished == 1)
+
+
+def hostile(key: str) -> list[str]:
+    """Request messages of ten kinds that are not ours."""
+    return [
+        "[" * 1020,
+        '{"v":1,"key":' * 70,
+        '{"v":1,"key":' + "9" * 1000 + "}",
+        '{"v":NaN}',
+        f'{{"v":1,"key":"{key}","reply_to":["replies"]}}',
+        f'{{"v":1,"key":"{key}\\ud800","reply_to":"replies"}}',
+        f'{{"v":1,"key":"{key}","reply_to":"\\udfff"}}',
+        f'{{"v":1,"key":"{key[:20]}/{"1" * 900}/a.jpg","reply_to":"replies"}}',
+        f'{{"v":1,"key":"{key[:26]}/../../a.jpg","reply_to":"replies"}}',
+        "\x00\ufeff",
+    ]
+
+
+def test_hostile_messages_are_left_for_the_dead_letter_queue_and_the_worker_lives(cloud: Cloud) -> None:
+    goods = []
+    for number in range(5):
+        [good] = put(cloud, f"photo{number}".encode())
+        goods.append(good)
+        cloud.requests.send(hostile(good.key)[2 * number : 2 * number + 2])
+        cloud.requests.send(hostile(good.key)[2 * number : 2 * number + 2])
+    with working(cloud, NamingRecogniser()) as worker:
+        wait_for(lambda: worker.finished == 5 and cloud.requests.depth().in_flight == 20)
+        [later] = put(cloud, b"later")
+        wait_for(lambda: worker.finished == 6)
+    assert [result(cloud, good).label for good in goods] == [f"photo{number}" for number in range(5)]
+    assert result(cloud, later).label == "later"
+    assert len(list(cloud.outputs.list(""))) == 6
+
+
+def test_a_message_whose_reading_breaks_does_not_end_the_receive_thread(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reads = Job.from_json
+
+    def breaks(body: str) -> Job:
+        if body == "breaks":
+            raise RecursionError("too deep")
+        return reads(body)
+
+    monkeypatch.setattr(Job, "from_json", breaks)
+    cloud.requests.send(["breaks"])
+    [good] = put(cloud, b"good")
+    with working(cloud, NamingRecogniser()) as worker:
+        wait_for(lambda: worker.finished == 1 and cloud.requests.depth().in_flight == 1)
+    assert result(cloud, good).label == "good"
+    assert "too deep" in caplog.text
+
+
+def test_a_step_that_breaks_does_not_end_its_watcher(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue, looks = MemoryQueue(ManualClock()), threading.Semaphore(0)
+
+    def breaks(*_: object) -> None:
+        looks.release()
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(queue, "extend", breaks)
+    heartbeat = Heartbeat(queue, visibility_seconds=0)
+    heartbeat.hold("r1")
+    with heartbeat:
+        assert all(looks.acquire(timeout=DEADLINE_SECONDS) for _ in range(3))
+    assert caplog.text.count("heartbeat broke") == 1

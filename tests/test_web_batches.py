@@ -394,6 +394,23 @@ def test_the_collector_drops_what_it_cannot_read_and_goes_on() -> None:
     assert cloud.responses.depth().total == 0
 
 
+def test_a_response_that_cannot_be_published_is_dropped_and_the_others_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud, hub = memory_cloud(SystemClock()), Hub()
+    good, bad = (Result.failed(f"1m7yv8wnwyewm4djehxe/0000{number}/a.jpg", "no") for number in range(2))
+    publish = hub.publish
+
+    def breaks(results: list[Result]) -> None:
+        if bad in results:
+            raise RuntimeError("no such thing")
+        publish(results)
+
+    monkeypatch.setattr(hub, "publish", breaks)
+    cloud.responses.send([bad.to_json(), "[" * 1020, '{"v":1,"key":"\\ud800"}', good.to_json()])
+    assert Collector(cloud.responses, hub).collect(0) == 4
+    assert hub.recall(good.key) == good
+    assert cloud.responses.depth().total == 0
+
+
 def test_the_collector_survives_a_queue_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     cloud = memory_cloud(SystemClock())
     hub = Hub()

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from shoal.errors import ShoalError
 from shoal.messages import Job, Result
 from shoal.ports import Cloud, ObjectStore, StoredObject, UploadForm
 from web_tier.problems import Problem
@@ -77,7 +76,7 @@ class Direct:
                     "uploads straight to the bucket are %s", "on" if self.on else "off: the store is not fit for it"
                 )
                 return
-            except ShoalError as error:
+            except Exception as error:
                 log.debug("uploads straight to the bucket are off for now: %s", error)
                 self._stop.wait(PROBE_PAUSE_SECONDS)
 

@@ -64,16 +64,18 @@ class Collector:
         """Poll once, publish the results, delete the messages. Returns their number. May raise Retryable."""
         received = self._responses.receive(RECEIVE_MESSAGES, wait_seconds)
         if received:
-            self._hub.publish([result for message in received if (result := _read(message)) is not None])
+            for message in received:
+                self._publish(message)
             self._responses.delete([message.receipt for message in received])
         return len(received)
 
-
-def _read(message: Received) -> Result | None:
-    try:
-        result = Result.from_json(message.body)
-        Job.from_key(result.key, "")
-    except MalformedMessage as error:
-        log.warning("dropped a response message: %s", error)
-        return None
-    return result
+    def _publish(self, message: Received) -> None:
+        """Publish what the message says. One that cannot be published is dropped: it would come back for ever."""
+        try:
+            result = Result.from_json(message.body)
+            Job.from_key(result.key, "")
+            self._hub.publish([result])
+        except MalformedMessage as error:
+            log.warning("dropped a response message: %s", error)
+        except Exception:
+            log.exception("dropped a response message: to publish it broke")

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections import Counter
 
-from shoal.errors import ShoalError
 from shoal.logs import WarnOnce
 from shoal.ports import Cloud, Instance
 from web_tier.results.hub import Hub, PoolState
@@ -43,7 +42,7 @@ class PoolPoller:
     def _look(self) -> PoolState | None:
         try:
             state = pool_state(self._cloud)
-        except ShoalError as error:
+        except Exception as error:
             self._faults.warn("cannot read the pool: %s", error)
             return None
         self._faults.clear()

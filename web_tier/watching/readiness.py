@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 
 from shoal.errors import ShoalError
 from shoal.ports import Cloud
+
+log = logging.getLogger(__name__)
 
 OK = "ok"
 NO_KEY = "-ready/"  # nothing has this prefix: the shortest listing
@@ -64,6 +67,9 @@ class PendingCheck:
             self._told = OK
         except ShoalError as error:
             self._told = str(error)
+        except Exception as error:
+            log.exception("a check broke")
+            self._told = f"the check broke: {type(error).__name__}"
 
 
 class Check:

@@ -1,0 +1,127 @@
+"""Dead letters that are not ours, and entries of the register that are not beats: each is passed over by itself."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from click.testing import CliRunner
+
+from controller.sweeper import GIVEN_UP, Sweeper
+from shoal import dead_letters
+from shoal.aws.clients import Service
+from shoal.aws.dynamodb import DynamoRegister
+from shoal.clock import SystemClock
+from shoal.errors import Permanent
+from shoal.memory import ManualClock, MemoryQueue, memory_cloud
+from shoal.messages import Job, Result, new_batch
+from shoal.ports import Beat, Cloud, Received
+from shoal_cli import dlq
+
+GOOD = Job("0" * 20, 0, "cat.jpg", "replies")
+SURROGATE = f'{{"v":1,"key":"{GOOD.key}\ud800","reply_to":"replies"}}'
+ESCAPED = SURROGATE.replace("\ud800", "\\ud800")
+HOSTILE = [SURROGATE, ESCAPED, "[" * 1020, "\x1b[2J\x07"]
+
+
+class Letters(MemoryQueue):
+    """Gives these letters once; unlike a real queue it takes any text."""
+
+    def __init__(self, bodies: list[str]) -> None:
+        super().__init__(ManualClock())
+        self.left = [Received(body, f"r{number}", 6, 1.0, 2.0, {}) for number, body in enumerate(bodies)]
+        self._given = False
+
+    def receive(self, max_messages: int, wait_seconds: float) -> list[Received]:
+        self._given = not self._given
+        return list(self.left) if self._given else []
+
+    def delete(self, receipts: Any) -> None:
+        self.left = [letter for letter in self.left if letter.receipt not in receipts]
+
+
+def cloud_with(bodies: list[str]) -> Cloud:
+    return replace(memory_cloud(SystemClock()), dead_letters=Letters(bodies))
+
+
+def test_the_sweeper_drops_what_is_not_ours_and_answers_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+    cloud = cloud_with([*HOSTILE, GOOD.to_json()])
+    Sweeper(cloud, SystemClock(), "replies", 60.0, days=4).sweep()
+    assert Result.from_json(cloud.outputs.get(GOOD.key)) == Result.failed(GOOD.key, GIVEN_UP)
+    assert cast(Letters, cloud.dead_letters).left == []
+    assert all(line.isprintable() for line in caplog.text.splitlines())
+
+
+def test_a_letter_that_breaks_is_told_once_and_left_and_the_rest_is_answered(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Job("0" * 20, 1, "dog.jpg", "replies")
+    cloud = cloud_with([other.to_json(), GOOD.to_json()])
+    put = cloud.outputs.put
+
+    def breaks(key: str, body: bytes, kind: str) -> None:
+        if key == other.key:
+            raise RuntimeError("no such thing")
+        put(key, body, kind)
+
+    monkeypatch.setattr(cloud.outputs, "put", breaks)
+    sweeper = Sweeper(cloud, SystemClock(), "replies", 60.0, days=4)
+    sweeper.sweep()
+    sweeper.sweep()
+    assert [one.body for one in cast(Letters, cloud.dead_letters).left] == [other.to_json()]
+    assert cloud.outputs.get(GOOD.key)
+    assert caplog.text.count("passes over") == 1
+
+
+def test_a_key_that_the_queue_refuses_does_not_hold_up_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
+    cloud = memory_cloud(clock)
+    jobs = [Job(new_batch(clock.now()), index, "cat.jpg", "replies") for index in range(3)]
+    for job in jobs:
+        cloud.inputs.put(job.key, b"photo", "image/jpeg")
+    send = cloud.requests.send
+
+    def refuses(bodies: list[str]) -> None:
+        if jobs[1].to_json() in bodies:
+            raise Permanent("InvalidMessageContents")
+        send(bodies)
+
+    monkeypatch.setattr(cloud.requests, "send", refuses)
+    clock.wait(61)
+    Sweeper(cloud, clock, "replies", 60.0, days=4).sweep()
+    assert {Job.from_json(one.body) for one in cloud.requests.receive(10, 0)} == {jobs[0], jobs[2]}
+    assert "InvalidMessageContents" in caplog.text
+
+
+def test_bad_letters_are_shown_escaped_and_the_rest_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dlq, "_cloud", lambda: cloud_with([*HOSTILE, GOOD.to_json()]))
+    done = CliRunner().invoke(dlq.command, ["list"], catch_exceptions=False)
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if line.startswith("not a message of Shoal")]) == len(HOSTILE)
+    assert f"{GOOD.key}, delivered 6 times" in lines
+    assert all(line.isprintable() for line in lines)
+
+
+def test_only_jobs_go_to_the_workers_again() -> None:
+    cloud = cloud_with([*HOSTILE, GOOD.to_json()])
+    assert dead_letters.redrive(cloud) == 1
+    assert [one.body for one in cloud.requests.receive(10, 0)] == [GOOD.to_json()]
+    assert [one.body for one in cast(Letters, cloud.dead_letters).left] == HOSTILE
+
+
+def test_an_entry_of_the_register_that_is_no_beat_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    numbers = {name: {"N": "1"} for name in ("count", "finished", "in_progress", "busy_seconds", "ready_seconds")}
+    good = {"id": {"S": "i-1"}, **numbers, "model": {"S": "resnet50"}, "leaving": {"BOOL": False}}
+    wrong = [{"id": {"S": "i-2"}}, *({**good, "count": {"N": text}} for text in ("nan", "1e400", "x"))]
+    pages = SimpleNamespace(paginate=lambda **_: [{"Items": [*wrong, good]}])
+    service = SimpleNamespace(client=SimpleNamespace(get_paginator=lambda _: pages))
+    register = DynamoRegister(cast(Service, service), "table")
+    with caplog.at_level(logging.WARNING):
+        assert register.workers() == register.workers() == {"i-1": Beat(1, 1, 1, 1.0, 1.0, "resnet50")}
+    assert caplog.text.count("passed over 4 entries") == 1
