@@ -24,7 +24,7 @@ from app_tier.worker import Worker
 from inference import process
 from shoal import logs, settings, traces
 from shoal.errors import ShoalError
-from shoal.lifecycle import StopSignal
+from shoal.lifecycle import StopSignal, end_when_a_thread_dies
 from shoal.ports import Cloud
 from shoal.retry import patiently
 
@@ -36,6 +36,7 @@ RETRY_SECONDS = 1.0
 
 def main() -> int:
     """Run the worker; returns the exit status."""
+    end_when_a_thread_dies()
     with StopSignal() as stop:
         try:
             return _run(stop)

@@ -35,7 +35,7 @@ from shoal.aws import connect, put_metrics, region
 from shoal.clock import SystemClock
 from shoal.errors import Permanent, ShoalError
 from shoal.ledger import Entry, Spent
-from shoal.lifecycle import StopSignal, end_within, only_one, steady
+from shoal.lifecycle import StopSignal, end_when_a_thread_dies, end_within, only_one, steady
 from shoal.ports import Cloud
 from shoal.prices import price_in_words
 
@@ -47,6 +47,7 @@ LIVE_SECONDS = 0.2  # how often the main thread looks for a reload
 
 def main() -> None:
     """Run the daemon until a signal. The pool is left as it is. SIGHUP reads the settings file again."""
+    end_when_a_thread_dies()
     parser = argparse.ArgumentParser("controller.py", description="Keeps the pool at the size of its work.")
     parser.add_argument("--dry-run", action="store_true", help="look, decide, write the ledger, do nothing")
     dry_run = parser.parse_args().dry_run

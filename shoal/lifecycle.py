@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -57,6 +58,30 @@ def end_within(seconds: float = STOP_SECONDS) -> None:
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
+
+
+def end_when_a_thread_dies() -> None:
+    """From now on an error that ends a thread ends the process, with status 1.
+
+    Without one of its threads a process looks alive and does not do its work. It ends at once, because an orderly stop
+    may wait for what the thread no longer does. What started the process starts it again; nothing accepted is lost.
+    """
+    threading.excepthook = _end_with
+
+
+def _end_with(died: threading.ExceptHookArgs) -> None:
+    if died.exc_type is SystemExit or sys.is_finalizing():
+        return
+    name = died.thread.name if died.thread else "unknown"
+    try:
+        log.critical(
+            "the thread %r died, and without it nothing gets on: this process ends, and systemd, cron or `shoal up` "
+            "starts it again. Nothing is lost. If it ends again and again, report the error below",
+            name,
+            exc_info=died.exc_value,
+        )
+    finally:
+        os._exit(1)
 
 
 class StopSignal:

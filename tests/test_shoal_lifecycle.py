@@ -18,6 +18,21 @@ with StopSignal() as stop:
     stop.wait()
     print(stop.reason)
 """
+# The tier as it is, but for its settings: instead of reading them a thread dies, and the main thread never ends.
+DOOMED = """
+import importlib, threading
+from shoal import settings
+
+def dies():
+    raise RecursionError("too deep")
+
+def load():
+    threading.Thread(target=dies, name="receive").start()
+    threading.Event().wait()
+
+settings.load = settings.load_with_env_file = settings.load_with_own_file = load
+importlib.import_module(f"{tier}.__main__").main()
+"""
 PARENT = """
 import subprocess, sys, tests.conftest
 print(subprocess.run([sys.executable, "-c", "import signal as s; print(s.getsignal(s.SIGINT), s.getsignal(s.SIGHUP))"],
@@ -44,6 +59,37 @@ def test_a_signal_that_the_starter_ignored_stays_ignored_and_sigterm_stops(numbe
     with waiting(f"{IGNORED}\n{WAIT}") as process:
         process.send_signal(number)
         process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=10)[0] == "SIGTERM\n"
+
+
+@pytest.mark.parametrize("tier", ["app_tier", "controller", "web_tier"])
+def test_a_thread_that_dies_ends_the_process_of_its_tier(tier: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"tier = {tier!r}\n{DOOMED}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "the thread 'receive' died" in done.stderr
+    assert "starts it again" in done.stderr
+    assert "RecursionError: too deep" in done.stderr
+
+
+def test_a_thread_that_exits_by_itself_ends_nothing() -> None:
+    script = f"""
+import threading, sys
+from shoal.lifecycle import end_when_a_thread_dies
+end_when_a_thread_dies()
+thread = threading.Thread(target=sys.exit)
+thread.start()
+thread.join()
+{WAIT}
+"""
+    with waiting(script) as process:
+        process.terminate()
         assert process.communicate(timeout=10)[0] == "SIGTERM\n"
 
 

@@ -10,7 +10,7 @@ from shoal import settings as shoal_settings
 from shoal.aws import connect
 from shoal.clock import SystemClock
 from shoal.errors import ShoalError
-from shoal.lifecycle import StopSignal, end_within
+from shoal.lifecycle import StopSignal, end_when_a_thread_dies, end_within
 from web_tier.app import create_app
 from web_tier.server import WebServer
 
@@ -21,6 +21,7 @@ WRONG_SETTINGS = 2
 
 def main() -> int:
     """Serve until stopped. Returns the exit status: 0, or 2 when a setting is wrong or the port is in use."""
+    end_when_a_thread_dies()
     with StopSignal() as stop:
         try:
             settings = shoal_settings.load_with_env_file()
