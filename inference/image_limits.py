@@ -18,7 +18,7 @@ from shoal.errors import BadImage
 # pixel take 1.3 GB.
 SIDE = 65_500
 
-# Encoders write 1 scan, or about 10 in a progressive JPEG.
+# Encoders write 1 scan, or about 10 in a progressive JPEG. For a JPEG inside a TIFF, libtiff has the same limit.
 JPEG_SCANS = 100
 # Each scan passes over all pixels: up to 12 s for 100 scans of 50 megapixels. 20 scans of 50 megapixels are accepted.
 JPEG_SCANNED_PIXELS = 1_000_000_000

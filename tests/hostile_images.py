@@ -87,6 +87,26 @@ def greedy_exif() -> bytes:
     return payload[:2] + segments + payload[2:]
 
 
+def tiff_of_jpeg(width: int, height: int, scans: int) -> bytes:
+    """A TIFF whose only strip is a JPEG with many scans."""
+    strip = many_scans(Image.new("RGB", (width, height)), scans)
+    bits = 8 + 2 + 10 * 12 + 4
+    tags = [
+        (256, 4, 1, width),
+        (257, 4, 1, height),
+        (258, 3, 3, bits),
+        (259, 3, 1, 7),  # compression: JPEG
+        (262, 3, 1, 6),  # colours: YCbCr
+        (273, 4, 1, bits + 8),
+        (277, 3, 1, 3),
+        (278, 4, 1, height),
+        (279, 4, 1, len(strip)),
+        (530, 3, 2, 0x00020002),  # subsampling: 2 x 2
+    ]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8) + directory + struct.pack("<HHHH", 8, 8, 8, 0) + strip
+
+
 def files() -> dict[str, bytes]:
     """Every hostile image by its name."""
     return {
@@ -102,6 +122,7 @@ def files() -> dict[str, bytes]:
         "a GIF's comment in a million blocks": long_comment(1_000_000),
         "a cyclic TIFF": cyclic_tiff(),
         "a greedy TIFF": greedy_directory(60_000, 10_000_000),
+        "a TIFF with 90 scans": tiff_of_jpeg(2_000, 1_500, 80),
         "greedy EXIF data": greedy_exif(),
         "a greedy PNG": encoded(noise(64, 64), "PNG", exif=greedy_directory(60_000, 10_000_000)),
     }

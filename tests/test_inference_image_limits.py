@@ -16,7 +16,7 @@ from tests import hostile_images
 from tests.inference_fixtures import MAX_PIXELS, ROOT, cat, encoded
 
 # Only the first frame is read, or no EXIF data at all.
-GOOD = {"10,000 frames of GIF", "10,000 frames of WebP", "a cyclic TIFF", "a greedy PNG"}
+GOOD = {"10,000 frames of GIF", "10,000 frames of WebP", "a cyclic TIFF", "a TIFF with 90 scans", "a greedy PNG"}
 
 _TRY = """
 import io, json, pathlib, re, sys, time
@@ -59,6 +59,7 @@ NAMES = (
     "a GIF's comment in a million blocks",
     "a cyclic TIFF",
     "a greedy TIFF",
+    "a TIFF with 90 scans",
     "greedy EXIF data",
     "a greedy PNG",
 )
@@ -107,6 +108,12 @@ def test_markers_inside_a_segment_are_not_counted() -> None:
     payload = encoded(cat(), "JPEG", comment=b"\xff\xda" * 5_000)
 
     assert images.open_square(payload, 224, MAX_PIXELS).size == (451, 300)
+
+
+def test_a_jpeg_inside_a_tiff_has_at_most_100_scans() -> None:
+    assert images.open_square(hostile_images.tiff_of_jpeg(640, 480, 10), 224, MAX_PIXELS).size == (640, 480)
+    with pytest.raises(BadImage):
+        images.open_square(hostile_images.tiff_of_jpeg(640, 480, 110), 224, MAX_PIXELS)
 
 
 def test_the_longest_side_is_accepted() -> None:
