@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -36,6 +37,7 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
 LONGEST = "test_system_"
+SLOWEST_FILES = 25
 
 # Files that exist anyway, to lock. A test holds MACHINE shared, a test marked `alone` holds it exclusively. Both take
 # it while they hold GATE, so that a test that waits to be alone is not overtaken for ever.
@@ -60,6 +62,23 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         fcntl.flock(machine, how)
         fcntl.flock(gate, fcntl.LOCK_UN)
         return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show where the time went, a line for each of the slowest files, when many files ran."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    tests: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in (one for one in reports if isinstance(one, pytest.TestReport)):
+            file = report.nodeid.partition("::")[0]
+            seconds[file] += report.duration
+            tests[file] += report.when == "call"
+    if len(seconds) > SLOWEST_FILES:
+        terminalreporter.section(
+            f"slowest {SLOWEST_FILES} of {len(seconds)} files, {sum(seconds.values()):.0f} s in all"
+        )
+        for file in sorted(seconds, key=seconds.__getitem__, reverse=True)[:SLOWEST_FILES]:
+            terminalreporter.write_line(f"{seconds[file]:7.1f} s  {tests[file]:4} tests  {file}")
 
 
 @pytest.fixture(autouse=True)
