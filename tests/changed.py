@@ -68,7 +68,7 @@ class Reach:
             yield from self._named_by_python(path)
         elif folder in self._packages:
             return
-        elif path.startswith(("ami/", "templates/", "static/js/")):
+        elif path.startswith(("ami/", "templates/")):
             text = (self._root / path).read_text()
             for module in _STARTED.findall(text):
                 yield from self._started(module)
