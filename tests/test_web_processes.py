@@ -74,7 +74,7 @@ def web(settings: Settings, log: Path) -> Iterator[Web]:
 def answers(url: str) -> bool:
     try:
         return requests.get(f"{url}/healthz", timeout=5).ok
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
 
 
