@@ -58,6 +58,8 @@ def test_the_cache_follows_xdg() -> None:
         ("SHOAL_OTLP_ENDPOINT", "localhost:4318"),
         ("SHOAL_ANSWER_CACHE", "-1"),
         ("SHOAL_MODEL_WEIGHTS", "/no/such/file"),
+        ("SHOAL_CACHE_DIR", "~nobody-of-that-name/cache"),
+        ("XDG_CACHE_HOME", "~nobody-of-that-name"),
     ],
 )
 def test_an_error_names_the_variable(name: str, value: str) -> None:

@@ -100,14 +100,18 @@ def _number(text: str) -> float:
     return value
 
 
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
+def user_path(text: str) -> Path:
+    """The path, with the home folder in place of `~` or `~user`. Raises ValueError if there is no such user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
 
 
 _PARSERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "int": (int, "a whole number"),
     "float": (_number, "a number"),
     "str": (str.strip, "text"),
-    "Path": (_path, "a path"),
-    "Path | None": (_path, "a path"),
+    "Path": (user_path, "a path"),
+    "Path | None": (user_path, "a path"),
 }

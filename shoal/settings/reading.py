@@ -10,7 +10,7 @@ from typing import Any
 
 from shoal.errors import SettingsError
 from shoal.settings.checks import check
-from shoal.settings.declaration import variable
+from shoal.settings.declaration import user_path, variable
 from shoal.settings.declared import SETTINGS, Settings
 
 
@@ -65,8 +65,9 @@ def sources(environment: Mapping[str, str] | None = None) -> dict[str, str]:
 def own_file(environment: Mapping[str, str] | None = None) -> Path:
     """The file with the controller's own settings: SHOAL_ENV_FILE, or `settings.env` in the state folder."""
     environment = os.environ if environment is None else environment
-    chosen = environment.get(variable("env_file"), "").strip()
-    return Path(chosen).expanduser() if chosen else _state_dir(environment) / "settings.env"
+    name = variable("env_file")
+    chosen = environment.get(name, "").strip()
+    return _path(name, chosen) if chosen else _state_dir(environment) / "settings.env"
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -100,9 +101,16 @@ def _with_cloud(settings: Settings, environment: Mapping[str, str]) -> Settings:
 
 
 def _state_dir(environment: Mapping[str, str]) -> Path:
-    return Path(environment.get(variable("state_dir"), "").strip() or ".shoal").expanduser()
+    name = variable("state_dir")
+    return _path(name, environment.get(name, "").strip() or ".shoal")
 
 
 def _default_cache(environment: Mapping[str, str]) -> Path:
-    base = environment.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "shoal"
+    return _path("XDG_CACHE_HOME", environment.get("XDG_CACHE_HOME") or "~/.cache") / "shoal"
+
+
+def _path(name: str, text: str) -> Path:
+    try:
+        return user_path(text)
+    except ValueError as error:
+        raise SettingsError(f"{name}={text!r} is not a path: {error}") from error
