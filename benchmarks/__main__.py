@@ -27,6 +27,7 @@ from benchmarks.linked_cache import linked_cache
 from benchmarks.peers import peer
 from benchmarks.running.processes import embedded_cloud, prepare
 from inference import store
+from inference.arithmetic import FLOAT32, INT8
 from inference.preparing.quantize import quantize
 from inference.process import Recogniser
 from inference.process import load as load_recogniser
@@ -102,7 +103,7 @@ def main() -> None:
 def _bench() -> Iterator[Bench]:
     folder = Path(tempfile.mkdtemp(prefix="shoal-bench-"))
     try:
-        if load().precision != store.FLOAT32:
+        if load().precision != FLOAT32:
             os.environ["SHOAL_CACHE_DIR"] = str(_cache_with_int8(load(), folder))  # for all that is started, too
         yield _bench_in(folder, load())
     finally:
@@ -129,7 +130,7 @@ def _bench_in(folder: Path, settings: Settings) -> Bench:
 def _cache_with_int8(settings: Settings, folder: Path) -> Path:
     """The cache if it has the model in int8 or cannot have it; else a cache of links to it, with int8 added."""
     found = store.find(settings.model, settings.engine, settings.cache_dir, settings.model_weights)
-    if found.card.precision == store.INT8:
+    if found.card.precision == INT8:
         return settings.cache_dir
     cache = linked_cache(settings.cache_dir, found.folder.parent.name, folder / "cache")
     try:

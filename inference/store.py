@@ -6,6 +6,7 @@
         <engine>/..., card.json                the files that the engine loads, made from those weights, in float32
         <engine>-int8/..., card.json           the same in 8-bit integers, made by `shoal models quantize`
         model.json, labels.csv                 of a model that is not in inference/models, see `inference.own`
+        <engine>-measured.json                 the arithmetic chosen on each kind of CPU, see `inference.measured`
         stand_in.json                          instead of all that: the model that labels instead, and the reason
     <cache>/models/<...>.lock                  held by the process that prepares the model
 
@@ -17,13 +18,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from inference import measured, own
 from inference import model as models
-from inference import own
+from inference.arithmetic import FLOAT32, INT8
+from inference.measured import Measurements
 from inference.model import Model
 from shoal import plugins
 from shoal.errors import NotFound
@@ -34,7 +37,6 @@ WEIGHTS = "weights"
 WEIGHTS_FILE = "weights.weights.h5"
 STAND_IN = "stand_in.json"
 
-FLOAT32, INT8 = "float32", "int8"
 PRECISIONS = ("auto", FLOAT32, INT8)
 
 _CHUNK = 1 << 20
@@ -59,7 +61,7 @@ class Card:
     agreement:  with the stock Keras model on real photos, see `inference.preparing.agreement`; empty for weights.
     made_at:    ISO 8601, UTC.
     own_file:   size and time of change (nanoseconds) of the user's weights file; empty without one.
-    precision:  of weights and arithmetic: "int8", or "float32", with which an engine may choose a shorter arithmetic.
+    precision:  of the weights: "int8" or "float32". Those in float32 can also be computed with in bfloat16.
     quantized:  for int8, its calibration, agreement and speed, see `inference.preparing.quantize`.
     """
 
@@ -103,7 +105,8 @@ class Card:
 class Artefact:
     """A model that is ready to be loaded.
 
-    notice: tells people that this model stands in for the one that was asked for; empty if it does not.
+    notice:    tells people that this model stands in for the one that was asked for; empty if it does not.
+    precision: the arithmetic in which it is to compute: "float32", "bfloat16" or "int8".
     """
 
     model: Model
@@ -111,6 +114,12 @@ class Artefact:
     folder: Path
     card: Card
     notice: str = ""
+    precision: str = FLOAT32
+
+    @property
+    def measured(self) -> Measurements | None:
+        """What was measured of the model's arithmetics, or None."""
+        return measured.read(self.folder.parent, self.engine, self.card.checksum)
 
 
 def model_folder(model: Model, cache_dir: Path, weights: Path | None) -> Path:
@@ -148,22 +157,46 @@ def find(
 ) -> Artefact:
     """Find a prepared model and check that its files are there with their sizes.
 
-    precision: "float32", "int8", or "auto" for int8 if it was made, else float32.
+    precision: "float32", "int8", or "auto" for the arithmetic that was chosen on this kind of CPU. Without a choice it
+               is int8 if that was made, else float32.
 
     Returns the stand-in if the model has one. Raises NotFound, whose text names the command to run.
     """
     wanted = model(name, cache_dir)
     home = model_folder(wanted, cache_dir, weights)
-    for one in (INT8, FLOAT32) if precision == "auto" else (precision,):
-        card = ready(home / folder(engine, one), weights)
-        if card is not None:
-            return Artefact(wanted, engine, home / folder(engine, one), card)
+    kinds = (INT8, FLOAT32) if precision == "auto" else (precision,)
+    folders = [(one, home / folder(engine, one)) for one in kinds]
+    found = [
+        Artefact(wanted, engine, place, card, precision=one)
+        for one, place in folders
+        if (card := ready(place, weights))
+    ]
+    if found:
+        return found[0] if precision != "auto" else _chosen_of(found)
     stand_in = read_stand_in(home)
     if stand_in is None:
         command = "quantize" if precision == INT8 else "prepare"
         raise NotFound(f"{name} for {engine} is not in {cache_dir}, or not whole: run `shoal models {command}`")
     instead = find(stand_in["model"], engine, cache_dir, precision=precision)
-    return Artefact(instead.model, engine, instead.folder, instead.card, notice(wanted, instead.model, stand_in["why"]))
+    return replace(instead, notice=notice(wanted, instead.model, stand_in["why"]))
+
+
+def _chosen_of(artefacts: Sequence[Artefact]) -> Artefact:
+    """The artefact with the arithmetic that was chosen on this kind of CPU; the first if there is no such choice."""
+    known = artefacts[0].measured
+    here = known and known.here()
+    if not here:
+        return artefacts[0]
+    wanted = folder(artefacts[0].engine, here.chosen)
+    return next((replace(one, precision=here.chosen) for one in artefacts if one.folder.name == wanted), artefacts[0])
+
+
+def seconds_a_photo(artefact: Artefact) -> float | None:
+    """Seconds that a worker on this kind of CPU computes for a photo in the artefact's arithmetic; None if unknown."""
+    known = artefact.measured
+    here = known and known.here()
+    rate = here and here.measured.get(artefact.precision)
+    return 1 / rate.images_per_second if rate and rate.images_per_second > 0 else None
 
 
 def notice(wanted: Model, instead: Model, why: str) -> str:

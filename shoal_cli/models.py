@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from inference import store
+from inference.arithmetic import FLOAT32, INT8
 from inference.pixels import PIXELS
 from inference.preparing import adopt, bench, quantize
 from inference.preparing import prepare as preparation
@@ -44,7 +45,7 @@ def prepare(models: tuple[str, ...], again: bool) -> None:
     chosen = settings.load()
     for model in models or chosen.served_models:
         _prepare(chosen, model, chosen.engine, again)
-        if chosen.precision == store.INT8:
+        if chosen.precision == INT8:
             _quantize(chosen, model)
 
 
@@ -116,7 +117,7 @@ def check(model: str | None) -> None:
     artefact = store.find(name, chosen.engine, chosen.cache_dir, _weights(chosen, name), chosen.precision)
     with _steps() as say:
         agreement = preparation.check(artefact, chosen.cache_dir, example_photos(), say)
-    precision = "" if artefact.card.precision == store.FLOAT32 else f" in {artefact.card.precision}"
+    precision = "" if artefact.card.precision == FLOAT32 else f" in {artefact.card.precision}"
     click.echo(f"{artefact.model.name} for {artefact.engine}{precision} is whole, {_agreement(agreement)}")
     _tell_notice(artefact)
 
@@ -203,7 +204,7 @@ def _quantized(card: Card) -> str:
     return (
         f"calibrated on {found['calibration']} photos, the label of float32 for {found['top1']:.1%} of "
         f"{found['held_out']} others (among the first five: {found['top5']:.1%}), "
-        f"{speed[store.INT8] / speed[store.FLOAT32]:.1f} times as fast on {found['cpu']}"
+        f"{speed[INT8] / speed[FLOAT32]:.1f} times as fast on {found['cpu']}"
     )
 
 

@@ -29,6 +29,7 @@ PYTHON = [sys.executable, "-P"]
 CODE = {"PYTHONPATH": import_path()} if import_path() else {}
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+WORKER_START_SECONDS = 1.5  # from the start of its process to its registration
 RETRY_SECONDS = 0.5
 MAX_RESTARTS = 5  # in RESTART_WINDOW_SECONDS; then `shoal up` gives up
 RESTART_WINDOW_SECONDS = 60.0
@@ -88,6 +89,17 @@ def prepare_model(chosen: settings.Settings) -> None:
         raise ShoalError("the model could not be prepared (see above)")
 
 
+def beliefs(chosen: settings.Settings) -> dict[str, str]:
+    """Settings of what the controller assumes before it has measured: what preparing and the embedded cloud know."""
+    weights = chosen.model_weights
+    artefact = store.find(chosen.model, chosen.engine, chosen.cache_dir, weights, chosen.precision)
+    found = {"SHOAL_EXPECTED_BOOT_SECONDS": f"{chosen.local_boot_seconds + WORKER_START_SECONDS:g}"}
+    seconds = store.seconds_a_photo(artefact)
+    if seconds is not None:
+        found["SHOAL_EXPECTED_SERVICE_SECONDS"] = f"{seconds:.4g}"
+    return found
+
+
 def answers(address: str) -> bool:
     """Whether a web tier answers at `address`, for example http://127.0.0.1:8000."""
     try:
@@ -108,6 +120,7 @@ class SystemProcesses:
         # All get the same settings whatever their folder, and no variables of another cloud.
         self._environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         self._environment |= {"SHOAL_STATE_DIR": str(self._state), "PYTHONUNBUFFERED": "1", **CODE}
+        self._environment = beliefs(chosen) | self._environment
         self._children: list[Child] = []
         self._restarts: list[float] = []
         self._last_words: dict[str, str] = {}

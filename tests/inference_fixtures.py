@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference import process, store
+from inference import process
 from inference.answer import Outputs
+from inference.arithmetic import FLOAT32
 from inference.engines import Loaded
 from inference.engines.openvino import OpenVino
 from inference.model import Model
@@ -42,7 +43,7 @@ def cache_dir() -> Path:
 @cache
 def recogniser() -> process.Recogniser:
     """ResNet50 on OpenVINO, not in int8, even if the cache has it."""
-    return process.load(["resnet50"], "openvino", cache_dir(), None, MAX_PIXELS, MAX_BYTES, precision=store.FLOAT32)
+    return process.load(["resnet50"], "openvino", cache_dir(), None, MAX_PIXELS, MAX_BYTES, precision=FLOAT32)
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:

@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks import photos
-from inference import process, store
+from inference import process
 from inference.answer import Answer
+from inference.arithmetic import FLOAT32
 from inference.preparing import prepare as preparation
 from shoal import settings
 from tests.inference_fixtures import EXAMPLES, MAX_BYTES, MAX_PIXELS, PHOTOS
@@ -18,7 +19,7 @@ def recogniser(model: str) -> process.Recogniser:
     """The model on OpenVINO, from the real cache."""
     place = settings.load().cache_dir
     preparation.prepare(model, "openvino", place, None, PHOTOS, print)
-    return process.load([model], "openvino", place, None, MAX_PIXELS, MAX_BYTES, precision=store.FLOAT32)
+    return process.load([model], "openvino", place, None, MAX_PIXELS, MAX_BYTES, precision=FLOAT32)
 
 
 def answer(model: str, payload: bytes) -> Answer:

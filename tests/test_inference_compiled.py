@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from inference import engines, store
+from inference.arithmetic import FLOAT32
 from inference.engines._compiled import compiled_folder
 from tests.inference_fixtures import cache_dir
 
@@ -60,7 +61,7 @@ def test_nothing_is_kept_of_an_artefact_in_the_making_or_after_a_fault(tmp_path:
 
 
 def test_a_model_from_its_compiled_form_says_the_same(tmp_path: Path) -> None:
-    found = store.find("resnet50", "openvino", cache_dir(), precision=store.FLOAT32)
+    found = store.find("resnet50", "openvino", cache_dir(), precision=FLOAT32)
     folder = tmp_path / "openvino"
     folder.mkdir()
     for name in (store.CARD, *found.card.files):

@@ -14,6 +14,7 @@ import pytest
 
 from inference import engines, store
 from inference import model as models
+from inference.arithmetic import FLOAT32
 from shoal.errors import Permanent
 from shoal_cli.models import example_photos
 from tests.inference_fixtures import PHOTOS, ROOT, cache_dir
@@ -57,7 +58,7 @@ def test_files_that_cannot_be_loaded_are_damaged(engine: str, file: str, tmp_pat
 
 
 def test_many_callers_at_once_get_each_their_own() -> None:
-    artefact = store.find("resnet50", "openvino", cache_dir(), precision=store.FLOAT32)
+    artefact = store.find("resnet50", "openvino", cache_dir(), precision=FLOAT32)
     loaded = engines.by_name("openvino").load(artefact.model, artefact.folder, exact=True)
     pictures = np.random.default_rng(1).integers(0, 256, (12, 224, 224, 3), np.uint8)
     one_by_one = np.stack([loaded.infer(picture[np.newaxis])[0][0] for picture in pictures])
@@ -69,7 +70,7 @@ def test_many_callers_at_once_get_each_their_own() -> None:
 
 
 def test_any_number_of_pictures_goes_into_a_batch() -> None:
-    artefact = store.find("resnet50", "openvino", cache_dir(), precision=store.FLOAT32)
+    artefact = store.find("resnet50", "openvino", cache_dir(), precision=FLOAT32)
     loaded = engines.by_name("openvino").load(artefact.model, artefact.folder, threads=len(os.sched_getaffinity(0)))
     pictures = np.random.default_rng(1).integers(0, 256, (5, 224, 224, 3), np.uint8)
 

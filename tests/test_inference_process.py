@@ -19,6 +19,7 @@ from PIL import Image
 from benchmarks import photos
 from inference import engines, process, store
 from inference.answer import Answer, Decoded, Outputs
+from inference.arithmetic import FLOAT32
 from inference.engines import openvino
 from inference.preparing import prepare as preparation
 from shoal.errors import BadImage, NotFound, Permanent, SettingsError
@@ -78,7 +79,7 @@ def test_photos_whose_label_is_known_get_it() -> None:
 
 
 def test_the_engine_agrees_with_keras_on_them() -> None:
-    artefact = store.find("resnet50", "openvino", cache_dir(), precision=store.FLOAT32)
+    artefact = store.find("resnet50", "openvino", cache_dir(), precision=FLOAT32)
     known = sorted(photos.labelled(cache_dir()))
 
     agreement = preparation.check(artefact, cache_dir(), known, print)
@@ -150,7 +151,7 @@ def test_a_batch_gives_what_single_photos_give() -> None:
 
 
 def test_results_of_earlier_batches_stay_as_they_were() -> None:
-    artefact = store.find("resnet50", "openvino", cache_dir(), precision=store.FLOAT32)
+    artefact = store.find("resnet50", "openvino", cache_dir(), precision=FLOAT32)
     loaded = engines.by_name("openvino").load(artefact.model, artefact.folder)
     [first] = loaded.infer(np.zeros((1, 224, 224, 3), np.uint8))
     kept = first.copy()
@@ -162,7 +163,7 @@ def test_results_of_earlier_batches_stay_as_they_were() -> None:
 
 def test_the_first_call_of_a_process_is_made_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenVINO's binding hangs now and then when two threads make it at once: 2 of 200 processes."""
-    artefact = store.find("resnet50", "openvino", cache_dir(), precision=store.FLOAT32)
+    artefact = store.find("resnet50", "openvino", cache_dir(), precision=FLOAT32)
     loaded = engines.by_name("openvino").load(artefact.model, artefact.folder)
     answers, together, met = openvino._answers, threading.Barrier(2), []
 
@@ -225,7 +226,7 @@ def test_an_unknown_engine_is_answered_with_the_known_ones(tmp_path: Path) -> No
 
 
 def test_damaged_files_are_told_when_they_are_loaded(tmp_path: Path) -> None:
-    artefact = store.find("resnet50", "openvino", cache_dir(), precision=store.FLOAT32)
+    artefact = store.find("resnet50", "openvino", cache_dir(), precision=FLOAT32)
     folder = tmp_path / "models" / "resnet50" / "openvino"
     folder.mkdir(parents=True)
     (folder / "model.bin").symlink_to(artefact.folder / "model.bin")

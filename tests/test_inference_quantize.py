@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from benchmarks.linked_cache import linked_cache
 from inference import model as models
 from inference import process, store
+from inference.arithmetic import FLOAT32, INT8
 from inference.preparing import photos, quantize
 from inference.preparing import prepare as preparation
-from inference.store import FLOAT32, INT8
 from shoal.errors import NotFound, Permanent
 from shoal_cli.models import command
 from tests.inference_fixtures import EXAMPLES, EXPECTED, MAX_BYTES, MAX_PIXELS, PHOTOS, cache_dir

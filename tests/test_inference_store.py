@@ -12,6 +12,7 @@ import pytest
 
 from inference import model as models
 from inference import store
+from inference.arithmetic import FLOAT32
 from shoal.errors import NotFound, SettingsError
 from tests.inference_fixtures import cache_dir
 
@@ -132,7 +133,7 @@ def test_a_finished_folder_takes_the_place_of_an_older_one(tmp_path: Path) -> No
 
 
 def test_the_real_card_tells_where_the_model_comes_from() -> None:
-    card = store.find("resnet50", "openvino", cache_dir(), precision=store.FLOAT32).card
+    card = store.find("resnet50", "openvino", cache_dir(), precision=FLOAT32).card
 
     assert card.source
     assert card.checksum.startswith(("sha512-", "sha256:"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from inference import engines, store
+from inference.arithmetic import FLOAT32
 from inference.model import Model
 from inference.preparing import agreement, architecture, sources, subprocess_task, weights
 from inference.preparing.sources import FetchedWeights, Say
@@ -77,7 +78,7 @@ def check(request: ConvertRequest, say: Say) -> dict[str, Any]:
     net = architecture.load(model, home / store.WEIGHTS)
     folder = home / store.folder(request.engine, request.check)
     whole = architecture.with_preprocessing(model, net)
-    return {"agreement": _compare(model, whole, request, folder, say, judge=request.check == store.FLOAT32)}
+    return {"agreement": _compare(model, whole, request, folder, say, judge=request.check == FLOAT32)}
 
 
 def _keep_weights(

@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference import engines, store, tasks
+from inference.arithmetic import FLOAT32, INT8
 from inference.engines import Loaded
 from inference.preparing import photos, subprocess_task
 from inference.preparing.prepare import locked
 from inference.preparing.sources import Say
-from inference.store import FLOAT32, INT8, Artefact
+from inference.store import Artefact
 from shoal.errors import Permanent
 
 CALIBRATION_PHOTOS = 60
