@@ -3,6 +3,9 @@
 ministack writes objects at once. It writes everything else (queues and their messages, tables, topics, functions) only
 when it stops. After a change, this ASGI layer forks a child that writes that as well. The child has a copy of the
 state at the moment of the fork, and the parent goes on at once.
+
+When the state cannot be written (a full disk), the last state that could be written stays. It is tried again until it
+is written. A call that makes or removes a queue, a table or a topic is answered with 507 meanwhile.
 """
 
 import asyncio
@@ -15,11 +18,12 @@ import signal
 import time
 from collections.abc import Callable
 
-from local_cloud.hostile.exchange import App, Message, Receive, Send, header
+from local_cloud.hostile.exchange import App, Message, Receive, Send, answer, header, tell
 
 log = logging.getLogger("checkpoint")
 
 PAUSE_SECONDS = 0.5
+AGAIN_SECONDS = 2.0  # after a state that could not be written
 # Writing a long queue takes processor time: at most this share of one core.
 SHARE = 0.1
 LONGEST_SECONDS = 60
@@ -30,8 +34,8 @@ _DEFINES = re.compile(r"(Create|Delete|Set|Tag|Untag)(Queue|Table|Topic)")
 class Checkpoint:
     """Passes every call on to ministack and writes the state soon after a change.
 
-    save: writes all state; runs in a child process. A call that makes or removes a queue, a table or a topic is
-    answered only after the state is written.
+    save: writes all state; runs in a child process. It raises an error when it could not write all of it. A call that
+    makes or removes a queue, a table or a topic is answered only after the state is written.
     """
 
     def __init__(self, app: App, save: Callable[[], None]) -> None:
@@ -40,6 +44,7 @@ class Checkpoint:
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
+        self._failing = False
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -67,9 +72,14 @@ class Checkpoint:
             began = time.monotonic()
             try:
                 await self._write()
-            except OSError as error:  # no memory for another process
-                log.warning("the state could not be written, the next change will try again: %s", error)
-            await asyncio.sleep((time.monotonic() - began) / SHARE)
+                self._failing = False
+            except OSError as error:  # the disk is full, or there is no memory for another process
+                if not self._failing:
+                    log.warning("queues, messages and tables are in memory alone until they can be written: %s", error)
+                self._failing = True
+                self._changed.set()
+            pause = (time.monotonic() - began) / SHARE
+            await asyncio.sleep(max(pause, AGAIN_SECONDS) if self._failing else pause)
 
     async def _write(self) -> None:
         """Write the state as it is now; return when it is written."""
@@ -85,7 +95,7 @@ class Checkpoint:
                 os.close(child)
             _, status = os.waitpid(pid, 0)
             if status != 0:
-                raise OSError(f"the writing process ended with {status}")
+                raise OSError(f"the writing process ended with {os.waitstatus_to_exitcode(status)}, see above")
 
     def _written_first(self, send: Send) -> Send:
         held: list[Message] = []
@@ -93,7 +103,12 @@ class Checkpoint:
         async def send_when_written(message: Message) -> None:
             held.append(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                await self._write()
+                try:
+                    await self._write()
+                except OSError as error:
+                    self._note_change()
+                    await tell(send, answer(507, "application/json", _refusal(error)))
+                    return
                 for kept in held:
                     await send(kept)
 
@@ -125,6 +140,11 @@ def _write_and_leave(save: Callable[[], None]) -> None:
         status = 0
     finally:
         os._exit(status)
+
+
+def _refusal(error: OSError) -> bytes:
+    text = f"The embedded cloud cannot write its state: {error}"
+    return json.dumps({"__type": "InsufficientStorage", "message": text}).encode()
 
 
 async def _readable(descriptor: int) -> None:

@@ -58,6 +58,7 @@ _GROUPS_RESPONSE = "moto.autoscaling.responses:AutoScalingResponse"
 _PICKER = "moto.core.serialize:XFormedAttributePicker"
 _STS = "moto.sts.models"
 _SERVER = "moto.moto_server.werkzeug_app"
+_OBJECTS = "ministack.services.s3"
 
 # Checked before moto's EC2 is imported: what it reads while it is imported.
 TABLES = (_function("moto.utilities.utils", "load_resource", "resource"),)
@@ -155,6 +156,16 @@ MINISTACK = (
     _function("ministack.app", "app", "scope receive send"),
     _function("ministack.app", "_build_persistence_save_dict", ""),
     _function("ministack.core.persistence", "save_all", "services"),
+    *_names("ministack.core.persistence", "logger"),
+    _function(_OBJECTS, "_persist_object", "bucket key obj"),
+    _function(_OBJECTS, "_record_object_version", "bucket_name key prior_obj obj data"),
+    _function(_OBJECTS, "_object_disk_path", "bucket key account_id"),
+    _function(_OBJECTS, "_object_meta_from_record", "obj"),
+    _function(_OBJECTS, "_key_history_meta", "bucket_name key"),
+    _function(_OBJECTS, "_other_key_disk_path", "base key fpath"),
+    _function(_OBJECTS, "_remove_key_files", "fpath"),
+    _function(_OBJECTS, "get_account_id", ""),
+    *_names(_OBJECTS, "DATA_DIR _buckets"),
 )
 
 
