@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from app_tier.in_progress import Delivery, Finished
+from app_tier.store_patience import StorePatience
 from shoal.errors import NotFound
 from shoal.ports import Cloud, JobQueue
 
@@ -44,11 +45,13 @@ class Publisher:
     def __init__(
         self,
         cloud: Cloud,
+        patience: StorePatience,
         replies: RepliesPort,
         let_go: Callable[[Sequence[Delivery]], None],
         give_back: Callable[[Sequence[Delivery], Exception], None],
     ) -> None:
         self._cloud = cloud
+        self._patience = patience
         self._replies = replies
         self._let_go = let_go
         self._give_back = give_back
@@ -72,12 +75,15 @@ class Publisher:
     def _store(self, one: Finished) -> None:
         began = time.perf_counter()
         try:
-            self._cloud.outputs.put(one.outcome.key, one.result.to_json().encode(), "application/json")
+            self._patience.call(lambda: self._put(one))
         except Exception as error:
             self._give_back([one.delivery], error)
             return
         one.delivery.note("store", began)
         self._stored.put(one)
+
+    def _put(self, one: Finished) -> None:
+        self._cloud.outputs.put(one.outcome.key, one.result.to_json().encode(), "application/json")
 
     def _tell_until_closed(self) -> None:
         told: list[Delivery] = []

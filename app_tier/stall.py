@@ -23,7 +23,7 @@ class StallWatch(Watcher):
     """Calls `end` when no message leaves the worker for too long. Runs until the drain is over.
 
     seconds: how long messages may be in progress without any of them leaving. Counted in looks: the time in which the
-             whole process or its machine was stopped is no fault of the engine.
+             whole process or its machine was stopped, or waited for the store, is no fault of the engine.
     """
 
     def __init__(self, progress: Progress, seconds: float, end: Callable[[], None]) -> None:
@@ -36,7 +36,8 @@ class StallWatch(Watcher):
     def step(self) -> bool:
         """Look once."""
         let_go = self._progress.let_go
-        self._looks = self._looks + 1 if self._progress.in_progress and let_go == self._before else 0
+        stands = self._progress.in_progress and let_go == self._before and not self._progress.waits_for_store
+        self._looks = self._looks + 1 if stands else 0
         self._before = let_go
         if self._looks <= LOOKS:
             return True

@@ -32,6 +32,10 @@ class Progress(Protocol):
         """Time in which at least one message was in progress."""
 
     @property
+    def waits_for_store(self) -> bool:
+        """Whether the buckets do not answer or are full, so that it cannot get on."""
+
+    @property
     def idle_since(self) -> float | None:
         """Since when no message is in progress (`time.monotonic()`); None while one is."""
 

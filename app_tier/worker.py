@@ -21,6 +21,7 @@ from app_tier.inference_queue import Image, InferenceQueue
 from app_tier.pixel_budget import PixelBudget, pixels_in
 from app_tier.prefetch import Prefetch
 from app_tier.publisher import Publisher, RepliesPort
+from app_tier.store_patience import StorePatience
 from inference.answer import Answer, Decoded
 from shoal import traces
 from shoal.errors import BadImage, MalformedMessage, NotFound, ShoalError
@@ -95,7 +96,8 @@ class Worker:
         self._answers = Answers(remember)
         self._inference_queue = InferenceQueue()
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "fetch")
-        self._publisher = Publisher(cloud, replies, self._done, self._give_back)
+        self._patience = StorePatience(stop)
+        self._publisher = Publisher(cloud, self._patience, replies, self._done, self._give_back)
         self._receive_faults = WarnOnce(log)
         self.finished = 0
 
@@ -113,6 +115,11 @@ class Worker:
     def busy_seconds(self) -> float:
         """Time since its start in which a message was in progress."""
         return self._prefetch.busy_seconds
+
+    @property
+    def waits_for_store(self) -> bool:
+        """Whether the buckets do not answer or are full, so that it cannot get on."""
+        return self._patience.waiting
 
     @property
     def idle_since(self) -> float | None:
@@ -201,7 +208,7 @@ class Worker:
             raise BadImage(f"this Shoal does not serve the model {delivery.job.model!r}")
         model = self._recogniser.resolve(delivery.job.model)
         began = time.perf_counter()
-        payload = self._cloud.inputs.get(delivery.job.key)
+        payload = self._patience.call(lambda: self._cloud.inputs.get(delivery.job.key))
         began = delivery.note("fetch", began)
         digest = self._answers.name(model, payload)
         if answer := self._answers.find(digest):

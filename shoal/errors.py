@@ -13,6 +13,10 @@ class Retryable(ShoalError):
     """The same call may succeed later: throttling, a timeout, a service that is starting."""
 
 
+class StorageFull(Retryable):
+    """The store has no space for an object. What it has stays; the same call succeeds once there is space."""
+
+
 class Permanent(ShoalError):
     """The same call will never succeed."""
 

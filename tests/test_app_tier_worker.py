@@ -14,11 +14,11 @@ from app_tier.drain import DrainWatch
 from app_tier.heartbeat import Heartbeat
 from app_tier.worker import FIRST_IN_PROGRESS, LEAST_IN_PROGRESS
 from shoal.clock import SystemClock
-from shoal.errors import NotFound, Retryable
+from shoal.errors import NotFound, Retryable, StorageFull
 from shoal.lifecycle import StopSignal
 from shoal.memory import ManualClock, MemoryQueue, memory_cloud
 from shoal.messages import Job
-from shoal.ports import Cloud
+from shoal.ports import Cloud, Depth
 from tests.app_tier_fixtures import DEADLINE_SECONDS, NamingRecogniser, put, result, short_polls, wait_for, working
 
 pytestmark = pytest.mark.usefixtures(short_polls.__name__)
@@ -136,6 +136,7 @@ def test_a_poisonous_photo_becomes_a_dead_letter_and_the_others_are_labelled() -
 @pytest.mark.parametrize("fault", ["get", "put", "send", "delete"])
 def test_a_call_that_fails_once_loses_nothing(cloud: Cloud, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app_tier.worker.RETRY_SECONDS", 0)
+    monkeypatch.setattr("app_tier.store_patience.AGAIN_SECONDS", 0.01)
     port = {"get": cloud.inputs, "put": cloud.outputs, "send": cloud.responses, "delete": cloud.requests}[fault]
     jobs = put(cloud, *[b"photo"] * 20)
     works = getattr(port, fault)
@@ -152,6 +153,49 @@ def test_a_call_that_fails_once_loses_nothing(cloud: Cloud, fault: str, monkeypa
         wait_for(lambda: failed.is_set() and cloud.requests.depth().total == 0)
     assert all(result(cloud, job).status == "done" for job in jobs)
     assert len(list(cloud.outputs.list(""))) == 20
+
+
+@pytest.mark.parametrize("fault", ["get", "put"])
+def test_a_store_that_is_away_for_long_makes_no_dead_letter(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app_tier.store_patience.AGAIN_SECONDS", 0.01)
+    cloud = memory_cloud(SystemClock(), max_deliveries=1)
+    store = {"get": cloud.inputs, "put": cloud.outputs}[fault]
+    jobs = put(cloud, *[b"photo"] * 20)
+    works, away, refused = getattr(store, fault), threading.Event(), threading.Semaphore(0)
+    away.set()
+
+    def refuses(*arguments: object) -> object:
+        if away.is_set():
+            refused.release()
+            raise StorageFull("no space left")
+        return works(*arguments)
+
+    monkeypatch.setattr(store, fault, refuses)
+    with working(cloud, NamingRecogniser()) as worker:
+        assert all(refused.acquire(timeout=DEADLINE_SECONDS) for _ in range(100))
+        assert worker.waits_for_store
+        assert cloud.dead_letters.depth().total == 0
+        away.clear()
+        wait_for(lambda: worker.finished == len(jobs))
+        assert not worker.waits_for_store
+    assert cloud.dead_letters.depth().total == 0
+    assert {result(cloud, job).status for job in jobs} == {"done"}
+
+
+def test_a_worker_that_leaves_while_the_store_is_full_gives_its_messages_back(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app_tier.worker.RETRY_SECONDS", 0)
+
+    def full(*_: object) -> None:
+        raise StorageFull("no space left")
+
+    monkeypatch.setattr(cloud.outputs, "put", full)
+    put(cloud, *[b"photo"] * 3)
+    with working(cloud, NamingRecogniser()) as worker:
+        wait_for(lambda: worker.waits_for_store)
+    assert worker.finished == 0
+    assert cloud.requests.depth() == Depth(3, 0, 0)
 
 
 def test_a_failing_receive_is_tried_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

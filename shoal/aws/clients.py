@@ -14,7 +14,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials as Credentials
 
-from shoal.errors import CapacityUnavailable, NotFound, Permanent, Retryable, ShoalError
+from shoal.errors import CapacityUnavailable, NotFound, Permanent, Retryable, ShoalError, StorageFull
 
 # A long poll holds its connection for up to 20 s: reading may take longer than that.
 CONFIG = Config(
@@ -49,6 +49,8 @@ _CAPACITY = {
     "SpotMaxPriceTooLow",
     "Unsupported",  # this zone does not have this type
 }
+INSUFFICIENT_STORAGE = 507  # of the embedded cloud, and of other stores that speak S3; S3 itself is never full
+_FULL = {"QuotaExceeded", "XMinioStorageFull"}
 _RETRYABLE = {
     "RequestLimitExceeded",
     "ProvisionedThroughputExceededException",
@@ -207,6 +209,8 @@ def _translated(what: str, error: botocore.exceptions.ClientError) -> ShoalError
         return NotFound(text)
     if code in _CAPACITY:
         return CapacityUnavailable(text)
+    if status == INSUFFICIENT_STORAGE or code in _FULL:
+        return StorageFull(text)
     if code in _RETRYABLE or status >= 500:
         return Retryable(text)
     return Permanent(text)
