@@ -37,7 +37,8 @@ def away() -> AwayQueue:
 @pytest.fixture
 def readiness(away: AwayQueue) -> Readiness:
     cloud = memory_cloud(SystemClock(), visibility_seconds=30)
-    return Readiness(dataclasses.replace(cloud, requests=away))
+    space = {"input bucket": lambda: None, "output bucket": lambda: None}
+    return Readiness(dataclasses.replace(cloud, requests=away), space)
 
 
 def nobody_asks() -> bool:

@@ -137,7 +137,7 @@ def test_readiness_is_told_soon_when_the_store_is_away(monkeypatch: pytest.Monke
         monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:9")
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setattr(clients, "_session", None)
-        away = Readiness(connect(settings()))
+        away = Readiness(connect(settings()), {"input bucket": lambda: None, "output bucket": lambda: None})
         monkeypatch.setattr(Readiness, "look", lambda _, seconds, look=Readiness.look: look(away, seconds))
         for _ in range(2):
             began = time.monotonic()

@@ -8,12 +8,12 @@ from flask import Flask, Response, jsonify, make_response, render_template, requ
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
-from shoal.errors import Retryable, ShoalError
+from shoal.errors import Retryable, ShoalError, StorageFull
 
 log = logging.getLogger(__name__)
 
 PLAIN = "text/plain; charset=utf-8"
-RETRY_AFTER_SECONDS = 2
+RETRY_AFTER_SECONDS = {503: 2, 507: 30}
 
 _TITLES = {
     400: "That did not work",
@@ -23,6 +23,7 @@ _TITLES = {
     500: "Something broke on our side",
     503: "One moment, please",
     504: "Not finished yet",
+    507: "The storage is full",
 }
 
 
@@ -64,8 +65,8 @@ def answer(status: int, message: str) -> Response:
         response = make_response(jsonify(error=message), status)
     else:
         response = make_response(f"{message}\n", status, {"Content-Type": PLAIN})
-    if status == 503:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status in RETRY_AFTER_SECONDS:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS[status])
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -86,6 +87,8 @@ def _on_problem(problem: Problem) -> Response:
 
 def _on_shoal_error(error: ShoalError) -> Response:
     log.warning("%s %s: %s", request.method, request.path, error)
+    if isinstance(error, StorageFull):
+        return answer(507, "The storage is full, so this was not kept. What was accepted before is not lost.")
     if isinstance(error, Retryable):
         return answer(503, "The service behind this page does not answer at the moment. Please try again shortly.")
     return answer(500, "The service behind this page is not set up right. The log of the web tier says more.")

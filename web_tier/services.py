@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import current_app, request
 
@@ -23,6 +23,7 @@ from web_tier.results.batches import Batches
 from web_tier.results.collector import Collector
 from web_tier.results.hub import Hub
 from web_tier.results.reply_queue import ReplyQueue
+from web_tier.results.space_watch import SpaceWatch
 from web_tier.results.webhooks import Webhooks
 from web_tier.thumbnail_gate import ThumbnailGate
 from web_tier.venues import Venue
@@ -89,6 +90,8 @@ class Services:
 
 def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
     """Make the services; nothing runs yet. Raises SettingsError for an unknown venue."""
+    inputs, outputs = SpaceWatch(cloud.inputs), SpaceWatch(cloud.outputs)
+    cloud = replace(cloud, inputs=inputs, outputs=outputs)
     hub = Hub()
     venue: Venue = plugins.load(settings.venue, "web_tier.venues", "make")(cloud)
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
@@ -119,7 +122,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
         fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),
         models=models,
-        readiness=Readiness(cloud),
+        readiness=Readiness(cloud, {"input bucket": inputs.check, "output bucket": outputs.check}),
         direct=Direct(settings.direct_uploads, settings.max_file_bytes, cloud, venue, hub, workers),
         webhooks=Webhooks(cloud.outputs, batches, clock, poster, settings.webhook_keys, settings.webhook_seconds),
         thumbnails=ThumbnailGate(settings.web_threads),

@@ -25,12 +25,12 @@ const uploader = new Uploader({
   },
   unsent(item, why) { giveUp(item, why); },
   progress: () => refresh(),
-  connection(good) { uploadLost = !good; refresh(); },
+  connection(good, why) { uploadLost = good ? "" : why || "Connection lost"; refresh(); },
 });
 
 let live = null;
 let pool = null;
-let uploadLost = false;
+let uploadLost = ""; // why nothing can be sent now
 let streamLost = false;
 let started = 0; // when the upload began; 0 on a page that only watches
 let finished = section.dataset.finished === "yes";
@@ -221,7 +221,8 @@ async function finish() {
   finished = true;
   live?.close();
   live = null;
-  streamLost = uploadLost = false;
+  streamLost = false;
+  uploadLost = "";
   if (!list.unsent) return;
   try { // the server does not know of photos that could not be sent
     const reply = await fetch(`/batches/${list.batch}/status?unsent=${list.unsent}`);
@@ -234,7 +235,7 @@ async function finish() {
 
 function status() {
   if (finished) return line;
-  if (uploadLost || streamLost) return "Connection lost, trying again";
+  if (uploadLost || streamLost) return `${(uploadLost || "Connection lost").replace(/\.$/, "")}, trying again`;
   if (started && !uploader.batch) return "Starting the upload";
   if (uploader.busy) {
     const sent = number(list.size - list.counts.waiting - list.counts.uploading);

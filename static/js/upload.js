@@ -12,7 +12,7 @@ const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 8000;
 
 export class Uploader {
-  // tell: {state(item, state, error), unsent(item, why), progress(), connection(good)}
+  // tell: {state(item, state, error), unsent(item, why), progress(), connection(good, why)}
   constructor(tell) {
     this.tell = tell;
     this.batch = "";
@@ -156,7 +156,9 @@ export class Uploader {
         return;
       }
       if (status === 0 && await this.#unreadable(group)) return;
-      this.tell.connection(false);
+      const full = status === 507 ? reply?.error : "";
+      if (full) for (const item of group) this.tell.state(item, "uploading", full);
+      this.tell.connection(false, full);
       await rest(pause * (0.8 + 0.4 * Math.random()));
     }
   }

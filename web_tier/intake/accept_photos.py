@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from inference import images
-from shoal.errors import BadImage
+from shoal.errors import BadImage, StorageFull
 from shoal.messages import Job, Result, safe_name
 from shoal.ports import ObjectStore
 from shoal.settings import Settings
@@ -20,21 +20,28 @@ from web_tier.results.hub import Hub
 from web_tier.results.reply_queue import ReplyQueue
 from web_tier.schemas.requests import MOST_INDEX
 from web_tier.venues import Submission, Venue
-from web_tier.words import too_large
+from web_tier.words import photos, too_large
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 6  # photos of one request that are stored at once: hides the latency, bounds memory and open files
+
+MOST_NAMED = 20  # photos in a sentence
 
 STOPPING = "The server is about to restart. Please try again in a moment."
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A photo of a request. error: why it was refused; empty if it was accepted."""
+    """A photo of a request.
+
+    error:    why it was refused; empty if it was accepted.
+    no_space: whether neither the photo nor its refusal could be stored.
+    """
 
     job: Job
     error: str = ""
+    no_space: bool = False
 
     @property
     def photo(self) -> Photo:
@@ -67,8 +74,9 @@ class Intake:
         """Store and queue all photos of a request as `batch`, with indexes from `first` on.
 
         A photo that cannot be labelled is refused alone, and its failed result is stored. After the return all others
-        are stored and queued. Raises Problem for a request without photos and for an unknown model. Raises Retryable
-        when the storage or the queue fails; the same call may then be repeated, because it writes the same objects.
+        are stored and queued. Raises Problem for a request without photos and for an unknown model, and one that names
+        the photos that were not kept (507) when the storage is full. Raises Retryable when the storage or the queue
+        fails. After the last two the same call may be repeated, because it writes the same objects.
         """
         submission = self._venue.open()
         running: deque[Future[Taken]] = deque()
@@ -94,6 +102,7 @@ class Intake:
             for future in running:
                 future.exception()
             submission.flush()
+        _check_space(taken, batch)
         return taken
 
     def check_model(self, model: str) -> None:
@@ -130,7 +139,11 @@ class Intake:
         finally:
             offer.close()
         self._hub.added(job)  # before its result can arrive
-        submission.submit(job, payload)
+        try:
+            submission.submit(job, payload)
+        except StorageFull as error:
+            log.warning("photo %d of batch %s is not kept: %s", job.index, job.batch, error)
+            return Taken(job, str(error), no_space=True)
         return Taken(job)
 
     def _checked(self, offer: OfferedPhoto) -> bytes:
@@ -145,7 +158,22 @@ class Intake:
 
     def _refuse(self, job: Job, error: str) -> Taken:
         result = Result.failed(job.key, error)
-        self._outputs.put(job.key, result.to_json().encode(), "application/json")
+        try:
+            self._outputs.put(job.key, result.to_json().encode(), "application/json")
+        except StorageFull:
+            return Taken(job, error, no_space=True)
         self._hub.publish([result])
         log.info("refused photo %d of batch %s: %s", job.index, job.batch, error)
         return Taken(job, error)
+
+
+def _check_space(taken: Sequence[Taken], batch: str) -> None:
+    """Raise Problem (507) when the storage was full for some photos."""
+    lost = [one.job.name for one in taken if one.no_space]
+    if not lost:
+        return
+    names = ", ".join(lost[:MOST_NAMED]) + (f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else "")
+    text = f"The storage is full. Not kept: {names}."
+    if kept := len(taken) - len(lost):
+        text += f" {photos(kept)} of this request {'is' if kept == 1 else 'are'} kept, in /batches/{batch}."
+    raise Problem(507, text)

@@ -78,5 +78,5 @@ def _shrunk(key: str) -> bytes:
 def _no_thumbnail(status: int) -> Response:
     headers = {"Content-Type": "image/svg+xml", "Cache-Control": "no-store"}
     if status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS[status])
     return make_response(NO_THUMBNAIL, status, headers)

@@ -33,6 +33,7 @@ _PROBLEMS = {
     "413": "The request is too large",
     "415": "The body is neither a form nor JSON",
     "503": "The storage or the queue does not answer, or the server is stopping; try again",
+    "507": "The storage is full. The text names the photos that were not kept; the same request may be sent again",
 }
 
 
@@ -99,7 +100,7 @@ def _submit(models: Sequence[str], settings: Settings) -> Schema:
         "responses": {
             "200": _json("Every photo has its result", "Submitted") | _links(),
             "202": _json("The photos are queued", "Submitted") | _links(),
-            **_problem_references("400", "409", "413", "415", "503"),
+            **_problem_references("400", "409", "413", "415", "503", "507"),
         },
     }
 
@@ -127,7 +128,7 @@ def _confirm_uploads(models: Sequence[str], webhooks: bool) -> Schema:
         "twice. Name the webhook in the last call: it waits for all photos that the batch has then.",
         "parameters": [_batch_parameter()],
         "requestBody": _body(for_server(CONFIRMATION, models, webhooks)),
-        "responses": responses | _problem_references("400", "404", "413", "503"),
+        "responses": responses | _problem_references("400", "404", "413", "503", "507"),
     }
 
 

@@ -1,14 +1,14 @@
-"""Whether store and queues answer, within a time limit even when they do not."""
+"""Whether store and queues answer and the store has space, within a time limit even when they do not."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from shoal.errors import ShoalError
-from shoal.ports import Cloud
+from shoal.ports import Cloud, ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -17,12 +17,18 @@ NO_KEY = "-ready/"  # nothing has this prefix: the shortest listing
 
 
 class Readiness:
-    """Asks all at once. A check that has not answered yet is not started a second time."""
+    """Asks all at once. A check that has not answered yet is not started a second time.
 
-    def __init__(self, cloud: Cloud) -> None:
+    space: by the name of a bucket's check, what raises StorageFull while that bucket is full.
+    """
+
+    def __init__(self, cloud: Cloud, space: Mapping[str, Callable[[], None]]) -> None:
+        def bucket(name: str, store: ObjectStore) -> Check:
+            return Check(name, lambda: (next(iter(store.list(NO_KEY)), None), space[name]()))
+
         self._checks = [
-            Check("input bucket", lambda: next(iter(cloud.inputs.list(NO_KEY)), None)),
-            Check("output bucket", lambda: next(iter(cloud.outputs.list(NO_KEY)), None)),
+            bucket("input bucket", cloud.inputs),
+            bucket("output bucket", cloud.outputs),
             Check("request queue", cloud.requests.depth),
             Check("response queue", cloud.responses.depth),
         ]
