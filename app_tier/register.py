@@ -72,6 +72,7 @@ class Registration(Watcher):
             self._ready_seconds,
             self._model,
             self._stop.stopping,
+            progress.received,
             progress.waits_for_store,
         )
         try:

@@ -32,6 +32,10 @@ class Progress(Protocol):
         """Time in which at least one message was in progress."""
 
     @property
+    def received(self) -> int:
+        """Messages received, those that it could not read included."""
+
+    @property
     def waits_for_store(self) -> bool:
         """Whether the buckets do not answer or are full, so that it cannot get on."""
 

@@ -100,6 +100,7 @@ class Worker:
         self._publisher = Publisher(cloud, self._patience, replies, self._done, self._give_back)
         self._receive_faults = WarnOnce(log)
         self.finished = 0
+        self.received = 0
 
     @property
     def in_progress(self) -> int:
@@ -159,6 +160,7 @@ class Worker:
             try:
                 messages = self._cloud.requests.receive(places, POLL_SECONDS)
                 self._receive_faults.clear()
+                self.received += len(messages)
             except Exception as error:
                 self._receive_faults.warn("cannot receive, will go on trying: %s", error)
                 self._stop.wait(RECEIVE_PAUSE_SECONDS)

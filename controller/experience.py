@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from controller.estimates import Flow, Spread
 from controller.policy import Intent, Measured, Need, Observation
-from controller.sightings import Patience, Sightings, boots, finished_since, look
+from controller.sightings import Patience, Sightings, boots, finished_since, look, marked
+from controller.standstill import judge, patience_for
 from controller.tally import Tally
 from shoal.ports import Beat, Depth, Instance
 
@@ -22,6 +23,7 @@ class Experience:
     seen:  None until the first look.
     beats: the last beat of each worker; None until the register could be read.
     needs: what the policy asked for, as far back as it matters.
+    tried, standstill: see `standstill.Standstill`.
     """
 
     seen: Sightings | None = None
@@ -31,6 +33,8 @@ class Experience:
     boot: Spread = field(default_factory=lambda: Measured().boot)
     flow: Flow = field(default_factory=Flow)
     needs: tuple[Need, ...] = ()
+    tried: bool = False
+    standstill: str = ""
 
     def look(
         self,
@@ -42,7 +46,9 @@ class Experience:
         memory_seconds: float,
     ) -> Experience:
         """After one more look. beats: None when the register cannot be read. memory_seconds: see `Flow.seen`."""
-        seen = look(self.seen, instances, beats, now, patience)
+        patience = patience_for(patience, self.service.quantile(0.75))
+        stood = judge(look(self.seen, instances, beats, now, patience, depth.visible > 0), self.tried, now, patience)
+        seen = marked(stood.seen, instances, beats is not None, now, patience)
         finished, busy = finished_since(self.beats or {}, beats or {})
         service = self.service.add(busy / finished, min(finished, HEAVIEST)) if finished and busy else self.service
         boot = self.boot
@@ -52,7 +58,11 @@ class Experience:
         flow = self.flow.seen(now, backlog, finished, memory_seconds)
         known = self.beats if beats is None else _kept({**(self.beats or {}), **beats})
         tally = self._count(now, backlog, known, finished, (one.id for one in instances))
-        return replace(self, seen=seen, beats=known, tally=tally, service=service, boot=boot, flow=flow)
+        words = stood.words if backlog else ""
+        return replace(
+            self, seen=seen, beats=known, tally=tally, service=service, boot=boot, flow=flow,
+            tried=stood.tried, standstill=words,
+        )  # fmt: skip
 
     def _count(
         self, now: float, backlog: int, known: Mapping[str, Beat] | None, finished: int, instances: Iterable[str]
@@ -69,7 +79,7 @@ class Experience:
         seen = self.seen or {}
         flow = self.flow
         measured = Measured(self.service, self.boot, flow.arrivals, flow.waiting(now), self.tally)
-        return Observation(now, confirmed(depth, seen), instances, intents, seen, measured)
+        return Observation(now, confirmed(depth, seen), instances, intents, seen, measured, self.standstill)
 
 
 def _kept(beats: dict[str, Beat]) -> dict[str, Beat]:

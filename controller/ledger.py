@@ -42,6 +42,8 @@ class Tick:
         counts = [(pool.running, "running"), (pool.pending, "pending"), (pool.lost, "lost"), (pool.leaving, "leaving")]
         if some := ", ".join(f"{count} {state}" for count, state in counts if count):
             parts.append(some)
+        if seen.standstill:
+            parts.append(seen.standstill)
         would = "would have " if self.dry_run else ""
         acts = [f"{would}{_words(act)}" for act in self.done]
         acts += [f"refused {one.count}: {one.why}" for one in self.refused]
@@ -69,6 +71,7 @@ class Tick:
             service_seconds=round(measured.service_seconds, 4),
             boot_seconds=round(measured.boot_seconds, 2),
             pool=self._pool(),
+            standstill=seen.standstill,
             done=tuple(_done(act) for act in self.done),
             refused=self.refused,
             spent=self.spent,
@@ -93,7 +96,7 @@ class Tick:
         # A refusal's figures change with the time of day; its first words are what it is about.
         refused = tuple((one.count, one.why.partition(":")[0]) for one in self.refused)
         seen = self.observation
-        return seen.depth, self._pool(), self.decision.desired, refused, self.token
+        return seen.depth, self._pool(), self.decision.desired, refused, self.token, seen.standstill
 
 
 def _done(act: Act) -> DoneAct:

@@ -100,7 +100,8 @@ def _ended(observation: Observation, patience: Patience) -> list[Act]:
     """Terminate overdue instances; drain or terminate lost ones.
 
     A lost instance is marked at one look and ended at a later look, if it is still lost. An instance that worked and
-    fell silent is drained first: if it works on unheard, it keeps its messages in progress.
+    fell silent is drained first: if it works on unheard, it keeps its messages in progress. So is a stuck one, unless
+    it has none.
     """
     drains: dict[str, list[str]] = {}
     ends: dict[str, list[str]] = {}
@@ -112,7 +113,7 @@ def _ended(observation: Observation, patience: Patience) -> list[Act]:
             ends.setdefault(OVERDUE, []).append(one.id)
         elif sighting.lost_since is not None and observation.now - sighting.lost_since >= LOOK_AGAIN_SECONDS:
             why = why_lost(sighting, one, observation.now, patience)
-            if sighting.beat is None or one.state == "stopped":
+            if sighting.beat is None or one.state == "stopped" or (sighting.stuck and not sighting.beat.in_progress):
                 ends.setdefault(why, []).append(one.id)
             elif not observation.leaves(one):
                 drains.setdefault(why, []).append(one.id)

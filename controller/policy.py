@@ -66,6 +66,7 @@ class Observation:
     instances: all instances of the pool that are not terminated.
     intents:   launches that `instances` does not show yet.
     sightings: what is known of each instance, by its id.
+    standstill: why nothing gets on although photos wait, when no worker is to blame; "" when all is well.
     """
 
     now: float
@@ -74,6 +75,7 @@ class Observation:
     intents: tuple[Intent, ...] = ()
     sightings: Mapping[str, Sighting] = field(default_factory=dict)
     measured: Measured = field(default_factory=Measured)
+    standstill: str = ""
 
     @cached_property
     def staying(self) -> tuple[Instance, ...]:

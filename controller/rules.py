@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from inspect import Parameter, signature
+from typing import Any, TypeVar
 
 from controller import calendar
 from controller.budget import PERIODS, Budget
 from controller.policies import step
 from controller.policy import Limits, Policy, Terms
-from controller.policy_options import with_options
 from controller.sightings import Patience
 from shoal import plugins
 from shoal.errors import SettingsError
@@ -49,9 +50,15 @@ class Rules:
         )
         policy: Policy = plugins.load(settings.policy, "controller.policies", "policy")
         return cls(
-            _parsed("SHOAL_POLICY_OPTIONS", settings.policy_options, lambda text: with_options(policy, text)),
+            _parsed("SHOAL_POLICY_OPTIONS", settings.policy_options, lambda text: _with_options(policy, text)),
             terms,
-            Patience(settings.boot_seconds, settings.silent_seconds, settings.drain_seconds),
+            Patience(
+                settings.boot_seconds,
+                settings.silent_seconds,
+                settings.drain_seconds,
+                settings.stuck_seconds,
+                settings.stall_seconds,
+            ),
             _budget(settings),
         )
 
@@ -87,3 +94,25 @@ def _budget(settings: Settings) -> Budget | None:
     if price is None:
         raise SettingsError(f"SHOAL_BUDGET_AMOUNT needs a price, and {price_in_words(settings)}")
     return Budget(settings.budget_amount, period, price)
+
+
+def _with_options(policy: Policy, text: str) -> Policy:
+    """The policy with the options in `text`, `name=value` each, separated by spaces. A default names the type.
+
+    Raises ValueError for an option that the policy does not have, and for a value of another type.
+    """
+    known = signature(policy).parameters.values()
+    defaults = {one.name: one.default for one in known if one.kind is Parameter.KEYWORD_ONLY}
+    options = dict(_option(word, defaults) for word in text.split())
+    return partial(policy, **options) if options else policy
+
+
+def _option(word: str, defaults: dict[str, Any]) -> tuple[str, Any]:
+    name, equals, value = word.partition("=")
+    if not equals or name not in defaults:
+        raise ValueError(f"expected name=value; the options of this policy are: {', '.join(defaults) or 'none'}")
+    kind = type(defaults[name])
+    try:
+        return name, kind(value)
+    except ValueError:
+        raise ValueError(f"{name} is of type {kind.__name__}") from None

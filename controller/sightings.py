@@ -5,11 +5,12 @@ Pure: a look takes what was known before and returns what is known now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from shoal.ports import Beat, Instance
 
+BEAT_GAPS = 3  # parts of the longest silence: a longer time between two beats tells nothing of what the worker did
 LOOK_AGAIN_SECONDS = 10.0  # between marking a lost instance and ending it
 
 
@@ -20,11 +21,15 @@ class Patience:
     boot:   from a launch to the worker's first beat.
     silent: from one beat to the next.
     drain:  from the drain mark, or from the last message finished after it, to the instance's end.
+    stuck:  from one message received or finished to the next, of a worker that beats while messages wait.
+    stalled: what a busy worker gets besides, in which it ends by itself when it hangs.
     """
 
     boot: float
     silent: float
     drain: float
+    stuck: float = 60.0
+    stalled: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,9 @@ class Sighting:
     progressed:    when its count of finished messages last changed.
     drain_seen:    when it was first known to drain.
     lost_since:    when it was marked as lost.
+    got_on:        when it last received or finished a message.
+    stood_since:   since when it beats and does neither, although it could; None when it gets on.
+    stuck:         why it counts as stuck (`standstill.judge`); "" when it does not.
     """
 
     first_seen: float
@@ -49,6 +57,9 @@ class Sighting:
     progressed: float = 0.0
     drain_seen: float | None = None
     lost_since: float | None = None
+    got_on: float | None = None
+    stood_since: float | None = None
+    stuck: str = ""
 
 
 Sightings = Mapping[str, Sighting]
@@ -56,22 +67,48 @@ Sightings = Mapping[str, Sighting]
 
 def look(
     before: Sightings | None,
-    instances: Iterable[Instance],
+    instances: Sequence[Instance],
     beats: Mapping[str, Beat] | None,
     now: float,
     patience: Patience,
+    waiting: bool = False,
 ) -> dict[str, Sighting]:
     """What is known after one more look.
 
     before: None at the first look of a controller's life. beats: None when the register cannot be read: that time does
             not count as a worker's silence.
+    waiting: whether messages can be received.
     """
     known = before or {}
     after = {}
     for one in instances:
         sighting = known.get(one.id) or Sighting(now, launched_here=before is not None)
-        after[one.id] = _marked(_heard(sighting, one, beats, now), one, beats is not None, now, patience)
-    return after
+        heard = _heard(sighting, one, beats, now)
+        unheard = beats is None
+        after[one.id] = replace(heard, stood_since=None) if unheard else _stood(sighting, heard, waiting, now, patience)
+    return marked(after, instances, beats is not None, now, patience)
+
+
+def marked(
+    seen: Sightings, instances: Iterable[Instance], heard: bool, now: float, patience: Patience
+) -> dict[str, Sighting]:
+    """Note since when which are lost. heard: whether the register could be read."""
+    return {one.id: _marked(seen[one.id], one, heard, now, patience) for one in instances}
+
+
+def _stood(before: Sighting, after: Sighting, waiting: bool, now: float, patience: Patience) -> Sighting:
+    """Note whether it stands. A worker that fell silent, or that was stopped for a while, shows nothing meanwhile."""
+    beat, old = after.beat, before.beat
+    if beat is None or old is None or after.beat_changed != now:
+        return after
+    moved = (beat.received, beat.finished) != (old.received, old.finished)
+    if moved:
+        after = replace(after, got_on=now)
+    could = (waiting or beat.in_progress > 0) and not beat.leaving and not beat.waits_for_store
+    same = not moved and (beat.in_progress > 0) == (old.in_progress > 0)
+    if not could or not same or now - before.beat_changed > patience.silent / BEAT_GAPS:
+        return replace(after, stood_since=None, stuck="")
+    return after if after.stood_since is not None else replace(after, stood_since=before.beat_changed)
 
 
 def _heard(sighting: Sighting, one: Instance, beats: Mapping[str, Beat] | None, now: float) -> Sighting:
@@ -113,7 +150,7 @@ def why_lost(sighting: Sighting, one: Instance, now: float, patience: Patience) 
             return f"never registered within {patience.boot:g} s"
     elif now - sighting.beat_changed > patience.silent:
         return f"silent for more than {patience.silent:g} s"
-    return ""
+    return sighting.stuck
 
 
 def overdue(sighting: Sighting, now: float, patience: Patience) -> bool:

@@ -86,6 +86,8 @@ class Entry:
     refused:             what was wanted and not done.
     spent:               None without a budget.
     token:               the fencing token of the lease that it acted under.
+    dry_run:             whether nothing was done.
+    standstill:          why nothing gets on although photos wait, when no worker is to blame; "" when all is well.
 
     How photos are counted. `finished` is the growth of the workers' own counts, summed: deliveries finished, so a photo
     that is labelled twice counts twice. What a worker finishes after its last beat that was seen is missed. Nobody
@@ -122,6 +124,7 @@ class Entry:
     spent: Spent | None = None
     token: int = 0
     dry_run: bool = False
+    standstill: str = ""
 
     @property
     def backlog(self) -> int:
@@ -160,6 +163,7 @@ class Entry:
                 service_seconds=number(fields.get("service_seconds", 0.0)),
                 boot_seconds=number(fields.get("boot_seconds", 0.0)),
                 pool=PoolCounts(**{state: integer(count) for state, count in fields.get("pool", {}).items()}),
+                standstill=text(fields.get("standstill", "")),
                 done=tuple(DoneAct.from_dict(act) for act in array(fields, "done")),
                 refused=tuple(Refusal(integer(one["count"]), text(one["why"])) for one in array(fields, "refused")),
                 spent=_spent(spent) if spent else None,

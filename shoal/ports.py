@@ -81,6 +81,7 @@ class Beat:
     ready_seconds: seconds from the start of the process until it could work.
     model:         the names of the models that it serves.
     leaving:       True when it drains: it finishes its messages in progress and receives no more.
+    received:      messages received since the start of the process, those that it cannot read included.
     waits_for_store: True when it cannot get on because the buckets do not answer or are full.
     """
 
@@ -91,6 +92,7 @@ class Beat:
     ready_seconds: float = 0.0
     model: str = ""
     leaving: bool = False
+    received: int = 0
     waits_for_store: bool = False
 
 

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from inference import store
-from shoal import settings
+from shoal import ledger_file, settings
 from shoal.errors import ShoalError
 from shoal.folders import folder
 from shoal.ports import JobQueue, ObjectStore
@@ -25,6 +25,7 @@ from shoal_cli._requirements import pins
 
 ROOM_BYTES = 2 * 1024**3
 MEMORY_BYTES = 1024**3
+LOGS = "read the log of a worker (`console.log` of its instance): it says why it receives nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +129,28 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
     ):
         yield _tried(f"queue {name}", partial(_count, queue), make)
     yield _tried("workers", lambda: f"{len(cloud.pool.describe())} instances, at most {chosen.max_instances}", start)
+    yield _progress(chosen)
     address = f"http://{chosen.host}:{chosen.port}"
     up = is_up(address)
     yield Finding(
         "page", up, f"{address} {'answers' if up else 'does not answer'}", "run `shoal up`, or python -m web_tier"
     )
+
+
+def _progress(chosen: Settings) -> Finding:
+    """Whether the photos that wait get on, by the controller's last entry."""
+    last = None
+    for entry in ledger_file.read(chosen.state_dir / ledger_file.NAME):
+        last = last if entry.dry_run else entry
+    if last is None:
+        return Finding("progress", True, "the controller's ledger is not on this machine, or is empty")
+    if last.standstill:
+        fix = "free the store's disk, or see whether S3 answers the workers" if "store" in last.standstill else LOGS
+        return Finding("progress", False, last.standstill, fix)
+    lost = (
+        f"{last.pool.lost} workers do not work and are being replaced, `shoal why` says why" if last.pool.lost else ""
+    )
+    return Finding("progress", True, lost or f"{last.backlog} photos wait or are worked on", note=bool(lost))
 
 
 def _look(bucket: ObjectStore) -> str:

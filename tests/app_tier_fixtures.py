@@ -99,6 +99,7 @@ class ToldProgress:
     let_go: int = 0
     busy_seconds: float = 0.0
     idle_since: float | None = None
+    received: int = 0
     waits_for_store: bool = False
 
 

@@ -40,7 +40,7 @@ class LookedAt:
     """Has so many messages in progress. At each look one more has left, until it is told to hang."""
 
     finished, busy_seconds, idle_since = 0, 0.0, None
-    waits_for_store = False
+    received, waits_for_store = 0, False
 
     def __init__(self, in_progress: int) -> None:
         self.in_progress = in_progress

@@ -48,6 +48,7 @@ class DynamoRegister:
             "ready_seconds": _number(round(beat.ready_seconds, 3)),
             "model": {"S": beat.model},
             "leaving": {"BOOL": beat.leaving},
+            "received": _number(beat.received),
             "waits_for_store": {"BOOL": beat.waits_for_store},
         }
         with _lost_is_retryable(), our_errors(f"enter {worker} in register {self._table}"):
@@ -176,6 +177,7 @@ def _beat(item: dict[str, Any]) -> Beat:
             figure("ready_seconds"),
             safe_json.text(item["model"]["S"]),
             item["leaving"]["BOOL"] is True,
+            int(figure("received")) if "received" in item else 0,  # absent: the worker is of an older version
             item.get("waits_for_store", {}).get("BOOL") is True,
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -101,6 +101,10 @@ class Settings:
     time_zone: str = _pool("UTC", "The time zone of the schedule.")
     boot_seconds: float = _pool(300.0, "An instance whose worker has not registered by then is replaced.", least=1)
     silent_seconds: float = _pool(90.0, "A worker that has sent no beat for this long is replaced.", least=1)
+    stuck_seconds: float = _pool(
+        60.0, "A worker that sends beats and takes no photo for this long, although some wait, is replaced. Twenty "
+        "times the measured service time counts instead if that is longer.", least=1,
+    )  # fmt: skip
     drain_seconds: float = _pool(
         300.0, "A draining worker that finishes no message for this long is terminated.", least=1
     )
