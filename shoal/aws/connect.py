@@ -50,7 +50,7 @@ def connect(
         uploads=S3Uploads(s3, settings.in_bucket),
         requests=SqsQueue(sqs, settings.req_queue),
         responses=SqsQueue(sqs, settings.resp_queue),
-        replies=SqsReplies(sqs, settings.resp_queue),
+        replies=SqsReplies(sqs, settings.resp_queue, settings.dead_queue, settings.max_deliveries),
         dead_letters=SqsQueue(sqs, settings.dead_queue),
         pool=connect_pool(settings, boot_file, max_instances or (lambda: settings.max_instances)),
         register=DynamoRegister(dynamodb, settings.pool_table),
@@ -111,7 +111,13 @@ def prepare(settings: Settings) -> None:
         dead_letters=settings.dead_queue,
         max_deliveries=settings.max_deliveries,
     )
-    create_queue(sqs, settings.resp_queue, settings.visibility_seconds)
+    create_queue(
+        sqs,
+        settings.resp_queue,
+        settings.visibility_seconds,
+        dead_letters=settings.dead_queue,
+        max_deliveries=settings.max_deliveries,
+    )
     create_queue(sqs, settings.term_queue, settings.visibility_seconds)
     create_table(client("dynamodb"), settings.pool_table)
     create_role(client("iam"), settings.role, settings.prefix)

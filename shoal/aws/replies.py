@@ -21,11 +21,16 @@ OPENED = 256  # how many queues are remembered
 
 
 class SqsReplies:
-    """The common response queue, and those of web processes, whose names begin with its name."""
+    """The common response queue, and those of web processes, whose names begin with its name.
 
-    def __init__(self, sqs: Service, common: str) -> None:
+    dead_letters, max_deliveries: where a response goes that was delivered so often and not deleted.
+    """
+
+    def __init__(self, sqs: Service, common: str, dead_letters: str, max_deliveries: int) -> None:
         self._sqs = sqs
         self._common = common
+        self._dead_letters = dead_letters
+        self._max_deliveries = max_deliveries
         self._own = re.compile(f"{re.escape(common)}-[0-9a-f]{{12}}")
         self._open = lru_cache(OPENED)(partial(SqsQueue, sqs))
 
@@ -38,7 +43,15 @@ class SqsReplies:
     def keep(self, name: str) -> JobQueue:
         retention = RETENTION_SECONDS + secrets.randbelow(RETENTION_SECONDS)
         try:
-            create_queue(self._sqs.client, name, VISIBILITY_SECONDS, retention_seconds=retention, touch=True)
+            create_queue(
+                self._sqs.client,
+                name,
+                VISIBILITY_SECONDS,
+                dead_letters=self._dead_letters,
+                max_deliveries=self._max_deliveries,
+                retention_seconds=retention,
+                touch=True,
+            )
         except Permanent as error:
             if error_code(error) in {"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"}:
                 raise Retryable(str(error)) from error

@@ -140,7 +140,9 @@ class Settings:
     sweep_seconds: float = _controller(60.0, "The time between two searches for lost photos.", least=1)
     sweep_days: float = _controller(4.0, "The age, in days, up to which lost photos are searched for.", least=0.001)
     max_deliveries: int = _controller(
-        5, "Deliveries of a request message before it becomes a dead letter; `shoal prepare` sets it.", least=1
+        5,
+        "Deliveries of a request or response message before it becomes a dead letter; `shoal prepare` sets it.",
+        least=1,
     )
     metrics_port: int = _controller(0, "The port on 127.0.0.1 for Prometheus metrics; 0 for none.", least=0, most=65535)
     cloudwatch: str = _controller(

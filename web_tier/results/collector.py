@@ -17,6 +17,7 @@ RECEIVE_MESSAGES = 10
 RECEIVE_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0
+SHOWN = 300  # characters of a message that is not ours
 
 
 class Responses(Protocol):
@@ -30,7 +31,10 @@ class Responses(Protocol):
 
 
 class Collector:
-    """Long-polls a response queue until it is stopped. A lost response does no harm: the bucket has the result."""
+    """Long-polls a response queue until it is stopped. A lost response does no harm: the bucket has the result.
+
+    A message that ends this process before it is deleted moves to the dead-letter queue after some deliveries.
+    """
 
     def __init__(self, responses: Responses, hub: Hub) -> None:
         self._responses = responses
@@ -76,6 +80,6 @@ class Collector:
             Job.from_key(result.key, "")
             self._hub.publish([result])
         except MalformedMessage as error:
-            log.warning("dropped a response message: %s", error)
+            log.warning("dropped a response message: %s; it was: %s", error, ascii(message.body[:SHOWN]))
         except Exception:
-            log.exception("dropped a response message: to publish it broke")
+            log.exception("dropped a response message: to publish it broke; it was: %s", ascii(message.body[:SHOWN]))
