@@ -35,7 +35,7 @@ from shoal.aws import connect, put_metrics, region
 from shoal.clock import SystemClock
 from shoal.errors import Permanent, ShoalError
 from shoal.ledger import Entry, Spent
-from shoal.lifecycle import StopSignal, end_when_a_thread_dies, end_within, only_one, steady
+from shoal.lifecycle import StopSignal, end_when_a_thread_dies, end_within, keep_private, only_one, steady
 from shoal.ports import Cloud
 from shoal.prices import price_in_words
 
@@ -54,6 +54,7 @@ def main() -> None:
     try:
         chosen = settings.load_with_own_file()
         logs.configure(chosen.log_level)
+        keep_private(chosen.state_dir)
         otherwise = f"another controller runs in {chosen.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PREFIX"
         alone = contextlib.nullcontext() if dry_run else only_one(chosen.state_dir / "controller.lock", otherwise)
         with alone, StopSignal() as stop:

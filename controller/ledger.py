@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,9 @@ from controller.policy import CAPACITY_STATES, Decision, Observation
 from controller.tally import Tally
 from shoal.ledger import DoneAct, Entry, PoolCounts, Refusal, Spent
 from shoal.ledger_file import older, read
+from shoal.logs import WarnOnce
+
+log = logging.getLogger(__name__)
 
 MAX_BYTES = 4 * 1024 * 1024  # several hours of changes every second; one older file of the same size is kept beside it
 
@@ -123,6 +129,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._last: Tick | None = None
+        self._faults = WarnOnce(log)
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def record(self, tick: Tick) -> str:
@@ -131,9 +138,12 @@ class Ledger:
             return ""
         entry = tick.entry(self._last.observation.measured.tally if self._last else Tally())
         self._last = tick
-        self._limit_size()
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(entry.to_json() + "\n")
+        try:
+            self._limit_size()
+            _append(self._path, f"{entry.to_json()}\n".encode())
+            self._faults.clear()
+        except OSError as error:
+            self._faults.warn("the ledger cannot be written, the controller goes on: %s", error)
         return entry.sentence
 
     def last(self) -> Entry | None:
@@ -146,3 +156,12 @@ class Ledger:
     def _limit_size(self) -> None:
         if self._path.exists() and self._path.stat().st_size > MAX_BYTES:
             self._path.replace(older(self._path))
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Write the whole line or nothing of it. Raises OSError."""
+    with path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        if file.write(line) < len(line):
+            file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shlex
 import shutil
+import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,9 +48,17 @@ class StateFolder:
         return f"{STATE_VARIABLE}={self.path}"
 
     def take(self) -> None:
-        """Lock the folder for this process. Raises FolderInUse, OSError."""
+        """Lock the folder for this process, and let only its owner read it. Raises FolderInUse, OSError.
+
+        That holds for all files that this process and its children make from now on.
+        """
+        os.umask(0o077)
         self.logs.mkdir(parents=True, exist_ok=True)
-        self.cloud.mkdir(mode=0o700, exist_ok=True)
+        self.cloud.mkdir(exist_ok=True)
+        found = self.path.stat()
+        # A folder that belongs to somebody else, or to all as /tmp does, stays as it is.
+        if found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
+            self.path.chmod(0o700)
         self._lock = os.open(self.cloud / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -25,6 +26,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def steady() -> float:
     """Seconds by a clock that is never set. Unlike `time.monotonic`, it counts while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def keep_private(folder: Path) -> None:
+    """Let only the owner read `folder`, and the files that this process and its children make from now on."""
+    os.umask(0o077)
+    folder.mkdir(parents=True, exist_ok=True)
+    found = folder.stat()
+    # One that belongs to somebody else, or to all as /tmp does, stays as it is.
+    if found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
+        folder.chmod(0o700)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -77,7 +78,7 @@ class Child:
             pass
         text = b"".join(chunks)
         if text:
-            with self.log.open("ab") as file:
+            with suppress(OSError), self.log.open("ab") as file:  # on a full disk the terminal still shows it
                 file.write(text)
         return text.decode(errors="replace").splitlines()
 

@@ -18,6 +18,7 @@ from rich.table import Table
 from shoal import ledger_file, settings
 from shoal.errors import Permanent, ShoalError
 from shoal.folders import folder
+from shoal.lifecycle import keep_private
 from shoal_cli.up import CODE, PYTHON, answers, prepare_model
 
 EXAMPLES = folder("static") / "examples"
@@ -47,6 +48,7 @@ def _system(chosen: settings.Settings, address: str) -> Iterator[None]:
         yield
         return
     prepare_model(chosen)
+    keep_private(chosen.state_dir)
     console.print("Starting Shoal ...")
     log = chosen.state_dir / "logs" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from inference import store
 from shoal import settings
 from shoal.errors import NotFound, SettingsError, ShoalError
 from shoal.folders import folder, import_path
-from shoal.lifecycle import StopSignal, only_one
+from shoal.lifecycle import StopSignal, keep_private, only_one
 from shoal.retry import patiently
 from shoal_cli._processes import Child, pump, wait_until
 
@@ -52,6 +52,7 @@ def command(hostile: int | None, hostile_only: str | None, hostile_rate: float |
     with only_one(chosen.state_dir / "up.lock", otherwise), StopSignal() as stop:
         _check_port(chosen.host, chosen.port)
         prepare_model(chosen)
+        keep_private(chosen.state_dir)  # after the models, which several users may share
         if not stop.stopping:
             with contextlib.closing(SystemProcesses(chosen, _given(options))) as system:
                 system.start(stop)

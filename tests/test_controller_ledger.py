@@ -22,6 +22,7 @@ from shoal.errors import MalformedMessage, Retryable
 from shoal.ledger import DoneAct, Entry, PoolCounts, Refusal, Spent
 from shoal.ledger_file import Follower, read
 from shoal.ports import Depth, Instance
+from tests.disk_fixtures import small_disk
 
 
 @pytest.fixture
@@ -263,3 +264,16 @@ def test_a_controller_that_starts_again_counts_on_from_its_last_entry() -> None:
     assert (tally.finished, tally.arrived, tally.unseen) == (5, 8 - 5 + 5 - 2, 0)
     gone = Tally.after(last).look(200.0, 5, 3, None)  # the workers of then have left
     assert (gone.finished, gone.arrived, gone.unseen) == (0, 0, 0)
+
+
+def test_a_full_disk_costs_entries_and_not_the_controller(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        ledger = Ledger(disk.path / "ledger.jsonl")
+        disk.fill(leave=4096)  # room for the beginning of a line
+        ticks = [Tick(Observation(float(at), Depth(at, 0, 0)), Decision(0, "x" * 5000)) for at in range(1, 5)]
+        assert all(ledger.record(one) for one in ticks[:3])
+        assert caplog.text.count("the ledger cannot be written") == 1
+        disk.empty()
+        ledger.record(ticks[3])
+        lines = (disk.path / "ledger.jsonl").read_text().splitlines()
+        assert [Entry.from_json(line).visible for line in lines][-1:] == [4]

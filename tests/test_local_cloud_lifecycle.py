@@ -38,6 +38,9 @@ def test_ready_means_both_answer_and_the_env_file_says_where(tmp_path: Path) -> 
         queue = cloud.client("sqs").create_queue(QueueName="queue")["QueueUrl"]
         assert queue == f"{s3}/123456789012/queue"
 
+        own = [tmp_path, *(tmp_path / "logs").rglob("*"), *(tmp_path / "cloud").rglob("*")]
+        assert {path: path.stat().st_mode for path in own if path.stat().st_mode & 0o077} == {}
+
         second = start_process(tmp_path)
         output, errors = second.communicate(timeout=20)
         assert (second.returncode, output) == (2, "")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from shoal.lifecycle import keep_private
 
 ROOT = Path(__file__).parent.parent
 IGNORED = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGHUP, signal.SIG_IGN)"
@@ -99,3 +103,25 @@ def waiting(script: str) -> subprocess.Popen[str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
+
+
+def test_what_is_made_from_now_on_is_for_its_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        state = tmp_path / "state"
+        state.mkdir(mode=0o755)
+        keep_private(state)
+        (state / "ledger.jsonl").touch()
+        (state / "logs").mkdir()
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (state, state / "ledger.jsonl", state / "logs")] == [
+            0o700, 0o600, 0o700,
+        ]  # fmt: skip
+        keep_private(tmp_path / "new" / "state")
+        assert stat.S_IMODE((tmp_path / "new" / "state").stat().st_mode) == 0o700
+        shared = tmp_path / "shared"
+        shared.mkdir()
+        shared.chmod(0o1777)
+        keep_private(shared)
+        assert stat.S_IMODE(shared.stat().st_mode) == 0o1777
+    finally:
+        os.umask(before)

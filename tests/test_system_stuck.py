@@ -58,5 +58,8 @@ def test_a_worker_that_takes_nothing_is_replaced_and_its_photos_are_labelled(sys
         for entry in entries
         for act in entry.done
     )
+    own = [system.state_dir, *system.state_dir.glob("*.json*"), *(system.state_dir / "logs").rglob("*")]
+    assert len(own) > 4
+    assert {path: path.stat().st_mode for path in own if path.stat().st_mode & 0o077} == {}
     page = requests.get(f"{system.address}/fleet", headers={"Accept": "text/html"}, timeout=30).text
     assert "beats and took no photo although some wait" in page
