@@ -48,6 +48,7 @@ def command(hostile: int | None, hostile_only: str | None, hostile_rate: float |
     """Start the system on this machine and serve until Ctrl-C."""
     options = {"--hostile": hostile, "--hostile-only": hostile_only, "--hostile-rate": hostile_rate}
     chosen = settings.load()
+    settings.check_exposure(chosen)
     otherwise = f"Shoal already runs in {chosen.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PORT"
     with only_one(chosen.state_dir / "up.lock", otherwise), StopSignal() as stop:
         _check_port(chosen.host, chosen.port)

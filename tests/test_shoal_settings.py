@@ -179,3 +179,29 @@ def test_settings_are_imported_quickly() -> None:
     # A worker reads them before anything else; pydantic alone would take longer than its start may gain.
     script = "import sys, shoal.settings; sys.exit(bool({'pydantic', 'boto3', 'csv', 'click'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost", "LOCALHOST"])
+def test_this_machines_own_address_is_open_without_a_word(host: str) -> None:
+    settings.check_exposure(settings.load({"SHOAL_HOST": host}))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "::ffff:192.0.2.1", "example.org", "0"])
+def test_an_address_that_others_reach_needs_a_word(host: str) -> None:
+    with pytest.raises(SettingsError, match=r"SHOAL_OPERATOR_SECRET.*SHOAL_OPEN_TO_ALL=1"):
+        settings.check_exposure(settings.load({"SHOAL_HOST": host}))
+    settings.check_exposure(settings.load({"SHOAL_HOST": host, "SHOAL_OPEN_TO_ALL": "1"}))
+    settings.check_exposure(settings.load({"SHOAL_HOST": host, "SHOAL_OPERATOR_SECRET": "sixteen letters!"}))
+
+
+@pytest.mark.parametrize(("command", "status"), [(["web_tier"], 2), (["shoal_cli", "up"], 1)])
+def test_what_would_be_open_to_all_does_not_start_and_says_what_to_do(
+    command: list[str], status: int, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "SHOAL_HOST": "0.0.0.0", "SHOAL_STATE_DIR": str(tmp_path), "AWS_DEFAULT_REGION": "x"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == status
+    assert "SHOAL_OPEN_TO_ALL=1" in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -25,6 +25,7 @@ def main() -> int:
     with StopSignal() as stop:
         try:
             settings = shoal_settings.load_with_env_file()
+            shoal_settings.check_exposure(settings)
             logs.configure(settings.log_level)
             traces.configure(settings.otlp_endpoint, "shoal-web")
             # waitress logs broken connections of clients as warnings: that is noise.

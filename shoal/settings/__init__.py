@@ -1,5 +1,6 @@
 """Shoal's settings: declared once, read from the environment, checked. Everything else is handed a `Settings`."""
 
+from shoal.settings.checks import check_exposure
 from shoal.settings.declaration import Setting, variable
 from shoal.settings.declared import GROUPS, SETTINGS, Settings
 from shoal.settings.reading import (
@@ -16,6 +17,7 @@ __all__ = [
     "SETTINGS",
     "Setting",
     "Settings",
+    "check_exposure",
     "load",
     "load_with_env_file",
     "load_with_own_file",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from shoal.errors import SettingsError
 from shoal.settings.declared import Settings
 
@@ -28,6 +30,24 @@ def check(settings: Settings) -> None:
         raise SettingsError(f"SHOAL_OTLP_ENDPOINT={settings.otlp_endpoint!r}: expected http://host:port or https://...")
     if settings.model_weights is not None and not settings.model_weights.is_file():
         raise SettingsError(f"SHOAL_MODEL_WEIGHTS={str(settings.model_weights)!r}: there is no such file")
+
+
+def check_exposure(settings: Settings) -> None:
+    """Raise SettingsError when others than this machine could reach the web server and nobody has said so."""
+    if settings.operator_secret or settings.open_to_all or _is_loopback(settings.host):
+        return
+    raise SettingsError(
+        f"SHOAL_HOST={settings.host}: everybody who reaches this machine could use Shoal, and nobody would have to "
+        f"sign in. Set SHOAL_OPERATOR_SECRET (at least {MIN_SECRET} characters), or SHOAL_OPEN_TO_ALL=1 if you want "
+        "that, or leave SHOAL_HOST at 127.0.0.1 and put a proxy in front that asks who comes"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _check_prefix(settings: Settings) -> None:

@@ -180,7 +180,14 @@ class Settings:
         most=43_200,
     )
 
-    host: str = _web("127.0.0.1", "The address that the web server listens on.")
+    host: str = _web(
+        "127.0.0.1",
+        "The address that the web server listens on. Others than this machine's own need SHOAL_OPERATOR_SECRET or "
+        "SHOAL_OPEN_TO_ALL.",
+    )
+    open_to_all: int = _web(
+        0, "1 lets the web server listen on an address that others reach, without a password.", least=0, most=1
+    )
     port: int = _web(8000, "The port of the page and the API.", least=1, most=65535)
     venue: str = _web("pool", "Where photos are labelled: a file in web_tier/venues/.")
     answer_seconds: float = _web(300.0, "How long a request waits for labels before it gets status 504.", least=1)
