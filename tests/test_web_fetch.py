@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -25,6 +26,7 @@ from tests.web_fixtures import jpeg
 from web_tier.outside import fetch, guarded_connection
 from web_tier.outside.addresses import parse, public
 from web_tier.outside.fetch import Fetcher
+from web_tier.outside.special_addresses import SPECIAL
 
 MAX_BYTES = 100_000
 PHOTO = jpeg()
@@ -292,6 +294,24 @@ TRICKS = {
     "IPv6 multicast": ("http://[ff02::1]/", "not on the public"),
     "broadcast": ("http://255.255.255.255/", "not on the public"),
     "documentation": ("http://192.0.2.1/", "not on the public"),
+    "Azure's wire server": ("http://168.63.129.16/", "not on the public"),
+    "IBM's name server": ("http://161.26.0.10/", "not on the public"),
+    "Google's APIs within": ("http://199.36.153.8/", "not on the public"),
+    "Oracle's metadata": ("http://192.0.0.192/", "not on the public"),
+    "Alibaba's metadata": ("http://100.100.100.200/", "not on the public"),
+    "6to4 relay": ("http://192.88.99.1/", "not on the public"),
+    "dummy address": ("http://192.0.0.8/", "not on the public"),
+    "port control": ("http://192.0.0.9/", "not on the public"),
+    "AS112": ("http://192.175.48.1/", "not on the public"),
+    "6to4 of a public address": ("http://[2002:5db8:d70e::1]/", "not on the public"),
+    "new documentation": ("http://[3fff::1]/", "not on the public"),
+    "segment routing": ("http://[5f00::1]/", "not on the public"),
+    "local NAT64": ("http://[64:ff9b:1::7f00:1]/", "not on the public"),
+    "dummy IPv6": ("http://[100:0:0:1::1]/", "not on the public"),
+    "ORCHID": ("http://[2001:20::1]/", "not on the public"),
+    "ISATAP of loopback": ("http://[2606:2800:21f:cb07:0:5efe:127.0.0.1]/", "not on the public"),
+    "ISATAP of a neighbour": ("http://[2606:2800:21f:cb07:200:5efe:10.0.0.7]/", "not on the public"),
+    "not handed out": ("http://[4000::1]/", "not on the public"),
     "no address at all": ("http://nowhere.example/", "not on the public"),
     "unknown": ("http://unknown.example/", "not known"),
     # redirects
@@ -447,3 +467,21 @@ def _self_signed(folder: Path) -> Path:
     path = folder / "certificate.pem"
     path.write_bytes(secret + certificate.public_bytes(serialization.Encoding.PEM))
     return path
+
+
+@pytest.mark.parametrize("block", SPECIAL, ids=str)
+def test_no_address_of_a_special_block_is_public(block: IPv4Network | IPv6Network) -> None:
+    middle = block[block.num_addresses // 2]
+    for address in (block[0], middle, block[-1]):
+        assert not public(str(address))
+        if isinstance(address, IPv4Address):
+            assert not public(f"::ffff:{address}")
+            assert not public(f"64:ff9b::{address}")
+            assert not public(f"2606:2800:21f:cb07:0:5efe:{address}")
+
+
+@pytest.mark.parametrize(
+    "address", [PUBLIC, "8.8.8.8", "2606:2800:21f:cb07:0:5efe:8.8.8.8", "64:ff9b::8.8.8.8", "2a00::1"]
+)
+def test_public_addresses_are_still_public(address: str) -> None:
+    assert public(address)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
 from shoal.errors import BadImage
+from web_tier.outside.special_addresses import SPECIAL
 
 PORTS = {"http": 80, "https": 443}
 OTHER_PORTS = (8080, 8443)
@@ -17,7 +18,8 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # These addresses contain another address, and packets reach the inner one.
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # NAT64, RFC 6052
-_TRANSLATED_LOCALLY = ipaddress.ip_network("64:ff9b:1::/48")  # RFC 8215
+_ALLOCATED = ipaddress.ip_network("2000::/3")  # all that is handed out of IPv6, RFC 4291
+_ISATAP = (0x00005EFE, 0x02005EFE)  # an IPv4 address follows, RFC 5214
 _COMPATIBLE = ipaddress.ip_network("::/96")  # IPv4-compatible, RFC 4291, long out of use
 _NUMBER_LIKE = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)(\.(0[xX][0-9a-fA-F]*|[0-9]+))*\.?")
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?")
@@ -122,6 +124,8 @@ def _layers(address: IpAddress) -> list[IpAddress]:
     inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
     if address in _TRANSLATED or address in _COMPATIBLE:
         inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    if int(address) >> 32 & 0xFFFFFFFF in _ISATAP:
+        inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     # A mapped address is an IPv4 address in another notation. The other forms must be public themselves, too.
     outer: list[IpAddress] = [] if address.ipv4_mapped or address in _TRANSLATED else [address]
     return outer + [layer for layer in inner if layer is not None]
@@ -130,6 +134,6 @@ def _layers(address: IpAddress) -> list[IpAddress]:
 def _public(address: IpAddress) -> bool:
     if address.is_multicast or address.is_reserved or address.is_unspecified or address.is_loopback:
         return False
-    if isinstance(address, ipaddress.IPv6Address) and (address.is_site_local or address in _TRANSLATED_LOCALLY):
+    if isinstance(address, ipaddress.IPv6Address) and address not in _ALLOCATED:
         return False
-    return address.is_global
+    return address.is_global and not any(address in block for block in SPECIAL)
