@@ -8,13 +8,13 @@ import sys
 
 from local_cloud import ACCOUNT, CloudError, listeners, points
 from local_cloud.arguments import Arguments, parse
+from local_cloud.guard.keys import CloudKeys
 from local_cloud.hostile.dice import Hostility
 from local_cloud.hostile.journal import JOURNAL_NAME
 from local_cloud.service_process import ServiceProcess
 from local_cloud.state_folder import FolderInUse, StateFolder
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-KEYS = {"AWS_ACCESS_KEY_ID": "local-cloud", "AWS_SECRET_ACCESS_KEY": "local-cloud"}
 
 
 class StopRequest:
@@ -62,21 +62,23 @@ def run(arguments: Arguments, folder: StateFolder) -> None:
     services_listener = listeners.listen(arguments.host, arguments.services_port)
     # Only instances use the metadata service.
     metadata_listener = listeners.listen(listeners.loopback(arguments.host), arguments.metadata_port)
-    services = ServiceProcess(services_listener, folder, ACCOUNT, arguments.region, arguments.hostility)
+    keys = CloudKeys.take()
+    services = ServiceProcess(services_listener, folder, ACCOUNT, arguments.region, keys, arguments.hostility)
     url = listeners.url(moto_listener)
     endpoints = services.endpoints(url) | {"AWS_DEFAULT_REGION": arguments.region}
     # All sockets listen already: a caller waits for its answer and can start up at the same time.
-    folder.write_env({**endpoints, **KEYS, "AWS_EC2_METADATA_DISABLED": "true"})
+    pair = {"AWS_ACCESS_KEY_ID": keys.access_key_id, "AWS_SECRET_ACCESS_KEY": keys.secret_access_key}
+    folder.write_env({**endpoints, **pair, "AWS_EC2_METADATA_DISABLED": "true"})
     try:
         # Imported here: it takes a second, in which ministack boots.
         points.check(points.TABLES)
         from local_cloud.ec2.tables import tables_of
 
         with tables_of(arguments.region):
-            points.check(points.MOTO)
+            points.check((*points.MOTO, *points.GUARD))
             from local_cloud.cloud import open_cloud
 
-        cloud = open_cloud(arguments, folder, moto_listener, metadata_listener, endpoints)
+        cloud = open_cloud(arguments, folder, moto_listener, metadata_listener, endpoints, keys)
         try:
             services.wait_until_ready()
             if stop.is_asked():

@@ -18,7 +18,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from local_cloud.hostile.exchange import App, Message, Receive, Send, answer, header, tell
+from local_cloud.exchange import App, Message, Receive, Send, answer, header, tell
 
 log = logging.getLogger("checkpoint")
 

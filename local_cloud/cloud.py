@@ -3,15 +3,25 @@
 import socket
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from local_cloud.arguments import Arguments
 from local_cloud.control import Control
-from local_cloud.ec2 import server
+from local_cloud.ec2 import roles, server
 from local_cloud.ec2.books import BooksKeeper
 from local_cloud.ec2.groups import GroupKeeper
 from local_cloud.ec2.hooks import Books
+from local_cloud.guard.callers import Callers
+from local_cloud.guard.ec2_guard import Ec2Guard
+from local_cloud.guard.ec2_needs import Ec2Needs
+from local_cloud.guard.gate import Gate
+from local_cloud.guard.keys import CloudKeys
+from local_cloud.guard.permissions import Permissions
+from local_cloud.guard.policies import PolicyFile
+from local_cloud.guard.sessions import SessionKeys
+from local_cloud.hostile import HONEST
 from local_cloud.hostile.journal import JOURNAL_NAME
 from local_cloud.hostile.trouble import Trouble
 from local_cloud.machines.images import ImageStore
@@ -43,6 +53,7 @@ def open_cloud(
     moto_listener: socket.socket,
     metadata_listener: socket.socket,
     endpoints: Mapping[str, str],
+    keys: CloudKeys,
 ) -> EmbeddedCloud:
     """Answer on both sockets. `endpoints` are the variables that instances get. Raises ImageError."""
     changed = threading.Event()
@@ -55,7 +66,7 @@ def open_cloud(
     surroundings = Surroundings(
         state_folder=folder.path,
         endpoints=endpoints,
-        metadata_url=metadata.url,
+        open_metadata=metadata.open,
         boot_seconds=settings.boot_seconds,
         grace_seconds=settings.grace_seconds,
         limiter=limiter,
@@ -73,7 +84,10 @@ def open_cloud(
     if trouble:
         trouble.interrupt = host.interrupt
         books.capacity = trouble.capacity
-    keeper = BooksKeeper(books, host, changed, instances=folder.instances, images=folder.images, calls=folder.calls)
+    policies = PolicyFile(folder.policies)
+    keeper = BooksKeeper(
+        books, host, changed, policies, instances=folder.instances, images=folder.images, calls=folder.calls
+    )
     books.connect(host, keeper.save)
     journal = keeper.journal(server.application())
     for line in keeper.restore(journal):
@@ -81,8 +95,12 @@ def open_cloud(
     keeper.start()
     groups = GroupKeeper(settings.region)
     groups.start()
+    sessions = SessionKeys(keys.session_secret, time.time)
+    roles.connect(sessions)
+    permissions = Permissions(policies, Ec2Needs(settings.region), settings.region)
+    gate = Gate(Callers(keys, sessions, frozenset({HONEST})), permissions)
     control = Control(journal, host, books.find)
     threading.Thread(target=metadata.serve_forever, name="metadata", daemon=True).start()
-    server.serve(moto_listener, trouble.around(control) if trouble else control)
+    server.serve(moto_listener, Ec2Guard(trouble.around(control) if trouble else control, gate))
     host.open()
     return EmbeddedCloud(limiter, host, groups, keeper)

@@ -16,7 +16,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from local_cloud import points
-from local_cloud.hostile.exchange import App, HttpResponse, Message, Receive, Send, answer, tell
+from local_cloud.exchange import App, HttpResponse, Message, Receive, Send, answer, tell
 
 log = logging.getLogger("objects")
 

@@ -135,9 +135,13 @@ MOTO = (
         "assume_role",
         "self region_name role_session_name role_arn policy duration external_id",
     ),
-    *_names(f"{_STS}:AssumedRole", "access_key_id expiration secret_access_key session_token"),
+    *_names(f"{_STS}:AssumedRole", "access_key_id expiration role_arn secret_access_key session_name session_token"),
     *_names("moto.iam.models:InstanceProfile", "arn roles"),
-    *_names("moto.iam.models:Role", "arn name"),
+    *_names("moto.iam.models", "iam_backends"),
+    *_names("moto.iam.models:IAMBackend", "roles"),
+    *_names("moto.iam.models:Role", "arn managed_policies name policies"),
+    *_names("moto.iam.models:Policy", "versions default_version_id"),
+    *_names("moto.iam.models:PolicyVersion", "document version_id"),
     # requests, answers, ids and the clock
     *_names("moto.core.exceptions", "ServiceException"),
     *_names("moto.core.responses", "ActionResult EmptyResult"),
@@ -152,7 +156,55 @@ MOTO = (
     *_names(f"{_SERVER}:DomainDispatcherApplication", "app_instances"),
 )
 
+_SIGV4 = "ministack.core.sigv4"
+
+_EVALUATOR = "ministack.core.iam_evaluator"
+_ACTIONS = "ministack.core.iam_actions"
+
+# What checks signatures and policies, in both processes.
+GUARD = (
+    *_names(_EVALUATOR, "EvalContext ParsedStatement"),
+    _function(_EVALUATOR, "parse_policy_document", "doc"),
+    _function(_EVALUATOR, "evaluate", "ctx policies limits"),
+    *_names(f"{_EVALUATOR}:EvalResult", "decision"),
+    _function(_ACTIONS, "identity_denial_message", "action principal_arn resource explicit_deny"),
+    *_names(_SIGV4, "SIGNATURE_MISMATCH"),
+    _function(_SIGV4, "parse_query_signature", "query_params"),
+    _function(_SIGV4, "parse_header_signature", "headers"),
+    *_names(f"{_SIGV4}:HeaderSignature", "access_key_id service region_set signed_headers signature amz_date"),
+    _function(_SIGV4, "request_time_failure", "signature now"),
+    _function(
+        _SIGV4,
+        "header_signature_failure",
+        "signature secret method raw_path query_params headers body presigned explain",
+    ),
+    _function(_SIGV4, "presigned_request_is_expired", "amz_date expires now"),
+    _function(_SIGV4, "calculate_signature", "secret date_stamp region service string_to_sign"),
+    _function(_SIGV4, "signatures_match", "computed provided"),
+    _function(_SIGV4, "decode_header_value", "value"),
+    _function(
+        _ACTIONS,
+        "access_denied_response",
+        "service action principal_arn request_id error_code message headers resource_arn explicit_deny"
+        " resource_policy_arn",
+    ),
+)
+
 MINISTACK = (
+    *GUARD,
+    _function("ministack.core.router", "detect_service", "method path headers query_params"),
+    _function(_ACTIONS, "extract_iam_action", "service method path headers body query_params"),
+    _function(_ACTIONS, "extract_resource_arn", "service method path headers body query_params region account_id"),
+    _function(_ACTIONS, "s3_additional_checks", "method path headers body query_params"),
+    _function(_ACTIONS, "s3_service_context", "iam_action query_params path headers"),
+    _function(_ACTIONS, "dynamodb_service_context", "body"),
+    _function(_ACTIONS, "dynamodb_resource_arns", "body region account_id"),
+    _function(_ACTIONS, "dynamodb_transaction_checks", "iam_action body region account_id"),
+    *_names("ministack.services.dynamodb", "_tables"),
+    _function("ministack.services.s3", "_parse_multipart_form", "content_type body"),
+    _function("ministack.services.s3", "_verify_presigned_sigv4", "method path headers query_params"),
+    _function("ministack.services.s3", "cors_preflight", "bucket_name key headers"),
+    _function("ministack.services.s3", "cors_response_headers", "bucket_name method headers"),
     _function("ministack.app", "app", "scope receive send"),
     _function("ministack.app", "_build_persistence_save_dict", ""),
     _function("ministack.core.persistence", "save_all", "services"),

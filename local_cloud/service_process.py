@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from local_cloud import STATE_VARIABLE, CloudError
+from local_cloud.guard.keys import CloudKeys
 from local_cloud.hostile.dice import Hostility
 from local_cloud.hostile.journal import JOURNAL_NAME
 from local_cloud.listeners import url
@@ -41,6 +42,7 @@ class ServiceProcess:
         folder: StateFolder,
         account: str,
         region: str,
+        keys: CloudKeys,
         hostility: Hostility | None = None,
     ) -> None:
         host, port = listener.getsockname()
@@ -70,6 +72,8 @@ class ServiceProcess:
             "TMPDIR": str(folder.temporary),
             "LOG_LEVEL": "WARNING",
             "PYTHONUNBUFFERED": "1",
+            "LOCAL_CLOUD_POLICIES": str(folder.policies),
+            **keys.variables(),
         }
         if hostility is not None:
             self._environment["LOCAL_CLOUD_HOSTILITY"] = json.dumps(hostility.to_dict())

@@ -1,16 +1,24 @@
-"""The application that hypercorn serves: ministack with checkpoints, and with faults in hostile mode."""
+"""The application that hypercorn serves: the guard, then ministack."""
 
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from local_cloud import points
 from local_cloud.checkpoint import Checkpoint
+from local_cloud.exchange import App
+from local_cloud.guard.callers import Callers
+from local_cloud.guard.gate import Gate
+from local_cloud.guard.keys import CloudKeys
+from local_cloud.guard.permissions import Permissions
+from local_cloud.guard.policies import PolicyFile
+from local_cloud.guard.sessions import SessionKeys
+from local_cloud.hostile import HONEST
 from local_cloud.hostile.dice import Dice, Hostility
-from local_cloud.hostile.exchange import App
 from local_cloud.hostile.journal import FaultJournal
 from local_cloud.hostile.objects import HostileObjects
 from local_cloud.hostile.queues import HostileQueues
@@ -18,10 +26,25 @@ from local_cloud.kept_objects import KeptObjects
 
 HOSTILITY = "LOCAL_CLOUD_HOSTILITY"
 JOURNAL = "LOCAL_CLOUD_JOURNAL"
+POLICIES = "LOCAL_CLOUD_POLICIES"
 
 
 def _layers() -> App:
     points.check(points.MINISTACK)
+    from local_cloud.guard.forms import form_fields
+    from local_cloud.guard.services_guard import ServicesGuard, trust_the_guard
+    from local_cloud.guard.services_needs import ServicesNeeds
+
+    trust_the_guard()
+    keys = CloudKeys.take()
+    callers = Callers(keys, SessionKeys(keys.session_secret, time.time), frozenset({HONEST}))
+    region = os.environ["MINISTACK_REGION"]
+    permissions = Permissions(PolicyFile(Path(os.environ[POLICIES])), ServicesNeeds(region), region)
+    return ServicesGuard(_services(), Gate(callers, permissions, form_fields))
+
+
+def _services() -> App:
+    """ministack with checkpoints, and with faults in hostile mode."""
     from ministack import app as ministack
     from ministack.core import persistence
 

@@ -25,6 +25,7 @@ class StateFolder:
     cloud/lock              held while it runs; holds the pid of the holder
     cloud/services/         state of S3, SQS, SNS, DynamoDB and Lambda: survives a restart
     cloud/calls.jsonl       the calls that made roles, templates, groups, networks: survives a restart
+    cloud/policies.json     the policies of all roles, for ministack's process
     cloud/instances/<id>/   root/, tmp/, user-data, console.log, record.json: survives a restart
     cloud/images/<id>/      images made by CreateImage and CopyImage: survives a restart
     cloud/tmp/              emptied at every start
@@ -39,6 +40,7 @@ class StateFolder:
         self.instances = self.cloud / "instances"
         self.images = self.cloud / "images"
         self.calls = self.cloud / "calls.jsonl"
+        self.policies = self.cloud / "policies.json"
         self.temporary = self.cloud / "tmp"
         self._lock = -1
 

@@ -52,6 +52,10 @@ class Child:
         """Add arguments for the next starts."""
         self._command += arguments
 
+    def add_variables(self, variables: Mapping[str, str]) -> None:
+        """Add variables to the environment of the next starts."""
+        self._environment |= variables
+
     @property
     def pid(self) -> int:
         """The process id; 0 before the first start."""

@@ -154,9 +154,11 @@ class SystemProcesses:
         arguments += ["--image", f"{self._settings.image}={image}"]
         cloud = self._child("cloud", "-m", "local_cloud", *arguments, *self._cloud_options)
         self._run_cloud(cloud)
-        # The other parts keep the endpoints from their start: after a restart the cloud must use the same ports.
+        # The other parts keep the endpoints and keys from their start: after a restart the cloud must use the same.
         for option, name in (("--port", "AWS_ENDPOINT_URL"), ("--services-port", "AWS_ENDPOINT_URL_S3")):
             cloud.add_arguments(option, self._environment[name].rpartition(":")[2])
+        names = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+        cloud.add_variables({f"LOCAL_CLOUD_{name}": self._environment[f"AWS_{name}"] for name in names})
 
     def _run_cloud(self, cloud: Child) -> None:
         """Start the embedded cloud, and create the buckets, queues and so on that are missing in it."""

@@ -11,6 +11,7 @@ import boto3
 from botocore.config import Config
 
 from local_cloud import ACCOUNT
+from local_cloud.guard.keys import CloudKeys
 from local_cloud.hostile.dice import Hostility
 from local_cloud.hostile.journal import JOURNAL_NAME, count
 from local_cloud.service_process import ServiceProcess
@@ -18,6 +19,7 @@ from local_cloud.state_folder import StateFolder
 from tests.local_cloud_fixtures import CloudProcess, running_cloud
 
 CERTAIN = 1e6
+KEYS = CloudKeys.take()
 ONE_TRY = Config(retries={"mode": "standard", "total_max_attempts": 1})
 
 
@@ -50,8 +52,8 @@ class HostileServices:
             service,
             endpoint_url=self.process.url,
             region_name="us-east-1",
-            aws_access_key_id="local-cloud",
-            aws_secret_access_key="local-cloud",
+            aws_access_key_id=KEYS.access_key_id,
+            aws_secret_access_key=KEYS.secret_access_key,
             config=ONE_TRY,
         )
 
@@ -67,7 +69,7 @@ def hostile_services(state_dir: Path, hostility: Hostility | None) -> Iterator[H
     for needed in (folder.services, folder.temporary):
         needed.mkdir(parents=True, exist_ok=True)
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-        process = ServiceProcess(listener, folder, ACCOUNT, "us-east-1", hostility)
+        process = ServiceProcess(listener, folder, ACCOUNT, "us-east-1", KEYS, hostility)
         try:
             process.wait_until_ready()
             yield HostileServices(process, folder)

@@ -59,6 +59,12 @@ def test_a_ten_line_script_polls_the_queue_and_writes_to_the_bucket_with_its_rol
     aws(cloud, "s3api", "create-bucket", "--bucket", "results")
     queue = aws(cloud, "sqs", "create-queue", "--queue-name", "requests")["QueueUrl"]
     aws(cloud, "iam", "create-role", "--role-name", "worker", "--assume-role-policy-document", "{}")
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": {"Effect": "Allow", "Action": ["sqs:*", "s3:PutObject"], "Resource": "*"},
+    }
+    named = ("--role-name", "worker", "--policy-name", "work")
+    aws(cloud, "iam", "put-role-policy", *named, "--policy-document", json.dumps(policy))
     aws(cloud, "iam", "create-instance-profile", "--instance-profile-name", "worker")
     profile = ("--instance-profile-name", "worker", "--role-name", "worker")
     aws(cloud, "iam", "add-role-to-instance-profile", *profile)

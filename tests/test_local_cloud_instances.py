@@ -1,5 +1,6 @@
 """Instances are process trees: they boot, run their user data, and die a real death."""
 
+import json
 import os
 import signal
 import sys
@@ -43,6 +44,11 @@ def test_an_instance_is_pending_first_then_running_then_runs_its_user_data(cloud
 def test_user_data_reaches_s3_with_nothing_but_its_role(cloud: CloudProcess) -> None:
     iam, s3 = cloud.client("iam"), cloud.client("s3")
     iam.create_role(RoleName="worker", AssumeRolePolicyDocument="{}")
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::results/*"},
+    }
+    iam.put_role_policy(RoleName="worker", PolicyName="write", PolicyDocument=json.dumps(policy))
     iam.create_instance_profile(InstanceProfileName="workers")
     iam.add_role_to_instance_profile(InstanceProfileName="workers", RoleName="worker")
     s3.create_bucket(Bucket="results")

@@ -4,13 +4,14 @@ import json
 import re
 import urllib.parse
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import requests
 from botocore.utils import InstanceMetadataFetcher, InstanceMetadataRegionFetcher
 
 from local_cloud.machines.metadata import Tokens
-from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud
+from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud, until
 
 SCRIPT = "#!/bin/sh\necho at $AWS_EC2_METADATA_SERVICE_ENDPOINT.\nsleep 100\n"
 
@@ -37,13 +38,16 @@ def identifier(cloud: CloudProcess) -> str:
     )
 
 
+def endpoint_of(cloud: CloudProcess, identifier: str) -> str:
+    found = re.search(r"at (\S+)\.\n", cloud.wait_for_console(identifier, "at http"))
+    assert found is not None
+    assert re.search(rf"/{identifier}-[0-9a-f]{{32}}$", found[1])
+    return found[1]
+
+
 @pytest.fixture(scope="module")
 def endpoint(cloud: CloudProcess, identifier: str) -> str:
-    console = cloud.wait_for_console(identifier, "at http")
-    found = re.search(r"at (\S+)\.\n", console)
-    assert found is not None
-    assert found[1].endswith(f"/{identifier}")
-    return found[1]
+    return endpoint_of(cloud, identifier)
 
 
 @pytest.fixture
@@ -107,6 +111,34 @@ def test_an_unknown_instance_is_404(endpoint: str, http: requests.Session) -> No
     assert http.get(f"{endpoint}0/latest/meta-data/instance-id").status_code == 404
 
 
+def test_who_knows_the_id_alone_gets_nothing(endpoint: str, identifier: str) -> None:
+    lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+    for name in (identifier, f"{identifier}-", f"{identifier}-{'0' * 32}", "-"):
+        guessed = f"{endpoint.rpartition('/')[0]}/{name}"
+        assert requests.put(f"{guessed}/latest/api/token", headers=lifetime).status_code == 404
+
+
+def test_the_path_is_new_at_each_boot(cloud: CloudProcess) -> None:
+    identifier = cloud.launch()
+    cloud.wait_for(identifier, "running")
+    record = cloud.folder(identifier) / "root" / "boots"
+    script = cloud.folder(identifier) / "root" / "var/lib/cloud/scripts/per-boot/tell"
+    script.parent.mkdir(parents=True)
+    script.write_text(f"#!/bin/sh\necho $AWS_EC2_METADATA_SERVICE_ENDPOINT >> {record}\n")
+    script.chmod(0o755)
+    lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+
+    def boots(count: int) -> bool:
+        return record.exists() and len(record.read_text().splitlines()) == count
+
+    for boot in (1, 2):
+        cloud.ec2.reboot_instances(InstanceIds=[identifier])
+        until(partial(boots, boot))
+    first, second = record.read_text().splitlines()
+    assert requests.put(f"{first}/latest/api/token", headers=lifetime).status_code == 404
+    assert requests.put(f"{second}/latest/api/token", headers=lifetime).status_code == 200
+
+
 def test_a_new_tag_shows_at_once(cloud: CloudProcess, identifier: str, endpoint: str, http: requests.Session) -> None:
     for key, value in {"plain": "1", "shoal:state": "drain", "a/b c": "2"}.items():
         cloud.ec2.create_tags(Resources=[identifier], Tags=[{"Key": key, "Value": value}])
@@ -123,6 +155,6 @@ def test_boto3_finds_credentials_and_region(endpoint: str) -> None:
     assert InstanceMetadataRegionFetcher(base_url=endpoint, env={}).retrieve_region() == "us-east-1"
 
 
-def test_no_role_no_credentials(cloud: CloudProcess, endpoint: str, identifier: str) -> None:
-    other = endpoint.replace(identifier, cloud.launch())
+def test_no_role_no_credentials(cloud: CloudProcess) -> None:
+    other = endpoint_of(cloud, cloud.launch(SCRIPT))
     assert InstanceMetadataFetcher(base_url=other, env={}).retrieve_iam_role_credentials() == {}

@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud
+from tests.signed_fixtures import send_signed
 
 # The sleep is begun before the trap: a signal that meets a copy of the shell with the trap is lost when that becomes
 # the sleep, which then lives until the grace is over.
@@ -42,7 +43,7 @@ class Metadata:
 
 def control(cloud: CloudProcess, identifier: str, what: str) -> requests.Response:
     url = f"{cloud.env['AWS_ENDPOINT_URL']}/_local_cloud/instances/{identifier}/{what}"
-    return requests.post(url, timeout=10)
+    return send_signed("POST", url, cloud.env)
 
 
 def launch_spot(cloud: CloudProcess, **options: Any) -> str:

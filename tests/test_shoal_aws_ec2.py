@@ -10,7 +10,6 @@ from typing import Any
 
 import botocore.exceptions
 import pytest
-import requests
 
 from benchmarks.running.waiting import wait_for
 from shoal.aws import connect
@@ -23,6 +22,7 @@ from shoal.aws.metadata import InstanceMetadata
 from shoal.errors import CapacityUnavailable, Permanent, Retryable, SettingsError
 from shoal.ports import InstancePool
 from shoal.settings import load
+from tests.signed_fixtures import send_signed
 
 SLEEP = "#!/bin/sh\nexec sleep 600\n"
 DEADLINE_SECONDS = 20.0
@@ -147,9 +147,9 @@ def test_notices_of_ec2_are_read_from_the_metadata(pools: Pools) -> None:
     metadata = InstanceMetadata(endpoint())
     assert metadata.notice() is None
     control = f"{os.environ['AWS_ENDPOINT_URL']}/_local_cloud/instances/{one.id}"
-    assert requests.post(f"{control}/rebalance", timeout=5).ok
+    assert send_signed("POST", f"{control}/rebalance", os.environ).ok
     assert str(metadata.notice()).startswith('rebalance recommendation: {"noticeTime"')
-    assert requests.post(f"{control}/interruption?notice_seconds=100", timeout=5).ok
+    assert send_signed("POST", f"{control}/interruption?notice_seconds=100", os.environ).ok
     assert str(metadata.notice()).startswith('spot interruption: {"action": "terminate"')
     pool.terminate([one.id])
 

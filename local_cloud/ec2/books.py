@@ -5,14 +5,16 @@
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from local_cloud.ec2 import groups
+from local_cloud.ec2 import groups, roles
 from local_cloud.ec2.hooks import Books
 from local_cloud.ec2.images import ImageRecords
 from local_cloud.ec2.journal import Application, CallJournal, CallsFile
 from local_cloud.ec2.record import books_lock
 from local_cloud.ec2.records_file import RecordsFile
+from local_cloud.guard.policies import PolicyFile
 from local_cloud.machines.instance_host import InstanceHost
 
 PAUSE_SECONDS = 0.05
@@ -22,7 +24,15 @@ class BooksKeeper:
     """Writes the books down when an instance changes by itself. The journal writes down calls."""
 
     def __init__(
-        self, books: Books, host: InstanceHost, changed: threading.Event, *, instances: Path, images: Path, calls: Path
+        self,
+        books: Books,
+        host: InstanceHost,
+        changed: threading.Event,
+        policies: PolicyFile,
+        *,
+        instances: Path,
+        images: Path,
+        calls: Path,
     ) -> None:
         """`instances` and `images` are folders; `calls` is the file of the journal."""
         self._books = books
@@ -31,6 +41,8 @@ class BooksKeeper:
         self._records = RecordsFile(instances, host)
         self._images = ImageRecords(images)
         self._calls = CallsFile(calls)
+        self._policies = policies
+        self._documents: Mapping[str, Sequence[str]] | None = None
         self._region = str(books.backend.region_name)
 
     def journal(self, moto_app: Application) -> CallJournal:
@@ -48,6 +60,10 @@ class BooksKeeper:
         with books_lock:
             self._records.save(self._books.records)
             self._images.save(self._books.backend)
+            documents = roles.policy_documents()
+            if documents != self._documents:
+                self._policies.write(documents)
+                self._documents = documents
 
     def restore(self, journal: CallJournal) -> list[str]:
         """Restore what earlier runs wrote down, before the first call. Returns a line for each failure."""

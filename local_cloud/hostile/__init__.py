@@ -4,3 +4,8 @@ A caller that signs with the access key id HONEST meets no faults: a test must b
 """
 
 HONEST = "honest"
+
+
+def is_spared(authorization: str) -> bool:
+    """Whether the header says that the caller signs as HONEST. Its secret key is the owner's."""
+    return f"Credential={HONEST}/" in authorization

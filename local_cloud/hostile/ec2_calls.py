@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from local_cloud.hostile import HONEST
+from local_cloud.hostile import is_spared
 from local_cloud.hostile.dice import Dice
 from local_cloud.hostile.journal import FaultJournal
 
@@ -59,7 +59,7 @@ class HostileEc2:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         signed = environ.get("HTTP_AUTHORIZATION", "")
-        if "/ec2/aws4_request" not in signed or f"Credential={HONEST}/" in signed:
+        if "/ec2/aws4_request" not in signed or is_spared(signed):
             return self._app(environ, start_response)
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)

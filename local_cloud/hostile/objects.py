@@ -2,8 +2,9 @@
 
 import asyncio
 
+from local_cloud.exchange import App, Message, Receive, Send, answer, header, read_body, tell
+from local_cloud.hostile import is_spared
 from local_cloud.hostile.dice import Dice
-from local_cloud.hostile.exchange import App, Message, Receive, Send, answer, header, is_spared, read_body, tell
 from local_cloud.hostile.journal import FaultJournal
 
 FIRST_BYTE_SECONDS = (0.1, 2.0)
@@ -38,5 +39,6 @@ class HostileObjects:
 
 
 def _is_s3(scope: Message) -> bool:
-    signed_for_s3 = b"/s3/aws4_request" in header(scope, b"authorization") and not is_spared(scope)
+    authorization = header(scope, b"authorization").decode(errors="replace")
+    signed_for_s3 = "/s3/aws4_request" in authorization and not is_spared(authorization)
     return signed_for_s3 or b"%2Fs3%2Faws4_request" in scope["query_string"]

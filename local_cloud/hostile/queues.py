@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local_cloud.hostile.dice import Dice
-from local_cloud.hostile.exchange import (
+from local_cloud.exchange import (
     App,
     HttpResponse,
     Message,
@@ -18,10 +17,11 @@ from local_cloud.hostile.exchange import (
     answer,
     ask,
     header,
-    is_spared,
     read_body,
     tell,
 )
+from local_cloud.hostile import is_spared
+from local_cloud.hostile.dice import Dice
 from local_cloud.hostile.journal import FaultJournal
 
 COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
@@ -61,7 +61,7 @@ class HostileQueues:
         }
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        lies = scope["type"] == "http" and not is_spared(scope)
+        lies = scope["type"] == "http" and not is_spared(header(scope, b"authorization").decode(errors="replace"))
         act = self._acts.get(header(scope, b"x-amz-target")) if lies else None
         if act is None:
             await self._app(scope, receive, send)

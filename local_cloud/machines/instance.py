@@ -66,11 +66,14 @@ class Ending:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all instances of one host share."""
+    """What all instances of one host share.
+
+    open_metadata: makes the address at which an instance of this id reads its metadata; called at each boot.
+    """
 
     state_folder: Path
     endpoints: Mapping[str, str]
-    metadata_url: str
+    open_metadata: Callable[[str], str]
     boot_seconds: float
     grace_seconds: float
     limiter: Limiter
@@ -233,7 +236,8 @@ class InstanceRunner:
 
     def _environment(self) -> dict[str, str]:
         around = self._surroundings
-        return self.guest.environment(around.state_folder, around.endpoints, f"{around.metadata_url}/{self.record.id}")
+        metadata_url = around.open_metadata(self.record.id)
+        return self.guest.environment(around.state_folder, around.endpoints, metadata_url)
 
     def _limits(self) -> ProcessLimits:
         try:

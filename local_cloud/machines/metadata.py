@@ -1,6 +1,7 @@
 """The metadata service (IMDSv2): one server, a path for each instance.
 
-boto3 finds it through AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:PORT/<instance id>.
+boto3 finds it through AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:PORT/<instance id>-<128 random bits>. The path
+is new at each boot. It is the secret that keeps the role's credentials from other programs of this machine.
 """
 
 import hashlib
@@ -50,23 +51,23 @@ class _Refused(Exception):
 
 
 class Tokens:
-    """Session tokens that need not be stored: an expiry time, signed together with the instance's id."""
+    """Session tokens that need not be stored: an expiry time, signed together with the name of the instance's path."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._secret = secrets.token_bytes(32)
         self._now = now
 
-    def issue(self, instance_id: str, ttl_seconds: int) -> str:
-        return self._sign(instance_id, int(self._now()) + ttl_seconds)
+    def issue(self, name: str, ttl_seconds: int) -> str:
+        return self._sign(name, int(self._now()) + ttl_seconds)
 
-    def is_valid(self, instance_id: str, token: str) -> bool:
+    def is_valid(self, name: str, token: str) -> bool:
         expiry = token.partition(".")[0]
         if not expiry.isdecimal() or int(expiry) <= self._now():
             return False
-        return hmac.compare_digest(self._sign(instance_id, int(expiry)).encode(), token.encode())
+        return hmac.compare_digest(self._sign(name, int(expiry)).encode(), token.encode())
 
-    def _sign(self, instance_id: str, expiry: int) -> str:
-        digest = hmac.new(self._secret, f"{instance_id} {expiry}".encode(), hashlib.sha256)
+    def _sign(self, name: str, expiry: int) -> str:
+        digest = hmac.new(self._secret, f"{name} {expiry}".encode(), hashlib.sha256)
         return f"{expiry}.{digest.hexdigest()}"
 
 
@@ -142,9 +143,9 @@ class _MetadataHandler(BaseHTTPRequestHandler):
 
     def _respond(self, produce: Callable[[str, str], bytes]) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        instance_id, _, rest = self.path.partition("?")[0].lstrip("/").partition("/")
+        name, _, rest = self.path.partition("?")[0].lstrip("/").partition("/")
         try:
-            status, body = 200, produce(instance_id, rest)
+            status, body = 200, produce(name, rest)
         except _Refused as refusal:
             status, body = refusal.status, b""
         self.send_response(status)
@@ -155,24 +156,24 @@ class _MetadataHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _facts(self, instance_id: str) -> Facts:
-        facts = self.server.find(instance_id)
+    def _facts(self, name: str) -> Facts:
+        facts = self.server.facts(name)
         if facts is None:
             raise _Refused(404)
         return facts
 
-    def _token(self, instance_id: str, path: str) -> bytes:
+    def _token(self, name: str, path: str) -> bytes:
         if path != "latest/api/token":
             raise _Refused(405)
         ttl = self.headers.get(TTL_HEADER, "")
         if not ttl.isdecimal() or not 1 <= int(ttl) <= LONGEST_TTL_SECONDS:
             raise _Refused(400)
-        self._facts(instance_id)
-        return self.server.tokens.issue(instance_id, int(ttl)).encode()
+        self._facts(name)
+        return self.server.tokens.issue(name, int(ttl)).encode()
 
-    def _entry(self, instance_id: str, path: str) -> bytes:
-        facts = self._facts(instance_id)
-        if not self.server.tokens.is_valid(instance_id, self.headers.get(TOKEN_HEADER, "")):
+    def _entry(self, name: str, path: str) -> bytes:
+        facts = self._facts(name)
+        if not self.server.tokens.is_valid(name, self.headers.get(TOKEN_HEADER, "")):
             raise _Refused(401)
         if path.startswith("latest/"):
             found = answer(facts, path.removeprefix("latest/"))
@@ -194,10 +195,22 @@ class MetadataServer(ThreadingHTTPServer):
         super().__init__(listener.getsockname(), _MetadataHandler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
-        self.find = find
+        self._find = find
+        self._names: dict[str, str] = {}
         self.tokens = Tokens()
         host, port = listener.getsockname()
-        self.url = f"http://{host}:{port}"
+        self._url = f"http://{host}:{port}"
+
+    def open(self, instance_id: str) -> str:
+        """Make a new path for an instance, close its old one, and return its address."""
+        self._names[instance_id] = f"{instance_id}-{secrets.token_hex(16)}"
+        return f"{self._url}/{self._names[instance_id]}"
+
+    def facts(self, name: str) -> Facts | None:
+        """The facts of the instance whose path has this name; None when there is none."""
+        instance_id = name.rpartition("-")[0]
+        known = self._names.get(instance_id, "")
+        return self._find(instance_id) if hmac.compare_digest(known.encode(), name.encode()) else None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore a caller that hung up, such as a killed instance; print any other error."""

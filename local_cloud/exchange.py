@@ -4,8 +4,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from local_cloud.hostile import HONEST
-
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -34,11 +32,6 @@ def answer(status: int, content_type: str, body: bytes) -> HttpResponse:
 def header(scope: Message, name: bytes) -> bytes:
     """The value of a request header; empty when it is missing."""
     return next((bytes(value) for key, value in scope["headers"] if key.lower() == name), b"")
-
-
-def is_spared(scope: Message) -> bool:
-    """Whether the caller signs as HONEST."""
-    return f"Credential={HONEST}/".encode() in header(scope, b"authorization")
 
 
 async def read_body(receive: Receive) -> bytes:
