@@ -27,7 +27,9 @@ SHOWN = 300  # characters of a wrong key in an error
 
 # What SQS or XML refuse: control characters, surrogates, and the last two code points of each plane.
 _NONCHARACTERS = "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17))
-_REFUSED = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff{_NONCHARACTERS}]")
+# Marks that turn the direction of a text, and line separators: `\u202egpj.exe` shows as `exe.jpg`.
+_DIRECTIONS = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_REFUSED = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff{_DIRECTIONS}{_NONCHARACTERS}]")
 _MODEL_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
 _BATCH_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number, no look-alikes
 _BATCH_TIME_DIGITS = 9  # milliseconds since 1970 in base 32 until the year 3084
@@ -66,8 +68,8 @@ def is_model_name(text: str) -> bool:
 def safe_name(name: str) -> str:
     """Change a client's file name so that it is valid in an object key, a message and a page.
 
-    Folders are removed (`../../etc/passwd` -> `passwd`). Characters that SQS or XML refuse become `_`. A name of more
-    than 255 bytes of UTF-8 is shortened; its extension stays.
+    Folders are removed (`../../etc/passwd` -> `passwd`). Characters that SQS or XML refuse, or that turn the
+    direction of the text, become `_`. A name of more than 255 bytes of UTF-8 is shortened; its extension stays.
     """
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
     base = _REFUSED.sub("_", base).strip()

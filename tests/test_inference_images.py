@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from PIL import Image
+from PIL import ExifTags, Image
 
 from benchmarks import photos
 from inference import images
@@ -338,3 +338,17 @@ def test_damaged_files_are_an_image_or_a_bad_image(name: str, changes: list[tupl
 
     with contextlib.suppress(BadImage):
         assert images.open_square(body, SIDE, 2_000_000).pixels.shape == (SIDE, SIDE, 3)
+
+
+def test_a_thumbnail_has_nothing_of_the_photo_but_its_pixels() -> None:
+    secret = b"home address"
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = secret.decode()
+    for kind in ("JPEG", "PNG", "WEBP"):
+        out = io.BytesIO()
+        told: dict[str, Any] = {"exif": exif, "icc_profile": secret, "xmp": secret}
+        plain("red", size=(40, 20)).save(out, kind, **told | ({"comment": secret} if kind == "JPEG" else {}))
+        assert secret in out.getvalue()
+        small = images.thumbnail(out.getvalue(), 20, MAX_PIXELS)
+        assert secret not in small
+        assert not {b"Exif", b"ICC_PROFILE", b"http://ns.adobe.com"} & set(small.split(b"\x00"))

@@ -88,6 +88,10 @@ def test_any_file_name_becomes_a_safe_one(name: str) -> None:
         ("a\x00b\n.png", "a_b_.png"),
         ("<script>\"'&.jpg", "<script>\"'&.jpg"),
         ("🐟.jpg", "🐟.jpg"),
+        ("👩\u200d🚀.jpg", "👩\u200d🚀.jpg"),
+        ("photo\u202egpj.exe", "photo_gpj.exe"),
+        ("\u2066a\u2069\u200f\u061c\u2028b.jpg", "_a____b.jpg"),
+        ("תמונה.jpg", "תמונה.jpg"),
     ],
 )
 def test_safe_names(given_name: str, expected: str) -> None:

@@ -22,7 +22,8 @@ from shoal.messages import Job, Label, Result, new_batch
 from shoal_cli.corrections import export
 from tests.web_fixtures import Site, jpeg, labels_of, running_site, settings
 from tests.web_screenshots import DESKTOP
-from web_tier.results.batches import Photo
+from web_tier.results import table as csv_table
+from web_tier.results.batches import Batch, Photo
 from web_tier.results.hub import PoolState
 from web_tier.results.timeline import STAGES, timeline
 from web_tier.results.view import View
@@ -256,6 +257,15 @@ def test_downloads_hold_every_photo(page: Page, site: Site) -> None:
     found = json.loads(Path(started.value.path()).read_text())
     assert [photo["name"] for photo in found["photos"]] == list(NAMES)
     assert found["photos"][1]["seconds"]["queue"] == pytest.approx(0.17)
+
+
+@pytest.mark.parametrize(
+    "first", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\ufe66", "\u2212", "\u3000="]
+)
+def test_no_beginning_of_a_formula_is_left_in_a_table(first: str) -> None:
+    photo = Photo(Job("1m7yv8wnwyewm4djehxe", 0, f"{first}1+1.jpg", ""), True, None)
+    [_, line] = csv_table.rows(Batch("1m7yv8wnwyewm4djehxe", (photo,), 0.0))
+    assert next(csv.reader([line]))[1] == f"'{first}1+1.jpg"
 
 
 def test_a_name_is_no_formula_in_a_spreadsheet(site: Site) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from shoal.memory import memory_cloud
 from shoal.messages import Job, new_batch
 from shoal.settings import load
 from tests.web_fixtures import Site, jpeg, running_site, wait_until
+from web_tier import services
 from web_tier.outside import signature
+from web_tier.outside.http_post import Poster
 from web_tier.results import webhooks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -262,13 +265,28 @@ def test_an_address_that_is_none_is_refused_at_once(webhook: Any, detail: str) -
         assert not list(site.cloud.inputs.list(""))
 
 
-@pytest.mark.usefixtures("_hasty")
 @pytest.mark.parametrize("host", ["127.0.0.1", "169.254.169.254", "[::1]", "localhost", "[::ffff:10.0.0.1]"])
-def test_nothing_is_posted_inside(host: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_address_inside_is_refused_at_once(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    with running_site(work=False, webhook_secret=SECRET) as site:
+        reply = submit(site, f"http://{host}:8080/", "a.jpg")
+        assert (reply.status_code, "not on the public internet" in reply.json()["detail"]) == (400, True), reply.text
+        assert "refused to connect" in caplog.text
+        assert not records(site)
+        assert not list(site.cloud.inputs.list(""))
+
+
+@pytest.mark.usefixtures("_hasty")
+def test_nothing_is_posted_inside_and_it_is_tried_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is on the public internet when it is registered, and inside when it is posted to."""
+    found = iter([["93.184.215.14"]])
+    turning = partial(Poster, resolve=lambda host, port: next(found, ["10.0.0.7"]))
+    monkeypatch.setattr(services, "Poster", turning)
     with running_site(webhook_secret=SECRET) as site:
-        assert submit(site, f"http://{host}:8080/", "a.jpg").status_code == 202
-        wait_until(lambda: "refused to connect" in caplog.text)
-        assert records(site)
+        assert submit(site, "http://turns.example:8080/", "a.jpg").status_code == 202
+        wait_until(lambda: "is given up, attempt 1" in caplog.text and not records(site))
+        assert caplog.text.count("refused to connect") == 1
 
 
 def test_without_a_secret_there_are_no_webhooks_and_none_is_described() -> None:

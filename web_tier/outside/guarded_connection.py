@@ -40,6 +40,10 @@ def dial(ip: str, port: int, seconds: float) -> socket.socket:
     return socket.create_connection((ip, port), timeout=seconds)
 
 
+class NotPublic(BadImage):
+    """The host is not on the public internet: no connection to it is ever made."""
+
+
 class GuardedConnections:
     """Opens connections. One instance serves all requests; safe for many threads.
 
@@ -63,6 +67,15 @@ class GuardedConnections:
     def stop(self) -> None:
         """End the threads that resolve names."""
         self._resolvers.shutdown(wait=False, cancel_futures=True)
+
+    def check(self, address: WebAddress, deadline: float) -> None:
+        """Raise NotPublic when the host is known by `deadline` and is not on the public internet."""
+        try:
+            self._allowed(address, deadline)
+        except NotPublic:
+            raise
+        except BadImage as error:
+            log.debug("%s is not known yet: %s", address.host, error)
 
     @contextmanager
     def open(self, address: WebAddress, deadline: float) -> Iterator[socket.socket]:
@@ -113,7 +126,7 @@ class GuardedConnections:
             return found
         if not found or not all(public(ip) for ip in found):
             log.warning("refused to connect to %s, which is at %s", address.host, ", ".join(found) or "no address")
-            raise BadImage("the host in the address is not on the public internet")
+            raise NotPublic("the host in the address is not on the public internet")
         return found
 
 

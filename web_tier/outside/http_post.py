@@ -10,6 +10,8 @@ from shoal.errors import BadImage
 from web_tier.outside.addresses import parse
 from web_tier.outside.guarded_connection import Dial, GuardedConnections, Resolve, dial, resolve
 
+CHECK_SECONDS = 2.0  # for the name server, while a client waits
+
 
 class Poster:
     """Posts JSON. It follows no redirect, and reads only the status of an answer. Safe for many threads.
@@ -27,11 +29,14 @@ class Poster:
         self._connections = GuardedConnections(self._too_slow, own, resolve, dial)
 
     def check(self, url: str) -> None:
-        """Raise BadImage when `url` is not allowed."""
-        parse(url, self._own)
+        """Raise BadImage when `url` is not allowed. A host that nobody knows today may be known tomorrow."""
+        self._connections.check(parse(url, self._own), time.monotonic() + CHECK_SECONDS)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """Post `body` and return the status of the answer. Raises BadImage, which says why there is no answer."""
+        """Post `body` and return the status of the answer.
+
+        Raises BadImage, which says why there is no answer. NotPublic is one of them: there will never be an answer.
+        """
         address = parse(url, self._own)
         deadline = time.monotonic() + self._seconds
         try:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterator
 
 from web_tier.results import timeline
 from web_tier.results.batches import Batch, Photo
 
 COLUMNS = ("index", "name", "state", "label", "probability", "correction", "model", "seconds", "warnings", "error")
+
+FORMULA = ("=", "+", "-", "@", "\N{MINUS SIGN}")  # how a formula begins
 
 
 def rows(batch: Batch) -> Iterator[str]:
@@ -40,5 +43,9 @@ def _fields(photo: Photo) -> tuple[str, ...]:
 
 
 def _harmless(text: str) -> str:
-    """Quote text that a spreadsheet would run as a formula: file names come from strangers."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """Quote text that a spreadsheet would run as a formula: file names come from strangers.
+
+    Some spreadsheets read a full-width or small `=` as the plain one, and pass over blanks before it.
+    """
+    plain = unicodedata.normalize("NFKC", text).lstrip()
+    return f"'{text}" if plain.startswith(FORMULA) or text.startswith(("\t", "\r", "\n")) else text

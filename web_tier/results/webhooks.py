@@ -19,6 +19,7 @@ from shoal.errors import BadImage, MalformedMessage, NotFound, ShoalError
 from shoal.ports import Clock, ObjectStore
 from shoal.safe_json import integer, moment, read_object, text
 from web_tier.outside import signature
+from web_tier.outside.guarded_connection import NotPublic
 from web_tier.outside.http_post import Poster
 from web_tier.problems import Problem
 from web_tier.results.batches import Batches
@@ -234,7 +235,7 @@ class Webhooks:
         try:
             status = self._poster.post(record.url, body, sent)
         except BadImage as error:
-            told, over = str(error), False
+            told, over = str(error), isinstance(error, NotPublic)
         else:
             told, over = f"it answered {status}", status == 410  # Gone: the receiver wants no more webhooks
             if 200 <= status < 300:
