@@ -191,6 +191,8 @@ GUARD = (
 )
 
 MINISTACK = (
+    _function("ministack.services.sqs", "_restore_state", "data"),
+    _function("ministack.services.sqs", "_queue_url_for_account", "account_id name"),
     *GUARD,
     _function("ministack.core.router", "detect_service", "method path headers query_params"),
     _function(_ACTIONS, "extract_iam_action", "service method path headers body query_params"),

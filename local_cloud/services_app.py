@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local_cloud import points
+from local_cloud import kept_queues, points
 from local_cloud.checkpoint import Checkpoint
 from local_cloud.exchange import App
 from local_cloud.guard.callers import Callers
@@ -47,6 +47,8 @@ def _services() -> App:
     """ministack with checkpoints, and with faults in hostile mode."""
     from ministack import app as ministack
     from ministack.core import persistence
+
+    kept_queues.hook()
 
     def save() -> None:
         with _raising(persistence.logger):

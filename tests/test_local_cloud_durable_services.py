@@ -61,6 +61,39 @@ def test_an_orderly_stop_keeps_everything(tmp_path: Path) -> None:
         check(services)
 
 
+def test_queues_do_not_depend_on_the_port(tmp_path: Path) -> None:
+    """Three starts, three ports: one queue of the name, with the messages of all."""
+    ports = set()
+    for number in range(3):
+        with hostile_services(tmp_path, None) as services:
+            ports.add(services.process.url)
+            sqs = services.client("sqs")
+            url = sqs.create_queue(QueueName="jobs", Attributes={"VisibilityTimeout": "0"})["QueueUrl"]
+            assert sqs.list_queues()["QueueUrls"] == [url]
+            assert url.startswith(services.process.url)
+            sqs.send_message(QueueUrl=url, MessageBody=str(number))
+            count = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+            assert count["ApproximateNumberOfMessages"] == str(number + 1)
+    assert len(ports) == 3
+
+
+def test_leftovers_at_old_addresses_become_one_queue(tmp_path: Path) -> None:
+    with hostile_services(tmp_path, None) as services:
+        for name in ("jobs", "jobz"):
+            url = services.client("sqs").create_queue(QueueName=name)["QueueUrl"]
+            services.client("sqs").send_message(QueueUrl=url, MessageBody=name)
+    state = tmp_path / "cloud" / "services" / "state" / "sqs.json"
+    # As an earlier version left it: the queue of an earlier start beside the one of the last.
+    old, new = services.process.url, "http://127.0.0.1:1"
+    renamed = state.read_text().replace(f"{old}/123456789012/jobz", f"{new}/123456789012/jobs")
+    state.write_text(renamed.replace('"name": "jobz"', '"name": "jobs"'))
+    with hostile_services(tmp_path, None) as services:
+        sqs = services.client("sqs")
+        [url] = sqs.list_queues()["QueueUrls"]
+        found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+        assert {one["Body"] for one in found} == {"jobs", "jobz"}
+
+
 def test_a_queue_or_table_is_on_disk_before_its_making_is_answered(tmp_path: Path) -> None:
     with hostile_services(tmp_path, None) as services:
         services.client("sqs").create_queue(QueueName="jobs")
