@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from inference import image_limits
+from inference import image_limits, png_chunks
 from shoal.errors import BadImage
 
 if TYPE_CHECKING:  # slow to import, and the web tier, which only checks and shrinks photos, does without
@@ -53,6 +53,8 @@ _UNREADABLE = "this is not an image that Shoal can read (JPEG, PNG, GIF, WebP, B
 _DAMAGED = "the image is damaged or cut short"
 _MEGABYTE = 1024 * 1024
 
+_SIGNATURES = (png_chunks.SIGNATURE, b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
+
 _warnings_lock = threading.Lock()
 
 
@@ -74,7 +76,7 @@ def inspect(file: BinaryIO, max_bytes: int, max_pixels: int) -> ImageInfo:
 
     def read() -> ImageInfo:
         file.seek(0)
-        image = _open(file, max_pixels)
+        image = _open(file, max_pixels, header_only=True)
         return ImageInfo(image.format or "", image.width, image.height, size)
 
     try:
@@ -154,15 +156,17 @@ def _guarded(work: Callable[[], T]) -> T:
         raise BadImage(_DAMAGED) from error
 
 
-def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
+def _open(file: BinaryIO, max_pixels: int, header_only: bool = False) -> Image.Image:
     head = file.read(12)
     file.seek(0)
     image_limits.check_header(file)
+    if head.startswith(png_chunks.SIGNATURE):
+        file = png_chunks.copy(file, pixels=not header_only)
     formats = (_heif(),) if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS else FORMATS
     try:
         image = Image.open(file, formats=formats)
     except UnidentifiedImageError:
-        raise BadImage(_UNREADABLE) from None
+        raise BadImage(_DAMAGED if head.startswith(_SIGNATURES) else _UNREADABLE) from None
     except Image.DecompressionBombError:
         # Pillow stops at its own, larger limit before it tells the number of pixels.
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
