@@ -72,7 +72,7 @@ class ImageInfo:
 def inspect(file: BinaryIO, max_bytes: int, max_pixels: int) -> ImageInfo:
     """Read only the header of an image, and rewind the file to its start. Raises BadImage."""
     size = file.seek(0, os.SEEK_END)
-    _check_bytes(size, max_bytes)
+    check_bytes(size, max_bytes)
 
     def read() -> ImageInfo:
         file.seek(0)
@@ -122,10 +122,11 @@ def thumbnail(payload: bytes, pixels: int, max_pixels: int) -> bytes:
 
 def check_size(payload: bytes, max_bytes: int) -> None:
     """Raise BadImage if the payload is empty or too large."""
-    _check_bytes(len(payload), max_bytes)
+    check_bytes(len(payload), max_bytes)
 
 
-def _check_bytes(size: int, max_bytes: int) -> None:
+def check_bytes(size: int, max_bytes: int) -> None:
+    """Raise BadImage if an image of so many bytes is empty or too large."""
     if size == 0:
         raise BadImage("the file is empty")
     if size > max_bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import importlib.metadata
+import io
 import json
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference import keras_net, own, store
+from inference import keras_net, own, store, user_files
 from inference.pixels import PIXELS, Pixels
 from inference.preparing import architecture, onnx_graph, subprocess_task
 from inference.preparing.prepare import locked
@@ -76,6 +77,11 @@ def _check(name: str, file: Path, home: Path, replace: bool) -> None:
         raise Permanent(f"{name} is a model of Shoal's own: choose another name")
     if file.suffix.lower() not in (*KERAS, ONNX):
         raise Permanent(f"{file.name} is no model that can be taken in: {', '.join((*KERAS, ONNX))} can")
+    try:
+        with user_files.opened(file, user_files.MODEL_BYTES):
+            pass  # only looked at: the child process reads it
+    except OSError as error:
+        raise Permanent(f"{file} cannot be read: {error.strerror}") from error
     if home.exists() and not replace:
         raise Permanent(f"there is a model {name} already: choose another name, or replace it (--replace)")
 
@@ -88,8 +94,8 @@ def _remove_if_empty(home: Path) -> None:
 def read_labels(path: Path) -> list[tuple[str, str]]:
     """(WordNet id or "", name) of every class in a labels file. Raises Permanent."""
     try:
-        with path.open(newline="", encoding="utf-8") as lines:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if any(cell.strip() for cell in row)]
+        lines = io.StringIO(user_files.read(path, user_files.TEXT_BYTES).decode(), newline="")
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Permanent(f"{path} cannot be read as labels: {error}") from error
     wrong = next((row for row in rows if len(row) > 2 or not row[-1]), None)

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from inference import user_files
 from inference.preparing.sources import fetch_wheel
 
 CALIBRATION, HELD_OUT = "PyPI clarifai==9.7.0", "PyPI ai-benchmark==0.1.1"
@@ -51,7 +52,7 @@ def fetch_two_sources(cache_dir: Path) -> tuple[list[Path], list[Path]]:
 
 def divide(photos: Sequence[Path], first: int) -> tuple[list[Path], list[Path]]:
     """Divide the photos into `first` photos and the rest by the hash of their content: the same on every machine."""
-    order = sorted(photos, key=lambda path: hashlib.sha256(path.read_bytes()).digest())
+    order = sorted(photos, key=lambda path: hashlib.sha256(user_files.read(path, user_files.PHOTO_BYTES)).digest())
     return order[:first], order[first:]
 
 

@@ -98,7 +98,8 @@ def _photos(folder: Path | None, cache_dir: Path, say: Say) -> tuple[list[Path],
     if folder is None:
         say("fetching photos to calibrate with")
         return photos.fetch_two_sources(cache_dir)
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
+    endings = (".jpg", ".jpeg", ".png")
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in endings and path.is_file()]
     needed = CALIBRATION_PHOTOS + LEAST_HELD_OUT
     if len(found) < needed:
         raise Permanent(f"{folder} has {len(found)} photos (.jpg, .jpeg, .png); {needed} are needed")

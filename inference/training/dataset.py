@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference import user_files
 from inference.training.parts import PARTS, TEST, TRAIN, VALIDATION
 from shoal.errors import Permanent
 
@@ -57,7 +60,7 @@ class Arrays:
 
     def images(self, part: str) -> NDArray[np.uint8]:
         """[N, side, side] or [N, side, side, 3] of a part, in the order of `labels`."""
-        with np.load(self.file, allow_pickle=False) as arrays:
+        with _arrays(self.file) as arrays:
             found: NDArray[np.uint8] = arrays[_ARRAYS[part][0]]
         return found[..., 0] if found.ndim == 4 and found.shape[-1] == 1 else found
 
@@ -122,7 +125,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _in_arrays(file: Path) -> Arrays:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with _arrays(file) as arrays:
             parts = [part for part in PARTS if _ARRAYS[part][0] in arrays]
             if TRAIN not in parts:
                 raise Permanent(f"{file} has no x_train and y_train")
@@ -139,6 +142,19 @@ def _in_arrays(file: Path) -> Arrays:
         raise Permanent(f"{file} has labels that are not between 0 and {len(classes) - 1}")
     given = tuple(part for part, (count, _) in shapes.items() for _ in range(count))
     return Arrays(file, tuple(classes), tuple(map(int, together)), given, shapes[TRAIN][1])
+
+
+@contextmanager
+def _arrays(path: Path) -> Iterator[Any]:
+    """The arrays of a .npz file, which may not unpack to more than a dataset may have. Raises Permanent."""
+    with user_files.opened(path, user_files.DATASET_BYTES) as file:
+        with zipfile.ZipFile(file) as packed:
+            size = sum(one.file_size for one in packed.infolist())
+        if size > user_files.DATASET_BYTES:
+            raise Permanent(f"{path} unpacks to {size / 1024**3:.0f} GB; at most 4 GB are read")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            yield arrays
 
 
 def _shape(file: Path, arrays: Any, part: str) -> tuple[int, int]:

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference import images
+from inference import images, user_files
 from inference.training.dataset import Arrays, Photos
 from inference.training.parts import PARTS
-from shoal.errors import BadImage, Permanent
+from shoal.errors import Permanent
 
 Decode = Callable[[bytes], NDArray[np.uint8]]
 Step = Callable[[int, int], None]  # how many are done, of how many
@@ -119,10 +119,12 @@ def _opened(paths: Sequence[Path], decode: Decode, max_bytes: int) -> Iterator[N
 
     def open_one(path: Path) -> NDArray[np.uint8] | str:
         try:
-            payload = path.read_bytes()
+            with user_files.opened(path, user_files.DATASET_BYTES) as file:
+                images.check_bytes(os.fstat(file.fileno()).st_size, max_bytes)
+                payload = file.read(max_bytes + 1)
             images.check_size(payload, max_bytes)
             return decode(payload)
-        except BadImage as error:
+        except Permanent as error:  # BadImage is one
             return str(error)
         except OSError as error:
             return error.strerror or str(error)
