@@ -54,6 +54,8 @@ def main() -> None:
     try:
         chosen = settings.load_with_own_file()
         logs.configure(chosen.log_level)
+        for sentence in settings.misspelt().values():
+            log.warning("%s", sentence)
         keep_private(chosen.state_dir)
         otherwise = f"another controller runs in {chosen.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PREFIX"
         alone = contextlib.nullcontext() if dry_run else only_one(chosen.state_dir / "controller.lock", otherwise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import sys
 
@@ -9,6 +10,7 @@ import click
 
 from shoal import __version__, plugins
 from shoal.errors import ShoalError
+from shoal.settings import misspelt
 
 
 class Commands(click.Group):
@@ -23,6 +25,16 @@ class Commands(click.Group):
         command: click.Command = plugins.load(cmd_name, "shoal_cli", "command")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is asked for. Raises UsageError, which names commands of a similar name."""
+        if args and self.get_command(ctx, args[0]) is None:
+            close = difflib.get_close_matches(args[0], self.list_commands(ctx))
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="shoal")
@@ -33,6 +45,8 @@ def shoal() -> None:
 def main() -> None:
     """Run the command. A known error is shown in one line that says what to do."""
     try:
+        for sentence in misspelt().values():
+            print(f"shoal: {sentence}", file=sys.stderr)
         shoal(prog_name="shoal")
     except ShoalError as error:
         sys.exit(f"shoal: {error}")

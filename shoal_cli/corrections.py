@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from shoal import settings
-from shoal.aws import connect
 from shoal.clock import SystemClock
 from shoal.corrections import Corrections, checked
 from shoal.errors import Permanent
 from shoal.messages import Job
 from shoal.ports import Cloud
+from shoal_cli._cloud import connect_to_running
 
 READERS = 8
 
@@ -25,7 +25,7 @@ def command(folder: Path) -> None:
 
     FOLDER may hold photos already. Repeat the command to add new corrections.
     """
-    count, gone = export(connect(settings.load_with_env_file()), folder)
+    count, gone = export(connect_to_running(settings.load_with_env_file()), folder)
     click.echo(f"{count} corrected photos are in {folder}" + (f"; {gone} are no longer in the bucket" if gone else ""))
 
 

@@ -117,7 +117,7 @@ class _Sentences:
     """The controller's decisions since now, from its ledger."""
 
     def __init__(self, ledger: Path) -> None:
-        self._ledger = ledger
+        self.ledger = ledger
         self._since = time.time()
         before = [entry for entry in ledger_file.read(ledger) if entry.at < self._since]
         self.at_first = before[-1].machines if before else 0
@@ -125,7 +125,7 @@ class _Sentences:
 
     def show(self, began: float) -> None:
         """Print the new decisions."""
-        for entry in ledger_file.read(self._ledger):
+        for entry in ledger_file.read(self.ledger):
             if entry.at < self._since:
                 continue
             self.machines = entry.machines
@@ -141,7 +141,7 @@ def _show_fall(sentences: _Sentences, began: float) -> None:
     deadline = time.monotonic() + ANSWER_SECONDS
     while sentences.machines:
         if time.monotonic() > deadline:
-            raise ShoalError("the pool did not become empty; see .shoal/ledger.jsonl for the reason")
+            raise ShoalError(f"the pool did not become empty: see {sentences.ledger} for the reason")
         time.sleep(0.2)
         sentences.show(began)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from shoal import dead_letters, settings
-from shoal.aws import connect
 from shoal.errors import MalformedMessage
 from shoal.messages import Job
 from shoal.ports import Cloud, Received
+from shoal_cli._cloud import connect_to_running
 
 SHOWN = 100  # characters of a message that is not ours
 
@@ -44,7 +44,7 @@ def purge() -> None:
 
 
 def _cloud() -> Cloud:
-    return connect(settings.load_with_env_file())
+    return connect_to_running(settings.load_with_env_file())
 
 
 def _line(letter: Received) -> str:

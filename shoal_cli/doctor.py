@@ -15,7 +15,7 @@ from rich.console import Console
 
 from inference import store
 from shoal import ledger_file, settings
-from shoal.errors import ShoalError
+from shoal.errors import NotFound, ShoalError
 from shoal.folders import folder
 from shoal.ports import JobQueue, ObjectStore
 from shoal.prices import price_in_words, unknown_types
@@ -112,10 +112,19 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
 
     endpoint = chosen.cloud.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL", "")
     where = f"embedded, at {endpoint}" if endpoint else "AWS"
-    start = "start the system with `shoal up`" if endpoint else "set AWS_DEFAULT_REGION and credentials"
+    start = "start the system with `shoal up`"
+    start += "" if endpoint else ", or set AWS_DEFAULT_REGION and credentials for AWS"
     try:
         cloud = connect(chosen)
     except ShoalError as error:
+        yield Finding("cloud", False, str(error), start)
+        return
+    try:
+        _look(cloud.inputs)
+    except NotFound:
+        pass  # told below, with the name of the bucket
+    except ShoalError as error:
+        # The cause of all that would follow.
         yield Finding("cloud", False, str(error), start)
         return
     yield Finding("cloud", True, f"{where}, region {region()}")

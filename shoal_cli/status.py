@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from shoal import settings
-from shoal.aws import connect
 from shoal.ports import Instance
 from shoal.prices import price_in_words, price_per_hour, unknown_types
 from shoal_cli._client import is_up
+from shoal_cli._cloud import connect_to_running
 
 
 @click.command()
@@ -22,7 +22,7 @@ from shoal_cli._client import is_up
 def command(as_json: bool) -> None:
     """Show the backlog, the workers by state, the price of an instance and the dead letters."""
     chosen = settings.load_with_env_file()
-    cloud = connect(chosen)
+    cloud = connect_to_running(chosen)
     depth, dead = cloud.requests.depth(), cloud.dead_letters.depth().total
     instances = sorted(cloud.pool.describe(), key=lambda one: one.launched_at)
     address = f"http://{chosen.host}:{chosen.port}"

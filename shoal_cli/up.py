@@ -120,7 +120,11 @@ class SystemProcesses:
         self._state = chosen.state_dir.absolute()
         self._env_file = self._state / "env"
         # All get the same settings whatever their folder, and no variables of another cloud.
-        self._environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+        # A misspelt setting is told once, by this process.
+        apart = settings.misspelt()
+        self._environment = {
+            key: value for key, value in os.environ.items() if not key.startswith("AWS_") and key not in apart
+        }
         self._environment |= {"SHOAL_STATE_DIR": str(self._state), "PYTHONUNBUFFERED": "1", **CODE}
         self._environment = beliefs(chosen) | self._environment
         self._children: list[Child] = []

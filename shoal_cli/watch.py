@@ -15,11 +15,11 @@ from rich.live import Live
 from rich.text import Text
 
 from shoal import ledger_file, settings
-from shoal.aws import connect
 from shoal.errors import ShoalError
 from shoal.ports import Cloud, Depth
 from shoal.settings import Settings
 from shoal_cli._client import is_up
+from shoal_cli._cloud import connect_to_running
 from shoal_cli.status import state
 
 SENTENCES = 8
@@ -44,7 +44,7 @@ class Sight:
 def command(once: bool, every: float) -> None:
     """Watch the queue, the workers and the controller's decisions until Ctrl-C."""
     chosen = settings.load_with_env_file()
-    cloud, sentences = connect(chosen), Sentences(chosen.state_dir / ledger_file.NAME)
+    cloud, sentences = connect_to_running(chosen), Sentences(chosen.state_dir / ledger_file.NAME)
     console = Console(highlight=False)
     if once:
         console.print(frame(chosen, look(chosen, cloud), sentences.latest()), soft_wrap=True)

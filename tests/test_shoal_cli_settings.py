@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from shoal.errors import SettingsError
-from shoal.settings import GROUPS, SETTINGS
+from shoal.settings import GROUPS, SETTINGS, misspelt
 from shoal_cli import settings
 
 ROOT = Path(__file__).parent.parent
@@ -64,3 +68,53 @@ def test_a_wrong_value_is_named(folder: Path) -> None:
     (folder / "settings.env").write_text("SHOAL_MAX_INSTANCES=many\n")
     with pytest.raises(SettingsError, match="SHOAL_MAX_INSTANCES='many'"):
         asked()
+
+
+def test_a_misspelt_setting_is_told_with_the_one_that_was_meant() -> None:
+    told = misspelt({"SHOAL_MAX_INSTANCE": "3", "SHOAL_PORT": "80", "SHOAL_PYTHON": "/bin/x", "SHOAL_COLOUR": "red"})
+    assert told == {
+        "SHOAL_COLOUR": "SHOAL_COLOUR is not a setting and changes nothing: `shoal settings` lists all of them",
+        "SHOAL_MAX_INSTANCE": "SHOAL_MAX_INSTANCE is not a setting and changes nothing: "
+        "did you mean SHOAL_MAX_INSTANCES?",
+    }
+
+
+def test_every_variable_of_our_scripts_is_a_setting_or_known_to_be_none() -> None:
+    scripts = [path for path in (ROOT / "ami").iterdir() if path.is_file() and path.suffix != ".md"]
+    used = {name: "x" for path in scripts for name in re.findall(r"\bSHOAL_[A-Z_]+\b", path.read_text())}
+    assert used
+    assert misspelt(used) == {}
+
+
+def run_shoal(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nowhere", **variables}
+    command = [sys.executable, "-m", "shoal_cli", *words]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_the_command_warns_and_goes_on(tmp_path: Path) -> None:
+    done = run_shoal("settings", SHOAL_STATE_DIR=str(tmp_path), SHOAL_MAX_INSTANCE="3")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert "did you mean SHOAL_MAX_INSTANCES?" in done.stderr
+
+
+def test_a_mistyped_command_is_told_what_was_meant() -> None:
+    done = run_shoal("clasify")
+    assert done.returncode == 2
+    assert "No such command 'clasify'. Did you mean classify?" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["status"], ["watch", "--once"], ["dlq", "list"]])
+def test_without_a_system_the_command_to_start_one_is_named(tmp_path: Path, words: list[str]) -> None:
+    done = run_shoal(*words, SHOAL_STATE_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"shoal: Shoal is not running in {tmp_path}: start it with `shoal up`")
+
+
+def test_the_doctor_stops_at_the_cause(tmp_path: Path) -> None:
+    away = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1"}
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}
+    done = run_shoal("doctor", SHOAL_STATE_DIR=str(tmp_path), **away, **keys)
+    assert done.returncode == 1
+    assert re.findall(r"^BAD +(\w+)", done.stdout, re.MULTILINE)[-1] == "cloud"
+    assert "bucket" not in done.stdout.partition("BAD  cloud")[2].partition("→")[2]

@@ -27,6 +27,8 @@ def main() -> int:
             settings = shoal_settings.load_with_env_file()
             shoal_settings.check_exposure(settings)
             logs.configure(settings.log_level)
+            for sentence in shoal_settings.misspelt().values():
+                log.warning("%s", sentence)
             traces.configure(settings.otlp_endpoint, "shoal-web")
             # waitress logs broken connections of clients as warnings: that is noise.
             logging.getLogger("waitress").setLevel(logging.ERROR)

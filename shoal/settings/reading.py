@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +13,11 @@ from shoal.errors import SettingsError
 from shoal.settings.checks import check
 from shoal.settings.declaration import user_path, variable
 from shoal.settings.declared import SETTINGS, Settings
+
+PREFIX = "SHOAL_"
+KNOWN = [one.variable for one in SETTINGS]
+# Named alike, for the scripts of the machine image.
+NO_SETTINGS = ["SHOAL_PYTHON"]
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:
@@ -62,6 +68,22 @@ def sources(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     return found
 
 
+def misspelt(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables that are named as settings and are none, with a sentence for each: most likely one was meant."""
+    environment = os.environ if environment is None else environment
+    found = {}
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in (*KNOWN, *NO_SETTINGS):
+            hint = _meant(name) or "`shoal settings` lists all of them"
+            found[name] = f"{name} is not a setting and changes nothing: {hint}"
+    return found
+
+
+def _meant(name: str) -> str:
+    close = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8)
+    return f"did you mean {close[0]}?" if close else ""
+
+
 def own_file(environment: Mapping[str, str] | None = None) -> Path:
     """The file with the controller's own settings: SHOAL_ENV_FILE, or `settings.env` in the state folder."""
     environment = os.environ if environment is None else environment
@@ -86,10 +108,10 @@ def _variable_set(own: str, also: str, environment: Mapping[str, str]) -> str:
 
 def _own_values(environment: Mapping[str, str]) -> dict[str, str]:
     path = own_file(environment)
-    own, known = read_env_file(path), {one.variable for one in SETTINGS}
+    own = read_env_file(path)
     for name in own:
-        if name not in known:
-            raise SettingsError(f"{name} in {path} is not a setting")
+        if name not in KNOWN:
+            raise SettingsError(": ".join(filter(None, (f"{name} in {path} is not a setting", _meant(name)))))
     return own
 
 
