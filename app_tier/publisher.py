@@ -14,6 +14,7 @@ from app_tier.in_progress import Delivery, Finished
 from app_tier.store_patience import StorePatience
 from shoal.errors import NotFound
 from shoal.ports import Cloud, JobQueue
+from shoal.result_store import store_result
 
 log = logging.getLogger(__name__)
 
@@ -75,15 +76,12 @@ class Publisher:
     def _store(self, one: Finished) -> None:
         began = time.perf_counter()
         try:
-            self._patience.call(lambda: self._put(one))
+            stored = self._patience.call(lambda: store_result(self._cloud.outputs, one.result))
         except Exception as error:
             self._give_back([one.delivery], error)
             return
         one.delivery.note("store", began)
-        self._stored.put(one)
-
-    def _put(self, one: Finished) -> None:
-        self._cloud.outputs.put(one.outcome.key, one.result.to_json().encode(), "application/json")
+        self._stored.put(Finished(one.delivery, stored))
 
     def _tell_until_closed(self) -> None:
         told: list[Delivery] = []

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from shoal.errors import MalformedMessage
 from shoal.safe_json import array, integer, number, read_object, text
 
+CANCELLED = "cancelled"
 VERSION = 1
 MAX_REQUEST_BYTES = 1024  # the request queue's own MaximumMessageSize
 MAX_MODEL_NAME = 64
@@ -205,6 +206,11 @@ class Result:
     def failed(cls, key: str, error: str, worker: str = "") -> Result:
         """The result of a job that cannot be done."""
         return cls(key, "failed", error=error, worker=worker)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether a person cancelled the photo before it was labelled."""
+        return self.status == "failed" and self.error == CANCELLED
 
     @property
     def label(self) -> str:

@@ -311,19 +311,19 @@ def test_a_drain_gives_back_at_once_what_was_not_begun(cloud: Cloud, monkeypatch
 def test_each_stage_has_its_time_and_the_response_knows_more_than_the_object(cloud: Cloud) -> None:
     recogniser = NamingRecogniser()
     slow: Mapping[str, float] = {"fetch": 0.11, "store": 0.13}
-    get, store = cloud.inputs.get, cloud.outputs.put
+    get, store = cloud.inputs.get, cloud.outputs.put_new
 
     def slow_get(key: str) -> bytes:
         time.sleep(slow["fetch"])
         return get(key)
 
-    def slow_put(key: str, body: bytes, content_type: str) -> None:
+    def slow_put(key: str, body: bytes, content_type: str) -> bool:
         time.sleep(slow["store"])
-        store(key, body, content_type)
+        return store(key, body, content_type)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cloud.inputs, "get", slow_get)
-        patch.setattr(cloud.outputs, "put", slow_put)
+        patch.setattr(cloud.outputs, "put_new", slow_put)
         [job] = put(cloud, b"photo", attributes={UPLOAD: "0.25"})
         with working(cloud, recogniser) as worker:
             wait_for(lambda: worker.finished == 1)

@@ -45,15 +45,15 @@ def test_each_photo_gets_one_result_one_response_and_its_message_is_deleted(clou
 def test_result_then_response_then_delete(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
 
-    def noted(name: str, call: Callable[..., None]) -> Callable[..., None]:
-        def wrapper(*arguments: object) -> None:
+    def noted(name: str, call: Callable[..., object]) -> Callable[..., object]:
+        def wrapper(*arguments: object) -> object:
             order.append(name)
-            call(*arguments)
+            return call(*arguments)
 
         return wrapper
 
     put(cloud, b"photo")
-    monkeypatch.setattr(cloud.outputs, "put", noted("result", cloud.outputs.put))
+    monkeypatch.setattr(cloud.outputs, "put_new", noted("result", cloud.outputs.put_new))
     monkeypatch.setattr(cloud.responses, "send", noted("response", cloud.responses.send))
     monkeypatch.setattr(cloud.requests, "delete", noted("delete", cloud.requests.delete))
     with working(cloud, NamingRecogniser()) as worker:
@@ -133,11 +133,11 @@ def test_a_poisonous_photo_becomes_a_dead_letter_and_the_others_are_labelled() -
     assert {Job.from_json(one.body) for one in cloud.dead_letters.receive(10, 0)} == {broken, poison}
 
 
-@pytest.mark.parametrize("fault", ["get", "put", "send", "delete"])
+@pytest.mark.parametrize("fault", ["get", "put_new", "send", "delete"])
 def test_a_call_that_fails_once_loses_nothing(cloud: Cloud, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app_tier.worker.RETRY_SECONDS", 0)
     monkeypatch.setattr("app_tier.store_patience.AGAIN_SECONDS", 0.01)
-    port = {"get": cloud.inputs, "put": cloud.outputs, "send": cloud.responses, "delete": cloud.requests}[fault]
+    port = {"get": cloud.inputs, "put_new": cloud.outputs, "send": cloud.responses, "delete": cloud.requests}[fault]
     jobs = put(cloud, *[b"photo"] * 20)
     works = getattr(port, fault)
     failed = threading.Event()
@@ -155,11 +155,11 @@ def test_a_call_that_fails_once_loses_nothing(cloud: Cloud, fault: str, monkeypa
     assert len(list(cloud.outputs.list(""))) == 20
 
 
-@pytest.mark.parametrize("fault", ["get", "put"])
+@pytest.mark.parametrize("fault", ["get", "put_new"])
 def test_a_store_that_is_away_for_long_makes_no_dead_letter(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app_tier.store_patience.AGAIN_SECONDS", 0.01)
     cloud = memory_cloud(SystemClock(), max_deliveries=1)
-    store = {"get": cloud.inputs, "put": cloud.outputs}[fault]
+    store = {"get": cloud.inputs, "put_new": cloud.outputs}[fault]
     jobs = put(cloud, *[b"photo"] * 20)
     works, away, refused = getattr(store, fault), threading.Event(), threading.Semaphore(0)
     away.set()
@@ -190,7 +190,7 @@ def test_a_worker_that_leaves_while_the_store_is_full_gives_its_messages_back(
     def full(*_: object) -> None:
         raise StorageFull("no space left")
 
-    monkeypatch.setattr(cloud.outputs, "put", full)
+    monkeypatch.setattr(cloud.outputs, "put_new", full)
     put(cloud, *[b"photo"] * 3)
     with working(cloud, NamingRecogniser()) as worker:
         wait_for(lambda: worker.waits_for_store)

@@ -105,7 +105,7 @@ def test_a_message_is_deleted_last(dies: str, monkeypatch: pytest.MonkeyPatch) -
         raise Retryable("the power went")
 
     with monkeypatch.context() as dying:
-        target, name = (cloud.outputs, "put") if dies == "store" else (cloud.responses, "send")
+        target, name = (cloud.outputs, "put_new") if dies == "store" else (cloud.responses, "send")
         dying.setattr(target, name, die)
         [job] = put(cloud, b"photo")
         with working(cloud, NamingRecogniser()):

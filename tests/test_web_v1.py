@@ -209,14 +209,16 @@ def test_a_cancelled_batch_is_not_labelled() -> None:
         here = f"{idle.url}/v1/batches/{told['batch']}"
         done = f"{told['batch']}/00000/a.jpg"
         idle.cloud.outputs.put(done, Result(done, "done").to_json().encode(), "application/json")
-        assert requests.post(f"{here}/cancel", timeout=10).json() == {"cancelled": 1}
-        assert requests.post(f"{here}/cancel", timeout=10).json() == {"cancelled": 0}
+        assert requests.post(f"{here}/cancel", timeout=10).json() == {"cancelled": 1, "labelled": 1}
+        assert requests.post(f"{here}/cancel", timeout=10).json() == {"cancelled": 1, "labelled": 1}
         assert (requests.get(here, timeout=10).json()["failed"], idle.worker.step(), idle.worker.handled) == (
             1,
             2,
             [done],
         )
         assert requests.get(f"{here}/photos/1", timeout=10).json()["error"] == "cancelled"
+        told = requests.get(here, timeout=10).json()
+        assert (told["state"], told["cancelled"], told["done"]) == ("cancelled", 1, 1)
 
 
 def test_models_are_listed(site: Site) -> None:

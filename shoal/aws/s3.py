@@ -25,8 +25,11 @@ class S3Store:
                 self._s3.client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
 
     def put_new(self, key: str, body: bytes, content_type: str) -> bool:
+        headers = {"Content-Type": content_type, "If-None-Match": "*"}
         try:
             with our_errors(f"write {key} to {self.bucket}"):
+                if signed.call(self._s3, "PUT", self._path(key), headers, body) is not None:
+                    return True
                 self._s3.client.put_object(
                     Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*"
                 )

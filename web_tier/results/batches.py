@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from shoal.corrections import Corrections
 from shoal.errors import MalformedMessage, NotFound, Retryable
-from shoal.messages import Detection, Job, Label, Result, batch_floor, is_batch
+from shoal.messages import CANCELLED, Detection, Job, Label, Result, batch_floor, is_batch
 from shoal.ports import Clock, Cloud, ObjectStore, StoredObject
 from web_tier.problems import unknown_batch
 from web_tier.results.bucket_watch import BucketWatch
@@ -22,7 +22,6 @@ from web_tier.results.listing import Listing, jobs_of
 
 SHOWN_LABELS = 5
 NOTHING = "nothing found"
-CANCELLED = "cancelled"
 EMPTY_SECONDS = 3600.0  # a batch may be empty for this long after its id was made, by any process
 LISTS_AT_ONCE = 16  # for all pages together: more would only slow each other down
 AHEAD_SECONDS = 60.0  # the clocks of two web processes may differ by this much
@@ -137,14 +136,25 @@ class Batch:
         """Whether every photo is answered."""
         return bool(self.photos) and not self.count("queued")
 
+    @property
+    def cancelled(self) -> int:
+        """How many of the failed photos were cancelled."""
+        return sum(photo.result is not None and photo.result.is_cancelled for photo in self.photos)
+
+    @property
+    def state(self) -> str:
+        """queued while photos wait; then cancelled if any was cancelled, else done."""
+        return "queued" if not self.finished else "cancelled" if self.cancelled else "done"
+
     def summary(self) -> dict[str, Any]:
         """Its progress without its photos, as JSON types, for programs."""
         return {
             "batch": self.id,
-            "state": "done" if self.finished else "queued",
+            "state": self.state,
             "total": self.total,
             "done": self.count("done"),
             "failed": self.count("failed"),
+            "cancelled": self.cancelled,
             "queued": self.count("queued"),
             "page": f"/batches/{self.id}",
             "results": f"/v1/batches/{self.id}/results",
@@ -265,11 +275,11 @@ class Batches:
         )
         return Page(photos, len(jobs) > limit)
 
-    def cancel(self, batch: str) -> int:
-        """Cancel the photos without a result. Returns their number. Raises Problem (404); may raise Retryable.
+    def cancel(self, batch: str) -> tuple[int, int]:
+        """Cancel the photos without a result. Returns how many are cancelled now, and how many had been labelled.
 
-        A cancelled photo is deleted, so a worker that receives its message cannot label it. A photo that a worker has
-        already taken may still get its label.
+        A cancelled photo stays cancelled, whatever a worker that has it already does later. Raises Problem (404); may
+        raise Retryable.
         """
         cancelled = []
         for photo in self.read(batch).photos:
@@ -280,7 +290,8 @@ class Batches:
                 self._cloud.inputs.delete(result.key)
                 cancelled.append(result)
         self._hub.publish(cancelled)
-        return len(cancelled)
+        found = self.read(batch)
+        return found.cancelled, found.count("done")
 
     def answers(self, batch: str, known: Iterable[str]) -> list[Result]:
         """The results in the output bucket whose keys are not among `known`. May raise Retryable."""

@@ -125,6 +125,9 @@ class Hub:
         """Remember results and post them to the listeners of their batches."""
         with self._changed:
             for result in results:
+                known = self._results.get(result.key)
+                if known and known.is_cancelled:
+                    continue  # a worker had the photo already, and tells of it later
                 self._remember(result)
                 if "queue" in result.seconds:
                     self._answered.append(Answered(time.monotonic(), result.seconds["queue"]))

@@ -106,7 +106,8 @@ def photo(batch: str, index: int) -> Response:
 @blueprint.post("/v1/batches/<batch>/cancel")
 def cancel(batch: str) -> Response:
     """Cancel the photos of a batch that have no result yet."""
-    return jsonify(cancelled=services().batches.cancel(batch))
+    cancelled, labelled = services().batches.cancel(batch)
+    return jsonify(cancelled=cancelled, labelled=labelled)
 
 
 @blueprint.get("/v1/models")

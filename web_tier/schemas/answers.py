@@ -21,10 +21,14 @@ def _box(kind: str, text: str) -> Schema:
 
 _BATCH = {
     "batch": BATCH_ID,
-    "state": {"enum": ["queued", "done"], "description": "done: every photo has its result"},
+    "state": {
+        "enum": ["queued", "done", "cancelled"],
+        "description": "done: every photo has its result; cancelled: the same, and some were cancelled",
+    },
     "total": COUNT,
     "done": COUNT,
-    "failed": COUNT,
+    "failed": COUNT | {"description": "Photos without a label, the cancelled ones too"},
+    "cancelled": COUNT,
     "queued": COUNT,
     "page": described("The path of the batch's page"),
     "results": described("The path of the batch's results"),
@@ -81,7 +85,7 @@ ANSWERS: dict[str, Schema] = {
     "Arrivals": record({"photos": list_of(_ARRIVAL)}),
     "Photo": record(_PHOTO, ["index", "name", "state"]),
     "Label": record({"name": TEXT, "probability": SHARE}),
-    "Cancelled": record({"cancelled": COUNT}),
+    "Cancelled": record({"cancelled": COUNT, "labelled": COUNT}),
     "Models": record({"models": list_of(record({"name": TEXT, "default": {"type": "boolean"}}))}),
     "Health": record({"status": TEXT, "checks": {"type": "object"}}, ["status"]),
     "Problem": record({"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT}),

@@ -138,8 +138,8 @@ def _reading() -> Schema:
     index = _parameter("index", "path", INDEX | {"description": "The position of the photo in the batch, from 0."})
     paging = [_parameter("after", "query", AFTER), _parameter("limit", "query", LIMIT)]
     cancel = _operation("cancelBatch", "Cancel the photos without a result", "Cancelled", [batch], "404") | {
-        "description": "Each photo without a result is removed and gets the failed result `cancelled`. A photo that a "
-        "worker is labelling at this moment may still be labelled."
+        "description": "Each photo without a result is removed and gets the failed result `cancelled`, and keeps it "
+        "whatever a worker does later. The answer tells how many photos are cancelled and how many had been labelled."
     }
     health = {"200": _json("Ready", "Health"), "503": _json("Not ready", "Health")}
     return {
