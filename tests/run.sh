@@ -14,6 +14,9 @@ if ! command -v chromium >/dev/null && [ -z "${CHROMIUM:-}" ]; then
     fi
 fi
 
+# Thousands of processes would each compile our code again.
+unset PYTHONDONTWRITEBYTECODE
+
 sh tests/check.sh
 .venv/bin/python -m shoal_cli models prepare
 
