@@ -1,6 +1,7 @@
 """Finds accepted photos that were forgotten: dead letters, and photos with neither a result nor a message.
 
-So no photo is lost when a queue is lost, or when a process dies between writing an object and queueing it.
+So no photo is lost when a queue is lost, or when a process dies between writing an object and queueing it. Photos of a
+request that was not accepted have a mark, and are removed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
+from shoal.buckets.pending_photos import Mark, read_marks
 from shoal.errors import MalformedMessage, NotFound, Retryable, ShoalError
 from shoal.messages import Job, Result, batch_floor
 from shoal.ports import Clock, Cloud, Received, StoredObject
@@ -91,7 +93,7 @@ class Sweeper:
         return True
 
     def queue_forgotten(self) -> int:
-        """Queue again what has neither a result nor a message; returns how many.
+        """Queue again what has neither a result nor a message, and remove pending photos; returns how many it queued.
 
         Nobody can look for a message in a queue, but two things tell that there is none: the queue is empty (the counts
         may lag, hence two readings and an age), or much later photos have been answered already. Should that be wrong,
@@ -99,16 +101,32 @@ class Sweeper:
         """
         empty = not self._cloud.requests.depth().total
         after = batch_floor(self._clock.now() - self._days * DAY_SECONDS)
-        answered = {one.key for one in self._cloud.outputs.list("", after)}
+        results = list(self._cloud.outputs.list("", after))
+        answered = {one.key for one in results}
+        marks = read_marks(self._cloud.outputs, results)
         photos = [one for one in self._cloud.inputs.list("", after) if _is_job(one.key)]
+        pending = [one for one in photos if any(mark.covers(one) for mark in marks)]
         now = self._clock.now()
         if empty and not self._cloud.requests.depth().total:
             lost = older_than(now - self._after_seconds, photos, answered)
+            # Only now: a mark may have stayed behind although its request was accepted.
+            self._remove_abandoned([mark for mark in marks if mark.abandoned(now)], pending, frozenset(lost))
         else:
             lost = overtaken(photos, answered, OVERTAKEN_AFTER * self._after_seconds)
-        due = self._again.due(lost, answered, now)
+        kept_back = {one.key for one in pending}
+        due = self._again.due([key for key in lost if key not in kept_back], answered, now)
         self._send(due)
         return len(due)
+
+    def _remove_abandoned(self, marks: Sequence[Mark], pending: Sequence[StoredObject], lost: AbstractSet[str]) -> None:
+        """Remove the lost photos of requests that were not accepted, then the marks."""
+        for mark in marks:
+            for photo in pending:
+                # The second look: the request may have been sent again in the meantime.
+                if photo.key in lost and mark.covers(photo) and photo in self._cloud.inputs.list(photo.key):
+                    self._cloud.inputs.delete(photo.key)
+                    log.warning("removed %s: its request was not accepted", photo.key)
+            self._cloud.outputs.delete(mark.key)
 
     def _send(self, keys: Sequence[str]) -> None:
         bodies = [Job.from_key(key, self._reply_to).to_json() for key in keys]

@@ -15,12 +15,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as some
 
+from controller.sweeper import Sweeper
+from shoal.buckets.pending_photos import ABANDONED_SECONDS
 from shoal.clock import SystemClock
 from shoal.errors import Retryable
 from shoal.memory import ManualClock, MemoryQueue, memory_cloud
 from shoal.messages import Job, Result
 from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
 from web_tier.app import create_app
+from web_tier.intake.accept_photos import HELD
 from web_tier.intake.multipart import read_parts
 from web_tier.intake.offers import Form
 from web_tier.problems import Problem
@@ -40,7 +43,8 @@ def site() -> Iterator[Site]:
 @pytest.fixture
 def idle() -> Services:
     """The services of an app that nobody serves."""
-    services: Services = create_app(settings(), memory_cloud(ManualClock()), ManualClock()).extensions[EXTENSION]
+    clock = ManualClock()
+    services: Services = create_app(settings(), memory_cloud(clock), clock).extensions[EXTENSION]
     return services
 
 
@@ -127,10 +131,6 @@ def test_a_file_that_is_too_large_is_read_to_its_end_and_not_kept() -> None:
         (part("a.jpg", b"x"), "cut off or malformed"),
         (b"--xyz\r\nContent-Type: image/jpeg\r\n\r\nx\r\n--xyz--\r\n", "cut off or malformed"),
         (b"--xyz\r\n" + b"X: y\r\n" * 100_000 + b"\r\nx\r\n--xyz--\r\n", "cut off or malformed"),
-        (
-            b'--xyz\r\nContent-Disposition: form-data; name="inputFile"; filename="\xff"\r\n\r\nx\r\n--xyz--',
-            "malformed",
-        ),
     ],
 )
 def test_a_form_without_photos_is_a_clear_400(site: Site, body: bytes, words: str) -> None:
@@ -174,6 +174,67 @@ NAMES = [
     "%2e%2e%2f.jpg",
     "{{ 7*7 }}.jpg",
 ]
+
+
+ENCODED_NAMES = [
+    (b'filename="Mu\xf1oz.jpg"', "Muñoz.jpg"),
+    (b'filename="k\xe4tzchen.jpg"', "kätzchen.jpg"),
+    ('filename="小猫照片.jpg"'.encode("gbk"), "小猫照片.jpg"),
+    ('filename="猫の写真.jpg"'.encode("cp932"), "猫の写真.jpg"),
+    ('filename="кошка.jpg"'.encode("cp1251"), "кошка.jpg"),
+    ("filename=猫.jpg".encode(), "猫.jpg"),
+    ("filename=my 猫 1.jpg".encode(), "my 猫 1.jpg"),
+    (b"filename=\"x.jpg\"; filename*=UTF-8''%e7%8c%ab.jpg", "猫.jpg"),
+    (b"filename*=ISO-8859-1'en'k%E4tzchen.jpg", "kätzchen.jpg"),
+    (b"filename*=no-such-charset''k%E4tzchen.jpg", "kätzchen.jpg"),
+    (b"filename*0*=UTF-8''%e7%8c; filename*1*=%ab; filename*2=\".jpg\"", "猫.jpg"),
+    (b'filename="=?UTF-8?B?54yrLmpwZw==?="', "猫.jpg"),
+    (b'filename="=?no-such-charset?B?54yr?="', "=?no-such-charset?B?54yr?="),
+    (b'filename="%E7%8C%AB.jpg"', "猫.jpg"),
+    (b'filename="100%25 %20.jpg"', "100%25 %20.jpg"),
+    (b'filename="C:\\photos\\new\\test_0.JPG"', "test_0.JPG"),
+    (b'filename="\\\\nas\\photos\\test_0.JPG"', "test_0.JPG"),
+    (b'filename="a\x00b.jpg"', "a_b.jpg"),
+    (b'filename="  a.jpg  "', "a.jpg"),
+    (b'filename="\xff"', "ÿ"),
+    (b"filename*" + b"9" * 5_000 + b"=x; filename=y", "unnamed"),
+]
+
+
+def test_a_file_name_in_any_encoding_costs_nobody_a_photo(site: Site) -> None:
+    disposition = b'--xyz\r\ncontent-disposition : form-data; name="inputFile"; '
+    parts = [disposition + name + b"\r\n\r\n" + jpeg() + b"\r\n" for name, _ in ENCODED_NAMES]
+    reply = send(site, b"".join(parts) + b"--xyz--\r\n")
+    assert reply.status_code == 200
+    photos = requests.get(f"{site.url}{reply.headers['Content-Location']}.json", timeout=10).json()["photos"]
+    assert [photo["name"] for photo in photos] == [name for _, name in ENCODED_NAMES]
+    assert {photo["state"] for photo in photos} == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "boundary"),
+    [
+        ("multipart/form-data; boundary=----=_Part_5_1833.1714550000", b"----=_Part_5_1833.1714550000"),
+        ("multipart/form-data; boundary=a:b/c=d?e", b"a:b/c=d?e"),
+        ('multipart/form-data; charset=utf-8; boundary="a b"', b"a b"),
+        ("Multipart/Form-Data; Boundary=abc123", b"abc123"),
+        ("MULTIPART/FORM-DATA;BOUNDARY=abc123;", b"abc123"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/v1/batches"])
+def test_content_types_as_clients_send_them(site: Site, path: str, content_type: str, boundary: bytes) -> None:
+    body = (part("test_0.jpg", jpeg()) + b"--xyz--\r\n").replace(b"--xyz", b"--" + boundary)
+    headers = {"Content-Type": content_type, "Prefer": "wait=20"}
+    reply = requests.post(site.url + path, data=body, headers=headers, timeout=30)
+    assert reply.status_code == 200
+    assert "hair_spray" in reply.text
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/batches"])
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary="])
+def test_a_form_without_its_boundary_is_told_that_word(site: Site, path: str, content_type: str) -> None:
+    reply = requests.post(site.url + path, data=b"x", headers={"Content-Type": content_type}, timeout=30)
+    assert (reply.status_code, "has no boundary" in reply.text) == (400, True)
 
 
 def test_every_file_name_is_taken_shown_and_never_believed(site: Site) -> None:
@@ -240,9 +301,7 @@ def test_messages_go_ten_a_call_and_the_rest_at_the_end(idle: Services, monkeypa
     assert keys == {one.key for one in idle.cloud.inputs.list("")}
 
 
-def test_a_store_that_fails_is_retryable_and_what_is_stored_is_queued(
-    idle: Services, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_fails_is_retryable_and_nothing_is_queued(idle: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     real = idle.cloud.inputs.put
 
     def put(key: str, body: bytes, content_type: str) -> None:
@@ -254,9 +313,73 @@ def test_a_store_that_fails_is_retryable_and_what_is_stored_is_queued(
     body = b"".join(part(f"{number}.jpg", jpeg()) for number in range(9)) + b"--xyz--\r\n"
     with pytest.raises(Retryable):
         idle.intake.take(form(body), BATCH)
-    stored = len(list(idle.cloud.inputs.list("")))
-    assert stored >= 3
-    assert idle.cloud.requests.depth().visible == stored
+    assert len(list(idle.cloud.inputs.list(""))) >= 3
+    assert idle.cloud.requests.depth().visible == 0
+    assert [one.key for one in idle.cloud.outputs.list("pending/")] == [f"pending/{BATCH}/00000"]
+
+
+@pytest.mark.parametrize("photos", [1, 6, HELD, HELD + 1, 30])
+@pytest.mark.parametrize("end", [b"", b"--xyz\r\nContent-Type: image/jpeg\r\n\r\nx\r\n--xyz--\r\n"])
+def test_nothing_of_a_form_that_breaks_off_is_accepted(idle: Services, photos: int, end: bytes) -> None:
+    body = b"".join(part(f"{number}.jpg", jpeg()) for number in range(photos)) + end
+    with pytest.raises(Problem, match="cut off or malformed"):
+        idle.intake.take(form(body), BATCH)
+    assert idle.cloud.requests.depth().total == 0
+    complete = photos if end else photos - 1
+    assert bool(list(idle.cloud.inputs.list(""))) == (complete > HELD)  # a short form is read before it is stored
+    sweeper = Sweeper(idle.cloud, idle.clock, "replies", 60.0, days=365 * 100)
+    for _ in range(3):
+        idle.clock.wait(ABANDONED_SECONDS)
+        sweeper.sweep()
+    assert idle.cloud.requests.depth().total == 0
+    assert list(idle.cloud.inputs.list("")) == list(idle.cloud.outputs.list("pending/")) == []
+
+
+def test_photos_are_pending_until_the_end_of_their_form(idle: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks: list[object] = []
+    real = idle.cloud.inputs.put
+
+    def put(key: str, body: bytes, content_type: str) -> None:
+        marks.append([json.loads(idle.cloud.outputs.get(one.key)) for one in idle.cloud.outputs.list("pending/")])
+        real(key, body, content_type)
+
+    monkeypatch.setattr(idle.cloud.inputs, "put", put)
+    body = b"".join(part(f"{number}.jpg", jpeg()) for number in range(HELD + 2)) + b"--xyz--\r\n"
+    idle.intake.take(form(body), BATCH)
+    assert marks == [[{"last": HELD, "refused": False}]] * (HELD + 2)
+    assert list(idle.cloud.outputs.list("pending/")) == []
+    assert idle.cloud.requests.depth().total == HELD + 2
+
+
+def test_a_photo_that_was_sent_again_and_accepted_is_not_pending(
+    idle: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(key: str, body: bytes, content_type: str) -> None:
+        raise Retryable(f"throttled: {key}, {len(body)} bytes of {content_type}")
+
+    body = part("a.jpg", jpeg()) + b"--xyz--\r\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(idle.cloud.inputs, "put", put)
+        with pytest.raises(Retryable):
+            idle.intake.take(form(body), BATCH)
+    idle.clock.wait(1)
+    idle.intake.take(form(body), BATCH)
+    (message,) = idle.cloud.requests.receive(10, 0)
+    idle.cloud.requests.delete([message.receipt])  # the queue loses it
+    idle.clock.wait(2 * ABANDONED_SECONDS)
+    Sweeper(idle.cloud, idle.clock, "replies", 60.0, days=365 * 100).sweep()
+    assert idle.cloud.requests.depth().total == 1
+
+
+def test_a_queue_that_fails_is_a_503_that_names_the_batch(idle: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    def send(bodies: Sequence[str], attributes: Sequence[Mapping[str, str]] = ()) -> None:
+        raise Retryable(f"{len(bodies)} messages, {len(attributes)} attributes: away")
+
+    monkeypatch.setattr(idle.cloud.requests, "send", send)
+    with pytest.raises(Problem, match=f"/batches/{BATCH}") as failed:
+        idle.intake.take(form(part("a.jpg", jpeg()) + b"--xyz--\r\n"), BATCH)
+    assert failed.value.status == 503
+    assert list(idle.cloud.outputs.list("pending/")) == []
 
 
 def test_intake_takes_nothing_new_once_the_server_stops(idle: Services) -> None:

@@ -9,7 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from inference import images
-from shoal.errors import BadImage, StorageFull
+from shoal.buckets.pending_photos import PendingPhotos
+from shoal.errors import BadImage, Retryable, StorageFull
 from shoal.messages import Job, Result, safe_name
 from shoal.ports import ObjectStore
 from shoal.settings import Settings
@@ -25,6 +26,8 @@ from web_tier.words import photos, too_large
 log = logging.getLogger(__name__)
 
 AT_ONCE = 6  # photos of one request that are stored at once: hides the latency, bounds memory and open files
+
+HELD = 8  # photos of a form in hand before the first is stored: a shorter form is read to its end by then
 
 MOST_NAMED = 20  # photos in a sentence
 
@@ -73,36 +76,58 @@ class Intake:
     def take(self, offers: OfferedPhotos, batch: str, first: int = 0) -> list[Taken]:
         """Store and queue all photos of a request as `batch`, with indexes from `first` on.
 
-        A photo that cannot be labelled is refused alone, and its failed result is stored. After the return all others
-        are stored and queued. Raises Problem for a request without photos and for an unknown model, and one that names
-        the photos that were not kept (507) when the storage is full. Raises Retryable when the storage or the queue
-        fails. After the last two the same call may be repeated, because it writes the same objects.
+        A photo that cannot be labelled is refused alone, and its failed result is stored. Photos are queued when all of
+        the request is read and stored: until then they are pending, and after an error the sweeper removes them.
+        Raises Problem for a request without photos and for an unknown model, one that names the photos that were not
+        kept (507) when the storage is full, and one that names the batch when the queue fails (503). Raises Retryable
+        when the storage fails. After the last three the same call may be repeated: it writes the same objects.
         """
         submission = self._venue.open()
-        running: deque[Future[Taken]] = deque()
-        taken: list[Taken] = []
-        last: tuple[Job, OfferedPhoto] | None = None
+        pending = PendingPhotos(self._outputs, batch, first)
         try:
-            for index, offer in enumerate(offers, first):
-                job = self._job(offers, offer, batch, index)
-                before, last = last, (job, offer)
-                if before is not None:
-                    running.append(self._start(submission, *before))
+            taken = self._store(offers, submission, pending, batch, first)
+            pending.accept()
+        except Exception:
+            pending.refuse()
+            raise
+        _queue(submission, batch)
+        _check_space(taken, batch)
+        return taken
+
+    def _store(
+        self, offers: OfferedPhotos, submission: Submission, pending: PendingPhotos, batch: str, first: int
+    ) -> list[Taken]:
+        """Store all photos, several at a time, and write the mark of those that are stored before the end is read."""
+        running: deque[Future[Taken]] = deque()
+        held: deque[tuple[Job, OfferedPhoto]] = deque()
+        taken: list[Taken] = []
+
+        def store_held() -> None:
+            # This thread stores the last photo itself: with one photo a request, another thread would only cost time.
+            while len(held) > 1:
+                pending.last = held[0][0].index
+                running.append(self._start(submission, *held.popleft()))
                 if len(running) >= AT_ONCE:
                     taken.append(running.popleft().result())
-            # This thread stores the last photo itself: with one photo a request, another thread would only cost time.
-            final = [self._accept(submission, *last)] if last is not None else []
-            last = None
+
+        try:
+            for index, offer in enumerate(offers, first):
+                held.append((self._job(offers, offer, batch, index), offer))
+                if offers.whole:
+                    store_held()
+                elif len(held) > HELD:
+                    pending.cover(index)
+                    store_held()
+            store_held()
+            pending.last = held[0][0].index if held else None
+            final = [self._accept(submission, *held.popleft())] if held else []
             taken += [future.result() for future in running] + final
             running.clear()
         finally:
-            if last is not None:
-                last[1].close()
-            # After an error too: every stored photo must be queued, and no thread may outlive the request.
-            for future in running:
+            for _, offer in held:
+                offer.close()
+            for future in running:  # no thread may outlive the request
                 future.exception()
-            submission.flush()
-        _check_space(taken, batch)
         return taken
 
     def check_model(self, model: str) -> None:
@@ -165,6 +190,17 @@ class Intake:
         self._hub.publish([result])
         log.info("refused photo %d of batch %s: %s", job.index, job.batch, error)
         return Taken(job, error)
+
+
+def _queue(submission: Submission, batch: str) -> None:
+    """Send the messages. Raises Problem: some may have been sent, and the sweeper sends the others."""
+    try:
+        submission.flush()
+    except Retryable as error:
+        log.warning("the photos of batch %s are not all queued: %s", batch, error)
+        status = 507 if isinstance(error, StorageFull) else 503
+        text = "The queue does not answer, so the labels will come later"
+        raise Problem(status, f"{text}. The photos of this request are in /batches/{batch}.") from None
 
 
 def _check_space(taken: Sequence[Taken], batch: str) -> None:

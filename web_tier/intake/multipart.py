@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from tempfile import SpooledTemporaryFile
 from typing import IO, BinaryIO, cast
 
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import NEED_DATA, Data, Epilogue, Event, Field, File, MultipartDecoder
 
+from web_tier.intake import form_header
 from web_tier.problems import Problem
 
 CHUNK_BYTES = 64 * 1024
 IN_MEMORY_BYTES = 256 * 1024
 LONGEST_HEADER_BYTES = 256 * 1024  # of one part, and of the text before the first part and after the last
+
+
+# The value of the header, with the lines that continue it.
+_DISPOSITION = re.compile(
+    rb"(?:^|[\r\n])[ \t]*content-disposition[ \t]*:((?:[^\r\n]|\r?\n[ \t]|\r[ \t])*)", re.IGNORECASE
+)
+
+NO_FORM = "Send the photos as multipart/form-data, in the field inputFile."
+NO_BOUNDARY = (
+    "The Content-Type multipart/form-data has no boundary: let your HTTP library write this header, "
+    "and send the photos in the field inputFile."
+)
 
 
 class Part:
@@ -66,16 +80,12 @@ def read_parts(stream: IO[bytes], content_type: str, keep_bytes: int) -> Iterato
     keep_bytes: the limit for one part; a longer part is read to its end but not kept.
     Raises Problem (400) when the body is not a well-formed form.
     """
-    kind, options = parse_options_header(content_type)
-    boundary = options.get("boundary", "")
-    if kind != "multipart/form-data" or not boundary:
-        raise Problem(400, "Send the photos as multipart/form-data, in the field inputFile.")
+    decoder = _Decoder(_boundary(content_type))
     part: Part | None = None
     try:
-        for event in _events(stream, boundary.encode(errors="replace")):
+        for event in _events(stream, decoder):
             if isinstance(event, Field | File):
-                file_name = event.filename if isinstance(event, File) else None
-                part = Part(event.name or "", file_name, keep_bytes)
+                part = Part(*decoder.names, keep_bytes)
             elif isinstance(event, Data) and part is not None:
                 part.write(event.data)
                 if not event.more_data:
@@ -87,8 +97,39 @@ def read_parts(stream: IO[bytes], content_type: str, keep_bytes: int) -> Iterato
             part.close()
 
 
-def _events(stream: IO[bytes], boundary: bytes) -> Iterator[Event]:
-    decoder = MultipartDecoder(boundary, max_form_memory_size=LONGEST_HEADER_BYTES)
+def _boundary(content_type: str) -> bytes:
+    """The boundary in a Content-Type, quoted or not. Raises Problem (400)."""
+    if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
+        raise Problem(400, NO_FORM)
+    boundary = form_header.parameters(content_type).get("boundary", "").strip()
+    if not boundary:
+        raise Problem(400, NO_BOUNDARY)
+    return boundary.encode(errors="replace")
+
+
+class _Decoder(MultipartDecoder):
+    """Reads names in any encoding.
+
+    names: the name of the field and the file name (None if it is not a file) of the last part.
+    """
+
+    def __init__(self, boundary: bytes) -> None:
+        super().__init__(boundary, max_form_memory_size=LONGEST_HEADER_BYTES)
+        self.names: tuple[str, str | None] = ("", None)
+
+    def _parse_headers(self, data: bytes | bytearray) -> Headers:
+        """Read the header of a part; the original takes UTF-8 only. Raises ValueError without a Content-Disposition."""
+        disposition = _DISPOSITION.search(data)
+        if disposition is None:
+            raise ValueError("a part has no Content-Disposition")
+        found = form_header.parameters(disposition[1].decode("latin-1"))
+        name = found.get("filename")
+        self.names = found.get("name", ""), None if name is None else form_header.file_name(name)
+        # The original makes events from this.
+        return Headers({"Content-Disposition": "form-data; name=x" + ("" if name is None else "; filename=x")})
+
+
+def _events(stream: IO[bytes], decoder: MultipartDecoder) -> Iterator[Event]:
     ended = False
     while not ended:
         chunk = stream.read(CHUNK_BYTES)

@@ -43,7 +43,13 @@ class OfferedPhoto(Protocol):
 
 
 class OfferedPhotos(Protocol):
-    """The photos of a request, one after the other. Iterating raises Problem when there are none."""
+    """The photos of a request, one after the other. Iterating raises Problem when there are none.
+
+    whole: whether the request was read to its end before the first photo.
+    """
+
+    @property
+    def whole(self) -> bool: ...
 
     @property
     def model(self) -> str:
@@ -54,6 +60,8 @@ class OfferedPhotos(Protocol):
 
 class Form:
     """The photos of a multipart form, read as a stream. A field `model` must stand before them."""
+
+    whole = False
 
     def __init__(self, stream: IO[bytes], content_type: str, keep_bytes: int, model: str = "") -> None:
         self.model = model
@@ -116,6 +124,8 @@ class Named:
 
 class Listed:
     """The photos of a JSON request. A few addresses are fetched ahead, at the same time."""
+
+    whole = True
 
     def __init__(self, photos: Sequence[Named], fetcher: Fetcher, fetchers: Executor, model: str = "") -> None:
         self.model = model

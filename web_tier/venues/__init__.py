@@ -12,10 +12,10 @@ class Submission(Protocol):
     """Submits the photos of one request. Both methods may raise Retryable. Many threads may call `submit`."""
 
     def submit(self, job: Job, payload: bytes) -> None:
-        """Hand over one photo. The venue may keep it back until `flush`."""
+        """Hand over one photo. The venue labels it after `flush`."""
 
     def flush(self) -> None:
-        """Hand over the photos that were kept back. After this call every submitted photo will be labelled."""
+        """Have the photos labelled. Without this call they are not."""
 
 
 class Venue(Protocol):

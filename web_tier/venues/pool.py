@@ -42,37 +42,34 @@ class PoolVenue:
 
 
 class PoolSubmission:
-    """The photos of one request. Each is stored at once; the messages go in calls of ten."""
+    """The photos of one request. Each is stored at once; the messages go at the end, in calls of ten."""
 
     def __init__(self, inputs: ObjectStore, outbox: Outbox) -> None:
         self._inputs = inputs
         self._outbox = outbox
-        self._unsent: list[tuple[Job, float]] = []
+        self._unsent: list[tuple[Job, float, float]] = []
         self._lock = threading.Lock()
 
     def submit(self, job: Job, payload: bytes) -> None:
-        """Store one photo, then queue its message. May raise Retryable."""
+        """Store one photo. May raise Retryable."""
         began = time.perf_counter()
         content_type = mimetypes.guess_type(job.name)[0] or "application/octet-stream"
         self._inputs.put(job.key, payload, content_type)
         with self._lock:
-            self._unsent.append((job, began))
-            if len(self._unsent) < CALL_MESSAGES:
-                return
-            full, self._unsent = self._unsent, []
-        self._send(full)
+            self._unsent.append((job, began, time.perf_counter()))
 
     def flush(self) -> None:
-        """Send the remaining messages. May raise Retryable."""
+        """Send the messages of all photos. May raise Retryable."""
         with self._lock:
             rest, self._unsent = self._unsent, []
-        if rest:
-            self._send(rest)
+        for start in range(0, len(rest), CALL_MESSAGES):
+            self._send(rest[start : start + CALL_MESSAGES])
 
-    def _send(self, stored: Sequence[tuple[Job, float]]) -> None:
-        now = time.perf_counter()
-        attributes = [{UPLOAD: f"{now - began:.4f}"} | traces.begin({UPLOAD: (began, now)}) for _, began in stored]
-        self._outbox.send([job.to_json() for job, _ in stored], attributes)
+    def _send(self, stored: Sequence[tuple[Job, float, float]]) -> None:
+        attributes = [
+            {UPLOAD: f"{ended - began:.4f}"} | traces.begin({UPLOAD: (began, ended)}) for _, began, ended in stored
+        ]
+        self._outbox.send([job.to_json() for job, _, _ in stored], attributes)
 
 
 @dataclass

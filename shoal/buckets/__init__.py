@@ -1,0 +1,1 @@
+"""What the tiers keep in the buckets beside photos and results."""
