@@ -47,14 +47,14 @@ class HostileServices:
         self.process = process
         self.folder = folder
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, **options: Any) -> Any:
         return boto3.client(
             service,
             endpoint_url=self.process.url,
             region_name="us-east-1",
             aws_access_key_id=KEYS.access_key_id,
             aws_secret_access_key=KEYS.secret_access_key,
-            config=ONE_TRY,
+            config=ONE_TRY.merge(Config(**options)),
         )
 
     def faults(self) -> Counter[str]:
