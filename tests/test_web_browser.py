@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from shoal.clock import SystemClock
 from shoal.memory import memory_cloud
-from tests.web_fixtures import Site, jpeg, running_site, wait_until
+from tests.web_fixtures import LimitedStore, Site, jpeg, running_site, wait_until
 from tests.web_screenshots import DESKTOP
 from web_tier.app import STATIC
 from web_tier.examples import find_examples
@@ -295,6 +296,19 @@ def test_a_page_without_a_server_says_so_and_goes_on_by_itself(page: Page, site:
     expect(page.locator("#status")).to_have_text("Connection lost, trying again")
     page.context.set_offline(False)
     expect(page.locator("#status")).to_have_text(re.compile("^Done: 1 photo"), timeout=15_000)
+
+
+def test_a_page_says_that_the_storage_is_full_and_goes_on_by_itself(page: Page) -> None:
+    inputs = LimitedStore()
+    inputs.largest = 0
+    with running_site(replace(memory_cloud(SystemClock()), inputs=inputs)) as site:
+        label(page, site, "a.jpg", "b.jpg")
+        full = "The storage is full. Not kept: a.jpg, b.jpg"
+        expect(page.locator("#status")).to_have_text(f"{full}, trying again")
+        expect(page.locator(".photo", has_text=full)).to_have_count(2)
+        inputs.largest = 1_000_000
+        expect(page.locator("#status")).to_have_text(re.compile("^Done: 2 photos"), timeout=20_000)
+        expect(page.locator(".photo.done")).to_have_count(2)
 
 
 def test_an_open_page_goes_on_after_a_restart(page: Page) -> None:

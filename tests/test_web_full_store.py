@@ -9,22 +9,8 @@ import pytest
 import requests
 
 from shoal.clock import SystemClock
-from shoal.errors import StorageFull
-from shoal.memory import MemoryStore, memory_cloud
-from tests.web_fixtures import Site, jpeg, running_site, wait_until
-
-
-class LimitedStore(MemoryStore):
-    """Has room for objects of at most `largest` bytes."""
-
-    def __init__(self) -> None:
-        super().__init__(SystemClock())
-        self.largest = 1_000_000
-
-    def put(self, key: str, body: bytes, content_type: str) -> None:
-        if len(body) > self.largest:
-            raise StorageFull("no space left")
-        super().put(key, body, content_type)
+from shoal.memory import memory_cloud
+from tests.web_fixtures import LimitedStore, Site, jpeg, running_site, wait_until
 
 
 @pytest.fixture

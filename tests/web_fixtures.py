@@ -16,8 +16,8 @@ from pathlib import Path
 from PIL import Image
 
 from shoal.clock import SystemClock
-from shoal.errors import NotFound
-from shoal.memory import memory_cloud
+from shoal.errors import NotFound, StorageFull
+from shoal.memory import MemoryStore, memory_cloud
 from shoal.messages import Detection, Job, Label, Result
 from shoal.ports import Cloud
 from shoal.settings import Settings
@@ -83,6 +83,19 @@ def _examples() -> dict[str, str]:
     path = Path(__file__).resolve().parent.parent / "static" / "examples" / "labels.json"
     found: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
     return found
+
+
+class LimitedStore(MemoryStore):
+    """Has room for objects of at most `largest` bytes."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
+        self.largest = 1_000_000
+
+    def put(self, key: str, body: bytes, content_type: str) -> None:
+        if len(body) > self.largest:
+            raise StorageFull("no space left")
+        super().put(key, body, content_type)
 
 
 @dataclass

@@ -27,7 +27,7 @@ export function drawCard(element, item) {
   at(".name").title = item.name;
   at(".comma").hidden = !done;
   at(".label").textContent = done ? item.label : "";
-  at(".state").textContent = BEFORE_THE_SERVER[item.state] ?? item.told;
+  at(".state").textContent = (item.state === "waiting" && item.why) || (BEFORE_THE_SERVER[item.state] ?? item.told);
   at(".state").hidden = done;
   at(".sure").hidden = !done;
   at(".more")?.remove();

@@ -20,7 +20,8 @@ const uploader = new Uploader({
   state(item, state, error = "") {
     // The answer may be here before the reply to the upload is.
     if (item.state === "done" || (item.state === "failed" && state !== "failed")) return;
-    if (state !== "queued" || !item.told) list.set(item.index, { state, told: error || (state === "queued" ? at("photo").dataset.queued : "") });
+    if (state === "waiting") list.set(item.index, { state, why: error });
+    else if (state !== "queued" || !item.told) list.set(item.index, { state, told: error || (state === "queued" ? at("photo").dataset.queued : "") });
     if (state === "queued" && item.needsPicture) list.serverPicture(item);
   },
   unsent(item, why) { giveUp(item, why); },

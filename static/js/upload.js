@@ -157,7 +157,7 @@ export class Uploader {
       }
       if (status === 0 && await this.#unreadable(group)) return;
       const full = status === 507 ? reply?.error : "";
-      if (full) for (const item of group) this.tell.state(item, "uploading", full);
+      if (full) for (const item of group) this.tell.state(item, "waiting", full);
       this.tell.connection(false, full);
       await rest(pause * (0.8 + 0.4 * Math.random()));
     }
