@@ -45,14 +45,12 @@ class Measurements:
 
     made_for:  the checksum of the weights.
     agreement: of each arithmetic that was compared with float32.
-    refused:   arithmetic -> why it was not chosen where the model was prepared.
-    missing:   arithmetic -> why it could not be tried there, for example without a network.
+    missing:   arithmetic -> why it could not be tried where the model was prepared, for example without a network.
     on_cpu:    kind of CPU (see `kind`) -> what was chosen and measured there.
     """
 
     made_for: str
     agreement: dict[str, Agreement] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     on_cpu: dict[str, OnCpu] = field(default_factory=dict)
 
@@ -113,6 +111,8 @@ def _on_cpu(fields: dict[str, object]) -> OnCpu:
     measured = fields["measured"]
     if not isinstance(measured, dict):
         raise TypeError(f"{measured!r} is not what was measured")
+    if fields["chosen"] not in measured:
+        raise KeyError(fields["chosen"])
     return OnCpu(
         str(fields["chosen"]),
         {name: Rate(float(one["images_per_second"]), str(one["cpu"])) for name, one in measured.items()},

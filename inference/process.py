@@ -13,8 +13,9 @@ from PIL import Image
 
 from inference import engines, images, store, tasks
 from inference.answer import Answer, Decoded, Outputs
+from inference.arithmetic import FLOAT32, choose
 from inference.engines import Engine, Loaded
-from shoal.errors import BadImage
+from shoal.errors import BadImage, Permanent
 from shoal.messages import Job, Result
 
 
@@ -34,7 +35,8 @@ class _Served:
     def loaded(self) -> Loaded:
         with self._lock:
             if self._loaded is None:
-                self._loaded = self._engine.load(self.model, self.artefact.folder, self._threads)
+                folder, precision = self.artefact.folder, self.artefact.precision
+                self._loaded = self._engine.load(self.model, folder, self._threads, precision)
             return self._loaded
 
     @property
@@ -45,15 +47,17 @@ class _Served:
 class Recogniser:
     """The models of a worker. Many threads may call `decode` and `infer` at the same time.
 
-    models:  the names of the models, the default first.
-    engine:  the name of the engine.
-    notices: for people, one for each model that is replaced by its stand-in.
+    models:     the names of the models, the default first.
+    precisions: the arithmetic of each of them.
+    engine:     the name of the engine.
+    notices:    for people, one for each model that is replaced by its stand-in.
 
     In every method the empty name means the default model.
     """
 
     def __init__(self, served: dict[str, _Served], engine: str, max_pixels: int, max_bytes: int) -> None:
         self.models = tuple(served)
+        self.precisions = tuple(one.artefact.precision for one in served.values())
         self.engine = engine
         self.notices = tuple(one.artefact.notice for one in served.values() if one.artefact.notice)
         self._served = {"": served[self.models[0]]} | {one.model.name: one for one in served.values()} | served
@@ -115,7 +119,7 @@ def load(
     """Find prepared models and load the first; the others are loaded at their first use.
 
     weights:   the user's file of weights for the first model, or None.
-    precision: "float32", "int8", or "auto" for int8 where it was made.
+    precision: "float32", "int8", or "auto" for the arithmetic that was chosen on this kind of CPU, see `store.find`.
 
     Raises NotFound if a model is not in the cache, SettingsError for unknown names.
     """
@@ -126,6 +130,32 @@ def load(
     served = {name: _Served(artefact, chosen, threads) for name, artefact in found.items()}
     _ = served[models[0]].loaded
     return Recogniser(served, engine, max_pixels, max_bytes)
+
+
+def choose_here(name: str, engine: str, cache_dir: Path, weights: Path | None) -> bool:
+    """Choose a prepared model's arithmetic on this CPU, if it was chosen on other kinds only. Returns whether it did.
+
+    It takes a few seconds. Only what was compared with float32 where the model was prepared can be chosen. Raises
+    NotFound if the model is not in the cache, Permanent if the cache cannot be written.
+    """
+    found = store.find(name, engine, cache_dir, weights)
+    known, home = found.measured, found.folder.parent
+    if known is None or known.here() is not None:
+        return False
+    runner = engines.by_name(engine)
+    compared = [one for one in runner.precisions() if one == FLOAT32 or one in known.agreement]
+    folders = {one: home / store.folder(engine, one) for one in compared}
+    ready = {one: folder for one, folder in folders.items() if store.ready(folder, weights)}
+    if FLOAT32 not in ready:
+        return False
+    loaded = {one: runner.load(found.model, folder, precision=one) for one, folder in ready.items()}
+    grey = np.full((1, found.model.side, found.model.side, 3), 128, np.uint8)
+    rates = engines.images_per_second(loaded, grey)
+    try:
+        known.with_here(choose(rates, known.agreement).precision, rates).write(home, engine)
+    except OSError as error:
+        raise Permanent(f"what was measured cannot be kept in {home} ({error.strerror})") from error
+    return True
 
 
 def process(recogniser: Recogniser, job: Job, payload: bytes) -> Result:

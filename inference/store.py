@@ -233,6 +233,17 @@ def prepared(cache_dir: Path) -> Iterator[tuple[Path, Card]]:
             yield path.parent, card
 
 
+def measurements(cache_dir: Path) -> Iterator[tuple[Path, str, Measurements]]:
+    """What is kept for each model's folder and engine, sorted by name."""
+    seen = set()
+    for path, card in prepared(cache_dir):
+        home = path.parent
+        known = measured.read(home, card.engine, card.checksum)
+        if known and (home, card.engine) not in seen:
+            seen.add((home, card.engine))
+            yield home, card.engine, known
+
+
 def read_stand_in(home: Path) -> dict[str, str] | None:
     """{"model", "why"} of the stand-in that is recorded in a model's folder, or None."""
     try:

@@ -103,8 +103,8 @@ def _installed(name: str, version: str) -> bool:
 
 def _model(chosen: Settings, name: str) -> str:
     weights = chosen.model_weights if name == chosen.model else None
-    found = store.find(name, chosen.engine, chosen.cache_dir, weights)
-    return found.notice or f"prepared for {found.engine}, from {found.card.source}"
+    found = store.find(name, chosen.engine, chosen.cache_dir, weights, chosen.precision)
+    return found.notice or f"prepared for {found.engine}, computes in {found.precision}, from {found.card.source}"
 
 
 def _cloud(chosen: Settings) -> Iterator[Finding]:

@@ -13,15 +13,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from inference import store
+from inference import arithmetic, measured, store
 from inference.arithmetic import FLOAT32, INT8
+from inference.measured import Measurements, OnCpu
 from inference.pixels import PIXELS
-from inference.preparing import adopt, bench, quantize
+from inference.preparing import adopt, bench, choosing
 from inference.preparing import prepare as preparation
 from inference.preparing.sources import Say
 from inference.store import Artefact, Card
 from shoal import folders, settings
-from shoal.errors import NotFound
+from shoal.errors import NotFound, ShoalError
 
 PHOTOS = folders.folder("static") / "examples"
 
@@ -38,13 +39,17 @@ def command() -> None:
 @click.argument("models", nargs=-1)
 @click.option("--again", is_flag=True, help="Prepare again: verify the weights, fetch damaged ones, convert.")
 def prepare(models: tuple[str, ...], again: bool) -> None:
-    """Fetch the weights of MODELS, convert them and compare them with Keras. Prepared models are left as they are.
+    """Fetch the weights of MODELS, convert them, compare them with Keras, and choose their arithmetic on this machine.
 
-    The default is SHOAL_MODEL and SHOAL_MODELS. SHOAL_PRECISION=int8 also runs `quantize`.
+    Prepared models are left as they are. The default is SHOAL_MODEL and SHOAL_MODELS. SHOAL_PRECISION=float32 chooses
+    nothing, SHOAL_PRECISION=int8 runs `quantize`.
     """
     chosen = settings.load()
     for model in models or chosen.served_models:
-        _prepare(chosen, model, chosen.engine, again)
+        if chosen.precision == "auto":
+            _prepare_and_choose(chosen, model, again)
+        else:
+            _prepare(chosen, model, chosen.engine, again)
         if chosen.precision == INT8:
             _quantize(chosen, model)
 
@@ -90,20 +95,23 @@ def add(name: str, file: Path, labels: Path, pixels: str, replace: bool) -> None
     help="A folder of photos like those to be labelled, to calibrate and to compare with.",
 )
 def quantize_(model: str | None, photos: Path | None) -> None:
-    """Convert a model to int8 and compare it with float32 on other photos. Workers that start later use it."""
+    """Convert a model to int8 and compare it with float32 on other photos. Workers that start later use the faster."""
     chosen = settings.load()
     _quantize(chosen, model or chosen.model, photos)
 
 
 @command.command("list")
 def list_() -> None:
-    """List the cache: size, source, licence and agreement with Keras of each model."""
+    """List the cache: size, source, licence and agreement of each model, and its arithmetic on each kind of CPU."""
     cache_dir = settings.load().cache_dir
     found = list(store.prepared(cache_dir))
     if not found:
         click.echo(f"nothing in {cache_dir} yet: run `shoal models prepare`")
     for folder, card in found:
         click.echo(_line(folder, card))
+    for home, engine, known in store.measurements(cache_dir):
+        for here in known.on_cpu.values():
+            click.echo(f"{home.name} on {engine}: {_choice(known, here)}")
     for home, instead in store.stand_ins(cache_dir):
         click.echo(f"{home.name}: {instead['model']} takes its place ({instead['why']})")
 
@@ -117,8 +125,8 @@ def check(model: str | None) -> None:
     artefact = store.find(name, chosen.engine, chosen.cache_dir, _weights(chosen, name), chosen.precision)
     with _steps() as say:
         agreement = preparation.check(artefact, chosen.cache_dir, example_photos(), say)
-    precision = "" if artefact.card.precision == FLOAT32 else f" in {artefact.card.precision}"
-    click.echo(f"{artefact.model.name} for {artefact.engine}{precision} is whole, {_agreement(agreement)}")
+    others = "" if artefact.card.precision == FLOAT32 else f"; {artefact.card.precision} is whole, too"
+    click.echo(f"{artefact.model.name} for {artefact.engine} is whole, {_agreement(agreement)}{others}")
     _tell_notice(artefact)
 
 
@@ -129,7 +137,7 @@ def bench_(model: str | None) -> None:
     chosen = settings.load()
     name = model or chosen.model
     artefacts = _prepared(chosen, name)
-    table = Table("engine", "precision", "start, s", "memory, MB", "own, MB", title=f"{name} on {quantize.cpu()}")
+    table = Table("engine", "precision", "start, s", "memory, MB", "own, MB", title=f"{name} on {measured.cpu()}")
     for size in bench.BATCHES:
         table.add_column(f"images/s, batch of {size}", justify="right")
     with _steps() as say:
@@ -156,9 +164,24 @@ def _prepare(chosen: settings.Settings, model: str, engine: str, again: bool = F
     _tell_notice(artefact)
 
 
+def _prepare_and_choose(chosen: settings.Settings, model: str, again: bool) -> None:
+    weights, cache_dir, photos = _weights(chosen, model), chosen.cache_dir, example_photos()
+    with _steps() as say:
+        artefact = preparation.prepare(model, chosen.engine, cache_dir, weights, photos, say, again)
+        try:
+            artefact = choosing.choose(model, chosen.engine, cache_dir, weights, photos, say, again)
+        except ShoalError as error:  # it can work all the same
+            say(f"{artefact.model.name} stays in {artefact.precision}, no other arithmetic was tried: {error}")
+    known = artefact.measured
+    here = known and known.here()
+    fitness = _choice(known, here) if known and here else _fitness(artefact.card)
+    click.echo(f"{artefact.model.name} is ready for {artefact.engine}, {fitness}")
+    _tell_notice(artefact)
+
+
 def _quantize(chosen: settings.Settings, model: str, photos: Path | None = None) -> None:
     with _steps() as say:
-        artefact = quantize.quantize(model, chosen.engine, chosen.cache_dir, _weights(chosen, model), photos, say)
+        artefact = choosing.quantize(model, chosen.engine, chosen.cache_dir, _weights(chosen, model), photos, say)
     click.echo(f"{artefact.model.name} is ready for {artefact.engine} in int8, {_quantized(artefact.card)}")
 
 
@@ -200,25 +223,32 @@ def _fitness(card: Card) -> str:
 
 
 def _quantized(card: Card) -> str:
-    found, speed = card.quantized, card.quantized["images_per_second"]
+    found = card.quantized
     return (
         f"calibrated on {found['calibration']} photos, the label of float32 for {found['top1']:.1%} of "
-        f"{found['held_out']} others (among the first five: {found['top5']:.1%}), "
-        f"{speed[INT8] / speed[FLOAT32]:.1f} times as fast on {found['cpu']}"
+        f"{found['held_out']} others (among the first five: {found['top5']:.1%})"
     )
 
 
+def _choice(known: Measurements, here: OnCpu) -> str:
+    """The arithmetic that was chosen on a kind of CPU, what it does there, and why it is no other."""
+    rates = {name: one.images_per_second for name, one in here.measured.items()}
+    text = f"computes in {here.chosen}: {rates[here.chosen]:.0f} images/s on {here.measured[here.chosen].cpu}"
+    others = [f"{name} {rate:.0f}" for name, rate in rates.items() if name != here.chosen]
+    if others:
+        text += f" ({', '.join(others)})"
+    if here.chosen in known.agreement:
+        text += f", {known.agreement[here.chosen]}"
+    reasons = list(arithmetic.choose(rates, known.agreement).refused.values())
+    reasons += [f"{name} is missing: {reason}" for name, reason in known.missing.items()]
+    return "; ".join([text, *reasons])
+
+
 def _agreement(agreement: dict[str, Any]) -> str:
-    """How well the engine agrees with Keras in float32, and in the arithmetic that it chooses, where that differs."""
-    photos, exact, chosen = agreement["photos"], agreement["float32"], agreement["automatic"]
-    text = f"{exact['same_label']} of {photos} labels as Keras gives them (probabilities within {_short(exact)})"
-    if _short(chosen) != _short(exact) or chosen["same_label"] != exact["same_label"]:
-        text += f", {chosen['same_label']} in the arithmetic that the engine chooses here (within {_short(chosen)})"
-    return text
-
-
-def _short(found: dict[str, Any]) -> str:
-    return f"{found['max_difference']:.1g}"
+    """How well the engine agrees with Keras in float32."""
+    exact = agreement["float32"]
+    within = f"{exact['max_difference']:.1g}"
+    return f"{exact['same_label']} of {agreement['photos']} labels as Keras gives them (probabilities within {within})"
 
 
 @contextmanager

@@ -77,14 +77,21 @@ def _check_port(host: str, port: int) -> None:
 
 
 def prepare_model(chosen: settings.Settings) -> None:
-    """Download, verify and convert the models that are not prepared, in a child process: TensorFlow needs memory."""
+    """Prepare the models that are not prepared, and choose their arithmetic on a new kind of CPU.
+
+    It is done in a child process: TensorFlow needs memory.
+    """
     with contextlib.suppress(NotFound):
-        for name in chosen.served_models:
-            weights = chosen.model_weights if name == chosen.model else None
-            found = store.find(name, chosen.engine, chosen.cache_dir, weights, chosen.precision)
-            if found.notice:
-                console.print(f"[bold yellow]Notice:[/] {found.notice}")
-        return
+        found = [
+            store.find(name, chosen.engine, chosen.cache_dir, weights, chosen.precision)
+            for name in chosen.served_models
+            for weights in [chosen.model_weights if name == chosen.model else None]
+        ]
+        if chosen.precision != "auto" or all(one.measured and one.measured.here() for one in found):
+            for one in found:
+                if one.notice:
+                    console.print(f"[bold yellow]Notice:[/] {one.notice}")
+            return
     console.print(f"[bold]Preparing[/bold] {', '.join(chosen.served_models)} (first start only)")
     done = subprocess.run([*PYTHON, "-m", "shoal_cli", "models", "prepare"], env=os.environ | CODE, check=False)
     if done.returncode:

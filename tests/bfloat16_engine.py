@@ -1,4 +1,4 @@
-"""OpenVINO as it computes on a CPU with bfloat16, on any CPU: where OpenVINO may choose, each value is rounded.
+"""OpenVINO as it computes on a CPU with bfloat16, on any CPU: in bfloat16 each value is rounded.
 
 OpenVINO ignores the wish for bfloat16 on a CPU that lacks it, so the rounding is put into the graph. MobileNetV2 calls
 the example cat `tiger_cat` here, as it does on such a CPU.
@@ -14,6 +14,7 @@ import numpy as np
 import openvino
 from openvino import opset13
 
+from inference.arithmetic import BFLOAT16, FLOAT32
 from inference.engines import Loaded
 from inference.engines.openvino import OpenVino
 from inference.model import Model
@@ -24,16 +25,19 @@ _FACTOR = np.float32(2**16 + 1)
 
 
 class Bfloat16(OpenVino):
-    """OpenVINO with the output of every operation, constants included, rounded to bfloat16 unless `exact`."""
+    """OpenVINO with the output of every operation, constants included, rounded, for bfloat16."""
 
-    def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:
-        if exact:
-            return super().load(model, folder, threads, exact)
+    def precisions(self) -> tuple[str, ...]:
+        return (FLOAT32, BFLOAT16)
+
+    def load(self, model: Model, folder: Path, threads: int | None = None, precision: str = FLOAT32) -> Loaded:
+        if precision == FLOAT32:
+            return super().load(model, folder, threads, precision)
         net = openvino.Core().read_model(folder / "model.xml")
         _round(net)
         with tempfile.TemporaryDirectory() as rounded:
             openvino.save_model(net, Path(rounded, "model.xml"), compress_to_fp16=False)
-            return super().load(model, Path(rounded), threads, exact=True)
+            return super().load(model, Path(rounded), threads)
 
 
 def _round(net: Any) -> None:

@@ -76,8 +76,8 @@ class _Shifted:
 class WrongEngine(OpenVino):
     """Computes well and answers with the label beside the right one."""
 
-    def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:
-        return _Shifted(super().load(model, folder, threads, exact))
+    def load(self, model: Model, folder: Path, threads: int | None = None, precision: str = FLOAT32) -> Loaded:
+        return _Shifted(super().load(model, folder, threads, precision))
 
 
 WRONG_ENGINE = WrongEngine()

@@ -29,7 +29,7 @@ class Hanging(_LoadedStub):
         return threading.Event().wait() if batch.any() else super().infer(batch)
 
 class Engine(StubEngine):
-    def load(self, model, folder, threads=None, exact=False):
+    def load(self, model, folder, threads=None, precision="float32"):
         return Hanging()
 
 ENGINE = Engine()

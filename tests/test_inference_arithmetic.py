@@ -115,7 +115,7 @@ def test_what_is_chosen_on_the_machines_that_were_measured(
 
 def test_what_was_measured_is_kept_for_each_kind_of_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = put(tmp_path, FLOAT32, INT8)
-    here = Measurements("sha256:0", {INT8: ALL}, {}, {}).with_here(INT8, {FLOAT32: 18.04, INT8: 32.0})
+    here = Measurements("sha256:0", {INT8: ALL}).with_here(INT8, {FLOAT32: 18.04, INT8: 32.0})
     here.write(home, "openvino")
 
     assert measured.read(home, "openvino", "sha256:0") == here

@@ -59,7 +59,7 @@ def test_files_that_cannot_be_loaded_are_damaged(engine: str, file: str, tmp_pat
 
 def test_many_callers_at_once_get_each_their_own() -> None:
     artefact = store.find("resnet50", "openvino", cache_dir(), precision=FLOAT32)
-    loaded = engines.by_name("openvino").load(artefact.model, artefact.folder, exact=True)
+    loaded = engines.by_name("openvino").load(artefact.model, artefact.folder)
     pictures = np.random.default_rng(1).integers(0, 256, (12, 224, 224, 3), np.uint8)
     one_by_one = np.stack([loaded.infer(picture[np.newaxis])[0][0] for picture in pictures])
 
@@ -78,5 +78,5 @@ def test_any_number_of_pictures_goes_into_a_batch() -> None:
     alone = [loaded.infer(pictures[at : at + 1])[0][0] for at in range(5)]
 
     assert all_at_once.shape == (5, 1000)
-    assert np.abs(all_at_once - np.stack(alone)).max() < 0.02  # bfloat16, where the CPU has it
-    assert all_at_once.sum(axis=1) == pytest.approx(np.ones(5), abs=0.01)
+    assert np.abs(all_at_once - np.stack(alone)).max() < 1e-4
+    assert all_at_once.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-4)

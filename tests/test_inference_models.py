@@ -46,7 +46,7 @@ right = net.predict_on_batch(prepared)
 wrong = net.predict_on_batch(pixels.astype(np.float32) / 77 - 1)
 engine = engines.by_name("openvino")
 engine.convert(architecture.with_preprocessing(model, net), folder)
-found = engine.load(model, folder, exact=True).infer(pixels)[0]
+found = engine.load(model, folder).infer(pixels)[0]
 print(json.dumps({
     "shape": found.shape, "classes": len(models.labels(model.labels)), "side": net.input_shape[1],
     "off": float(np.abs(found - right).max()), "wrong": float(np.abs(wrong - right).max()),

@@ -19,11 +19,14 @@ from click.testing import CliRunner
 
 from inference import model as models
 from inference import process, store
+from inference.arithmetic import BFLOAT16, FLOAT32, INT8, Agreement
+from inference.measured import Measurements, OnCpu, Rate, kind
+from inference.preparing import photos
 from inference.preparing import prepare as preparation
 from shoal.errors import NotFound, Permanent, Retryable
 from shoal.messages import Job, new_batch
 from shoal_cli.models import command
-from tests.inference_fixtures import EXAMPLES, MAX_BYTES, MAX_PIXELS, PHOTOS, ROOT, cache_dir
+from tests.inference_fixtures import EXAMPLES, EXPECTED, MAX_BYTES, MAX_PIXELS, PHOTOS, ROOT, cache_dir
 
 MOBILENET = "mobilenet_v2"
 ONLY_NPM = "tests.inference_fixtures:ONLY_NPM"
@@ -217,6 +220,7 @@ def test_a_killed_preparation_takes_its_child_with_it_and_harms_nothing(
 def test_the_command_prepares_lists_and_checks(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOAL_CACHE_DIR", str(made))
     monkeypatch.setenv("SHOAL_MODEL", MOBILENET)
+    monkeypatch.setenv("SHOAL_PRECISION", FLOAT32)
     shell = CliRunner()
 
     ready = shell.invoke(command, ["prepare"], catch_exceptions=False)
@@ -233,8 +237,12 @@ def test_the_command_prepares_lists_and_checks(made: Path, monkeypatch: pytest.M
     assert "comparing it with the reference on 8 photos" in checked.stderr
 
 
-def test_a_cpu_with_bfloat16_prepares_and_says_what_that_costs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_whose_bfloat16_is_slower_or_errs_computes_in_float32_and_says_so_calmly(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = "tests.bfloat16_engine:ENGINE"
+    photos.fetch(cache_dir())
+    (cache / "photos").symlink_to(cache_dir() / "photos")
     monkeypatch.setenv("SHOAL_CACHE_DIR", str(cache))
     monkeypatch.setenv("SHOAL_MODEL", MOBILENET)
     monkeypatch.setenv("SHOAL_ENGINE", engine)
@@ -243,15 +251,34 @@ def test_a_cpu_with_bfloat16_prepares_and_says_what_that_costs(cache: Path, monk
     ready = shell.invoke(command, ["prepare"], catch_exceptions=False)
     checked = shell.invoke(command, ["check"], catch_exceptions=False)
 
+    artefact = store.find(MOBILENET, engine, cache)
+    assert artefact.measured is not None
+    assert artefact.measured.agreement[BFLOAT16].same < artefact.measured.agreement[BFLOAT16].photos == 108
+    assert f"{MOBILENET} is ready for {engine}, computes in float32: " in ready.stdout
+    assert "; bfloat16 " in ready.stdout
+    assert "labels as Keras gives them" not in ready.stdout
+    assert "8 of 8 labels as Keras gives them (probabilities within " in checked.stdout
     recogniser = process.load([MOBILENET], engine, cache, None, MAX_PIXELS, MAX_BYTES)
     job = Job(new_batch(0), 0, "cat.jpg", "replies", "")
-    assert process.process(recogniser, job, (EXAMPLES / "cat.jpg").read_bytes()).label == "tiger_cat"
-    agreement = store.find(MOBILENET, engine, cache).card.agreement
-    assert agreement["float32"]["same_label"] == agreement["photos"] == len(PHOTOS)
-    assert agreement["automatic"]["same_label"] < len(PHOTOS)
-    for said in (ready.stdout, checked.stdout):
-        assert "8 of 8 labels as Keras gives them (probabilities within " in said
-        assert f", {agreement['automatic']['same_label']} in the arithmetic that the engine chooses here" in said
+    assert process.process(recogniser, job, (EXAMPLES / "cat.jpg").read_bytes()).label == EXPECTED["cat.jpg"]
+
+
+def test_a_worker_on_another_kind_of_cpu_chooses_again_and_once(cache: Path) -> None:
+    artefact = store.find(MOBILENET, "openvino", cache)
+    assert not process.choose_here(MOBILENET, "openvino", cache, None)  # where nobody ever chose, a worker does not
+    elsewhere = OnCpu(FLOAT32, {FLOAT32: Rate(9.0, "another CPU")})
+    before = Measurements(artefact.card.checksum, {INT8: Agreement(99, 100)}, on_cpu={"another CPU: avx": elsewhere})
+    before.write(artefact.folder.parent, "openvino")
+
+    assert process.choose_here(MOBILENET, "openvino", cache, None)
+
+    known = store.find(MOBILENET, "openvino", cache).measured
+    assert known is not None
+    assert known.on_cpu.pop("another CPU: avx") == elsewhere
+    assert list(known.on_cpu) == [kind()]
+    assert known.on_cpu[kind()].chosen == FLOAT32
+    assert list(known.on_cpu[kind()].measured) == [FLOAT32]  # there is no int8, and bfloat16 was never compared
+    assert not process.choose_here(MOBILENET, "openvino", cache, None)
 
 
 def test_an_empty_cache_is_listed_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,6 @@ def test_the_engine_agrees_with_keras_on_them() -> None:
     print(agreement)
     assert agreement["float32"]["same_label"] == len(known)
     assert agreement["float32"]["max_difference"] < 1e-4
-    assert agreement["automatic"]["same_label"] >= 0.97 * len(known)
 
 
 def test_there_are_enough_photos_for_load() -> None:
@@ -146,7 +145,7 @@ def test_a_batch_gives_what_single_photos_give() -> None:
 
     for one, other in zip(together, alone, strict=True):
         assert one[0].name == other[0].name
-        assert one[0].probability == pytest.approx(other[0].probability, abs=0.02)  # bfloat16, where the CPU has it
+        assert one[0].probability == pytest.approx(other[0].probability, abs=1e-4)
     assert recogniser().infer("", []) == []
 
 

@@ -135,7 +135,7 @@ def test_60_photos_in_one_submission(system: RunningSystem, pictures: list[Path]
 
 def test_60_photos_and_then_2000_in_one_submission(tmp_path: Path, pictures: list[Path]) -> None:
     # The lightest model: it is the numbers that count here, and ResNet50 takes minutes for them on two cores.
-    system = RunningSystem(tmp_path / "state", POLICY="per_message", MODEL="mobilenet_v2")
+    system = RunningSystem(tmp_path / "state", POLICY="per_message", MODEL="mobilenet_v2", PRECISION="float32")
     system.start()
     try:
         web = psutil.Process(system.part("web_tier").pid)

@@ -141,7 +141,7 @@ def test_the_workers_of_a_system_serve_it_by_name(learned: Path, digits: Path, t
         out = io.BytesIO()
         Image.fromarray(image).save(out, "PNG")
         files.append(("inputFile", (f"{number}.png", out.getvalue())))
-    system = RunningSystem(tmp_path / "state", CACHE_DIR=learned, MODELS="digits", MAX_INSTANCES=1)
+    system = RunningSystem(tmp_path / "state", CACHE_DIR=learned, MODELS="digits", PRECISION="float32", MAX_INSTANCES=1)
     system.start()
     try:
         cat = [("inputFile", ("cat.jpg", (EXAMPLES / "cat.jpg").read_bytes()))]

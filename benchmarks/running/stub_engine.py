@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from inference import model as models
 from inference import store
 from inference.answer import Outputs
+from inference.arithmetic import FLOAT32
 from inference.engines import Loaded
 from inference.model import Model
 
@@ -38,7 +39,11 @@ class StubEngine:
     def convert(self, net: Any, folder: Path) -> None:
         """Write nothing."""
 
-    def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:  # noqa: ARG002 - the protocol's signature
+    def precisions(self) -> tuple[str, ...]:
+        """Return float32 alone."""
+        return (FLOAT32,)
+
+    def load(self, model: Model, folder: Path, threads: int | None = None, precision: str = FLOAT32) -> Loaded:  # noqa: ARG002 - the protocol's signature
         """Return at once."""
         return _LoadedStub()
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from inference import keras_net
 from inference.answer import Outputs
+from inference.arithmetic import FLOAT32
 from inference.engines import Loaded
 from inference.model import Model
 from shoal.errors import Permanent
@@ -19,6 +20,10 @@ _FILE = "model.keras"
 
 class Keras:
     """See `inference.engines.Engine`."""
+
+    def precisions(self) -> tuple[str, ...]:
+        """Return float32 alone."""
+        return (FLOAT32,)
 
     def convert(self, net: Any, folder: Path) -> None:
         """Write the net as a .keras file. Raises Permanent for an ONNX file."""
@@ -30,7 +35,7 @@ class Keras:
         """Raise Permanent: this engine has no int8."""
         raise Permanent(f"keras runs {model.name} in float32 only: SHOAL_ENGINE=openvino can run it in int8")
 
-    def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:  # noqa: ARG002
+    def load(self, model: Model, folder: Path, threads: int | None = None, precision: str = FLOAT32) -> Loaded:  # noqa: ARG002
         """Load the net, which always computes in float32. Raises Permanent if the file is damaged."""
         tensorflow = keras_net.quiet_tensorflow()
         if threads is not None:

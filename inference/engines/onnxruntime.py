@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.answer import Outputs
+from inference.arithmetic import FLOAT32
 from inference.engines import Loaded
 from inference.model import Model
 from shoal.errors import Permanent
@@ -20,6 +21,10 @@ _FILE = "model.onnx"
 
 class OnnxRuntime:
     """See `inference.engines.Engine`."""
+
+    def precisions(self) -> tuple[str, ...]:
+        """Return float32 alone."""
+        return (FLOAT32,)
 
     def convert(self, net: Any, folder: Path) -> None:
         """Write the net as ONNX with a free batch size."""
@@ -36,7 +41,7 @@ class OnnxRuntime:
         """Raise Permanent: this engine has no int8."""
         raise Permanent(f"onnxruntime runs {model.name} in float32 only: SHOAL_ENGINE=openvino can run it in int8")
 
-    def load(self, model: Model, folder: Path, threads: int | None = None, exact: bool = False) -> Loaded:  # noqa: ARG002
+    def load(self, model: Model, folder: Path, threads: int | None = None, precision: str = FLOAT32) -> Loaded:  # noqa: ARG002
         """Load the model, which always computes in float32 on a CPU. Raises Permanent if the file is damaged."""
         import onnxruntime
 

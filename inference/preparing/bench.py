@@ -27,14 +27,15 @@ def measure(artefact: Artefact, cache_dir: Path) -> dict[str, Any]:
     Returns {"start": seconds from the start of the process to the first answer, "memory": bytes resident after that,
     "own": the part of them that is not shared with other processes, "rates": {batch size: median images/s}}.
     """
-    request = [artefact.model.name, artefact.engine, str(artefact.folder), str(cache_dir.resolve()), time.time()]
+    names = [artefact.model.name, artefact.engine, str(artefact.folder), artefact.precision, str(cache_dir.resolve())]
+    request = [*names, time.time()]
     return subprocess_task.ask("inference.preparing.bench", json.dumps(request), lambda _: None)
 
 
 def _work(asked: str, _: subprocess_task.Tell) -> dict[str, Any]:
-    name, engine, folder, cache, asked_at = json.loads(asked)
+    name, engine, folder, precision, cache, asked_at = json.loads(asked)
     model = store.model(name, Path(cache))
-    loaded = engines.by_name(engine).load(model, Path(folder))
+    loaded = engines.by_name(engine).load(model, Path(folder), precision=precision)
     picture = np.random.default_rng(0).integers(0, 256, (1, model.side, model.side, 3), np.uint8)
     loaded.infer(picture)
     start = time.time() - asked_at

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from inference import engines, store
-from inference.arithmetic import FLOAT32
 from inference.model import Model
 from inference.preparing import agreement, architecture, sources, subprocess_task, weights
 from inference.preparing.sources import FetchedWeights, Say
@@ -29,7 +28,7 @@ class ConvertRequest:
     home:    the model's folder in `cache`; `scratch` is an empty folder in it.
     own:     the user's weights file, or empty.
     photos:  to compare the result on.
-    check:   the precision to compare; nothing is written then. Empty to prepare.
+    check:   only compare what is there with the reference, and write nothing.
     """
 
     model: str
@@ -39,7 +38,7 @@ class ConvertRequest:
     scratch: str
     own: str
     photos: list[str]
-    check: str = ""
+    check: bool = False
 
     def to_json(self) -> str:
         """For the command line."""
@@ -71,14 +70,13 @@ def prepare(request: ConvertRequest, say: Say) -> dict[str, Any]:
 
 
 def check(request: ConvertRequest, say: Say) -> dict[str, Any]:
-    """Compare an artefact in the cache with the reference again. Returns {"agreement": ...}."""
+    """Compare the artefact in float32 with the reference again. Returns {"agreement": ...}."""
     model = store.model(request.model, Path(request.cache))
     say("starting TensorFlow")
     home = Path(request.home)
     net = architecture.load(model, home / store.WEIGHTS)
-    folder = home / store.folder(request.engine, request.check)
     whole = architecture.with_preprocessing(model, net)
-    return {"agreement": _compare(model, whole, request, folder, say, judge=request.check == FLOAT32)}
+    return {"agreement": _compare(model, whole, request, home / request.engine, say)}
 
 
 def _keep_weights(
@@ -146,12 +144,10 @@ def _make_artefact(model: Model, net: Any, request: ConvertRequest, origin: stor
     return found
 
 
-def _compare(
-    model: Model, reference: Any, request: ConvertRequest, folder: Path, say: Say, judge: bool = True
-) -> dict[str, Any]:
+def _compare(model: Model, reference: Any, request: ConvertRequest, folder: Path, say: Say) -> dict[str, Any]:
     say(f"comparing it with the reference on {len(request.photos)} photos")
     engine = engines.by_name(request.engine)
-    return agreement.measure(model, reference, engine, folder, [Path(photo) for photo in request.photos], judge)
+    return agreement.measure(model, reference, engine, folder, [Path(photo) for photo in request.photos])
 
 
 def versions() -> dict[str, str]:

@@ -157,7 +157,7 @@ class Training:
         folder.mkdir()
         fast = engines.by_name("openvino")
         fast.convert(architecture.with_preprocessing(stock, inner), folder)
-        loaded = fast.load(stock, folder, exact=True)
+        loaded = fast.load(stock, folder)
         return lambda batch: loaded.infer(batch)[0]
 
     def _from_scratch(self) -> tuple[Any, list[Fitted]]:
@@ -245,7 +245,7 @@ class Training:
             ("seed", str(recipe.seed)),
             (
                 "labels of the artefact that are those of Keras",
-                f"{compared['automatic']['same_label']} of {compared['photos']}",
+                f"{compared['float32']['same_label']} of {compared['photos']}",
             ),
         ]
         folder = self._request.made / "report"
