@@ -56,6 +56,7 @@ def _run(stop: StopSignal) -> int:
     # Importing boto3 and loading the model take about as long: do both at once.
     with ThreadPoolExecutor(1) as aside:
         connecting = aside.submit(_connect, chosen)
+        again = chosen.precision == "auto" and _choose_arithmetic(chosen)
         recogniser = process.load(
             chosen.served_models,
             chosen.engine,
@@ -70,11 +71,14 @@ def _run(stop: StopSignal) -> int:
     with ExitStack() as around:
         name, identifier = _watch_instance(stop, around)
         worker = Worker(cloud, recogniser, cloud.replies, name, stop, chosen.visibility_seconds, chosen.answer_cache)
-        log.info("%s ready: %s on %s", name, ", ".join(recogniser.models), recogniser.engine)
+        arithmetic = _arithmetic(recogniser) + (", measured by this worker" if again else "")
+        log.info("%s ready: %s on %s in %s", name, ", ".join(recogniser.models), recogniser.engine, arithmetic)
         gc.freeze()
         gc.enable()
         models = ", ".join(recogniser.models)
-        register = Registration(cloud.register, identifier, worker, models, seconds_alive(), chosen.beat_seconds, stop)
+        register = Registration(
+            cloud.register, identifier, worker, models, seconds_alive(), chosen.beat_seconds, stop, arithmetic
+        )
         around.enter_context(register)
         around.enter_context(StallWatch(worker, chosen.stall_seconds, lambda: end_stalled(chosen.stall_seconds)))
         if chosen.drain_by == "queue":
@@ -83,6 +87,25 @@ def _run(stop: StopSignal) -> int:
     traces.close()
     log.info("%s leaves (%s): %d messages finished", name, stop.reason, finished)
     return 0
+
+
+def _choose_arithmetic(chosen: settings.Settings) -> bool:
+    """Measure again on a kind of CPU on which nobody has chosen the arithmetic; returns whether it was necessary."""
+    again = False
+    for name in chosen.served_models:
+        weights = chosen.model_weights if name == chosen.model else None
+        try:
+            again |= process.choose_here(name, chosen.engine, chosen.cache_dir, weights)
+        except ShoalError as error:
+            log.warning("the arithmetic of %s is not chosen for this CPU: %s", name, error)
+    return again
+
+
+def _arithmetic(recogniser: process.Recogniser) -> str:
+    """The arithmetic of the models, for people."""
+    if len(recogniser.models) == 1:
+        return recogniser.precisions[0]
+    return ", ".join(f"{name} {one}" for name, one in zip(recogniser.models, recogniser.precisions, strict=True))
 
 
 def _connect(chosen: settings.Settings) -> Cloud:

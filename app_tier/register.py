@@ -30,6 +30,7 @@ class Registration(Watcher):
 
     worker:        the instance's id.
     ready_seconds: how long it took until it could work.
+    arithmetic:    in which it computes, for people.
     stop:          a worker that is stopped says in its beats that it leaves.
     """
 
@@ -42,6 +43,7 @@ class Registration(Watcher):
         ready_seconds: float,
         every_seconds: float,
         stop: StopSignal,
+        arithmetic: str = "",
     ) -> None:
         # To make the register's client takes a twentieth of a second. The first photo does not wait for it.
         super().__init__("register", every_seconds, FIRST_SECONDS)
@@ -51,6 +53,7 @@ class Registration(Watcher):
         self._model = model
         self._ready_seconds = ready_seconds
         self._stop = stop
+        self._arithmetic = arithmetic
         self._counts = itertools.count(1)
         self._faults = WarnOnce(log)
 
@@ -74,6 +77,7 @@ class Registration(Watcher):
             self._stop.stopping,
             progress.received,
             progress.waits_for_store,
+            self._arithmetic,
         )
         try:
             self._register.beat(self._worker, beat)

@@ -83,6 +83,7 @@ class Beat:
     leaving:       True when it drains: it finishes its messages in progress and receives no more.
     received:      messages received since the start of the process, those that it cannot read included.
     waits_for_store: True when it cannot get on because the buckets do not answer or are full.
+    arithmetic:    in which it computes, for people: `int8`; for several models `resnet50 int8, mini_xception float32`.
     """
 
     count: int
@@ -94,6 +95,7 @@ class Beat:
     leaving: bool = False
     received: int = 0
     waits_for_store: bool = False
+    arithmetic: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ DEADLINE_SECONDS = 10.0
 
 
 def registered(register: MemoryRegister, progress: ToldProgress, stop: StopSignal, every: float = 0.01) -> Registration:
-    return Registration(register, "i-1", progress, "resnet50", 1.5, every, stop)
+    return Registration(register, "i-1", progress, "resnet50", 1.5, every, stop, "int8")
 
 
 def test_beats_follow_the_work_and_go_on_while_it_drains() -> None:
@@ -34,7 +34,7 @@ def test_beats_follow_the_work_and_go_on_while_it_drains() -> None:
         progress.finished, progress.in_progress, progress.busy_seconds = 7, 3, 2.5
         wait_for(lambda: register.workers()["i-1"].finished == 7, DEADLINE_SECONDS, "no later beat")
         beat = register.workers()["i-1"]
-        assert beat == Beat(beat.count, 7, 3, 2.5, 1.5, "resnet50", leaving=False)
+        assert beat == Beat(beat.count, 7, 3, 2.5, 1.5, "resnet50", leaving=False, arithmetic="int8")
         stop.stop("drain mark")
         wait_for(lambda: register.workers()["i-1"].leaving, DEADLINE_SECONDS, "it does not tell that it leaves")
         drained = register.workers()["i-1"].count

@@ -11,6 +11,9 @@ import pytest
 
 from benchmarks.running import stub_engine
 from benchmarks.running.processes import running
+from inference import measured
+from inference.arithmetic import FLOAT32
+from inference.measured import Measurements, OnCpu, Rate
 from shoal.aws import connect, prepare
 from shoal.settings import load
 from tests.app_tier_fixtures import DEADLINE_SECONDS, put, wait_for
@@ -19,6 +22,7 @@ from tests.web_fixtures import jpeg
 PROGRAM = """
 import sys, threading
 from app_tier.__main__ import main
+from benchmarks.running import stub_engine
 from benchmarks.running.stub_engine import _LoadedStub
 
 def noted(self, batch, infer=_LoadedStub.infer):
@@ -26,6 +30,7 @@ def noted(self, batch, infer=_LoadedStub.infer):
     return infer(self, batch)
 
 callers = []
+stub_engine.SECONDS = 0.01
 _LoadedStub.infer = noted
 status = main()
 print("first call:", callers[0])
@@ -38,6 +43,9 @@ sys.exit(status)
 @pytest.mark.usefixtures("embedded_cloud")
 def test_a_worker_calls_its_engine_alone_first_and_needs_nothing_that_is_slow_to_import(tmp_path: Path) -> None:
     stub_engine.prepare(tmp_path / "cache")
+    home = tmp_path / "cache" / "models" / "resnet50"
+    elsewhere = OnCpu(FLOAT32, {FLOAT32: Rate(9.0, "another CPU")})
+    Measurements("", on_cpu={"another CPU: avx": elsewhere}).write(home, stub_engine.NAME)
     own = {
         "SHOAL_PREFIX": f"t{uuid.uuid4().hex[:12]}",
         "SHOAL_CACHE_DIR": str(tmp_path / "cache"),
@@ -51,8 +59,13 @@ def test_a_worker_calls_its_engine_alone_first_and_needs_nothing_that_is_slow_to
     with running([sys.executable, "-c", PROGRAM], {**os.environ, **own}, log) as process:
         wait_for(lambda: cloud.responses.depth().visible == 20 and cloud.requests.depth().total == 0)
         wait_for(lambda: len(cloud.register.workers()) == 1)
+        [beat] = cloud.register.workers().values()
+        assert beat.arithmetic == "float32, measured by this worker"
         process.terminate()
         assert process.wait(DEADLINE_SECONDS) == 0
     assert not cloud.register.workers()
+    known = measured.read(home, stub_engine.NAME, "")
+    assert known is not None
+    assert set(known.on_cpu) == {"another CPU: avx", measured.kind()}
     # An engine that cannot do it fails before a message is received.
     assert log.read_text().splitlines()[-2:] == ["first call: MainThread", "loaded:"]

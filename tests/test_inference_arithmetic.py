@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from inference.arithmetic import (
 )
 from inference.measured import Measurements
 from shoal import settings
-from shoal_cli.up import beliefs
+from shoal_cli.up import beliefs, prepare_model
 
 RATES = st.dictionaries(st.sampled_from([FLOAT32, BFLOAT16, INT8]), st.floats(0.1, 1000))
 AGREEMENTS = st.dictionaries(
@@ -191,3 +192,24 @@ def test_the_controller_is_told_what_was_measured(tmp_path: Path) -> None:
     found = beliefs(chosen)
     assert settings.load(found).expected_service_seconds == pytest.approx(1 / 18, rel=1e-3)
     assert settings.load(found).expected_boot_seconds == 2.0
+
+
+def test_shoal_up_prepares_until_the_arithmetic_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = put(tmp_path, FLOAT32)
+    prepared: list[str] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        prepared.append(" ".join(command[-2:]))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("shoal_cli.up.subprocess.run", run)
+    cache = {"SHOAL_CACHE_DIR": str(tmp_path)}
+
+    prepare_model(settings.load(cache | {"SHOAL_PRECISION": "float32"}))
+    assert prepared == []
+    prepare_model(settings.load(cache))
+    assert prepared == ["models prepare"]
+
+    Measurements("sha256:0").with_here(FLOAT32, {FLOAT32: 18.0}).write(home, "openvino")
+    prepare_model(settings.load(cache))
+    assert prepared == ["models prepare"]

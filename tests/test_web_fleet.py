@@ -20,6 +20,7 @@ from shoal.clock import SystemClock
 from shoal.errors import SettingsError
 from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, Result
+from shoal.ports import Beat
 from tests.fleet_fixtures import write_ledger
 from tests.web_fixtures import Site, running_site, settings
 from tests.web_screenshots import DESKTOP
@@ -52,12 +53,15 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 def test_the_page_shows_queue_pool_ledger_and_cost(site: Site, page: Page) -> None:
     site.cloud.requests.send([JOB.to_json()] * 3)
     site.cloud.pool.launch(["a", "b"], "t")
+    site.cloud.register.beat("i-1", Beat(1, arithmetic="int8"))
+    site.cloud.register.beat("i-2", Beat(1, arithmetic="int8"))
     page.goto(site.url)
     page.get_by_role("link", name="Fleet").click()
 
     figures = page.locator(".figures div")
     expect(figures.nth(0)).to_have_text(re.compile(r"Backlog\s*3\s*3 waiting, 0 in flight"))
     expect(figures.nth(1)).to_have_text(re.compile(r"Workers\s*2\s*0 starting, 0 leaving; at most 15"))
+    expect(figures.nth(2)).to_have_text(re.compile(r"Images a second\s*\d+\.\d\s*computed in int8"))
     expect(figures.nth(4)).to_have_text(re.compile(r"Cost so far\s*\$0\.\d+"))
     expect(figures.nth(5)).to_have_text(re.compile(r"Cost of 1,000 images\s*\$0\.\d+\s*[\d,]+ images in that time"))
     expect(page.locator("#why li")).to_have_count(20)

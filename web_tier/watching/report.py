@@ -42,7 +42,11 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class FleetReport:
-    """One reading of the fleet. What could not be read is None. moments: the last day of the ledger."""
+    """One reading of the fleet. What could not be read is None.
+
+    moments:     the last day of the ledger.
+    arithmetics: in which the workers compute, each once.
+    """
 
     now: float
     pool: PoolState | None
@@ -51,6 +55,7 @@ class FleetReport:
     waits: tuple[float, float] | None
     cost: Cost | None
     moments: tuple[Moment, ...] | None
+    arithmetics: tuple[str, ...] = ()
 
     @property
     def decisions(self) -> list[Moment]:
@@ -82,6 +87,7 @@ class FleetReport:
             "pool": asdict(self.pool) if self.pool else None,
             "dead_letters": self.dead_letters,
             "images_per_second": round(self.images_per_second, 2),
+            "arithmetic": list(self.arithmetics),
             "wait_seconds": {"median": self.waits[0], "p95": self.waits[1]} if self.waits else None,
             "cost": asdict(cost) | {"per_thousand": cost.per_thousand} if cost else None,
             "ledger": self.moments is not None,
@@ -120,7 +126,15 @@ class Reporter:
         cost = None
         if moments and self._price is not None:
             cost = Cost(history.cost(moments, now, self._price), moments[0].at, history.done(moments))
-        return FleetReport(now, self._pool_poller.read(), self._dead_letters(), images, _waits(answered), cost, moments)
+        pool, waits = self._pool_poller.read(), _waits(answered)
+        return FleetReport(now, pool, self._dead_letters(), images, waits, cost, moments, self._arithmetics())
+
+    def _arithmetics(self) -> tuple[str, ...]:
+        try:
+            return tuple(sorted({one.arithmetic for one in self._cloud.register.workers().values() if one.arithmetic}))
+        except ShoalError as error:
+            log.info("cannot read the register: %s", error)
+            return ()
 
     def _dead_letters(self) -> int | None:
         try:
