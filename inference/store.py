@@ -62,7 +62,7 @@ class Card:
     made_at:    ISO 8601, UTC.
     own_file:   size and time of change (nanoseconds) of the user's weights file; empty without one.
     precision:  of the weights: "int8" or "float32". Those in float32 can also be computed with in bfloat16.
-    quantized:  for int8, its calibration, agreement and speed, see `inference.preparing.quantize`.
+    quantized:  for int8, its calibration and agreement, see `inference.preparing.choosing`.
     """
 
     model: str

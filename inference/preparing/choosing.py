@@ -133,7 +133,7 @@ def _choose(
         return
     try:
         sets = _fetched(cache_dir, examples, say)
-        if made and not (again and for_imagenet):
+        if INT8 not in wanted or (made and not (again and for_imagenet)):
             sets = PhotoSets((), sets.held_out)
         _measure(exact, cache_dir, wanted, sets, {}, say)
     except ShoalError as error:
