@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+import gzip
+import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -17,6 +20,7 @@ from shoal.messages import Detection, Job, Result
 from tests import web_fixtures
 from tests.test_web_fetch import serving
 from tests.web_fixtures import Site, jpeg, labels_of, running_site
+from web_tier.schemas.bodies import PHOTO_JSON_BYTES
 
 PHOTO = base64.b64encode(jpeg()).decode()
 FOUND = (
@@ -156,3 +160,44 @@ def test_a_malformed_set_is_refused(detecting: Site, body: Any) -> None:
 def test_without_a_detector_that_is_said(site: Site) -> None:
     reply = requests.post(f"{site.url}/object-detection", json={"id": "7", "image_data": PHOTO}, timeout=30)
     assert (reply.status_code, "SHOAL_MODELS" in reply.text) == (501, True)
+
+
+WRAPPED = "\r\n".join(PHOTO[start : start + 76] for start in range(0, len(PHOTO), 76)) + "\r\n"
+AS_LIBRARIES_WRITE_IT = {
+    "line ends": WRAPPED,
+    "URL alphabet": PHOTO.translate(str.maketrans("+/", "-_")),
+    "no padding": PHOTO.rstrip("="),
+    "too much padding": PHOTO.rstrip("=") + "===",
+    "data URL": f"data:image/jpeg;base64,{PHOTO}",
+    "data URL, upper case and wrapped": f"DATA:image/jpeg;charset=x;BASE64,{WRAPPED}",
+    "data URL, percent-encoded": f"data:image/jpeg;base64,{quote(PHOTO, safe='')}",
+}
+MODEL = "ssd_mobilenet_v2"
+BODIES: dict[str, Callable[[str], dict[str, object]]] = {
+    "/v1/batches": lambda data: {"photos": [{"name": "cat.jpg", "data": data}], "model": MODEL},
+    "/object-detection": lambda data: {"id": "7", "image_data": data},
+    "/api/detect": lambda data: {"images": [{"id": "7", "image": data}]},
+}
+FOUND_THERE = {"/v1/batches": '"name":"cat"', "/object-detection": '"label":"cat"', "/api/detect": '"class_id":[17,1]'}
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_base64_as_libraries_write_it(detecting: Site, path: str) -> None:
+    for kind, data in AS_LIBRARIES_WRITE_IT.items():
+        body, headers = BODIES[path](data), {"Prefer": "wait=20"}
+        reply = requests.post(detecting.url + path, json=body, headers=headers, timeout=30)
+        assert (kind, reply.status_code) == (kind, 200)
+        assert FOUND_THERE[path] in "".join(reply.text.split()), kind
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_a_gzipped_body_is_unpacked_within_the_limits(detecting: Site, path: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip", "Prefer": "wait=20"}
+    plain = json.dumps(BODIES[path](PHOTO)).encode()
+    packed = gzip.compress(plain)
+    bomb = gzip.compress(b'{"a": ' + b" " * PHOTO_JSON_BYTES, 1)
+    for body, statuses in ((packed, (200,)), (packed[:-9], (400,)), (b"no gzip", (400,)), (bomb, (400, 413))):
+        reply = requests.post(detecting.url + path, data=body, headers=headers, timeout=60)
+        assert reply.status_code in statuses, reply.text
+    reply = requests.post(detecting.url + path, data=plain, headers=headers | {"Content-Encoding": "br"}, timeout=30)
+    assert reply.status_code == 415

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import IO
 
 from flask import current_app, request
 
@@ -16,6 +17,7 @@ from shoal.prices import price_per_hour
 from shoal.settings import Settings
 from web_tier.intake.accept_photos import Intake
 from web_tier.intake.direct import Direct
+from web_tier.intake.json_body import unpacked
 from web_tier.intake.offers import Form
 from web_tier.outside.fetch import Fetcher
 from web_tier.outside.http_post import Poster
@@ -135,6 +137,11 @@ def services() -> Services:
     """The services of the app that handles the current request."""
     found: Services = current_app.extensions[EXTENSION]
     return found
+
+
+def json_stream() -> IO[bytes]:
+    """The body of the current request, unpacked if it is gzipped. Raises Problem (415), and while it is read."""
+    return unpacked(request.stream, request.headers.get("Content-Encoding", ""), request.max_content_length or 0)
 
 
 def form() -> Form:

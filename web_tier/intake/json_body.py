@@ -7,14 +7,17 @@ a hostile body costs no more memory or time than a good body. A small body needs
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from ijson.backends import yajl2_c  # the C backend: the others are too slow, so there is no second choice
 from ijson.common import JSONError
 
+from web_tier import words
 from web_tier.intake.offers import Named
 from web_tier.problems import Problem
 from web_tier.schemas.check import RequestCheck
@@ -51,6 +54,40 @@ def read_submission(stream: IO[bytes]) -> SubmissionRequest:
     _check_submission(body)
     photos = (_photo(number, **photo) for number, photo in enumerate(body["photos"]))
     return SubmissionRequest(tuple(photos), body.get("model"), body.get("webhook"))
+
+
+def unpacked(stream: IO[bytes], encoding: str, most_bytes: int) -> IO[bytes]:
+    """The body behind a Content-Encoding: as it is, or unpacked from gzip while it is read.
+
+    most_bytes: the limit for the unpacked body; reading past it raises Problem (413). Raises Problem (415) for another
+    encoding; reading raises Problem (400) when the body is not valid gzip.
+    """
+    kind = encoding.strip().lower() or "identity"
+    if kind == "identity":
+        return stream
+    if kind not in ("gzip", "x-gzip"):
+        raise Problem(415, f"The Content-Encoding {encoding[:20]!r} is not read here: send the body plain or as gzip.")
+    return cast("IO[bytes]", _Gunzipped(stream, most_bytes))
+
+
+class _Gunzipped:
+    """Reads a packed body; a bomb costs no more than one chunk beyond the limit."""
+
+    def __init__(self, stream: IO[bytes], most_bytes: int) -> None:
+        self._file = gzip.GzipFile(fileobj=stream)
+        self._most_bytes = most_bytes
+        self._left = most_bytes
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; empty at the end."""
+        try:
+            chunk = self._file.read(size)
+        except (EOFError, OSError, zlib.error):
+            raise Problem(400, "The body is not valid gzip, or is cut off.") from None
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise Problem(413, f"The unpacked body is too large: at most {words.size(self._most_bytes)} here.")
+        return chunk
 
 
 def json_object(stream: IO[bytes], photos: Sequence[Path] = ()) -> dict[str, Any]:

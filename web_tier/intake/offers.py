@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import IO, BinaryIO, Protocol
+from urllib.parse import unquote
 
 from shoal.errors import BadImage
 from web_tier.intake.multipart import read_parts
@@ -19,6 +20,9 @@ from web_tier.problems import Problem
 FIELDS = ("inputFile", "myfile")
 FETCHED_AHEAD = 8
 MOST_FIELDS_NOTED = 100  # names of fields without a photo that are remembered for an error
+
+_STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
+_BLANKS = b" \t\r\n"
 
 NOTHING_CHOSEN = "No photo was chosen. Choose one or more photos first."
 NO_FIELD = "There is no photo in this request. Send each as a file in the multipart field inputFile."
@@ -164,16 +168,22 @@ def name_in(url: str) -> str:
 
 def _decode(photo: Named) -> Given:
     try:
-        payload = base64.b64decode(_without_prefix(photo.data), validate=True)
+        payload = _from_base64(photo.data)
     except (binascii.Error, ValueError):
         return Given(photo.name, None, error="the data is not valid base64")
     return Given(photo.name, io.BytesIO(payload), len(payload))
 
 
-def _without_prefix(data: str) -> str:
-    """Remove the prefix `data:image/png;base64,` that a browser's FileReader adds."""
-    head, comma, rest = data.partition(",")
-    return rest if comma and head.startswith("data:") else data
+def _from_base64(text: str) -> bytes:
+    """Decode base64 as libraries write it: with line ends, in the URL alphabet, without padding, as a `data:` URL.
+
+    Raises binascii.Error or ValueError.
+    """
+    head, comma, rest = text.partition(",")
+    if comma and head.strip()[:5].lower() == "data:":
+        text = unquote(rest)
+    packed = text.encode("ascii").translate(_STANDARD_ALPHABET, _BLANKS).rstrip(b"=")
+    return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
 
 
 def _done(photo: Given | Future[Given]) -> Given:

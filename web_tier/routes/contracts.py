@@ -23,7 +23,7 @@ from web_tier.results.batches import Photo
 from web_tier.routes.waiting import labelled
 from web_tier.schemas.bodies import ANY, PHOTO_JSON_BYTES, takes
 from web_tier.schemas.requests import MOST_PHOTOS
-from web_tier.services import services
+from web_tier.services import json_stream, services
 
 blueprint = Blueprint("contracts", __name__)
 
@@ -48,7 +48,7 @@ def recognise() -> Response:
 @takes({ANY: PHOTO_JSON_BYTES})
 def detect_objects() -> Response:
     """Detect the objects in one picture. Times are in milliseconds."""
-    body = json_object(request.stream, [("image_data",)])
+    body = json_object(json_stream(), [("image_data",)])
     identity, data = body.get("id"), body.get("image_data")
     if not isinstance(identity, str) or not isinstance(data, str):
         raise Problem(400, 'Send {"id": ..., "image_data": ...}, the second in base64.')
@@ -66,7 +66,7 @@ def detect_many() -> Response:
 
     Upload times come back as the client sent them.
     """
-    body = json_object(request.stream, [("images", "*"), ("images", "*", "image")])
+    body = json_object(json_stream(), [("images", "*"), ("images", "*", "image")])
     pictures = _pictures(body.get("images"))
     uploads = _upload_times(body.get("upload_times"), len(pictures))
     photos = _ask([Named(identity, data, "") for identity, data in pictures], detector())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
 from shoal.messages import Job, is_batch, new_batch, safe_name
 from web_tier.intake.direct import FORM_SECONDS, Arrival
@@ -13,7 +13,7 @@ from web_tier.problems import unknown_batch
 from web_tier.schemas.bodies import ANY, LIST_JSON_BYTES, takes
 from web_tier.schemas.check import RequestCheck
 from web_tier.schemas.requests import CONFIRMATION, UPLOADS
-from web_tier.services import services
+from web_tier.services import json_stream, services
 
 blueprint = Blueprint("uploads", __name__)
 
@@ -25,7 +25,7 @@ _check_confirmation = RequestCheck(CONFIRMATION)
 @takes({ANY: LIST_JSON_BYTES})
 def forms() -> tuple[Response, int]:
     """Make a form for each photo, in a new batch or in the batch that the body names."""
-    body = json_object(request.stream)
+    body = json_object(json_stream())
     _check_uploads(body)
     batch = body.get("batch") or new_batch(services().clock.now())
     made = [(job, services().direct.form(job)) for job in _jobs(body, batch)]
@@ -39,7 +39,7 @@ def confirm(batch: str) -> Response:
     """Queue photos that were uploaded. A webhook waits for all photos that the batch has after this call."""
     if not is_batch(batch):
         raise unknown_batch()
-    body = json_object(request.stream)
+    body = json_object(json_stream())
     _check_confirmation(body)
     jobs, webhook = _jobs(body, batch), body.get("webhook")
     if webhook is not None:

@@ -18,7 +18,7 @@ from web_tier.schemas import openapi
 from web_tier.schemas.bodies import FORM, JSON, PHOTO_FORM_BYTES, PHOTO_JSON_BYTES, takes
 from web_tier.schemas.check import whole_number
 from web_tier.schemas.requests import AFTER, LIMIT
-from web_tier.services import form, services
+from web_tier.services import form, json_stream, services
 
 blueprint = Blueprint("v1", __name__)
 
@@ -123,7 +123,7 @@ def _submission() -> tuple[OfferedPhotos, str | None]:
     if model is not None:
         services().intake.check_model(model)
     if request.mimetype == JSON:
-        body = read_submission(request.stream)
+        body = read_submission(json_stream())
         if body.model is not None:
             services().intake.check_model(body.model)
         webhook = webhook if body.webhook is None else body.webhook
