@@ -22,6 +22,7 @@ from controller.reconciler import Reconciler
 from controller.rules import Rules
 from controller.sightings import Patience
 from controller.tally import Tally
+from controller.throughput import Throughput
 from shoal.memory import ManualClock, MemoryPool, MemoryRegister, memory_cloud
 from shoal.ports import MOST_IN_PROGRESS, Beat, Cloud, Instance, Received
 
@@ -39,8 +40,9 @@ class FleetWorker:
 class Fleet:
     """The workers of all instances of a cloud in memory.
 
-    service_seconds: the work for a message. boot_seconds: from launch to the first beat. stuck: instances launched
-    while it is True never boot. killed_busy: instances terminated while they held messages; must be none.
+    service_seconds: the work for a message. boot_seconds: from launch to the first beat. most_per_second: messages of
+    all workers together, which share what limits them. stuck: instances launched while it is True never boot.
+    killed_busy: instances terminated while they held messages; must be none.
     """
 
     def __init__(self, cloud: Cloud, clock: ManualClock, service_seconds: float, boot_seconds: float) -> None:
@@ -48,6 +50,7 @@ class Fleet:
         self._clock = clock
         self.service_seconds = service_seconds
         self.boot_seconds = boot_seconds
+        self.most_per_second = math.inf
         self.workers: dict[str, FleetWorker] = {}
         self.stuck = False
         self.killed_busy: list[str] = []
@@ -65,8 +68,18 @@ class Fleet:
                 self.killed_busy.append(name)
         for one in instances.values():
             self._boot(one)
+        for one in instances.values():
             if one.id in self.workers:
-                self._work(one, self.workers[one.id], seconds)
+                self._receive(one, self.workers[one.id])
+        speed = self._speed()
+        for one in instances.values():
+            if one.id in self.workers:
+                self._work(one, self.workers[one.id], seconds, speed)
+
+    def _speed(self) -> float:
+        """The share of its own speed that each busy worker has."""
+        busy = sum(bool(worker.held) for worker in self.workers.values())
+        return min(1.0, self.most_per_second * self.service_seconds / busy) if busy else 1.0
 
     def _boot(self, one: Instance) -> None:
         if one.id not in self._known:
@@ -77,17 +90,21 @@ class Fleet:
         if booted and one.id not in self._never and one.id not in self.workers:
             self.workers[one.id] = FleetWorker()
 
-    def _work(self, one: Instance, worker: FleetWorker, seconds: float) -> None:
-        if one.drain_since is None:
-            places = max(LEAST_IN_PROGRESS, min(MOST_IN_PROGRESS, math.ceil(PREFETCH_SECONDS / self.service_seconds)))
-            while len(worker.held) < places and (
-                taken := self._cloud.requests.receive(min(10, places - len(worker.held)), 0)
-            ):
-                worker.held += taken
-        busy = min(seconds + worker.credit, len(worker.held) * self.service_seconds) if worker.held else 0.0
-        count = int((seconds + worker.credit) / self.service_seconds + 1e-9)
+    def _receive(self, one: Instance, worker: FleetWorker) -> None:
+        if one.drain_since is not None:
+            return
+        places = max(LEAST_IN_PROGRESS, min(MOST_IN_PROGRESS, math.ceil(PREFETCH_SECONDS / self.service_seconds)))
+        while len(worker.held) < places and (
+            taken := self._cloud.requests.receive(min(10, places - len(worker.held)), 0)
+        ):
+            worker.held += taken
+
+    def _work(self, one: Instance, worker: FleetWorker, seconds: float, speed: float) -> None:
+        work = seconds * speed + worker.credit
+        busy = min(seconds, (len(worker.held) * self.service_seconds - worker.credit) / speed)
+        count = int(work / self.service_seconds + 1e-9)
         done, worker.held = worker.held[:count], worker.held[count:]
-        worker.credit = seconds + worker.credit - len(done) * self.service_seconds if worker.held else 0.0
+        worker.credit = work - len(done) * self.service_seconds if worker.held else 0.0
         if done:
             self._cloud.requests.delete([message.receipt for message in done])
         self.finished += len(done)
@@ -129,7 +146,11 @@ class FleetWorld:
         self.ledger_path = folder / "ledger.jsonl"
         self.launch_seconds = 30.0
         # What a controller before this one measured.
-        self.experience = Experience(service=Spread.guess(service_seconds), boot=Spread.guess(boot_seconds + 1))
+        self.experience = Experience(
+            service=Spread.guess(service_seconds),
+            boot=Spread.guess(boot_seconds + 1),
+            throughput=Throughput(service_seconds),
+        )
         self.start()
 
     def start(self, dry_run: bool = False) -> None:

@@ -30,6 +30,7 @@ from controller.rules import Rules, reloaded
 from controller.sweeper import Sweeper
 from controller.tally import Tally
 from controller.terminations import AskByQueue
+from controller.throughput import Throughput
 from shoal import ledger_file, logs, settings
 from shoal.aws import connect, put_metrics, region
 from shoal.clock import SystemClock
@@ -85,7 +86,7 @@ class Controller:
             Intents(self._hold, chosen.launch_seconds),
             clock,
             steady,
-            *_known(chosen, ledger.last()),
+            *_known(chosen, ledger.last(), clock.now()),
             dry_run,
             marking.pool,
         )
@@ -143,7 +144,7 @@ class Controller:
         given = fresh.for_worker() != self._chosen.for_worker()
         self._chosen = fresh  # the next launch renders the boot file from it
         logs.configure(fresh.log_level)
-        self._reconciler.use(rules)
+        self._reconciler.use(rules, given)
         news = "; new instances get the new settings, running ones keep theirs" if given else ""
         log.info("settings read again: %s%s", _words(fresh), news)
 
@@ -186,13 +187,15 @@ def _words(chosen: settings.Settings) -> str:
     return f"policy {chosen.policy}, {size}; {price_in_words(chosen)}"
 
 
-def _known(chosen: settings.Settings, last: Entry | None) -> tuple[Experience, Spent | None]:
+def _known(chosen: settings.Settings, last: Entry | None, now: float) -> tuple[Experience, Spent | None]:
     """What the controller before this one measured, counted and spent, by its last entry in the ledger. The settings
     say what to expect before anything was measured."""
+    alone = (last and (last.alone_seconds or last.service_seconds)) or chosen.expected_service_seconds
     experience = Experience(
         tally=Tally.after(last) if last else Tally(),
-        service=Spread.guess((last and last.service_seconds) or chosen.expected_service_seconds),
+        service=Spread.guess(alone),
         boot=Spread.guess((last and last.boot_seconds) or chosen.expected_boot_seconds),
+        throughput=Throughput(alone, chosen.expected_most_per_second, now, last.rates if last else ()),
     )
     return experience, last.spent if last else None
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from controller.estimates import Flow, Spread
 from controller.policy import Intent, Measured, Need, Observation
-from controller.sightings import Patience, Sightings, boots, finished_since, look, marked
+from controller.sightings import Patience, Sightings, boots, finished_since, look, marked, told
 from controller.standstill import judge, patience_for
 from controller.tally import Tally
+from controller.throughput import Throughput
 from shoal.ports import Beat, Depth, Instance
 
 HEAVIEST = 32.0  # the most weight of a look: after a restart the first look measures the whole lives of the workers
@@ -21,7 +22,8 @@ class Experience:
     """What is known of the instances, the photos and the times.
 
     seen:  None until the first look.
-    beats: the last beat of each worker; None until the register could be read.
+    beats: of each worker the beat in which its count of finished photos last changed; None until the register could be
+           read.
     needs: what the policy asked for, as far back as it matters.
     tried, standstill: see `standstill.Standstill`.
     """
@@ -32,6 +34,7 @@ class Experience:
     service: Spread = field(default_factory=lambda: Measured().service)
     boot: Spread = field(default_factory=lambda: Measured().boot)
     flow: Flow = field(default_factory=Flow)
+    throughput: Throughput = field(default_factory=Throughput)
     needs: tuple[Need, ...] = ()
     tried: bool = False
     standstill: str = ""
@@ -56,12 +59,16 @@ class Experience:
             boot = boot.add(seconds)
         backlog = confirmed(depth, seen).total
         flow = self.flow.seen(now, backlog, finished, memory_seconds)
-        known = self.beats if beats is None else _kept({**(self.beats or {}), **beats})
+        known = self.beats if beats is None else _kept(told(self.beats or {}, beats))
         tally = self._count(now, backlog, known, finished, (one.id for one in instances))
+        throughput = self.throughput
+        if beats is not None:
+            steady = depth.visible > 0 and not leaving(seen)
+            throughput = throughput.look(now, working(seen), steady, backlog, finished, busy)
         words = stood.words if backlog else ""
         return replace(
             self, seen=seen, beats=known, tally=tally, service=service, boot=boot, flow=flow,
-            tried=stood.tried, standstill=words,
+            throughput=throughput, tried=stood.tried, standstill=words,
         )  # fmt: skip
 
     def _count(
@@ -78,7 +85,7 @@ class Experience:
         """The observation that a policy is given."""
         seen = self.seen or {}
         flow = self.flow
-        measured = Measured(self.service, self.boot, flow.arrivals, flow.waiting(now), self.tally)
+        measured = Measured(self.service, self.boot, flow.arrivals, flow.waiting(now), self.tally, self.throughput)
         return Observation(now, confirmed(depth, seen), instances, intents, seen, measured, self.standstill)
 
 
@@ -92,3 +99,13 @@ def confirmed(depth: Depth, seen: Sightings) -> Depth:
     """The counts, corrected by the workers' messages in progress: the queue's own may lag by a minute."""
     in_progress = sum(one.beat.in_progress for one in seen.values() if one.beat is not None and one.lost_since is None)
     return replace(depth, in_flight=max(depth.in_flight, in_progress))
+
+
+def working(seen: Sightings) -> int:
+    """Workers that have photos in progress."""
+    return sum(one.beat is not None and one.beat.in_progress > 0 and one.lost_since is None for one in seen.values())
+
+
+def leaving(seen: Sightings) -> bool:
+    """Whether a worker finishes its photos and takes no more."""
+    return any(one.drain_seen is not None and one.beat is not None and one.beat.in_progress for one in seen.values())

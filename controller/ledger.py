@@ -76,6 +76,8 @@ class Tick:
             arrivals_per_second=round(measured.arrivals, 3),
             service_seconds=round(measured.service_seconds, 4),
             boot_seconds=round(measured.boot_seconds, 2),
+            alone_seconds=round(measured.throughput.alone(), 4),
+            rates=measured.throughput.rates,
             pool=self._pool(),
             standstill=seen.standstill,
             done=tuple(_done(act) for act in self.done),

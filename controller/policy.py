@@ -12,6 +12,7 @@ from controller.calendar import Calendar
 from controller.estimates import Spread, Waiting
 from controller.sightings import Sighting
 from controller.tally import Tally
+from controller.throughput import Throughput
 from shoal.ports import MOST_IN_PROGRESS, Depth, Instance
 
 CAPACITY_STATES = ("pending", "running")
@@ -38,6 +39,7 @@ class Measured:
     arrivals: photos a second, lately.
     waiting:  how many unanswered photos have waited for how long, oldest first.
     tally:    photos that arrived and that were finished since this controller started.
+    throughput: how the rate of the pool grew with its workers.
     """
 
     service: Spread = field(default_factory=lambda: Spread.guess(1.0))
@@ -45,6 +47,7 @@ class Measured:
     arrivals: float = 0.0
     waiting: tuple[Waiting, ...] = ()
     tally: Tally = field(default_factory=Tally)
+    throughput: Throughput = field(default_factory=Throughput)
 
     @property
     def service_seconds(self) -> float:
@@ -106,6 +109,11 @@ class Observation:
         return sighting.beat.in_progress if sighting is not None and sighting.beat is not None else 0
 
     @cached_property
+    def told_in_progress(self) -> int:
+        """Messages that all workers together said they work on."""
+        return sum(self.in_progress(name) for name, sighting in self.sightings.items() if sighting.lost_since is None)
+
+    @cached_property
     def intended(self) -> int:
         """Instances that were asked for and do not show up yet."""
         return sum(len(intent.names) for intent in self.intents)
@@ -159,10 +167,14 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Desired capacity and why, in words."""
+    """Desired capacity and why, in words.
+
+    held: more workers would not help. Those that are too many may leave though they have photos to finish.
+    """
 
     desired: int
     reason: str
+    held: bool = False
 
 
 class Policy(Protocol):
@@ -181,9 +193,13 @@ class Need:
 
 
 def hold_work(decision: Decision, observation: Observation) -> Decision:
-    """Keep as many workers as the messages in flight need, and at least 1 while there is a backlog."""
+    """Keep as many workers as the messages in flight need, and at least 1 while there is a backlog.
+
+    Of a held pool, the messages in flight that no worker tells of: a worker that leaves finishes its own.
+    """
     depth = observation.depth
-    fewest = math.ceil(depth.in_flight / MOST_IN_PROGRESS) or min(1, depth.total)
+    in_flight = depth.in_flight - observation.told_in_progress if decision.held else depth.in_flight
+    fewest = math.ceil(in_flight / MOST_IN_PROGRESS) or min(1, depth.total)
     if decision.desired >= fewest:
         return decision
     return Decision(fewest, f"{decision.reason}; {fewest} for {depth.in_flight} in work, {depth.total} in all")

@@ -63,9 +63,13 @@ class Reconciler:
         self._cloud_faults = WarnOnce(log)
         self._register_faults = WarnOnce(log)
 
-    def use(self, rules: Rules) -> None:
-        """Use other rules from the next tick on."""
+    def use(self, rules: Rules, other_workers: bool = False) -> None:
+        """Use other rules from the next tick on. other_workers: new instances get workers of another kind, so what
+        several of them do together is measured anew."""
         self._rules = rules
+        if other_workers:
+            throughput = self._experience.throughput.anew(self._clock.now())
+            self._experience = replace(self._experience, throughput=throughput)
 
     def tick(self) -> Tick | None:
         """Do one round. Returns what it saw and did. None while another controller holds the lease, and when the cloud
@@ -157,7 +161,8 @@ class Reconciler:
         offset = now - self._steady()
         if abs(offset - self._offset) > CLOCK_SET_SECONDS:
             log.warning("the clock was set by %+.0f s: watching afresh", offset - self._offset)
-            self._experience = replace(self._experience, seen=None, flow=Flow(), needs=())
+            throughput = self._experience.throughput.anew(now)
+            self._experience = replace(self._experience, seen=None, flow=Flow(), throughput=throughput, needs=())
         self._offset = offset
 
     def _allowance(self, observation: Observation, rules: Rules) -> Allowance | None:

@@ -159,15 +159,25 @@ def overdue(sighting: Sighting, now: float, patience: Patience) -> bool:
 
 
 def finished_since(before: Mapping[str, Beat], after: Mapping[str, Beat]) -> tuple[int, float]:
-    """Messages finished between two looks, and the seconds in which workers were busy, both summed over all workers."""
+    """Messages finished between two looks, and the seconds of work that they took, both summed over all workers.
+
+    before: of each worker the beat of its last change of `finished`, see `told`. A message may take many beats.
+    """
     messages, seconds = 0, 0.0
     for name, beat in after.items():
         old = before.get(name)
         if old is None or beat.finished < old.finished:
             old = Beat(0)  # a worker that was started again counts from 0
-        messages += beat.finished - old.finished
-        seconds += max(0.0, beat.busy_seconds - old.busy_seconds)
+        if beat.finished > old.finished:
+            messages += beat.finished - old.finished
+            seconds += max(0.0, beat.busy_seconds - old.busy_seconds)
     return messages, seconds
+
+
+def told(before: Mapping[str, Beat], after: Mapping[str, Beat]) -> dict[str, Beat]:
+    """Of each worker the first beat with its newest `finished`. Workers that are gone are kept, the oldest first."""
+    news = {name: beat for name, beat in after.items() if name not in before or beat.finished != before[name].finished}
+    return {**before, **news}
 
 
 def boots(before: Sightings, after: Sightings) -> list[float]:

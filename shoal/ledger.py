@@ -67,6 +67,27 @@ class PoolCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolRate:
+    """What so many workers did together while photos waited for them.
+
+    per_second: photos of the whole pool. at: when it was measured last. backlog: unanswered photos then.
+    """
+
+    workers: int
+    per_second: float
+    at: float
+    backlog: int
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> PoolRate:
+        """Raises KeyError, TypeError or ValueError."""
+        workers, per_second = integer(fields["workers"]), number(fields["per_second"])
+        if workers < 1 or per_second <= 0:
+            raise ValueError(f"{workers} workers that do {per_second} photos/s are no rate")
+        return cls(workers, per_second, moment(fields["at"]), integer(fields["backlog"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One tick of the controller. What it says holds until the next entry.
 
@@ -88,6 +109,8 @@ class Entry:
     token:               the fencing token of the lease that it acted under.
     dry_run:             whether nothing was done.
     standstill:          why nothing gets on although photos wait, when no worker is to blame; "" when all is well.
+    alone_seconds:       seconds of a worker's time for one photo when it shares nothing with other workers.
+    rates:               what so many workers did together; several workers may share what limits them.
 
     How photos are counted. `finished` is the growth of the workers' own counts, summed: deliveries finished, so a photo
     that is labelled twice counts twice. What a worker finishes after its last beat that was seen is missed. Nobody
@@ -125,6 +148,8 @@ class Entry:
     token: int = 0
     dry_run: bool = False
     standstill: str = ""
+    alone_seconds: float = 0.0
+    rates: tuple[PoolRate, ...] = ()
 
     @property
     def backlog(self) -> int:
@@ -162,6 +187,8 @@ class Entry:
                 arrivals_per_second=number(fields.get("arrivals_per_second", 0.0)),
                 service_seconds=number(fields.get("service_seconds", 0.0)),
                 boot_seconds=number(fields.get("boot_seconds", 0.0)),
+                alone_seconds=number(fields.get("alone_seconds", 0.0)),
+                rates=tuple(PoolRate.from_dict(rate) for rate in array(fields, "rates")),
                 pool=PoolCounts(**{state: integer(count) for state, count in fields.get("pool", {}).items()}),
                 standstill=text(fields.get("standstill", "")),
                 done=tuple(DoneAct.from_dict(act) for act in array(fields, "done")),

@@ -106,6 +106,8 @@ def beliefs(chosen: settings.Settings) -> dict[str, str]:
     seconds = store.seconds_a_photo(artefact)
     if seconds is not None:
         found["SHOAL_EXPECTED_SERVICE_SECONDS"] = f"{seconds:.4g}"
+        # One worker uses all cores, and all workers run on this machine.
+        found["SHOAL_EXPECTED_MOST_PER_SECOND"] = f"{1 / seconds:.4g}"
     return found
 
 

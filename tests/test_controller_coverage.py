@@ -8,10 +8,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 COVERED = (
-    "policy", "policies/*", "plan", "ledger", "estimates", "sightings", "standstill", "experience", "tally", "calendar",
-    "budget",
+    "policy", "policies/*", "plan", "ledger", "estimates", "throughput", "sightings", "standstill", "experience",
+    "tally", "calendar", "budget",
 )  # fmt: skip
-TESTS = ("policies", "limits", "plan", "estimates", "reconciler", "ledger", "standstill")
+TESTS = ("policies", "limits", "plan", "estimates", "throughput", "reconciler", "ledger", "standstill")
 
 
 def test_every_branch_is_covered_without_the_help_of_chance(tmp_path: Path) -> None:

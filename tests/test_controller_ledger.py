@@ -19,7 +19,7 @@ from controller.policies import deadline
 from controller.policy import Decision, Intent, Measured, Observation
 from controller.tally import WRITE_OFF_SECONDS, Tally
 from shoal.errors import MalformedMessage, Retryable
-from shoal.ledger import DoneAct, Entry, PoolCounts, Refusal, Spent
+from shoal.ledger import DoneAct, Entry, PoolCounts, PoolRate, Refusal, Spent
 from shoal.ledger_file import Follower, read
 from shoal.ports import Depth, Instance
 from tests.disk_fixtures import small_disk
@@ -147,6 +147,11 @@ entries = st.builds(
     *(seconds, seconds, seconds, seconds, st.builds(PoolCounts, counts, counts, counts, counts)),
     *(st.lists(acts).map(tuple), st.lists(st.builds(Refusal, counts, texts)).map(tuple)),
     *(st.none() | st.builds(Spent, seconds, seconds, counts), counts, st.booleans()),
+    *(
+        texts,
+        seconds,
+        st.lists(st.builds(PoolRate, st.integers(1, 99), st.floats(0.1, 1e6), seconds, counts)).map(tuple),
+    ),
 )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controller.policies import per_message
 from controller.policy import Decision, Limits, Need, Terms, clamp, decide, hold_work, recent, stabilise
-from shoal.ports import Depth
+from shoal.ports import Beat, Depth
 from tests.controller_fixtures import NOW, with_workers
 
 
@@ -18,6 +20,17 @@ def test_work_is_never_left_without_a_worker() -> None:
     assert hold_work(none, with_workers(0, Depth(9, 32, 0))).desired == 1
     assert hold_work(none, with_workers(0, Depth(0, 0, 0))) == none
     assert hold_work(Decision(2, "r"), with_workers(0, Depth(0, 33, 0))) == Decision(2, "r")
+
+
+def test_those_who_are_too_many_in_a_held_pool_finish_their_photos_and_leave() -> None:
+    observation = with_workers(3, Depth(900, 96, 0))
+    holding = {name: replace(one, beat=Beat(1, 0, 32)) for name, one in observation.sightings.items()}
+    full = replace(observation, sightings=holding)
+    assert hold_work(Decision(1, "r"), full).desired == 3
+    assert hold_work(Decision(1, "r", held=True), full) == Decision(1, "r", held=True)
+    # What no worker tells of is held by somebody.
+    assert hold_work(Decision(1, "r", held=True), replace(full, depth=Depth(900, 96 + 33, 0))).desired == 2
+    assert hold_work(Decision(0, "r", held=True), replace(full, depth=Depth(1, 96, 0))).desired == 1
 
 
 def test_limits_are_said() -> None:

@@ -338,6 +338,14 @@ def test_what_was_finished_between_two_looks() -> None:
     assert finished_since(after, backwards) == (0, 0.0)
 
 
+def test_the_work_of_a_photo_that_takes_many_beats_counts_whole() -> None:
+    known = Experience()
+    for second in range(19):
+        beat = Beat(second, second // 9, 4, float(second))
+        known = known.look(NOW + second, Depth(9, 0, 0), (one(),), {"i-1": beat}, PATIENCE, 60.0)
+    assert known.service.samples[1:] == ((9.0, 0.95), (9.0, 1.0))
+
+
 def test_boots_are_measured_once_from_launches_that_were_seen() -> None:
     before = {"a": Sighting(10.0), "b": Sighting(10.0, first_beat=12.0), "d": Sighting(10.0, launched_here=False)}
     after = {

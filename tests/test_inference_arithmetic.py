@@ -191,6 +191,7 @@ def test_the_controller_is_told_what_was_measured(tmp_path: Path) -> None:
 
     found = beliefs(chosen)
     assert settings.load(found).expected_service_seconds == pytest.approx(1 / 18, rel=1e-3)
+    assert settings.load(found).expected_most_per_second == pytest.approx(18, rel=1e-3)
     assert settings.load(found).expected_boot_seconds == 2.0
 
 

@@ -17,23 +17,39 @@ from controller.policy import Decision, Observation, Terms
 
 
 def policy(observation: Observation, terms: Terms) -> Decision:
-    """The largest need of the parts of the line and of the arrival rate.
+    """The largest need of the parts of the line and of the arrival rate, if that many workers do more than fewer.
 
     It asks for a launch only when the new worker would find work: photos that the present workers answer before it
     boots are left to them. Photos that are too late for the target get as many new workers as would each have half a
-    target of work, so that a few late photos do not start a machine each.
+    target of work, so that a few late photos do not start a machine each. Workers that share something take longer for
+    each photo the more they are: `Throughput.bound` says how many of them are sensible.
     """
     if not observation.depth.total:
         return Decision(0, "nothing waits: need 0")
     measured = observation.measured
-    seconds, boot = measured.service_seconds, measured.boot_seconds
+    throughput = measured.throughput
+    seconds, boot = throughput.planned_seconds(measured.service_seconds), measured.boot_seconds
     crew = _Crew.of(observation, boot)
     line = _line(observation)
-    pace = math.ceil(measured.arrivals * seconds)
+    need = _needed(observation, line, seconds, terms, crew)
+    if not throughput.is_known:
+        # It may be late because the workers share something. Until it is known, only new photos start others.
+        fresh = _needed(observation, line[-1:], min(seconds, throughput.alone()), terms, crew)
+        need = min(need, max(observation.capacity, fresh))
+    reason = _reason(seconds, boot, line, terms.target_seconds, crew, need)
+    bound = throughput.bound(observation.now, observation.depth.total)
+    if bound is None or need <= bound.workers:
+        return Decision(need, reason)
+    return Decision(bound.workers, f"{reason}; {bound.why}: {bound.workers}", held=True)
+
+
+def _needed(observation: Observation, line: Sequence[Waiting], seconds: float, terms: Terms, crew: _Crew) -> int:
+    """The largest need of the parts of the line and of the arrival rate. seconds: of a worker's time for a photo."""
+    pace = math.ceil(observation.measured.arrivals * seconds)
     # Messages in progress stay with their workers: a new worker finds work only in the others.
     free = (observation.depth.visible + observation.depth.delayed) * seconds
-    need = max(pace, *(_need(part, seconds, boot, terms.target_seconds, crew, free) for part in line))
-    return Decision(need, _reason(seconds, boot, line, terms.target_seconds, crew, need))
+    boot = observation.measured.boot_seconds
+    return max(pace, *(_need(part, seconds, boot, terms.target_seconds, crew, free) for part in line))
 
 
 def _line(observation: Observation) -> Sequence[Waiting]:

@@ -111,6 +111,12 @@ class Settings:
     expected_service_seconds: float = _pool(
         0.5, "The assumed seconds of work for each photo, until they are measured.", least=0.001, reload=False
     )
+    expected_most_per_second: float = _pool(
+        0.0,
+        "The assumed most photos a second of all workers together, which share one machine; 0 when no limit is known.",
+        least=0,
+        reload=False,
+    )
     expected_boot_seconds: float = _pool(
         30.0, "The assumed seconds from launch to registration, until they are measured.", least=0.1, reload=False
     )
