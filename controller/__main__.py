@@ -18,7 +18,6 @@ from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from controller import boot_file
 from controller.estimates import Spread
 from controller.experience import Experience
 from controller.intents import Intents
@@ -26,7 +25,7 @@ from controller.lease import Hold, holder_id
 from controller.ledger import Ledger
 from controller.metrics import UNITS, CloudWatch, EmbeddedMetrics, Metrics
 from controller.reconciler import Reconciler
-from controller.rules import Rules, reloaded
+from controller.rules import Rules, boot_file, reloaded
 from controller.sweeper import Sweeper
 from controller.tally import Tally
 from controller.terminations import AskByQueue
@@ -95,7 +94,7 @@ class Controller:
         self._cloudwatch = _cloudwatch(chosen, clock)
 
     def _boot_file(self) -> str:
-        return boot_file.render(self._chosen.for_worker() | {"AWS_DEFAULT_REGION": region()})
+        return boot_file(self._chosen.for_worker() | {"AWS_DEFAULT_REGION": region()})
 
     def run(self, stop: StopSignal) -> None:
         """Tick until the stop."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, signature
@@ -15,10 +16,14 @@ from controller.policy import Limits, Policy, Terms
 from controller.sightings import Patience
 from shoal import plugins
 from shoal.errors import SettingsError
+from shoal.folders import folder
 from shoal.prices import price_in_words, price_per_hour
 from shoal.settings import SETTINGS, Setting, Settings
 
 T = TypeVar("T")
+
+TEMPLATE = folder("ami") / "user-data.sh"
+PLACE = "@ENVIRONMENT@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +121,10 @@ def _option(word: str, defaults: dict[str, Any]) -> tuple[str, Any]:
         return name, kind(value)
     except ValueError:
         raise ValueError(f"{name} is of type {kind.__name__}") from None
+
+
+def boot_file(environment: Mapping[str, str]) -> str:
+    """The user data of a worker instance: the script that cloud-init runs as root at the first start, with
+    `environment` in the worker's env file."""
+    lines = "\n".join(f"{name}={shlex.quote(value)}" for name, value in sorted(environment.items()))
+    return TEMPLATE.read_text().replace(PLACE, lines)

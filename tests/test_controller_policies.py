@@ -25,9 +25,7 @@ from controller.policy import (
     decide,
 )
 from controller.sightings import Sighting
-from controller.throughput import Throughput
 from shoal import plugins
-from shoal.ledger import PoolRate
 from shoal.ports import MOST_IN_PROGRESS, Beat, Depth, Instance
 from tests.controller_fixtures import NOW, with_workers
 
@@ -464,54 +462,6 @@ def test_what_is_held_starts_no_worker_for_itself() -> None:
     assert need(Depth(5, 27, 0)) == 2
     assert need(Depth(0, 26, 6)) == 3
     assert need(Depth(32, 0, 0)) == 7
-
-
-rates = st.lists(
-    st.builds(PoolRate, st.integers(1, 30), st.floats(0.1, 100), st.floats(NOW - 500, NOW), st.integers(1, 10_000)),
-    max_size=4, unique_by=lambda one: one.workers,
-).map(lambda some: tuple(sorted(some, key=lambda one: one.workers)))  # fmt: skip
-throughputs = st.builds(
-    Throughput,
-    st.floats(0.01, 10),
-    st.sampled_from([0.0, 0.0, 9.0]),
-    st.just(NOW - 9),
-    rates,
-    working=st.integers(0, 30),
-)
-
-
-@settings(max_examples=60)
-@given(observations(), throughputs, terms, st.integers(1, 20_000))
-def test_whatever_is_shared_more_backlog_never_asks_for_fewer(
-    observation: Observation, throughput: Throughput, told: Terms, more: int
-) -> None:
-    observation = replace(observation, measured=replace(observation.measured, throughput=throughput))
-    depth = observation.depth
-    fuller = replace(observation, depth=replace(depth, visible=depth.visible + more))
-    assert deadline.policy(fuller, told).desired >= deadline.policy(observation, told).desired
-
-
-def test_workers_that_share_something_are_held() -> None:
-    """The service time has risen with each of them, and asks for more."""
-    rates = (PoolRate(2, 14.0, NOW - 20, 900), PoolRate(3, 14.1, NOW, 800))
-    shared = Throughput(0.1, rates=rates, working=3)
-
-    def need(backlog: int, throughput: Throughput) -> Decision:
-        measured = Measured(Spread.guess(0.2), Spread.guess(2.0), throughput=throughput)
-        observation = replace(with_workers(3, Depth(backlog, 0, 0)), measured=measured)
-        return deadline.policy(observation, Terms(Limits(0, 100, 10.0)))
-
-    assert need(500, shared).reason == "0.18 s each, target 60 s: need 2"  # which are in time
-    held = need(2000, shared)
-    assert (held.desired, held.held) == (2, True)
-    assert held.reason == (
-        "0.18 s each, a launch takes 2 s, target 60 s: need 7; 3 workers do 14.1 photos/s, 2 did 14: "
-        "another would not help, something is shared: 2"
-    )
-    # As long as it is not known what they do, they do not ask for others because they are late.
-    unknown = replace(shared, rates=())
-    assert need(1500, unknown).desired == 3
-    assert need(2000, unknown).desired == 4  # at a tenth of a second each
 
 
 def test_what_the_counts_show_besides_just_came() -> None:

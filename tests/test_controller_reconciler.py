@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fleet import FleetWorld
-from controller.boot_file import render
 from controller.budget import Budget
 from controller.ledger import Ledger
 from controller.plan import Terminate
 from controller.policies import deadline
 from controller.policy import Intent, Limits
+from controller.rules import boot_file as render
 from controller.sightings import LOOK_AGAIN_SECONDS
 from shoal.errors import LeaseLost, Permanent, Retryable
 from shoal.ledger import Refusal
