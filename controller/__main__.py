@@ -143,7 +143,9 @@ class Controller:
         given = fresh.for_worker() != self._chosen.for_worker()
         self._chosen = fresh  # the next launch renders the boot file from it
         logs.configure(fresh.log_level)
-        self._reconciler.use(rules, given)
+        self._reconciler.use(rules)
+        if given:
+            self._reconciler.expect_other_workers()
         news = "; new instances get the new settings, running ones keep theirs" if given else ""
         log.info("settings read again: %s%s", _words(fresh), news)
 

@@ -63,13 +63,14 @@ class Reconciler:
         self._cloud_faults = WarnOnce(log)
         self._register_faults = WarnOnce(log)
 
-    def use(self, rules: Rules, other_workers: bool = False) -> None:
-        """Use other rules from the next tick on. other_workers: new instances get workers of another kind, so what
-        several of them do together is measured anew."""
+    def use(self, rules: Rules) -> None:
+        """Use other rules from the next tick on."""
         self._rules = rules
-        if other_workers:
-            throughput = self._experience.throughput.anew(self._clock.now())
-            self._experience = replace(self._experience, throughput=throughput)
+
+    def expect_other_workers(self) -> None:
+        """New instances get workers with other settings: measure anew what several of them do together."""
+        throughput = self._experience.throughput.anew(self._clock.now())
+        self._experience = replace(self._experience, throughput=throughput)
 
     def tick(self) -> Tick | None:
         """Do one round. Returns what it saw and did. None while another controller holds the lease, and when the cloud

@@ -197,7 +197,7 @@ def test_workers_of_another_kind_are_measured_anew(tmp_path: Path) -> None:
     tick = world.tick()
     assert tick is not None
     assert tick.observation.measured.throughput.rates
-    world.controller.use(world.rules, other_workers=True)
+    world.controller.expect_other_workers()
     tick = world.tick()
     assert tick is not None
     assert not tick.observation.measured.throughput.rates
