@@ -58,6 +58,7 @@ class Reconciler:
         self._experience = experience or Experience()
         self._spent = spent or Spent(clock.now())
         self._dry_run = dry_run
+        self._other_workers = False
         self._marks = marks or cloud.pool
         self._offset = clock.now() - steady()
         self._cloud_faults = WarnOnce(log)
@@ -69,8 +70,7 @@ class Reconciler:
 
     def expect_other_workers(self) -> None:
         """New instances get workers with other settings: measure anew what several of them do together."""
-        throughput = self._experience.throughput.anew(self._clock.now())
-        self._experience = replace(self._experience, throughput=throughput)
+        self._other_workers = True  # for the thread that ticks
 
     def tick(self) -> Tick | None:
         """Do one round. Returns what it saw and did. None while another controller holds the lease, and when the cloud
@@ -126,6 +126,9 @@ class Reconciler:
         depth, instances, beats = seen
         now = self._clock.now()
         self._start_afresh_when_the_clock_was_set(now)
+        if self._other_workers:
+            self._other_workers = False
+            self._experience = replace(self._experience, throughput=self._experience.throughput.anew(now))
         self._experience = self._experience.look(
             now, depth, instances, beats, rules.patience, rules.terms.target_seconds
         )
