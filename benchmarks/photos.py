@@ -98,7 +98,6 @@ def bad_files() -> dict[str, bytes]:
     return {
         "bad_empty.jpg": b"",
         "bad_text.jpg": b"I am not an image, whatever my name says.\n" * 20,
-        "bad_truncated.jpg": jpeg[: len(jpeg) // 2],
         "bad_header_only.png": _encoded(photo, "PNG")[:40],
         "bad_bomb.png": bomb(20_000, 20_000),
         "bad_postscript.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n",
@@ -113,6 +112,7 @@ def bad_files() -> dict[str, bytes]:
         "odd_palette.png": _encoded(photo.convert("P"), "PNG"),
         "odd_alpha.png": _encoded(transparent, "PNG"),
         "odd_animated.gif": _encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100),
+        "odd_cut_short.jpg": jpeg[: len(jpeg) * 9 // 10],
         "odd_rotated.jpg": rotated(photo, 6),
         "odd_webp.webp": _encoded(photo, "WEBP"),
         "odd_tiff.tif": _encoded(photo, "TIFF"),

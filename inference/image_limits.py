@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 import struct
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from shoal.errors import BadImage
 
@@ -73,21 +73,40 @@ def check_side(width: int, height: int) -> None:
         raise BadImage(f"the photo is {max(width, height):,} pixels long; at most {SIDE:,} are accepted")
 
 
-def check_scans(file: BinaryIO, pixels: int) -> None:
-    """Count the scans of a JPEG of so many pixels, and rewind the file. Raises BadImage over a limit."""
+def check_scans(file: BinaryIO, pixels: int) -> int | None:
+    """Count the scans of a JPEG of so many pixels, and rewind the file. Raises BadImage over a limit.
+
+    Returns None for a JPEG with an end and for other formats. Returns how many bytes are whole segments or scans if the
+    JPEG is cut short.
+    """
+    size = file.seek(0, io.SEEK_END)
     file.seek(0)
-    if file.read(2) == b"\xff\xd8":
-        most = max(1, min(JPEG_SCANS, JPEG_SCANNED_PIXELS // pixels))
-        scans = segments = 0
-        while (code := _next_marker(file)[0]) not in (None, _EOI):
-            segments += 1
-            scans += code == _SOS
-            if scans > most:
-                raise BadImage(f"the JPEG has more than {most} scans; for its size at most {most} are accepted")
-            _check_count(segments, JPEG_SEGMENTS, "segments")
-            if code != _TEM:
-                _read_segment(file, 0)
+    whole = _whole_scans(file, size, pixels) if file.read(2) == b"\xff\xd8" else None
     file.seek(0)
+    return whole
+
+
+def _whole_scans(file: BinaryIO, size: int, pixels: int) -> int | None:
+    most = max(1, min(JPEG_SCANS, JPEG_SCANNED_PIXELS // pixels))
+    scans = segments = 0
+    while (code := _next_marker(file)[0]) != _EOI:
+        if code is None:
+            return size if scans else _raise_damaged()
+        start = file.tell() - 2
+        segments += 1
+        scans += code == _SOS
+        if scans > most:
+            raise BadImage(f"the JPEG has more than {most} scans; for its size at most {most} are accepted")
+        _check_count(segments, JPEG_SEGMENTS, "segments")
+        if code != _TEM:
+            _read_segment(file, 0)
+        if file.tell() > size:
+            return start if scans > (code == _SOS) else _raise_damaged()
+    return None
+
+
+def _raise_damaged() -> NoReturn:
+    raise BadImage(_DAMAGED)
 
 
 def check_directory(file: BinaryIO) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from inference import image_limits, png_chunks
+from inference import cut_files, image_limits, png_chunks
 from shoal.errors import BadImage
 
 if TYPE_CHECKING:  # slow to import, and the web tier, which only checks and shrinks photos, does without
@@ -53,7 +53,7 @@ _UNREADABLE = "this is not an image that Shoal can read (JPEG, PNG, GIF, WebP, B
 _DAMAGED = "the image is damaged or cut short"
 _MEGABYTE = 1024 * 1024
 
-_SIGNATURES = (png_chunks.SIGNATURE, b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
+_SIGNATURES = (png_chunks.SIGNATURE, b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 
 _warnings_lock = threading.Lock()
 
@@ -89,11 +89,13 @@ def inspect(file: BinaryIO, max_bytes: int, max_pixels: int) -> ImageInfo:
 class Opened:
     """A small picture: RGB [height, width, 3], upright, transparency on white, the first frame of an animation.
 
-    size: width and height in pixels of the original, upright.
+    size:     width and height in pixels of the original, upright.
+    warnings: what of the picture is lost, in words for people.
     """
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
+    warnings: tuple[str, ...] = ()
 
 
 def open_square(payload: bytes, side: int, max_pixels: int) -> Opened:
@@ -235,35 +237,55 @@ def _all(width: int, height: int) -> Box:
 
 
 def _opened(payload: bytes, max_pixels: int, view: _View) -> Opened:
-    picture, size = _small(payload, max_pixels, view)
+    picture, size, lost = _small(payload, max_pixels, view)
     import numpy as np
 
-    return Opened(np.asarray(picture, dtype=np.uint8), size)
+    return Opened(np.asarray(picture, dtype=np.uint8), size, lost)
 
 
 def _thumbnail(payload: bytes, pixels: int, max_pixels: int) -> bytes:
-    picture, _ = _small(payload, max_pixels, _whole(pixels))
+    picture, _, _ = _small(payload, max_pixels, _whole(pixels))
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=85, comment=b"")  # nothing of the photo but its pixels: Pillow copies comments
     return out.getvalue()
 
 
-def _small(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, tuple[int, int]]:
-    """The picture as `view` describes, RGB and upright, and the width and height of the upright original."""
-    file = io.BytesIO(payload)
-    image = _open(file, max_pixels)
-    place = file.tell()
-    image_limits.check_scans(file, image.width * image.height)
-    file.seek(place)
-    width, height = image.size
-    image.draft(None, (view.needed, view.needed))
-    image.load()
+def _small(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, tuple[int, int], tuple[str, ...]]:
+    """The picture as `view` describes, RGB and upright, the width and height of the upright original, and warnings."""
+    image, (width, height), lost = _loaded(payload, max_pixels, view)
     orientation = _orientation(image)  # after load: some readers turn the picture themselves and then set 1
     target = view.target(width, height)
     image, box = _resizable(image, view.box(*image.size))
     small = image.resize(target, Image.Resampling.BILINEAR, box=box)
     size = (height, width) if orientation in _SIDEWAYS else (width, height)
-    return _upright(_on_white(small), orientation), size
+    return _upright(_on_white(small), orientation), size, lost
+
+
+def _loaded(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, tuple[int, int], tuple[str, ...]]:
+    """The decoded image, width and height before it was made smaller, and warnings."""
+    missing = 0.0
+    if payload[:4] == b"RIFF":
+        payload, missing = cut_files.pad_webp(payload)
+
+    def opened(body: bytes = payload) -> Image.Image:
+        image = _open(io.BytesIO(body), max_pixels)
+        image.draft(None, (view.needed, view.needed))
+        return image
+
+    def decoded(body: bytes) -> Image.Image:
+        image = opened(body)
+        image.load()
+        return image
+
+    image = _open(io.BytesIO(payload), max_pixels)
+    size = image.size
+    whole = image_limits.check_scans(io.BytesIO(payload), image.width * image.height)
+    if whole is not None:
+        image, texts = cut_files.load_jpeg(payload[:whole], decoded)
+        return image, size, texts
+    image.draft(None, (view.needed, view.needed))
+    image, lost = cut_files.load(image, opened)
+    return image, size, cut_files.warning(lost or missing)
 
 
 def _resizable(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:

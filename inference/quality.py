@@ -21,7 +21,10 @@ BLURRED = "the photo is far too blurred: a label for it is a guess"
 
 
 def warnings(opened: Opened, size_bytes: int) -> tuple[str, ...]:
-    """Reasons to distrust an answer for this photo, in words for people; mostly none. size_bytes: of its file."""
+    """Reasons to distrust an answer for this photo, in words for people; mostly none.
+
+    What is lost of the photo comes first. size_bytes: of its file.
+    """
     found = [TINY] if min(opened.size) < LEAST_SIDE or size_bytes < LEAST_BYTES else []
     height, width, _ = opened.pixels.shape
     green = opened.pixels[..., 1]  # most of what the eye takes for brightness, and ready to be used
@@ -31,7 +34,7 @@ def warnings(opened: Opened, size_bytes: int) -> tuple[str, ...]:
         found.append(UNIFORM)
     elif not found and sharpness(rows, columns) < LEAST_SHARPNESS:
         found.append(BLURRED)
-    return tuple(found)
+    return (*opened.warnings, *found)
 
 
 def sharpness(*many: NDArray[np.float32]) -> float:

@@ -12,7 +12,7 @@ import tensorflow
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference import engines, own, store, tasks
+from inference import cut_files, engines, own, store, tasks
 from inference.model import Model
 from inference.preparing import agreement, architecture
 from inference.preparing.convert import now, versions
@@ -100,7 +100,9 @@ class Training:
         task = tasks.by_name(self._model.task)
 
         def decode(payload: bytes) -> NDArray[np.uint8]:
-            pixels: NDArray[np.uint8] = task.decode(self._model, payload, self._request.max_pixels).tensor[0]
+            decoded = task.decode(self._model, payload, self._request.max_pixels)
+            cut_files.check_whole(decoded.warnings)
+            pixels: NDArray[np.uint8] = decoded.tensor[0]
             return pixels
 
         opened = pictures.open_photos(found, decode, self._model.side, self._request.max_bytes, file, step)
