@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageFile
 
 from shoal.errors import BadImage
 
@@ -47,7 +47,7 @@ def check_whole(warnings: Sequence[str]) -> None:
             raise BadImage(text)
 
 
-def load(image: Image.Image, again: Callable[[], Image.Image]) -> tuple[Image.Image, float]:
+def load(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]) -> tuple[Image.Image, float]:
     """Load an image as far as its file goes. Returns it and the share of its rows that are missing.
 
     again: opens the same image again. Raises BadImage if all is missing.
@@ -62,7 +62,7 @@ def load(image: Image.Image, again: Callable[[], Image.Image]) -> tuple[Image.Im
     try:
         image.load()
     except (OSError, SyntaxError, EOFError, IndexError, ValueError):
-        setattr(image, "tile", [])  # Pillow calls an image with pixels and without tiles loaded
+        image.tile = []  # Pillow calls an image with pixels and without tiles loaded
     if image.format == "GIF":
         fill = image.info.get("transparency", 0)
     empty = _empty_rows(image, fill)

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from inference import cut_files, image_limits, png_chunks
+from inference import colours, cut_files, image_limits, png_chunks
 from shoal.errors import BadImage
 
 if TYPE_CHECKING:  # slow to import, and the web tier, which only checks and shrinks photos, does without
@@ -159,7 +159,7 @@ def _guarded(work: Callable[[], T]) -> T:
         raise BadImage(_DAMAGED) from error
 
 
-def _open(file: BinaryIO, max_pixels: int, header_only: bool = False) -> Image.Image:
+def _open(file: BinaryIO, max_pixels: int, header_only: bool = False) -> ImageFile.ImageFile:
     head = file.read(12)
     file.seek(0)
     image_limits.check_header(file)
@@ -255,8 +255,9 @@ def _small(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, t
     image, (width, height), lost = _loaded(payload, max_pixels, view)
     orientation = _orientation(image)  # after load: some readers turn the picture themselves and then set 1
     target = view.target(width, height)
+    profile = image.info.get("icc_profile")
     image, box = _resizable(image, view.box(*image.size))
-    small = image.resize(target, Image.Resampling.BILINEAR, box=box)
+    small = colours.to_srgb(image.resize(target, Image.Resampling.BILINEAR, box=box), profile)
     size = (height, width) if orientation in _SIDEWAYS else (width, height)
     return _upright(_on_white(small), orientation), size, lost
 
@@ -267,7 +268,7 @@ def _loaded(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, 
     if payload[:4] == b"RIFF":
         payload, missing = cut_files.pad_webp(payload)
 
-    def opened(body: bytes = payload) -> Image.Image:
+    def opened(body: bytes = payload) -> ImageFile.ImageFile:
         image = _open(io.BytesIO(body), max_pixels)
         image.draft(None, (view.needed, view.needed))
         return image
@@ -281,11 +282,11 @@ def _loaded(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, 
     size = image.size
     whole = image_limits.check_scans(io.BytesIO(payload), image.width * image.height)
     if whole is not None:
-        image, texts = cut_files.load_jpeg(payload[:whole], decoded)
-        return image, size, texts
+        picture, texts = cut_files.load_jpeg(payload[:whole], decoded)
+        return picture, size, texts
     image.draft(None, (view.needed, view.needed))
-    image, lost = cut_files.load(image, opened)
-    return image, size, cut_files.warning(lost or missing)
+    loaded, lost = cut_files.load(image, opened)
+    return loaded, size, cut_files.warning(lost or missing)
 
 
 def _resizable(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:
@@ -295,6 +296,8 @@ def _resizable(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:
     size, but only inside the box.
     """
     mode = _resizable_mode(image)
+    if image.format == "BMP" and image.mode == "RGBA" and not image.getchannel("A").getbbox():
+        mode = "RGB"  # Windows, too, shows a BMP whose fourth bytes are all zero as opaque
     if mode == image.mode != "F":
         return image, box
     left, top = int(box[0]), int(box[1])
