@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from inference import colours, cut_files, image_limits, png_chunks
+from inference import colours, cut_files, image_limits, levels, png_chunks
 from shoal.errors import BadImage
 
 if TYPE_CHECKING:  # slow to import, and the web tier, which only checks and shrinks photos, does without
@@ -286,7 +286,13 @@ def _loaded(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, 
         return picture, size, texts
     image.draft(None, (view.needed, view.needed))
     loaded, lost = cut_files.load(image, opened)
-    return loaded, size, cut_files.warning(lost or missing)
+    return loaded, size, cut_files.warning(lost or missing) + _more_pictures(payload, image)
+
+
+def _more_pictures(payload: bytes, image: Image.Image) -> tuple[str, ...]:
+    """A warning for people if a TIFF or an animated PNG has pictures besides the first, which alone is labelled."""
+    more = png_chunks.is_animated(io.BytesIO(payload)) if image.format == "PNG" else levels.has_more_pages(image)
+    return (levels.PAGES,) if more else ()
 
 
 def _resizable(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:
@@ -303,7 +309,7 @@ def _resizable(image: Image.Image, box: Box) -> tuple[Image.Image, Box]:
     left, top = int(box[0]), int(box[1])
     right, bottom = min(image.width, int(box[2]) + 1), min(image.height, int(box[3]) + 1)
     part = image.crop((left, top, right, bottom))
-    part = _eight_bits(part) if mode == "F" else part.convert(mode)
+    part = levels.eight_bits(part, image) if mode == "F" else part.convert(mode)
     moved = (box[0] - left, box[1] - top, min(box[2] - left, part.width), min(box[3] - top, part.height))
     return part, moved
 
@@ -316,24 +322,6 @@ def _resizable_mode(image: Image.Image) -> str:
     if image.mode == "PA" or "transparency" in image.info:
         return "RGBA"
     return "RGB" if image.mode == "P" else image.mode
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Convert greys of 16 bits or more to 8 bits.
-
-    16-bit greys are divided by 257, so that white stays white. 32-bit integers and floats have no defined white: their
-    brightest value becomes white and their darkest black.
-    """
-    import numpy as np
-
-    greys = np.array(image, dtype=np.float32)  # changed in place below, because a second copy of 50 megapixels is large
-    if image.mode.startswith("I;16"):
-        greys /= 257
-    else:
-        np.nan_to_num(greys, copy=False)
-        greys -= greys.min()
-        greys *= 255 / max(float(greys.max()), 1e-12)
-    return Image.fromarray(np.rint(greys, out=greys).astype(np.uint8))
 
 
 def _on_white(image: Image.Image) -> Image.Image:
