@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from inference import colours, cut_files, image_limits, levels, png_chunks
+from shoal import photo_formats
 from shoal.errors import BadImage
 
 if TYPE_CHECKING:  # slow to import, and the web tier, which only checks and shrinks photos, does without
@@ -34,8 +35,6 @@ CROP = 224 / 256
 # the resize needs, so that the labels stay the same (docs/models.md).
 DRAFT = 2
 
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
-
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,7 +48,7 @@ _UPRIGHT = {
 
 _SIDEWAYS = (5, 6, 7, 8)  # width and height are exchanged
 
-_UNREADABLE = "this is not an image that Shoal can read (JPEG, PNG, GIF, WebP, BMP, TIFF, HEIC)"
+_UNREADABLE = f"this is not an image that Shoal can read ({photo_formats.NAMES})"
 _DAMAGED = "the image is damaged or cut short"
 _MEGABYTE = 1024 * 1024
 
@@ -160,16 +159,17 @@ def _guarded(work: Callable[[], T]) -> T:
 
 
 def _open(file: BinaryIO, max_pixels: int, header_only: bool = False) -> ImageFile.ImageFile:
-    head = file.read(12)
+    head = file.read(photo_formats.HEAD_BYTES)
     file.seek(0)
     image_limits.check_header(file)
     if head.startswith(png_chunks.SIGNATURE):
         file = png_chunks.copy(file, pixels=not header_only)
-    formats = (_heif(),) if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS else FORMATS
+    kind = photo_formats.iso_format(head)
+    formats = (_heif(),) if kind == "HEIC" else (kind,) if kind else FORMATS
     try:
         image = Image.open(file, formats=formats)
     except UnidentifiedImageError:
-        raise BadImage(_DAMAGED if head.startswith(_SIGNATURES) else _UNREADABLE) from None
+        raise BadImage(_why_unread(head, kind)) from None
     except Image.DecompressionBombError:
         # Pillow stops at its own, larger limit before it tells the number of pixels.
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
@@ -178,6 +178,13 @@ def _open(file: BinaryIO, max_pixels: int, header_only: bool = False) -> ImageFi
     if image.width * image.height > max_pixels:
         raise BadImage(_too_large(_short(image.width * image.height / 1e6), max_pixels))
     return image
+
+
+def _why_unread(head: bytes, kind: str) -> str:
+    if kind or head.startswith(_SIGNATURES):
+        return _DAMAGED
+    name = photo_formats.unread(head)
+    return f"{name} is not read here; Shoal reads {photo_formats.NAMES}" if name else _UNREADABLE
 
 
 def _too_large(megapixels: str, max_pixels: int) -> str:

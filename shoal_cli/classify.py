@@ -15,11 +15,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from shoal import settings
+from shoal import photo_formats, settings
 from shoal.errors import Permanent, Retryable
 from shoal_cli._client import Client
 
-EXTENSIONS = frozenset([".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif"])
 POLL_SECONDS = 0.3
 FAILED = 2  # the exit status when a photo failed; 1 when the command failed
 
@@ -59,7 +58,9 @@ def command(paths: tuple[Path, ...], model: str, form: str | None, url: str | No
 def _photos(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            inside = (one for one in sorted(path.rglob("*")) if one.suffix.lower() in EXTENSIONS and one.is_file())
+            inside = (
+                one for one in sorted(path.rglob("*")) if one.suffix.lower() in photo_formats.SUFFIXES and one.is_file()
+            )
             yield from inside
         else:
             yield path

@@ -22,6 +22,7 @@ from shoal.errors import BadImage
 from tests.inference_fixtures import MAX_BYTES, MAX_PIXELS, PHOTOS, ROOT, cat, encoded
 
 SIDE = 224
+LIST = "JPEG, PNG, GIF, WebP, BMP, TIFF, HEIC, AVIF"
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 BAD = {name: body for name, body in photos.bad_files().items() if name.startswith("bad_")}
 ODD = {name: body for name, body in photos.bad_files().items() if name.startswith("odd_")}
@@ -73,8 +74,8 @@ def test_inspect_reads_the_header_alone() -> None:
         (photos.bomb(12_000, 9_000), "the photo has 108 megapixels; at most 50 are accepted"),
         (photos.bomb(7_100, 7_100), "the photo has 50.4 megapixels; at most 50 are accepted"),
         (photos.bomb(20_000, 20_000), "the photo has more than 179 megapixels; at most 50 are accepted"),
-        (BAD["bad_text.jpg"], "this is not an image that Shoal can read (JPEG, PNG, GIF, WebP, BMP, TIFF, HEIC)"),
-        (BAD["bad_postscript.eps"], "this is not an image that Shoal can read (JPEG, PNG, GIF, WebP, BMP, TIFF, HEIC)"),
+        (BAD["bad_text.jpg"], f"this is not an image that Shoal can read ({LIST})"),
+        (BAD["bad_postscript.eps"], f"this is not an image that Shoal can read ({LIST})"),
     ],
 )
 def test_inspect_says_to_the_sender_what_is_wrong(payload: bytes, message: str) -> None:

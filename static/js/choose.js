@@ -1,7 +1,5 @@
 // The ways in which photos get on the page: chosen, dropped, pasted, from a folder, from the examples.
 
-const LOOKS_LIKE_A_PHOTO = /\.(jpe?g|png|gif|webp|bmp|tiff?|heic|heif|avif|jfif)$/i;
-
 // take(files, leftOut): leftOut is the number of files in a folder that are no photos.
 export function installChoosers(page, take) {
   for (const input of page.querySelectorAll("#files, #camera")) {
@@ -10,7 +8,8 @@ export function installChoosers(page, take) {
       input.value = ""; // so that the same photos can be chosen again
     });
   }
-  page.querySelector("#folder").addEventListener("click", () => chooseFolder(take));
+  const suffixes = page.querySelector("#files").accept.split(",");
+  page.querySelector("#folder").addEventListener("click", () => chooseFolder(suffixes, take));
   page.querySelectorAll(".example").forEach((button) => {
     button.addEventListener("click", () => addExample(button, take));
   });
@@ -18,17 +17,21 @@ export function installChoosers(page, take) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length) take(files, 0);
   });
-  installDrop(page.querySelector("#veil"), take);
+  installDrop(page.querySelector("#veil"), suffixes, take);
 }
 
-function chooseFolder(take) {
+function chooseFolder(suffixes, take) {
   const input = Object.assign(document.createElement("input"), { type: "file", webkitdirectory: true, multiple: true });
-  input.addEventListener("change", () => takePhotos([...input.files], take));
+  input.addEventListener("change", () => takePhotos([...input.files], suffixes, take));
   input.click();
 }
 
-function takePhotos(files, take) {
-  const photos = files.filter((file) => file.type.startsWith("image/") || LOOKS_LIKE_A_PHOTO.test(file.name));
+function hasSuffix(name, suffixes) {
+  return suffixes.some((suffix) => name.toLowerCase().endsWith(suffix));
+}
+
+function takePhotos(files, suffixes, take) {
+  const photos = files.filter((file) => file.type.startsWith("image/") || hasSuffix(file.name, suffixes));
   take(photos, files.length - photos.length);
 }
 
@@ -43,7 +46,7 @@ async function addExample(button, take) {
   }
 }
 
-function installDrop(veil, take) {
+function installDrop(veil, suffixes, take) {
   let depth = 0;
   const show = (now) => { veil.hidden = !now; };
   const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
@@ -71,7 +74,7 @@ function installDrop(veil, take) {
     }
     const files = [];
     for (const entry of entries) await walk(entry, files);
-    takePhotos(files, take);
+    takePhotos(files, suffixes, take);
   });
 }
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from shoal import corrections
+from shoal import corrections, photo_formats
 from shoal.errors import Permanent
 from shoal.messages import new_batch
 from shoal.prices import price_in_words
@@ -176,5 +176,12 @@ def retry(batch: str) -> BaseResponse:
 def _upload_page(error: str = "", status: int = 200) -> Response:
     limit = services().settings.max_file_bytes
     too_large = words.TOO_LARGE.format(size="{}", limit=words.size(limit))
-    page = render_template("upload.html", error=error, limit=words.size(limit), limit_bytes=limit, too_large=too_large)
+    page = render_template(
+        "upload.html",
+        error=error,
+        limit=words.size(limit),
+        limit_bytes=limit,
+        too_large=too_large,
+        accept=photo_formats.ACCEPT,
+    )
     return make_response(page, status)

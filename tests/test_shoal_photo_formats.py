@@ -1,0 +1,77 @@
+"""The list of formats that are read, and what is said of the others."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference import images
+from shoal import photo_formats
+from shoal.errors import BadImage
+from shoal_cli import classify
+from tests.inference_fixtures import MAX_BYTES, MAX_PIXELS, cat, encoded
+
+
+def square(payload: bytes) -> np.ndarray:
+    return images.open_square(payload, 224, MAX_PIXELS).pixels
+
+
+def with_brands(payload: bytes, major: bytes) -> bytes:
+    """The file with another major brand; the others stay."""
+    return payload[:8] + major + payload[12:]
+
+
+@pytest.mark.parametrize("major", [b"avif", b"mif1"])
+def test_avif_is_read(major: bytes) -> None:
+    payload = with_brands(encoded(cat(), "AVIF", quality=90), major)
+
+    assert images.inspect(io.BytesIO(payload), MAX_BYTES, MAX_PIXELS).format == "AVIF"
+    difference = np.abs(square(payload).astype(int) - square(encoded(cat(), "PNG")).astype(int)).mean()
+    assert difference < 4
+    assert images.thumbnail(payload, 100, MAX_PIXELS)
+
+
+def test_a_large_avif_is_refused_by_its_header() -> None:
+    with pytest.raises(BadImage, match=r"at most 0\.1 are accepted"):
+        images.inspect(io.BytesIO(encoded(cat(), "AVIF")), MAX_BYTES, 100_000)
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.1])
+def test_a_cut_avif_is_damaged(kept: float) -> None:
+    payload = encoded(cat(), "AVIF")
+
+    with pytest.raises(BadImage, match="damaged"):
+        square(payload[: int(len(payload) * kept)])
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"\xff\x0a", "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"8BPS", "a Photoshop file"),
+        (b"%PDF-1.4", "a PDF file"),
+        (b"<svg", "SVG"),
+        (b"\0\0\1\0", "an icon file"),
+        (b"\0\0\0\x18ftypcrx ", "a camera's RAW file"),
+        (b"\0\0\0\x18ftypmp42", "a video"),
+    ],
+)
+def test_what_is_not_read_is_named(start: bytes, name: str) -> None:
+    with pytest.raises(BadImage, match=f"{name} is not read here; Shoal reads JPEG, PNG"):
+        square(start + bytes(300))
+
+
+def test_a_folder_is_sent_by_the_same_list(tmp_path: Path) -> None:
+    for name in ("a.JPE", "b.jfif", "c.avif", "d.HIF", "e.txt"):
+        (tmp_path / name).write_bytes(b"x")
+
+    assert [path.name for path in classify._photos([tmp_path])] == ["a.JPE", "b.jfif", "c.avif", "d.HIF"]
+
+
+def test_the_picker_offers_the_list() -> None:
+    assert set(photo_formats.ACCEPT.split(",")) == {"image/*"} | photo_formats.SUFFIXES
