@@ -68,8 +68,8 @@ def load(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]) -
     empty = _empty_rows(image, fill)
     if len(empty) == image.height:
         raise BadImage("the image is damaged or cut short")
-    if image.info.get("interlace") and image.format == "GIF":
-        _fill_from_above(image, empty)
+    if image.format == "GIF" and empty and empty[0] < image.height - len(empty):
+        _fill_from_above(image, empty)  # it is interlaced: rows that arrived are below others that did not
     return image, len(empty) / image.height
 
 
@@ -102,7 +102,7 @@ def load_jpeg(payload: bytes, decode: Callable[[bytes], Image.Image]) -> tuple[I
     box = ImageChops.difference(image, decode(payload + _FILLER + _END)).getbbox()
     missing = 1 - box[1] / image.height if box else 0.0
     scans, all_begun = _scans(payload)
-    if scans < 2:
+    if scans == 1 and (missing or all_begun):
         return image, warning(missing)
     if not all_begun:
         return image, (f"{CUT}: the fine details are missing",)
