@@ -56,6 +56,8 @@ def load(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]) -
         image.load()
         return image, 0.0
     except (OSError, SyntaxError, EOFError, IndexError, ValueError):
+        if image.info.get("compression") == "jpeg":
+            raise  # a JPEG in a TIFF can have 100 scans, and would cost them twice
         image = again()
     size, fill = image.size, _FILL.get(image.mode, 0)
     image.im = Image.new(image.mode, size, fill).im

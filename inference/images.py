@@ -273,6 +273,7 @@ def _loaded(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, 
     """The decoded image, width and height before it was made smaller, and warnings."""
     missing = 0.0
     if payload[:4] == b"RIFF":
+        image_limits.check_header(io.BytesIO(payload))  # pad_webp, too, looks at each chunk
         payload, missing = cut_files.pad_webp(payload)
 
     def opened(body: bytes = payload) -> ImageFile.ImageFile:
