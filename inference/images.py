@@ -50,9 +50,11 @@ _SIDEWAYS = (5, 6, 7, 8)  # width and height are exchanged
 
 _UNREADABLE = f"this is not an image that Shoal can read ({photo_formats.NAMES})"
 _DAMAGED = "the image is damaged or cut short"
+_UNREAD_TIFF = "the TIFF is damaged or cut short, or of a kind that is not read here"
 _MEGABYTE = 1024 * 1024
 
-_SIGNATURES = (png_chunks.SIGNATURE, b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_SIGNATURES = (png_chunks.SIGNATURE, b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 
 _warnings_lock = threading.Lock()
 
@@ -183,6 +185,8 @@ def _open(file: BinaryIO, max_pixels: int, header_only: bool = False) -> ImageFi
 def _why_unread(head: bytes, kind: str) -> str:
     if kind or head.startswith(_SIGNATURES):
         return _DAMAGED
+    if head.startswith(_TIFF_SIGNATURES):
+        return _UNREAD_TIFF
     name = photo_formats.unread(head)
     return f"{name} is not read here; Shoal reads {photo_formats.NAMES}" if name else _UNREADABLE
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from inference import images, levels
+from shoal.errors import BadImage
 from tests.inference_fixtures import MAX_PIXELS, cat, encoded
 
 GREY = np.asarray(cat().convert("L"))
@@ -44,8 +45,8 @@ def expected() -> np.ndarray:
     return square(encoded(Image.fromarray(GREY), "PNG"))
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.float32])
-def test_zero_is_white_at_any_depth(kind: type) -> None:
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_zero_can_be_white(kind: type) -> None:
     stretched = (GREY.astype(float) - GREY.min()) / (GREY.max() - GREY.min())
     scale = 255 if kind is np.uint8 else 65_535
     payload = tiff(((1 - stretched) * scale).astype(kind), {})
@@ -93,3 +94,10 @@ def test_the_first_of_several_pictures_is_labelled_and_that_is_said(kind: str) -
 @pytest.mark.parametrize("kind", ["TIFF", "PNG"])
 def test_of_a_single_picture_nothing_is_said(kind: str) -> None:
     assert images.open_square(encoded(cat(), kind), 224, MAX_PIXELS).warnings == ()
+
+
+def test_a_tiff_of_another_kind_is_called_that() -> None:
+    payload = with_tag(tiff(GREY.astype(np.int32), {}), 262, 0)
+
+    with pytest.raises(BadImage, match="of a kind that is not read here"):
+        square(payload)
