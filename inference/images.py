@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from inference import colours, cut_files, image_limits, levels, png_chunks
-from shoal import photo_formats
+from inference import image_limits
+from inference.decoding import colours, cut_files, levels, photo_formats, png_chunks
 from shoal.errors import BadImage
 
 if TYPE_CHECKING:  # slow to import, and the web tier, which only checks and shrinks photos, does without

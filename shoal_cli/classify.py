@@ -15,7 +15,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from shoal import photo_formats, settings
+from inference.decoding import photo_formats
+from shoal import settings
 from shoal.errors import Permanent, Retryable
 from shoal_cli._client import Client
 

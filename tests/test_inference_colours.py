@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from inference import colours, images
+from inference import images
+from inference.decoding import colours
 from tests.inference_fixtures import MAX_PIXELS, cat, encoded
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference import cut_files, images
+from inference import images
+from inference.decoding import cut_files
 from shoal.errors import BadImage
 from tests.inference_fixtures import MAX_PIXELS, cat, encoded
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from inference import images, levels
+from inference import images
+from inference.decoding import levels
 from shoal.errors import BadImage
 from tests.inference_fixtures import MAX_PIXELS, cat, encoded
 

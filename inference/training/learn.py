@@ -12,7 +12,8 @@ import tensorflow
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference import cut_files, engines, own, store, tasks
+from inference import engines, own, store, tasks
+from inference.decoding import cut_files
 from inference.model import Model
 from inference.preparing import agreement, architecture
 from inference.preparing.convert import now, versions

@@ -8,7 +8,8 @@ from dataclasses import replace
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from shoal import corrections, photo_formats
+from inference.decoding import photo_formats
+from shoal import corrections
 from shoal.errors import Permanent
 from shoal.messages import new_batch
 from shoal.prices import price_in_words

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from inference import images
-from shoal import photo_formats
+from inference.decoding import photo_formats
 from shoal.errors import BadImage
 from shoal_cli import classify
 from tests.inference_fixtures import MAX_BYTES, MAX_PIXELS, cat, encoded
