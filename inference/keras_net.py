@@ -10,6 +10,7 @@ import numpy as np
 
 from inference.answer import Outputs
 from shoal.errors import Permanent
+from shoal.folders import install_packages
 
 
 def quiet_tensorflow() -> Any:
@@ -20,7 +21,7 @@ def quiet_tensorflow() -> Any:
         import tensorflow
     except ImportError as error:
         raise Permanent(
-            "TensorFlow is needed to prepare a model and is not installed: pip install -r requirements.txt"
+            f"TensorFlow is needed to prepare a model and is not installed: {install_packages()}"
         ) from error
     if keras.config.backend() != "tensorflow":
         raise Permanent(f"Keras is set to run on {keras.config.backend()}: set KERAS_BACKEND=tensorflow")

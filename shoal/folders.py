@@ -1,6 +1,7 @@
-"""Where the folders of files are that are no Python code: `templates`, `static`, `ami`, `requirements`.
+"""Whether this Shoal is a checkout or was installed, and what depends on that.
 
-In a checkout they lie beside the packages. setup.py maps them into the installed package, as `shoal/data/<name>`.
+Folders that are no Python code (`templates`, `static`, `ami`, `requirements`) lie beside the packages in a checkout.
+setup.py maps them into the installed package, as `shoal/data/<name>`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,13 @@ _INSTALLED = _PACKAGE / "data"
 def folder(name: str) -> Path:
     """The folder that is called `name` in the checkout."""
     return (_INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent) / name
+
+
+def install_packages() -> str:
+    """How a user installs the packages that Shoal needs: from a checkout, or with an installed Shoal."""
+    if _INSTALLED.is_dir():
+        return "install shoal again, as it was installed (pip, pipx or uv)"
+    return "run `make run`, or pip install -r requirements.txt"
 
 
 def import_path() -> str:

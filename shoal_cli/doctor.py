@@ -16,7 +16,7 @@ from rich.console import Console
 from inference import store
 from shoal import ledger_file, settings
 from shoal.errors import NotFound, ShoalError
-from shoal.folders import folder
+from shoal.folders import folder, install_packages
 from shoal.ports import JobQueue, ObjectStore
 from shoal.prices import price_in_words, unknown_types
 from shoal.settings import Settings
@@ -91,7 +91,7 @@ def _packages() -> Finding:
     wanted = sorted({pin for part in parts for pin in pins(folder("requirements") / f"{part}.txt")})
     wrong = [pin for pin in wanted if not _installed(*pin.split("==", 1))]
     told = f"{len(wrong)} missing or of another version ({', '.join(wrong[:3])})" if wrong else "as pinned"
-    return Finding("packages", not wrong, told, "run `make run`, or pip install -r requirements.txt")
+    return Finding("packages", not wrong, told, install_packages())
 
 
 def _installed(name: str, version: str) -> bool:

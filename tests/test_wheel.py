@@ -121,6 +121,13 @@ def test_it_needs_what_requirements_txt_pins(wheel: Path) -> None:
     assert sorted(distribution.requires or []) == pins(ROOT / "requirements.txt")
 
 
+def test_a_missing_package_is_installed_as_shoal_was(installed: Path, empty: Path) -> None:
+    ask = ("-c", "from shoal.folders import install_packages; print(install_packages())")
+    told = run(installed / "bin" / "python", *ask, cwd=empty)
+    assert told.stdout == "install shoal again, as it was installed (pip, pipx or uv)\n", told.stderr
+    assert run(sys.executable, *ask, cwd=ROOT).stdout == "run `make run`, or pip install -r requirements.txt\n"
+
+
 def test_the_commands_are_there(installed: Path, empty: Path) -> None:
     shoal = installed / "bin" / "shoal"
     told = run(shoal, "--help", cwd=empty)

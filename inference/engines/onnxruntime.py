@@ -15,6 +15,7 @@ from inference.arithmetic import FLOAT32
 from inference.engines import Loaded
 from inference.model import Model
 from shoal.errors import Permanent
+from shoal.folders import install_packages
 
 _FILE = "model.onnx"
 
@@ -32,7 +33,7 @@ class OnnxRuntime:
             shutil.copyfile(net, folder / _FILE)
             return
         if importlib.util.find_spec("tf2onnx") is None:  # Keras' own error does not name the package
-            raise Permanent("Keras writes ONNX with tf2onnx, which is not installed: pip install -r requirements.txt")
+            raise Permanent(f"Keras writes ONNX with tf2onnx, which is not installed: {install_packages()}")
         net(np.zeros((1, *net.input_shape[1:]), np.uint8))  # Keras exports only a net that was called
         net.export(folder / _FILE, format="onnx", verbose=False)
         _drop_unused_inputs(folder / _FILE)

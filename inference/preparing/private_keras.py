@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shoal.errors import Permanent
+from shoal.folders import install_packages
 
 _CONFIG, _FILES = "keras.src.backend.config", "keras.src.utils.file_utils"
 
@@ -31,9 +32,7 @@ def check(functions: Iterable[PrivateFunction] = PRIVATE_FUNCTIONS) -> None:
         try:
             found = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError):
-            raise Permanent(
-                f"this version of Keras has no {module}.{name} any more: install the one that requirements.txt names"
-            ) from None
+            raise Permanent(f"this version of Keras has no {module}.{name} any more: {install_packages()}") from None
         parameters = tuple(inspect.signature(found).parameters)
         if parameters[: len(expected)] != expected:
             raise Permanent(f"{module}.{name} of this version of Keras takes {parameters}, not first {expected}")
