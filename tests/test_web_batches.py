@@ -241,7 +241,7 @@ def test_a_lost_response_message_costs_a_page_some_seconds_and_nothing_else(idle
         assert until(told, "snapshot")["queued"] == 1
         idle.worker.step()
         (photo,) = until(told, "results")
-        assert photo["labels"][0]["name"] == "hair_spray"
+        assert photo["label"] == "hair_spray"
         assert until(told, "done")["total"] == 1
 
 

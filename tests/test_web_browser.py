@@ -323,6 +323,21 @@ def test_an_open_page_goes_on_after_a_restart(page: Page) -> None:
         expect(page.locator(".photo.done")).to_have_count(60)
 
 
+def test_an_opened_photo_stays_as_it_is_when_the_connection_comes_back(page: Page) -> None:
+    cloud = memory_cloud(SystemClock())
+    with running_site(cloud, work=False) as first:
+        port = first.port
+        label(page, first, "test_0.JPG", "b.jpg")
+        expect(page.locator("#status")).to_have_text(re.compile("^Waiting"))
+        first.worker.step(1)
+        page.click(".photo.done summary")
+        page.get_by_label("Wrong label? It is:").fill("half a wo")
+    expect(page.locator("#status")).to_have_text("Connection lost, trying again")
+    with running_site(cloud, port=port):
+        expect(page.locator("#status")).to_have_text(re.compile("^Done: 2 photos"), timeout=20_000)
+        expect(page.get_by_label("Wrong label? It is:")).to_have_value("half a wo")
+
+
 def test_nothing_is_lost_when_the_web_process_is_killed_in_mid_upload(page: Page, tmp_path: Path) -> None:
     store = tmp_path / "cloud"
     process, url = _start(store, 0)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, FilePayload, Page, ViewportSize, expect
+from playwright.sync_api import Browser, FilePayload, Page, Route, ViewportSize, expect
 
 from shoal.clock import SystemClock
 from shoal.corrections import checked
@@ -237,6 +237,50 @@ def test_the_opened_photo_shows_where_its_time_went(page: Page, site: Site) -> N
     assert max(widths) == widths[1]
 
 
+def test_the_server_draws_what_an_opened_photo_shows(site: Site) -> None:
+    address = send(site, "test_0.JPG", "fail.jpg")
+    requests.post(f"{address}/photos/0/correction", data={"label": "rock & roll"}, timeout=10)
+    opened = requests.get(f"{address}/photos/0/more", timeout=10)
+    assert opened.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert opened.text.startswith('<div class="more">')
+    assert 'value="rock_&amp;_roll"' in opened.text
+    assert opened.text in requests.get(address, headers={"Accept": "text/html"}, timeout=10).text
+    assert requests.get(f"{address}/photos/1/more", timeout=10).status_code == 409
+    assert requests.get(f"{address}/photos/2/more", timeout=10).status_code == 404
+    assert requests.get(f"{site.url}/batches/{'1' * 20}/photos/0/more", timeout=10).status_code == 404
+
+
+def test_a_photo_that_cannot_be_opened_says_so_and_can_be_opened_again(browser: Browser, site: Site) -> None:
+    page = browser.new_page(viewport=PHONE)
+    page.goto(site.url)
+    page.set_input_files("#files", {"name": "test_0.JPG", "mimeType": "image/jpeg", "buffer": jpeg()})
+    page.click("#go")
+    summary = page.locator(".photo.done summary")
+    trouble = ["refused", "away"]
+
+    def answer(route: Route) -> None:
+        if not trouble:
+            route.continue_()
+        elif trouble.pop() == "away":
+            route.abort()
+        else:
+            route.fulfill(status=503, body="no")
+
+    page.route("**/more", answer)
+    summary.click()
+    again = page.get_by_role("button", name="Try again")
+    for _ in range(2):
+        expect(page.get_by_role("alert")).to_have_text("This cannot be loaded at the moment.")
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        again.click()
+        expect(summary).to_be_focused()
+    expect(page.locator(".stages dt")).to_have_text(list(STAGES))
+    expect(again).to_have_count(0)
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Wrong label? It is:")).to_be_focused()
+    page.context.close()
+
+
 def test_downloads_hold_every_photo(page: Page, site: Site) -> None:
     address = send(site, *NAMES)
     requests.post(f"{address}/photos/0/correction", data={"label": "cat"}, timeout=10)
@@ -358,6 +402,27 @@ def test_a_long_batch_without_script_is_drawn_in_parts_and_found_whole(browser: 
         find(plain, text="0044")
         expect(plain.locator(".photo")).to_have_count(11)
         context.close()
+
+
+def test_a_long_batch_opened_at_its_second_page_is_whole_and_in_order(browser: Browser) -> None:
+    with running_site(memory_cloud(SystemClock()), work=False) as site:
+        page = browser.new_page(viewport=DESKTOP)
+        without_thumbnails(page)
+        page.goto(f"{stored(site, 450)}?page=2")
+        names = page.locator(".photo .name")
+        expect(names).to_have_count(450)
+        expect(names.first).to_have_text("00000.jpg")
+        assert names.all_text_contents() == [f"{number:05d}.jpg" for number in range(450)]
+        page.context.close()
+
+
+def test_the_page_of_five_thousand_answered_photos_is_light() -> None:
+    with running_site(memory_cloud(SystemClock()), work=False) as site:
+        address = stored(site, 5_000)
+        page = requests.get(address, headers={"Accept": "text/html"}, timeout=60).content
+        stream = requests.get(f"{address}/events", timeout=60).content
+        print(f"page {len(page) / 1e6:.2f} MB, stream {len(stream) / 1e6:.2f} MB")
+        assert len(page) + len(stream) < 2_500_000
 
 
 def test_five_thousand_answered_photos_are_whole_on_one_page(browser: Browser) -> None:

@@ -1,8 +1,11 @@
 // One photo on the page: puts the server's words in their places, as templates/_photo.html does.
 
-import { drawTimes, svg } from "./timeline.js";
-
 const BEFORE_THE_SERVER = { waiting: "Ready", uploading: "Uploading" };
+const OPEN_WITHIN = 30000; // milliseconds
+
+// The server leaves empty fields out.
+const EMPTY = { told: "", label: "", correction: "", warnings: [], best: null, boxes: [], line: "", can_retry: false };
+export const whole = (card) => ({ ...EMPTY, ...card });
 
 export function newCard(item, template) {
   const element = template.content.firstElementChild.cloneNode(true);
@@ -12,15 +15,12 @@ export function newCard(item, template) {
 }
 
 // What the server wrote into a photo's element.
-export function readCard(element) {
-  const text = (selector) => element.querySelector(selector)?.textContent ?? "";
-  const { index, state, find } = element.dataset;
-  return { index: Number(index), state, name: text(".name"), label: text(".label"), told: text(".state"), ...JSON.parse(find) };
-}
+export const readCard = (element) => whole(JSON.parse(element.dataset.card));
 
 export function drawCard(element, item) {
   const done = item.state === "done";
   const at = (selector) => element.querySelector(selector);
+  if (element.dataset.state !== item.state) forgetMore(at(".sure"));
   element.className = `photo ${item.state}`;
   element.dataset.state = item.state;
   at(".name").textContent = item.name;
@@ -30,7 +30,6 @@ export function drawCard(element, item) {
   at(".state").textContent = (item.state === "waiting" && item.why) || (BEFORE_THE_SERVER[item.state] ?? item.told);
   at(".state").hidden = done;
   at(".sure").hidden = !done;
-  at(".more")?.remove();
   drawCorrection(element, item);
   drawBoxes(element, done ? item.boxes : [], item.size);
   drawWarnings(element, done ? item.warnings : []);
@@ -52,42 +51,45 @@ export function drawCorrection(element, { correction = "" }) {
   if (form) form.elements.drop.hidden = !correction;
 }
 
-// What is seen of a photo once it is opened: made then, for thousands would make the page slow.
-export function drawMore(element, item, batch, template) {
-  const details = element.querySelector(".sure");
+// What is seen of a photo once it is opened comes from the server then: for thousands it would make the page slow.
+export function showMore(details, address, template) {
   if (details.querySelector(".more")) return;
-  const more = Object.assign(document.createElement("div"), { className: "more" });
-  const others = Object.assign(document.createElement("ol"), { className: "others" });
-  others.append(...item.others.map((pair) => {
-    const line = document.createElement("li");
-    for (const words of pair) line.append(Object.assign(document.createElement("span"), { textContent: words }));
-    return line;
-  }));
-  more.append(others, ...(item.times.length ? drawTimes(item.times) : []), drawWrong(item, batch, template));
+  const more = template.content.firstElementChild.cloneNode(true);
+  more.querySelector("button").addEventListener("click", () => {
+    details.querySelector("summary").focus();
+    fill(more, address);
+  });
   details.append(more);
+  fill(more, address);
 }
 
-function drawWrong(item, batch, template) {
-  const form = template.content.firstElementChild.cloneNode(true);
-  const { label, drop } = form.elements;
-  form.action = `/batches/${batch}/photos/${item.index}/correction`;
-  label.value = item.correction || "";
-  drop.hidden = !item.correction;
-  label.id = form.querySelector("label").htmlFor = `right-${item.index}`;
-  form.querySelector("datalist").id = `guesses-${item.index}`;
-  label.setAttribute("list", `guesses-${item.index}`);
-  form.querySelector("datalist").append(...item.others.map(([name]) =>
-    Object.assign(document.createElement("option"), { value: name })));
-  return form;
+async function fill(more, address) {
+  const [loading, failed, again] = more.children;
+  const tell = (fails) => {
+    loading.hidden = fails;
+    failed.hidden = again.hidden = !fails;
+  };
+  tell(false);
+  try {
+    const reply = await fetch(address, { signal: AbortSignal.timeout(OPEN_WITHIN) });
+    if (!reply.ok) throw new Error(reply.statusText);
+    more.outerHTML = await reply.text();
+  } catch {
+    tell(true);
+  }
+}
+
+function forgetMore(details) {
+  details.open = false;
+  details.querySelector(".more")?.remove();
 }
 
 function drawSure(element, best) {
-  const known = best !== null;
   const [bar, words] = [element.querySelector(".sure progress"), element.querySelector(".percent")];
-  bar.hidden = words.hidden = !known;
+  bar.hidden = words.hidden = !best;
   bar.value = best?.share ?? 0;
   words.textContent = best?.told ?? "";
-  words.nextElementSibling.className = known ? "unseen" : "what";
+  words.nextElementSibling.className = best ? "unseen" : "what";
 }
 
 function drawWarnings(element, warnings) {
@@ -107,4 +109,10 @@ function drawBoxes(element, boxes, size) {
     picture.append(svg("rect", { x: left, y: top, width: right - left, height: bottom - top }));
   }
   element.querySelector(".thumb").after(picture);
+}
+
+function svg(name, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
 }

@@ -1,5 +1,6 @@
 // Ties the page together: the upload page turns into the page of its batch, and says at all times what goes on.
 
+import { whole } from "./card.js";
 import { installChoosers } from "./choose.js";
 import { Finder } from "./find.js";
 import { Live } from "./live.js";
@@ -15,7 +16,7 @@ const section = at("batch");
 const limit = Number(at("form")?.dataset.limit ?? Infinity);
 
 const finder = new Finder(at("find"), () => arrange());
-const list = new PhotoList(at("photos"), { photo: at("photo"), wrong: at("wrong") }, finder, () => refresh());
+const list = new PhotoList(at("photos"), { photo: at("photo"), opening: at("opening") }, finder, () => refresh());
 const uploader = new Uploader({
   state(item, state, error = "") {
     // The answer may be here before the reply to the upload is.
@@ -132,9 +133,9 @@ function watch(batch, uploading) {
   if (live) return;
   live = new Live(batch, uploading, {
     photos: (known) => {
-      for (const { index, model, card } of known) {
+      for (const card of known) {
         // The server's list says "queued" of a photo that was answered meanwhile only when it is tried again.
-        list.set(index, card);
+        const { model } = list.set(card.index, whole(card));
         if (model && !at("stand-in").dataset.models.split(" ").includes(model)) tellStandIn(model);
       }
     },
@@ -208,6 +209,7 @@ function count(now) {
 // The server draws the first few hundred photos of a long batch; its stream has all of them.
 function complete() {
   completing = true;
+  list.held = location.search !== ""; // what the server drew are not the first photos
   watch(section.dataset.batch, false);
 }
 
@@ -215,7 +217,9 @@ function completed() {
   completing = false;
   live.close();
   live = null;
-  arrange();
+  if (list.held || !finder.plain) arrange();
+  list.held = false;
+  refresh();
 }
 
 async function finish() {

@@ -1,8 +1,8 @@
 // The list of photos: what is known of each, and its element on the page (templates/_photo.html draws the same).
 
-import { drawCard, drawCorrection, drawMore, newCard, readCard } from "./card.js";
+import { drawCard, drawCorrection, newCard, readCard, showMore, whole } from "./card.js";
 
-const INSERT_AT_ONCE = 200;
+const INSERT_WITHIN = 50; // milliseconds of a frame
 const DECODE_AT_ONCE = 3;
 const THUMB = 168; // twice the size on the page, for sharp screens
 
@@ -11,7 +11,7 @@ export class PhotoList {
   constructor(list, templates, finder, changed) {
     this.list = list;
     this.template = templates.photo;
-    this.wrong = templates.wrong;
+    this.opening = templates.opening;
     this.finder = finder;
     this.changed = changed;
     this.items = new Map();
@@ -19,6 +19,7 @@ export class PhotoList {
     this.batch = "";
     this.fresh = new Set(); // to be put on the page, in this order
     this.inserting = 0; // the frame that is asked for, to do that
+    this.held = false; // new photos wait for arrange()
     this.decoding = 0;
     this.wanted = [];
     this.sight = new IntersectionObserver((seen) => this.#seen(seen), { rootMargin: "300px" });
@@ -58,7 +59,7 @@ export class PhotoList {
     Object.assign(item, known);
     this.counts[item.state] += 1;
     if (item.element && !(item.drawn && before === item.state)) this.#draw(item);
-    if (!item.element?.isConnected && this.finder.fits(item)) this.#insert(item);
+    if (!this.held && !item.element?.isConnected && this.finder.fits(item)) this.#insert(item);
     this.changed();
     return item;
   }
@@ -94,10 +95,12 @@ export class PhotoList {
     this.inserting ||= requestAnimationFrame(() => this.#insertSome());
   }
 
-  // A few hundred a frame: thousands of photos at once would stop the page for ten seconds.
+  // As many as a frame has time for: thousands at once would stop the page.
   #insertSome() {
+    const until = performance.now() + INSERT_WITHIN;
     const made = document.createDocumentFragment();
-    for (const item of [...this.fresh].slice(0, INSERT_AT_ONCE)) {
+    for (const item of this.fresh) {
+      if (performance.now() > until) break;
       this.fresh.delete(item);
       if (!item.element) this.#make(item);
       if (this.finder.fits(item)) made.append(item.element);
@@ -123,12 +126,11 @@ export class PhotoList {
       item.element = element;
     }
     drawCard(element, item);
-    if (element.querySelector("details").open) drawMore(element, item, this.batch, this.wrong);
   }
 
   #opened(details) {
-    const item = this.items.get(Number(details.closest(".photo")?.dataset.index));
-    if (details.open && item) drawMore(item.element, item, this.batch, this.wrong);
+    const { index } = details.closest(".photo").dataset;
+    if (details.open) showMore(details, `/batches/${this.batch}/photos/${index}/more`, this.opening);
   }
 
   async #correct(form, drop) {
@@ -140,7 +142,7 @@ export class PhotoList {
       const { card, error } = await reply.json();
       answer.textContent = error ?? (drop ? "Taken back." : "Kept for a later training.");
       if (error) return;
-      Object.assign(item, card);
+      Object.assign(item, whole(card));
       form.elements.label.value = item.correction;
       drawCorrection(item.element, item);
     } catch {

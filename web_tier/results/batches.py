@@ -53,13 +53,19 @@ class Photo:
     @property
     def label(self) -> str:
         """What is in it, in a few words."""
-        named = self.named
-        if not named:
-            return NOTHING
         if self.result and self.result.labels:
-            return named[0][0]
-        counts = Counter(name for name, _ in named)
+            return self.result.labels[0].name
+        counts = Counter(name for name, _ in self.named)
+        if not counts:
+            return NOTHING
         return ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in counts.items())
+
+    @property
+    def share(self) -> float | None:
+        """The probability of its first label or detection; None without one."""
+        if self.result and self.result.labels:
+            return self.result.labels[0].probability
+        return self.result.detections[0].score if self.result and self.result.detections else None
 
     @property
     def named(self) -> list[tuple[str, float]]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from web_tier.results.batches import Photo
-from web_tier.results.timeline import timeline
 from web_tier.results.view import ORDERS, SHOWN, words_of
 from web_tier.words import percent
 
@@ -15,30 +13,27 @@ QUEUED = "Queued"
 
 
 def card(photo: Photo) -> dict[str, Any]:
-    """All that a page places for a photo, as JSON types.
+    """What a page places for a photo that is not opened, as JSON types. Empty fields are left out.
 
-    told: what it says instead of a label. best: the first share and its words. others: the further labels with their
-    shares in words. boxes, size: what was found where, in pixels, and the picture's size.
+    told: what it says instead of a label. best: the first share and its words. boxes, size: where detections are, in
+    pixels, and the picture's size.
     """
-    done = photo.state == "done"
     shown: dict[str, Any] = {
         "index": photo.job.index,
         "name": photo.job.name,
         "state": photo.state,
         "told": told(photo),
-        "label": photo.label if done else "",
         "correction": photo.correction,
-        "warnings": list(photo.warnings),
+        "warnings": photo.warnings,
         **found_by(photo),
     }
-    if done:
-        named = photo.named
-        shown["best"] = {"share": named[0][1], "told": percent(named[0][1])} if named else None
-        shown["others"] = others(photo)
-        shown["times"] = [asdict(one) for one in timeline(photo.seconds)]
-        shown["boxes"] = [one.box for one in photo.result.detections] if photo.result else []
-        shown["size"] = photo.size
-    return shown
+    if photo.result and photo.state == "done":
+        shown["model"] = photo.result.model
+        shown["label"] = photo.label
+        shown["best"] = best(photo)
+        shown["boxes"] = [one.box for one in photo.result.detections]
+        shown["size"] = photo.size if shown["boxes"] else None
+    return {key: value for key, value in shown.items() if value or key == "index"}
 
 
 def told(photo: Photo) -> str:
@@ -46,6 +41,12 @@ def told(photo: Photo) -> str:
     if photo.state == "failed" and photo.result:
         return photo.result.error
     return "" if photo.state == "done" else QUEUED
+
+
+def best(photo: Photo) -> dict[str, Any]:
+    """The share of its first label, as a number and in words; empty without a label."""
+    share = photo.share
+    return {} if share is None else {"share": round(share, 4), "told": percent(share)}
 
 
 def others(photo: Photo) -> Sequence[tuple[str, str]]:

@@ -33,7 +33,7 @@ def _fields(photo: Photo) -> tuple[str, ...]:
         photo.job.name,
         photo.state,
         photo.label if done else "",
-        f"{photo.named[0][1]:.4f}" if done and photo.named else "",
+        f"{photo.share:.4f}" if done and photo.share is not None else "",
         photo.correction,
         done.model if done else "",
         f"{timeline.total(photo.seconds):.4f}" if photo.seconds else "",

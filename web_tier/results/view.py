@@ -25,7 +25,7 @@ ORDERS: dict[str, tuple[str, Callable[[Photo], str | float]]] = {
     "sent": ("Order sent", lambda _: 0),
     "name": ("Name", lambda photo: photo.job.name.casefold()),
     "label": ("Label", lambda photo: f"{int(photo.state != 'done')}{says(photo).casefold()}"),
-    "sure": ("Least sure first", lambda photo: photo.named[0][1] if photo.named else 2.0),
+    "sure": ("Least sure first", lambda photo: 2.0 if photo.share is None else photo.share),
     "slow": ("Slowest first", lambda photo: -timeline.total(photo.seconds)),
 }
 

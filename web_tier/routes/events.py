@@ -8,7 +8,7 @@ status    {"line"}                               what goes on, in one sentence
 done      {"total", "failed", "seconds"}         every photo so far is answered
 stopping  {}                                     the server goes down; connect again
 
-Each photo is as in the API, and its `card` has the words that a page shows.
+Each photo is its `card`: the words that a page shows, and by what it is found and sorted.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Stream:
 
     def _snapshot(self, found: Batch) -> Iterator[str]:
         self._photos = {photo.job.key: _told(photo) for photo in found.photos}
-        shown = [_shown(photo) for photo in found.photos]
+        shown = [card(photo) for photo in found.photos]
         first, rest = shown[:PHOTOS_AN_EVENT], shown[PHOTOS_AN_EVENT:]
         yield event("snapshot", {"total": found.total, "queued": found.count("queued"), "photos": first})
         for start in range(0, len(rest), PHOTOS_AN_EVENT):
@@ -164,7 +164,7 @@ class Stream:
             self._photos[job.key] = Photo(job, True, None)
         if jobs:
             self._changed()
-            yield event("photos", [_shown(Photo(job, True, None)) for job in jobs])
+            yield event("photos", [card(Photo(job, True, None)) for job in jobs])
 
     def _answered(self, results: list[Result]) -> Iterator[str]:
         shown = []
@@ -174,7 +174,7 @@ class Stream:
                 continue  # told before: the bucket and a response both know of it
             photo = Photo(Job.from_key(result.key, ""), known is not None and known.stored, result)
             self._photos[result.key] = _told(photo)
-            shown.append(_shown(photo))
+            shown.append(card(photo))
         if shown:
             self._changed()
             yield event("results", shown)
@@ -203,10 +203,6 @@ class Stream:
         if line != self._told_line:
             self._told_line = line
             yield event("status", {"line": line})
-
-
-def _shown(photo: Photo) -> dict[str, Any]:
-    return photo.to_dict() | {"card": card(photo)}
 
 
 def _told(photo: Photo) -> Photo:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Response,
+    get_template_attribute,
+    jsonify,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from werkzeug.wrappers import Response as BaseResponse
 
 from inference.decoding import photo_formats
@@ -100,6 +110,13 @@ def batch_csv(batch: str) -> Response:
     response = Response(table.rows(whole), mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="shoal-{batch}.csv"'
     return response
+
+
+@blueprint.get("/batches/<batch>/photos/<int:index>/more")
+def more(batch: str, index: int) -> Response:
+    """What a page shows of a photo that is opened, as a part of the page."""
+    draw = get_template_attribute("_photo.html", "more")
+    return make_response(draw(batch, _photo(batch, index)))
 
 
 @blueprint.post("/batches/<batch>/photos/<int:index>/correction")
