@@ -466,7 +466,7 @@ def test_what_is_not_answered_comes_last_in_every_order_but_by_name() -> None:
 
 def test_a_timeline_has_only_what_was_measured() -> None:
     stages = timeline({"infer": 3.0, "queue": 1.0, "unknown": 9.0})
-    assert [(one.name, one.start, one.width, one.told) for one in stages] == [
+    assert [(one.name, one.start, one.width, one.duration) for one in stages] == [
         ("queue", 0.0, 25.0, "1.0 s"),
         ("infer", 25.0, 75.0, "3.0 s"),
     ]

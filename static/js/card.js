@@ -4,7 +4,7 @@ const BEFORE_THE_SERVER = { waiting: "Ready", uploading: "Uploading" };
 const OPEN_WITHIN = 30000; // milliseconds
 
 // The server leaves empty fields out.
-const EMPTY = { told: "", label: "", correction: "", warnings: [], best: null, boxes: [], line: "", can_retry: false };
+const EMPTY = { message: "", label: "", correction: "", warnings: [], best: null, boxes: [], line: "", can_retry: false };
 export const whole = (card) => ({ ...EMPTY, ...card });
 
 export function newCard(item, template) {
@@ -27,7 +27,7 @@ export function drawCard(element, item) {
   at(".name").title = item.name;
   at(".comma").hidden = !done;
   at(".label").textContent = done ? item.label : "";
-  at(".state").textContent = (item.state === "waiting" && item.why) || (BEFORE_THE_SERVER[item.state] ?? item.told);
+  at(".state").textContent = (item.state === "waiting" && item.why) || (BEFORE_THE_SERVER[item.state] ?? item.message);
   at(".state").hidden = done;
   at(".sure").hidden = !done;
   drawCorrection(element, item);
@@ -88,7 +88,7 @@ function drawSure(element, best) {
   const [bar, words] = [element.querySelector(".sure progress"), element.querySelector(".percent")];
   bar.hidden = words.hidden = !best;
   bar.value = best?.share ?? 0;
-  words.textContent = best?.told ?? "";
+  words.textContent = best?.percent ?? "";
   words.nextElementSibling.className = best ? "unseen" : "what";
 }
 

@@ -11,7 +11,7 @@ export class Finder {
   get #wanted() { return this.form.elements.text.value.trim().toLowerCase(); }
   get plain() { return this.form.elements.show.value === "all" && this.form.elements.sort.value === "sent" && !this.#wanted; }
 
-  // The server has not told of a photo that is on its way: it has a state and a name only.
+  // A photo that is on its way to the server has a state and a name only.
   fits({ name, state, show = ["all", state], text = name.toLowerCase() }) {
     return show.includes(this.form.elements.show.value) && text.includes(this.#wanted);
   }

@@ -22,7 +22,7 @@ const uploader = new Uploader({
     // The answer may be here before the reply to the upload is.
     if (item.state === "done" || (item.state === "failed" && state !== "failed")) return;
     if (state === "waiting") list.set(item.index, { state, why: error });
-    else if (state !== "queued" || !item.told) list.set(item.index, { state, told: error || (state === "queued" ? at("photo").dataset.queued : "") });
+    else if (state !== "queued" || !item.message) list.set(item.index, { state, message: error || (state === "queued" ? at("photo").dataset.queued : "") });
     if (state === "queued" && item.needsPicture) list.serverPicture(item);
   },
   unsent(item, why) { giveUp(item, why); },
@@ -37,7 +37,7 @@ let streamLost = false;
 let started = 0; // when the upload began; 0 on a page that only watches
 let finished = section.dataset.finished === "yes";
 let line = at("status").textContent; // the server's last word on the batch
-let told = -1; // how many photos were there when the server said that every one is answered
+let allAnswered = -1; // how many photos were there when the server said that every one is answered
 let chosen = 0; // bytes
 let completing = false;
 
@@ -81,7 +81,7 @@ function take(files, leftOut) {
 }
 
 function giveUp(item, why) {
-  return list.set(item.index, { state: "failed", told: why, line: `${item.name}, failed: ${why}`, unsent: true });
+  return list.set(item.index, { state: "failed", message: why, line: `${item.name}, failed: ${why}`, unsent: true });
 }
 
 // What it will take and cost, in the server's words.
@@ -142,7 +142,7 @@ function watch(batch, uploading) {
     pool(state) { pool = state; refresh(); },
     status(words) { line = words; refresh(); },
     done({ total }) {
-      told = total;
+      allAnswered = total;
       if (completing) completed();
       refresh();
     },
@@ -173,7 +173,7 @@ function refresh() {
 function draw() {
   if (completing || (!section.dataset.batch && !started)) return;
   const sent = list.size - list.unsent;
-  const over = list.size > 0 && !list.open && !uploader.busy && (finished || !sent || told >= sent);
+  const over = list.size > 0 && !list.open && !uploader.busy && (finished || !sent || allAnswered >= sent);
   if (over && !finished) finish();
   const words = status();
   if (words !== at("status").textContent) {

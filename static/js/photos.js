@@ -50,7 +50,7 @@ export class PhotoList {
   set(index, known) {
     let item = this.items.get(index);
     if (!item) {
-      item = { index, name: "", state: "waiting", told: "", file: null, element: null };
+      item = { index, name: "", state: "waiting", message: "", file: null, element: null };
       this.items.set(index, item);
       this.counts.waiting += 1;
     }

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inference import images
 from shoal.buckets.pending_photos import PendingPhotos
@@ -16,7 +16,7 @@ from shoal.ports import ObjectStore
 from shoal.settings import Settings
 from web_tier.intake.offers import OfferedPhoto, OfferedPhotos
 from web_tier.problems import Problem
-from web_tier.results.batches import Photo
+from web_tier.results.batches import Batches, Photo
 from web_tier.results.hub import Hub
 from web_tier.results.reply_queue import ReplyQueue
 from web_tier.schemas.requests import MOST_INDEX
@@ -35,7 +35,7 @@ STOPPING = "The server is about to restart. Please try again in a moment."
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class IntakeOutcome:
     """A photo of a request.
 
     error:    why it was refused; empty if it was accepted.
@@ -73,7 +73,7 @@ class Intake:
         self._hub = hub
         self._workers = workers
 
-    def take(self, offers: OfferedPhotos, batch: str, first: int = 0) -> list[Taken]:
+    def take(self, offers: OfferedPhotos, batch: str, first: int = 0) -> list[IntakeOutcome]:
         """Store and queue all photos of a request as `batch`, with indexes from `first` on.
 
         A photo that cannot be labelled is refused alone, and its failed result is stored. Photos are queued when all of
@@ -85,22 +85,22 @@ class Intake:
         submission = self._venue.open()
         pending = PendingPhotos(self._outputs, batch, first)
         try:
-            taken = self._store(offers, submission, pending, batch, first)
+            outcomes = self._store(offers, submission, pending, batch, first)
             pending.accept()
         except Exception:
             pending.refuse()
             raise
         _queue(submission, batch)
-        _check_space(taken, batch)
-        return taken
+        _check_space(outcomes, batch)
+        return outcomes
 
     def _store(
         self, offers: OfferedPhotos, submission: Submission, pending: PendingPhotos, batch: str, first: int
-    ) -> list[Taken]:
+    ) -> list[IntakeOutcome]:
         """Store all photos, several at a time, and write the mark of those that are stored before the end is read."""
-        running: deque[Future[Taken]] = deque()
+        running: deque[Future[IntakeOutcome]] = deque()
         held: deque[tuple[Job, OfferedPhoto]] = deque()
-        taken: list[Taken] = []
+        outcomes: list[IntakeOutcome] = []
 
         def store_held() -> None:
             # This thread stores the last photo itself: with one photo a request, another thread would only cost time.
@@ -108,7 +108,7 @@ class Intake:
                 pending.last = held[0][0].index
                 running.append(self._start(submission, *held.popleft()))
                 if len(running) >= AT_ONCE:
-                    taken.append(running.popleft().result())
+                    outcomes.append(running.popleft().result())
 
         try:
             for index, offer in enumerate(offers, first):
@@ -121,14 +121,25 @@ class Intake:
             store_held()
             pending.last = held[0][0].index if held else None
             final = [self._accept(submission, *held.popleft())] if held else []
-            taken += [future.result() for future in running] + final
+            outcomes += [future.result() for future in running] + final
             running.clear()
         finally:
             for _, offer in held:
                 offer.close()
             for future in running:  # no thread may outlive the request
                 future.exception()
-        return taken
+        return outcomes
+
+    def retry(self, batches: Batches, batch: str) -> int:
+        """Queue the failed photos of a batch again. Returns their number. Raises Problem (404); may raise Retryable."""
+        failed = [photo for photo in batches.read(batch).photos if photo.can_retry]
+        jobs = [replace(photo.job, reply_to=self._replies.name) for photo in failed]
+        for photo in failed:
+            batches.reopen(photo)
+        for job in jobs:
+            self._hub.added(job)
+        self._venue.again(jobs)
+        return len(jobs)
 
     def check_model(self, model: str) -> None:
         """Raise Problem (400) when `model` is not served."""
@@ -149,14 +160,14 @@ class Intake:
             raise
         return Job(batch, index, safe_name(offer.name), self._replies.name, offers.model)
 
-    def _start(self, submission: Submission, job: Job, offer: OfferedPhoto) -> Future[Taken]:
+    def _start(self, submission: Submission, job: Job, offer: OfferedPhoto) -> Future[IntakeOutcome]:
         try:
             return self._workers.submit(self._accept, submission, job, offer)
         except RuntimeError:  # the threads are being stopped
             offer.close()
             raise Problem(503, STOPPING) from None
 
-    def _accept(self, submission: Submission, job: Job, offer: OfferedPhoto) -> Taken:
+    def _accept(self, submission: Submission, job: Job, offer: OfferedPhoto) -> IntakeOutcome:
         try:
             payload = self._checked(offer)
         except BadImage as error:
@@ -168,8 +179,8 @@ class Intake:
             submission.submit(job, payload)
         except StorageFull as error:
             log.warning("photo %d of batch %s is not kept: %s", job.index, job.batch, error)
-            return Taken(job, str(error), no_space=True)
-        return Taken(job)
+            return IntakeOutcome(job, str(error), no_space=True)
+        return IntakeOutcome(job)
 
     def _checked(self, offer: OfferedPhoto) -> bytes:
         if offer.error:
@@ -181,15 +192,15 @@ class Intake:
         offer.body.seek(0)
         return offer.body.read()
 
-    def _refuse(self, job: Job, error: str) -> Taken:
+    def _refuse(self, job: Job, error: str) -> IntakeOutcome:
         result = Result.failed(job.key, error)
         try:
             self._outputs.put(job.key, result.to_json().encode(), "application/json")
         except StorageFull:
-            return Taken(job, error, no_space=True)
+            return IntakeOutcome(job, error, no_space=True)
         self._hub.publish([result])
         log.info("refused photo %d of batch %s: %s", job.index, job.batch, error)
-        return Taken(job, error)
+        return IntakeOutcome(job, error)
 
 
 def _queue(submission: Submission, batch: str) -> None:
@@ -203,13 +214,13 @@ def _queue(submission: Submission, batch: str) -> None:
         raise Problem(status, f"{text}. The photos of this request are in /batches/{batch}.") from None
 
 
-def _check_space(taken: Sequence[Taken], batch: str) -> None:
+def _check_space(outcomes: Sequence[IntakeOutcome], batch: str) -> None:
     """Raise Problem (507) when the storage was full for some photos."""
-    lost = [one.job.name for one in taken if one.no_space]
+    lost = [one.job.name for one in outcomes if one.no_space]
     if not lost:
         return
     names = ", ".join(lost[:MOST_NAMED]) + (f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else "")
     text = f"The storage is full. Not kept: {names}."
-    if kept := len(taken) - len(lost):
+    if kept := len(outcomes) - len(lost):
         text += f" {photos(kept)} of this request {'is' if kept == 1 else 'are'} kept, in /batches/{batch}."
     raise Problem(507, text)

@@ -15,7 +15,7 @@ from shoal.corrections import Corrections
 from shoal.errors import MalformedMessage, NotFound, Retryable
 from shoal.messages import CANCELLED, Detection, Job, Label, Result, batch_floor, is_batch
 from shoal.ports import Clock, Cloud, ObjectStore, StoredObject
-from web_tier.problems import unknown_batch
+from web_tier.problems import Problem, unknown_batch
 from web_tier.results.bucket_watch import BucketWatch
 from web_tier.results.hub import Hub
 from web_tier.results.listing import Listing, jobs_of
@@ -281,6 +281,13 @@ class Batches:
         )
         return Page(photos, len(jobs) > limit)
 
+    def photo(self, batch: str, index: int) -> Photo:
+        """One photo. Raises Problem (404); may raise Retryable."""
+        found = self.page(batch, index - 1, 1).photos
+        if not found or found[0].job.index != index:
+            raise Problem(404, f"The batch has no photo {index}.")
+        return found[0]
+
     def cancel(self, batch: str) -> tuple[int, int]:
         """Cancel the photos without a result. Returns how many are cancelled now, and how many had been labelled.
 
@@ -347,8 +354,8 @@ def _labels(labels: Sequence[Label]) -> list[dict[str, Any]]:
 
 
 def _detection(found: Detection) -> dict[str, Any]:
-    told = {"name": found.name, "score": round(found.score, 4), "box": found.box, "relative_box": found.relative_box}
-    return told | ({"labels": _labels(found.labels)} if found.labels else {})
+    fields = {"name": found.name, "score": round(found.score, 4), "box": found.box, "relative_box": found.relative_box}
+    return fields | ({"labels": _labels(found.labels)} if found.labels else {})
 
 
 def fetch_result(outputs: ObjectStore, key: str) -> Result | None:

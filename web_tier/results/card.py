@@ -15,14 +15,14 @@ QUEUED = "Queued"
 def card(photo: Photo) -> dict[str, Any]:
     """What a page places for a photo that is not opened, as JSON types. Empty fields are left out.
 
-    told: what it says instead of a label. best: the first share and its words. boxes, size: where detections are, in
+    message: what it says instead of a label. best: the first share and its words. boxes, size: where detections are, in
     pixels, and the picture's size.
     """
     shown: dict[str, Any] = {
         "index": photo.job.index,
         "name": photo.job.name,
         "state": photo.state,
-        "told": told(photo),
+        "message": message(photo),
         "correction": photo.correction,
         "warnings": photo.warnings,
         **found_by(photo),
@@ -36,7 +36,7 @@ def card(photo: Photo) -> dict[str, Any]:
     return {key: value for key, value in shown.items() if value or key == "index"}
 
 
-def told(photo: Photo) -> str:
+def message(photo: Photo) -> str:
     """What a page says of a photo that has no label."""
     if photo.state == "failed" and photo.result:
         return photo.result.error
@@ -46,7 +46,7 @@ def told(photo: Photo) -> str:
 def best(photo: Photo) -> dict[str, Any]:
     """The share of its first label, as a number and in words; empty without a label."""
     share = photo.share
-    return {} if share is None else {"share": round(share, 4), "told": percent(share)}
+    return {} if share is None else {"share": round(share, 4), "percent": percent(share)}
 
 
 def others(photo: Photo) -> Sequence[tuple[str, str]]:
@@ -60,11 +60,11 @@ def found_by(photo: Photo) -> dict[str, Any]:
     show: the choices that it belongs to. sort: its key in each order, a text or a number. text: what is searched.
     line: how it is copied as text.
     """
-    told_of = photo.label if photo.state == "done" else f"failed: {told(photo)}" if photo.state == "failed" else ""
+    answer = photo.label if photo.state == "done" else f"failed: {message(photo)}" if photo.state == "failed" else ""
     return {
         "show": [key for key, (_, fits) in SHOWN.items() if fits(photo)],
         "sort": {key: order(photo) for key, (_, order) in ORDERS.items()},
         "text": "\n".join(words_of(photo)),
-        "line": f"{photo.job.name}, {told_of}" if told_of else "",
+        "line": f"{photo.job.name}, {answer}" if answer else "",
         "can_retry": photo.can_retry,
     }

@@ -12,10 +12,10 @@ STAGES = ("upload", "queue", "fetch", "decode", "wait", "infer", "store", "publi
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of a photo. told: its time in words. start, width: its position in the bar, in percent of the whole."""
+    """One stage of a photo. duration: in words. start, width: its position in the bar, in percent of the whole."""
 
     name: str
-    told: str
+    duration: str
     start: float
     width: float
 

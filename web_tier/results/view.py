@@ -61,9 +61,24 @@ class View:
         some = [one for one in photos if fits(one) and (not wanted or _has(one, wanted))]
         return sorted(some, key=ORDERS[self.sort][1])
 
+    def on_its_page(self, found: Sequence[Photo]) -> Sequence[Photo]:
+        """Of the photos that it shows, those on its page."""
+        start = (self.page - 1) * PAGE_PHOTOS
+        return found[start : start + PAGE_PHOTOS]
+
     def query(self, page: int) -> dict[str, str | int]:
         """The query parameters for another page of this view."""
         return {"show": self.show, "sort": self.sort, "text": self.text, "page": page}
+
+
+def pages_of(found: Sequence[Photo]) -> int:
+    """The number of pages that `found` needs."""
+    return -(-len(found) // PAGE_PHOTOS)
+
+
+def page_of(index: int) -> int | None:
+    """The page of a photo in a view that was not changed; None for the first, which an address need not name."""
+    return index // PAGE_PHOTOS + 1 if index >= PAGE_PHOTOS else None
 
 
 def says(photo: Photo) -> str:

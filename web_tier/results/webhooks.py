@@ -235,15 +235,15 @@ class Webhooks:
         try:
             status = self._poster.post(record.url, body, sent)
         except BadImage as error:
-            told, over = str(error), isinstance(error, NotPublic)
+            outcome, over = str(error), isinstance(error, NotPublic)
         else:
-            told, over = f"it answered {status}", status == 410  # Gone: the receiver wants no more webhooks
+            outcome, over = f"it answered {status}", status == 410  # Gone: the receiver wants no more webhooks
             if 200 <= status < 300:
                 log.info("webhook of batch %s delivered, attempt %d", record.batch, record.attempt + 1)
                 self._forget(record)
                 return None
         now = self._clock.now()
-        log.info("webhook of batch %s to %s, attempt %d: %s", record.batch, record.url, record.attempt + 1, told)
+        log.info("webhook of batch %s to %s, attempt %d: %s", record.batch, record.url, record.attempt + 1, outcome)
         if over or now - record.done >= self._seconds:
             self._give_up(record)
             return None

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, jsonify, make_response, request
 from inference import images
 from shoal.errors import BadImage, NotFound
 from shoal.messages import is_batch, new_batch
-from web_tier.intake.accept_photos import Taken
+from web_tier.intake.accept_photos import IntakeOutcome
 from web_tier.problems import RETRY_AFTER_SECONDS, unknown_batch
 from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.check import whole_number
@@ -38,11 +38,11 @@ def add_photos(batch: str) -> Response:
     """Accept photos of a batch, with indexes from `first` on. It is safe to send the same photos again."""
     if not is_batch(batch):
         raise unknown_batch()
-    taken = services().intake.take(form(), batch, whole_number("first", request.args, FIRST))
-    return jsonify([_described(photo) for photo in taken])
+    outcomes = services().intake.take(form(), batch, whole_number("first", request.args, FIRST))
+    return jsonify([_described(photo) for photo in outcomes])
 
 
-def _described(photo: Taken) -> dict[str, object]:
+def _described(photo: IntakeOutcome) -> dict[str, object]:
     status = "failed" if photo.error else "accepted"
     return {"index": photo.job.index, "name": photo.job.name, "status": status, "error": photo.error}
 

@@ -1,49 +1,16 @@
-"""Server-sent events of a batch.
-
-snapshot  {"total", "queued", "photos": [...]}   the batch as it is; for a long one, `photos` events bring the rest
-photos    [...]                                  photos that came in, or are to be labelled again
-results   [...]                                  photos that were answered
-pool      {"visible", "in_flight", "pending", "running", "draining"}
-status    {"line"}                               what goes on, in one sentence
-done      {"total", "failed", "seconds"}         every photo so far is answered
-stopping  {}                                     the server goes down; connect again
-
-Each photo is its `card`: the words that a page shows, and by what it is found and sorted.
-"""
+"""The server-sent events of a batch; `results.stream` says which there are."""
 
 from __future__ import annotations
 
-import json
-import logging
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
-from shoal.errors import Retryable, ShoalError
-from shoal.messages import Job, Result
 from web_tier.problems import Problem
-from web_tier.results.batches import Batch, Batches, Photo
-from web_tier.results.card import card
-from web_tier.results.hub import Hub, Listener, News, PoolState
-from web_tier.results.listing import Listing
-from web_tier.results.status import status_line
+from web_tier.results.stream import BatchStream
 from web_tier.services import services
 
-log = logging.getLogger(__name__)
-
 blueprint = Blueprint("events", __name__)
-
-RETRY_MILLISECONDS = 1_500
-HEARTBEAT_SECONDS = 10.0
-WAKE_SECONDS = 1.0
-GATHER_SECONDS = 0.1  # the least time between two events of results
-IDLE_SECONDS = 900.0  # a page that waits for more photos is let go after this
-PHOTOS_AN_EVENT = 500
 
 
 @blueprint.get("/batches/<batch>/events")
@@ -53,165 +20,14 @@ def events(batch: str) -> Response:
     gate = services().streams
     if not gate.acquire(blocking=False):
         raise Problem(503, "Too many pages are open at the moment. Please try again shortly.")
-    stream = Stream(services().batches, batch, "uploading" in request.args)
-    response = Response(stream.run(services().hub, _left()), mimetype="text/event-stream")
+    stream = BatchStream(services().batches, batch, "uploading" in request.args)
+    response = Response(stream.run(services().hub, _client_left()), mimetype="text/event-stream")
     response.headers.update({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     response.call_on_close(gate.release)
     return response
 
 
-def _left() -> Callable[[], bool]:
-    """`client_left` for a generator that outlives the request context."""
+def _client_left() -> Callable[[], bool]:
+    """Whether the client is gone, for a generator that outlives the request context."""
     left: Callable[[], bool] | None = request.environ.get("waitress.client_disconnected")
     return left or (lambda: False)
-
-
-class Stream:
-    """One open page: turns what the hub and the buckets say into events."""
-
-    def __init__(self, batches: Batches, batch: str, waits_for_more: bool) -> None:
-        self._batches = batches
-        self._batch = batch
-        self._waits_for_more = waits_for_more
-        self._photos: dict[str, Photo] = {}
-        self._told_done = False
-        self._told_line = ""
-        self._pool: PoolState | None = None
-        self._watch = batches.watch(batch)
-        self._listing: Listing | None = None
-        self._spoke_at = self._changed_at = time.monotonic()
-
-    def run(self, hub: Hub, left: Callable[[], bool]) -> Iterator[str]:
-        """The events, until all is answered, the client is gone or the server stops."""
-        try:
-            # Listen first, then list: nothing can slip by in between.
-            with hub.listen(self._batch, pool=True) as listener:
-                yield f"retry: {RETRY_MILLISECONDS}\n\n"
-                yield from self._snapshot(self._batches.read(self._batch))
-                yield from self._follow(listener, left)
-        except ShoalError as error:
-            log.warning("the stream of batch %s ends, its page will connect again: %s", self._batch, error)
-
-    def _follow(self, listener: Listener, left: Callable[[], bool]) -> Iterator[str]:
-        while not left() and not self._over():
-            news = self._next(listener)
-            yield from self._tell(news)
-            if news.stopping:
-                yield event("stopping", {})
-                return
-
-    def _over(self) -> bool:
-        if not self._told_done:
-            return False
-        return not self._waits_for_more or time.monotonic() - self._changed_at > IDLE_SECONDS
-
-    def _snapshot(self, found: Batch) -> Iterator[str]:
-        self._photos = {photo.job.key: _told(photo) for photo in found.photos}
-        shown = [card(photo) for photo in found.photos]
-        first, rest = shown[:PHOTOS_AN_EVENT], shown[PHOTOS_AN_EVENT:]
-        yield event("snapshot", {"total": found.total, "queued": found.count("queued"), "photos": first})
-        for start in range(0, len(rest), PHOTOS_AN_EVENT):
-            yield event("photos", rest[start : start + PHOTOS_AN_EVENT])
-        if self._open() or not found.total:
-            yield from self._status()
-        yield from self._done(found.seconds)
-
-    def _next(self, listener: Listener) -> News:
-        news = listener.take(WAKE_SECONDS)
-        if news.results and not news.stopping:
-            gap = GATHER_SECONDS - (time.monotonic() - self._spoke_at)
-            if gap > 0:
-                later = listener.take_after(gap)
-                news.results += later.results
-                news.added += later.added
-                news.pool = later.pool or news.pool
-                news.stopping = later.stopping
-        return news
-
-    def _tell(self, news: News) -> Iterator[str]:
-        now = time.monotonic()
-        if news.results:
-            self._watch.heard(result.key for result in news.results)
-        if self._open():
-            self._look(news)
-        lines = [*self._added(news.added), *self._answered(news.results)]
-        if news.pool is not None:
-            self._pool = news.pool
-            lines.append(event("pool", asdict(news.pool)))
-        if lines and self._open():
-            lines += self._status()
-        if not lines and now - self._spoke_at > HEARTBEAT_SECONDS:
-            lines.append(": still here\n\n")
-        if lines:
-            self._spoke_at = now
-        yield from lines
-        yield from self._done()
-
-    def _look(self, news: News) -> None:
-        """Add what the last listing of the buckets has and this page does not know."""
-        with suppress(Retryable):  # the buckets are asked again soon enough
-            listing = self._watch.latest()
-            if listing is None or listing is self._listing:
-                return
-            news.added += [job for job in listing.jobs if job.key not in self._photos]
-            news.results += self._batches.results(
-                key for key in listing.answered if key not in self._photos or self._photos[key].result is None
-            )
-            self._listing = listing
-
-    def _added(self, jobs: list[Job]) -> Iterator[str]:
-        for job in jobs:
-            self._photos[job.key] = Photo(job, True, None)
-        if jobs:
-            self._changed()
-            yield event("photos", [card(Photo(job, True, None)) for job in jobs])
-
-    def _answered(self, results: list[Result]) -> Iterator[str]:
-        shown = []
-        for result in results:
-            known = self._photos.get(result.key)
-            if known is not None and known.result is not None and known.result.status == result.status:
-                continue  # told before: the bucket and a response both know of it
-            photo = Photo(Job.from_key(result.key, ""), known is not None and known.stored, result)
-            self._photos[result.key] = _told(photo)
-            shown.append(card(photo))
-        if shown:
-            self._changed()
-            yield event("results", shown)
-
-    def _changed(self) -> None:
-        self._told_done = False
-        self._changed_at = time.monotonic()
-
-    def _open(self) -> bool:
-        return any(photo.result is None for photo in self._photos.values())
-
-    def _done(self, seconds: float | None = None) -> Iterator[str]:
-        if self._told_done or not self._photos or self._open():
-            return
-        self._told_done = True
-        if seconds is None:
-            seconds = self._watch.complete(self._photos.keys()).seconds
-        failed = sum(photo.state == "failed" for photo in self._photos.values())
-        yield from self._status(seconds)
-        yield event("done", {"total": len(self._photos), "failed": failed, "seconds": round(seconds, 1)})
-
-    def _status(self, seconds: float = 0.0) -> Iterator[str]:
-        """The sentence, when it is another than the last."""
-        count = Counter(photo.state for photo in self._photos.values())
-        line = status_line(len(self._photos), count["queued"], count["failed"], seconds, self._pool)
-        if line != self._told_line:
-            self._told_line = line
-            yield event("status", {"line": line})
-
-
-def _told(photo: Photo) -> Photo:
-    """What a stream must know of a photo that it has told of: not its labels, of which a long batch has many."""
-    if photo.result is None:
-        return photo
-    return replace(photo, result=Result(photo.result.key, photo.result.status))
-
-
-def event(name: str, data: Any) -> str:
-    """One event as it goes over the wire."""
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"

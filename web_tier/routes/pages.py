@@ -22,20 +22,18 @@ from inference.decoding import photo_formats
 from shoal import corrections
 from shoal.errors import Permanent
 from shoal.messages import new_batch
-from shoal.prices import price_in_words
 from web_tier import words
 from web_tier.problems import Problem, wants_page
 from web_tier.results import table
-from web_tier.results.batches import Batch, Photo
+from web_tier.results.batches import Photo
 from web_tier.results.card import card
-from web_tier.results.hub import PoolState
-from web_tier.results.status import status_line
-from web_tier.results.view import PAGE_PHOTOS, View
+from web_tier.results.status import status_of
+from web_tier.results.view import View, page_of, pages_of
 from web_tier.routes import compat
 from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.requests import MOST_INDEX
 from web_tier.services import form, services
-from web_tier.watching.estimate import dollars, estimate
+from web_tier.watching.estimate import estimate, in_words, measured
 
 blueprint = Blueprint("pages", __name__)
 
@@ -71,16 +69,15 @@ def batch_page(batch: str) -> Response:
     pool = None if found.finished else services().pool_poller.read()
     view = View.of(request.args)
     shown = view.found(found.photos)
-    start = (view.page - 1) * PAGE_PHOTOS
     page = render_template(
         "batch.html",
         batch=found,
-        status=_status(found, pool),
+        status=status_of(found, pool),
         pool=pool,
         view=view,
         found=len(shown),
-        drawn=shown[start : start + PAGE_PHOTOS],
-        pages=-(-len(shown) // PAGE_PHOTOS),
+        drawn=view.on_its_page(shown),
+        pages=pages_of(shown),
     )
     response = make_response(page)
     # What nobody can guess must not turn up in a search engine either.
@@ -95,12 +92,7 @@ def status(batch: str) -> Response:
     text = request.args.get("unsent", "0")
     unsent = int(text) if re.fullmatch(r"[0-9]{1,6}", text) else 0
     pool = None if found.finished else services().pool_poller.read()
-    return jsonify(line=_status(found, pool, unsent))
-
-
-def _status(found: Batch, pool: PoolState | None, unsent: int = 0) -> str:
-    failed = found.count("failed") + unsent
-    return status_line(found.total + unsent, found.count("queued"), failed, found.seconds, pool)
+    return jsonify(line=status_of(found, pool, unsent))
 
 
 @blueprint.get("/batches/<batch>.csv")
@@ -116,13 +108,13 @@ def batch_csv(batch: str) -> Response:
 def more(batch: str, index: int) -> Response:
     """What a page shows of a photo that is opened, as a part of the page."""
     draw = get_template_attribute("_photo.html", "more")
-    return make_response(draw(batch, _photo(batch, index)))
+    return make_response(draw(batch, _labelled(batch, index)))
 
 
 @blueprint.post("/batches/<batch>/photos/<int:index>/correction")
 def correct(batch: str, index: int) -> BaseResponse:
     """Keep what is right where the label is wrong, or take that back."""
-    photo = _photo(batch, index)
+    photo = _labelled(batch, index)
     if "drop" in request.form:
         label = ""
         services().corrections.drop(photo.job)
@@ -130,9 +122,8 @@ def correct(batch: str, index: int) -> BaseResponse:
         label = _right_label(photo)
         services().corrections.keep(photo.job, label, photo.label)
     if wants_page():
-        page = index // PAGE_PHOTOS + 1
-        place = url_for("pages.batch_page", batch=batch, _anchor=f"photo-{index}", page=page if page > 1 else None)
-        return redirect(place, 303)
+        address = url_for("pages.batch_page", batch=batch, _anchor=f"photo-{index}", page=page_of(index))
+        return redirect(address, 303)
     return make_response({"index": index, "correction": label, "card": card(replace(photo, correction=label))})
 
 
@@ -147,14 +138,12 @@ def _right_label(photo: Photo) -> str:
     return label
 
 
-def _photo(batch: str, index: int) -> Photo:
+def _labelled(batch: str, index: int) -> Photo:
     """A labelled photo. Raises Problem (404, 409); may raise Retryable."""
-    found = services().batches.page(batch, index - 1, 1).photos
-    if not found or found[0].job.index != index:
-        raise Problem(404, f"The batch has no photo {index}.")
-    if found[0].state != "done":
+    photo = services().batches.photo(batch, index)
+    if photo.state != "done":
         raise Problem(409, "This photo has no label yet that could be wrong.")
-    return found[0]
+    return photo
 
 
 @blueprint.get("/estimate")
@@ -166,29 +155,19 @@ def expected() -> Response:
     pool = services().pool_poller.read()
     if pool is None:
         raise Problem(503, "The pool cannot be read at the moment.")
-    ours, past = services().settings, services().history.read()
-    service = past[-1].service_seconds if past else ours.expected_service_seconds
-    boot = past[-1].boot_seconds if past else ours.expected_boot_seconds
-    found = estimate(int(text), service, boot, pool, ours, services().price)
-    cost = price_in_words(ours) if found.price is None else f"about {dollars(found.price)}"
-    told = f"about {words.duration(found.seconds)}, {cost}"
-    return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=told)
+    settings = services().settings
+    service, boot = measured(services().history.read(), settings)
+    found = estimate(int(text), service, boot, pool, settings, services().price)
+    return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=in_words(found, settings))
 
 
 @blueprint.post("/batches/<batch>/retry")
 def retry(batch: str) -> BaseResponse:
     """Label the failed photos of a batch once more."""
-    found = services().batches.read(batch)
-    failed = [photo for photo in found.photos if photo.can_retry]
-    jobs = [replace(photo.job, reply_to=services().replies.name) for photo in failed]
-    for photo in failed:
-        services().batches.reopen(photo)
-    for job in jobs:
-        services().hub.added(job)
-    services().venue.again(jobs)
+    retried = services().intake.retry(services().batches, batch)
     if wants_page():
         return redirect(url_for("pages.batch_page", batch=batch), 303)
-    return make_response({"retried": len(jobs)})
+    return make_response({"retried": retried})
 
 
 def _upload_page(error: str = "", status: int = 200) -> Response:

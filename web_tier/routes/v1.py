@@ -71,8 +71,8 @@ def _already(batch: str) -> list[Photo]:
 
 
 def _submitted(whole: Batch, waited: int) -> Response:
-    told = whole.summary() | {"photos": [photo.to_dict() for photo in whole.photos]}
-    response = make_response(told, 200 if whole.finished else 202)
+    body = whole.summary() | {"photos": [photo.to_dict() for photo in whole.photos]}
+    response = make_response(body, 200 if whole.finished else 202)
     response.headers["Location"] = f"/v1/batches/{whole.id}"
     if waited:
         response.headers["Preference-Applied"] = f"wait={waited}"
@@ -97,10 +97,7 @@ def results(batch: str) -> Response:
 @blueprint.get("/v1/batches/<batch>/photos/<int:index>")
 def photo(batch: str, index: int) -> Response:
     """One photo with its result."""
-    found = services().batches.page(batch, index - 1, 1).photos
-    if not found or found[0].job.index != index:
-        raise Problem(404, f"The batch has no photo {index}.")
-    return jsonify(found[0].to_dict())
+    return jsonify(services().batches.photo(batch, index).to_dict())
 
 
 @blueprint.post("/v1/batches/<batch>/cancel")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shoal.prices import price_in_words
 from shoal.settings import Settings
 from web_tier.results.hub import PoolState
+from web_tier.watching.history import Moment
+from web_tier.words import duration
 
 DIGITS = 1  # significant digits of a small price: more would promise too much
 
@@ -35,6 +39,19 @@ def estimate(
     workers = max(1, min(settings.max_instances, max(running, wanted)))
     each = None if price is None else photos * service_seconds / 3600 * price
     return Estimate(start + max(service_seconds, work / workers), each)
+
+
+def measured(past: Sequence[Moment] | None, settings: Settings) -> tuple[float, float]:
+    """A worker's seconds for one photo and the seconds of a boot: as last measured, else from the settings."""
+    if not past:
+        return settings.expected_service_seconds, settings.expected_boot_seconds
+    return past[-1].service_seconds, past[-1].boot_seconds
+
+
+def in_words(found: Estimate, settings: Settings) -> str:
+    """An estimate in a few words, or why it has no price."""
+    cost = price_in_words(settings) if found.price is None else f"about {dollars(found.price)}"
+    return f"about {duration(found.seconds)}, {cost}"
 
 
 def dollars(amount: float) -> str:

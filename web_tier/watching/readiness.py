@@ -45,7 +45,7 @@ class PendingCheck:
 
     def __init__(self, ask: Callable[[], object], before: str = "") -> None:
         self._began = time.monotonic()
-        self._told = ""
+        self._outcome = ""
         self._before = before
         # A daemon: a silent store blocks its caller for half a minute, and the process must be able to end.
         self._thread = threading.Thread(target=self._run, args=(ask,), name="ready", daemon=True)
@@ -60,22 +60,22 @@ class PendingCheck:
         """Returns "ok" or the reason why not, after `seconds` at most."""
         self._thread.join(max(0.0, seconds))
         before = f"; before: {self._before}" if self._before else ""
-        return self._told or f"no answer for {time.monotonic() - self._began:.1f} s{before}"
+        return self._outcome or f"no answer for {time.monotonic() - self._began:.1f} s{before}"
 
     @property
     def wrong(self) -> str:
         """What is wrong; empty while the check runs and when nothing is wrong."""
-        return "" if self._told == OK else self._told
+        return "" if self._outcome == OK else self._outcome
 
     def _run(self, ask: Callable[[], object]) -> None:
         try:
             ask()
-            self._told = OK
+            self._outcome = OK
         except ShoalError as error:
-            self._told = str(error)
+            self._outcome = str(error)
         except Exception as error:
             log.exception("a check broke")
-            self._told = f"the check broke: {type(error).__name__}"
+            self._outcome = f"the check broke: {type(error).__name__}"
 
 
 class Check:
