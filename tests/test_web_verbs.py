@@ -443,7 +443,8 @@ def test_five_thousand_answered_photos_are_whole_on_one_page(browser: Browser) -
         photos.last.scroll_into_view_if_needed()
         expect(photos.last.locator(".name")).to_have_text("04999.jpg")
         photos.last.locator("summary").click()
-        expect(photos.last.locator(".stages dt").first).to_be_visible()
+        # It is asked for now, from a server that may share a busy machine with others.
+        expect(photos.last.locator(".stages dt").first).to_be_visible(timeout=90_000)
         page.context.close()
 
 

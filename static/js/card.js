@@ -20,7 +20,6 @@ export const readCard = (element) => whole(JSON.parse(element.dataset.card));
 export function drawCard(element, item) {
   const done = item.state === "done";
   const at = (selector) => element.querySelector(selector);
-  if (element.dataset.state !== item.state) forgetMore(at(".sure"));
   element.className = `photo ${item.state}`;
   element.dataset.state = item.state;
   at(".name").textContent = item.name;
@@ -29,11 +28,24 @@ export function drawCard(element, item) {
   at(".label").textContent = done ? item.label : "";
   at(".state").textContent = (item.state === "waiting" && item.why) || (BEFORE_THE_SERVER[item.state] ?? item.message);
   at(".state").hidden = done;
-  at(".sure").hidden = !done;
   drawCorrection(element, item);
   drawBoxes(element, done ? item.boxes : [], item.size);
   drawWarnings(element, done ? item.warnings : []);
-  if (done) drawSure(element, item.best);
+  if (!done) at(".sure")?.remove();
+}
+
+// The share of a labelled photo, which opens. Drawn when the photo is in sight: thousands would make the page slow.
+export function drawSure(element, { best }, template) {
+  let details = element.querySelector(".sure");
+  if (!details) {
+    details = template.content.firstElementChild.cloneNode(true);
+    element.querySelector(".state").after(details);
+  }
+  const [bar, percent, words] = details.querySelector("summary").children;
+  bar.hidden = percent.hidden = !best;
+  bar.value = best?.share ?? 0;
+  percent.textContent = best?.percent ?? "";
+  words.className = best ? "unseen" : "what";
 }
 
 export function drawCorrection(element, { correction = "" }) {
@@ -54,6 +66,11 @@ export function drawCorrection(element, { correction = "" }) {
 // What is seen of a photo once it is opened comes from the server then: for thousands it would make the page slow.
 export function showMore(details, address, template) {
   if (details.querySelector(".more")) return;
+  const drawn = details.querySelector("noscript");
+  if (drawn) {
+    drawn.outerHTML = drawn.textContent;
+    return;
+  }
   const more = template.content.firstElementChild.cloneNode(true);
   more.querySelector("button").addEventListener("click", () => {
     details.querySelector("summary").focus();
@@ -77,19 +94,6 @@ async function fill(more, address) {
   } catch {
     tell(true);
   }
-}
-
-function forgetMore(details) {
-  details.open = false;
-  details.querySelector(".more")?.remove();
-}
-
-function drawSure(element, best) {
-  const [bar, words] = [element.querySelector(".sure progress"), element.querySelector(".percent")];
-  bar.hidden = words.hidden = !best;
-  bar.value = best?.share ?? 0;
-  words.textContent = best?.percent ?? "";
-  words.nextElementSibling.className = best ? "unseen" : "what";
 }
 
 function drawWarnings(element, warnings) {

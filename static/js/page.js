@@ -16,7 +16,7 @@ const section = at("batch");
 const limit = Number(at("form")?.dataset.limit ?? Infinity);
 
 const finder = new Finder(at("find"), () => arrange());
-const list = new PhotoList(at("photos"), { photo: at("photo"), opening: at("opening") }, finder, () => refresh());
+const list = new PhotoList(at("photos"), { photo: at("photo"), sure: at("sure"), opening: at("opening") }, finder, () => refresh());
 const uploader = new Uploader({
   state(item, state, error = "") {
     // The answer may be here before the reply to the upload is.

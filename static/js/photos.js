@@ -1,6 +1,6 @@
 // The list of photos: what is known of each, and its element on the page (templates/_photo.html draws the same).
 
-import { drawCard, drawCorrection, newCard, readCard, showMore, whole } from "./card.js";
+import { drawCard, drawCorrection, drawSure, newCard, readCard, showMore, whole } from "./card.js";
 
 const INSERT_WITHIN = 50; // milliseconds of a frame
 const DECODE_AT_ONCE = 3;
@@ -10,8 +10,7 @@ export class PhotoList {
   // finder: which photos are shown. changed(): something is known that was not.
   constructor(list, templates, finder, changed) {
     this.list = list;
-    this.template = templates.photo;
-    this.opening = templates.opening;
+    this.templates = templates;
     this.finder = finder;
     this.changed = changed;
     this.items = new Map();
@@ -23,7 +22,8 @@ export class PhotoList {
     this.decoding = 0;
     this.wanted = [];
     this.sight = new IntersectionObserver((seen) => this.#seen(seen), { rootMargin: "300px" });
-    list.addEventListener("toggle", (event) => this.#opened(event.target), true);
+    list.addEventListener("click", (event) => this.#more(event.target.closest("summary")?.parentElement)); // before it opens
+    list.addEventListener("toggle", ({ target }) => { if (target.open) this.#more(target); }, true); // found in the page
     list.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#correct(event.target, event.submitter?.name === "drop");
@@ -40,7 +40,7 @@ export class PhotoList {
   adopt(batch) {
     this.batch = batch;
     for (const element of this.list.children) {
-      const item = { ...readCard(element), element, file: null, drawn: true };
+      const item = { ...readCard(element), element, file: null, drawn: true, seen: true };
       this.items.set(item.index, item);
       this.counts[item.state] += 1;
     }
@@ -110,7 +110,7 @@ export class PhotoList {
   }
 
   #make(item) {
-    item.element = newCard(item, this.template);
+    item.element = newCard(item, this.templates.photo);
     this.#draw(item);
     this.sight.observe(item.element);
   }
@@ -118,19 +118,21 @@ export class PhotoList {
   #draw(item) {
     item.drawn = false;
     let element = item.element;
-    if (!element.querySelector("details") || !element.querySelector(".state")) {
+    if (!element.querySelector(".state") || !element.querySelector(".label")) {
       const thumb = element.querySelector(".thumb"); // drawn by the server for another state
-      element = newCard(item, this.template);
+      element = newCard(item, this.templates.photo);
       element.querySelector(".thumb").replaceWith(thumb);
       item.element.replaceWith(element);
       item.element = element;
     }
     drawCard(element, item);
+    if (item.seen && item.state === "done") drawSure(element, item, this.templates.sure);
   }
 
-  #opened(details) {
+  #more(details) {
+    if (!details) return;
     const { index } = details.closest(".photo").dataset;
-    if (details.open) showMore(details, `/batches/${this.batch}/photos/${index}/more`, this.opening);
+    showMore(details, `/batches/${this.batch}/photos/${index}/more`, this.templates.opening);
   }
 
   async #correct(form, drop) {
@@ -155,7 +157,10 @@ export class PhotoList {
       if (!isIntersecting) continue;
       const item = this.items.get(Number(target.dataset.index));
       this.sight.unobserve(target);
-      if (item && item.element === target) this.wanted.push(item);
+      if (!item || item.element !== target) continue;
+      item.seen = true;
+      if (item.state === "done") drawSure(target, item, this.templates.sure);
+      this.wanted.push(item);
     }
     this.#decode();
   }
