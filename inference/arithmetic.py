@@ -17,13 +17,13 @@ _Z = 1.959964  # of the normal distribution, two-sided 95 %
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Of `photos` photos, `same` get the label that float32 gives them."""
+    """Of `photos` photos, mirror images included, `same` get the label that float32 gives them."""
 
     same: int
     photos: int
 
     def __str__(self) -> str:
-        return f"the label of float32 for {self.same} of {self.photos} photos"
+        return f"the label of float32 for {self.same} of {self.photos} pictures"
 
     @property
     def upper_end(self) -> float:
@@ -74,7 +74,7 @@ def choose(images_per_second: Mapping[str, float], agreement: Mapping[str, Agree
 def _refusal(name: str, rate: float, exact: float, agreement: Agreement) -> str:
     """Why an arithmetic is refused; empty if it is permitted."""
     if agreement.photos < LEAST_PHOTOS:
-        return f"{name} was compared on {agreement.photos} photos, {LEAST_PHOTOS} are needed"
+        return f"{name} was compared on {agreement.photos} pictures, {LEAST_PHOTOS} are needed"
     if not agreement.passes:
         return f"{name} gives {agreement}, too few for {LEAST_AGREEMENT:.0%}"
     if rate < LEAST_GAIN * exact:

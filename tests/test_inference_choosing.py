@@ -77,7 +77,7 @@ def test_the_first_preparation_makes_int8_and_compares_it_on_photos_held_out(mad
 
     compared = known(cache).agreement[INT8]
     assert compared.passes
-    assert compared.photos == 100 + len(PHOTOS)
+    assert compared.photos == 2 * (100 + len(PHOTOS))
     assert card.quantized["top1"] == pytest.approx(compared.same / compared.photos, abs=1e-4)
     assert card.quantized["top5"] >= 0.99
     assert (card.quantized["calibration"], card.quantized["held_out"]) == (60, 108)
@@ -178,7 +178,11 @@ def answered(rate: float = 40.0, same: int = 99) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("found", "message", "kept"),
     [
-        (answered(same=95), "int8 gives the label of float32 for 95 of 100 photos, too few for 98%; float32 st", False),
+        (
+            answered(same=95),
+            "int8 gives the label of float32 for 95 of 100 pictures, too few for 98%; float32 st",
+            False,
+        ),
         (answered(rate=21.0), "int8 does 21 images/s, float32 20; float32 stays in use", True),
         (answered(same=96), "", True),
     ],

@@ -233,8 +233,10 @@ def _work(asked: str, tell: subprocess_task.Tell) -> dict[str, Any]:
     rates = engines.images_per_second(loaded, _rows(model, few))
     if len(loaded) == 1:
         return {"images_per_second": rates, "agreement": {}}
-    tell(say=f"comparing {_listed(request.precisions)} on {len(request.held_out)} other photos")
-    opened = agreement.decoded(model, _paths(request.held_out))
+    tell(
+        say=f"comparing {_listed(request.precisions)} on {len(request.held_out)} other photos, as they are and mirrored"
+    )
+    opened = agreement.both_ways(agreement.decoded(model, _paths(request.held_out)))
     answers = {name: agreement.infer_all(one, opened) for name, one in loaded.items()}
     exact = answers.pop(FLOAT32)
     compared = {name: asdict(agreement.with_float32(model, opened, exact, found)) for name, found in answers.items()}
