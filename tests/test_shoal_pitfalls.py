@@ -54,8 +54,8 @@ def test_work_longer_than_the_visibility_timeout_is_done_once() -> None:
 def test_work_done_twice_gives_one_object() -> None:
     """A result's key is the photo's, so a second delivery overwrites the same with the same.
 
-    Mutation: app_tier/publisher.py: `put(one.outcome.key,`
-    -> `put(one.outcome.key + one.delivery.message.receipt,`
+    Mutation: app_tier/publisher.py: `store_result(self._cloud.outputs, one.result)`
+    -> `self._cloud.outputs.put(one.outcome.key + one.delivery.message.receipt, b"", "") or one.result`
     """
     cloud = memory_cloud(SystemClock(), visibility_seconds=30)
     [job] = put(cloud, b"photo")
