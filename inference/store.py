@@ -85,13 +85,14 @@ class Card:
 
     def write(self, folder: Path) -> None:
         """Write the card into the folder that it describes."""
-        (folder / CARD).write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False) + "\n")
+        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False)
+        (folder / CARD).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Card | None:
         """The card of a folder, or None if this version cannot read one there."""
         try:
-            fields = json.loads((folder / CARD).read_text())
+            fields = json.loads((folder / CARD).read_text(encoding="utf-8"))
             if fields.pop("format") != FORMAT:
                 return None
             fields["files"] = {name: File(**file) for name, file in fields["files"].items()}

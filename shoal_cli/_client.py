@@ -11,6 +11,7 @@ from typing import Any
 
 import requests
 
+from inference.photo_folders import readable
 from shoal.errors import Permanent, Retryable, ShoalError
 from shoal.retry import patiently
 
@@ -54,7 +55,7 @@ class Client:
 
     def _send_once(self, batch: str, first: int, group: Sequence[Path], model: str) -> None:
         with contextlib.ExitStack() as opened:
-            files = [("inputFile", (path.name, opened.enter_context(path.open("rb")))) for path in group]
+            files = [("inputFile", (readable(path.name), opened.enter_context(path.open("rb")))) for path in group]
             query = {"first": str(first)} | ({"model": model} if model else {})
             self._call("POST", f"/batches/{batch}/photos", params=query, files=files)
 

@@ -7,6 +7,7 @@ import json
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from inference.decoding import photo_formats
+from inference.photo_folders import is_system_file, list_files, readable, tell_leftovers
 from shoal import settings
 from shoal.errors import Permanent, Retryable
 from shoal_cli._client import Client
 
 POLL_SECONDS = 0.3
+SUFFIXES_TOLD = 6
 FAILED = 2  # the exit status when a photo failed; 1 when the command failed
 
 screen = Console(stderr=True, highlight=False)
@@ -43,9 +46,7 @@ def command(paths: tuple[Path, ...], model: str, form: str | None, url: str | No
     """
     chosen = settings.load()
     client = Client(url or f"http://{chosen.host}:{chosen.port}")
-    photos = list(_photos(paths))
-    if not photos:
-        raise Permanent(f"there are no photos in {', '.join(map(str, paths))}")
+    photos = _photos(paths)
     began = time.monotonic()
     batch = client.new_batch()
     found = _label(client, batch, photos, model, seconds)
@@ -56,15 +57,41 @@ def command(paths: tuple[Path, ...], model: str, form: str | None, url: str | No
         raise SystemExit(FAILED)
 
 
-def _photos(paths: Sequence[Path]) -> Iterator[Path]:
+def _photos(paths: Sequence[Path]) -> list[Path]:
+    """The photos to send. Says what is left out. A file that is named is sent whatever its suffix is.
+
+    A shell's * also names files such as Thumbs.db, so those are left out even when they are named.
+    """
+    photos: list[Path] = []
+    suffixes: Counter[str] = Counter()
+    leftovers = 0
     for path in paths:
-        if path.is_dir():
-            inside = (
-                one for one in sorted(path.rglob("*")) if one.suffix.lower() in photo_formats.SUFFIXES and one.is_file()
-            )
-            yield from inside
+        if is_system_file(path.name):
+            leftovers += 1
+        elif path.is_dir():
+            inside = list_files(path)
+            leftovers += inside.leftovers
+            photos += [file for file in inside.files if file.suffix.lower() in photo_formats.SUFFIXES]
+            suffixes.update(file.suffix.lower() for file in inside.files if file.suffix.lower() not in photo_formats.SUFFIXES)
         else:
-            yield path
+            photos.append(path)
+    told = _tell_left_out(leftovers, suffixes)
+    if not photos:
+        where = ", ".join(map(readable, paths))
+        raise Permanent(f"there are no photos in {where}" + (f" ({told})" if told else ""))
+    if told:
+        screen.print(told, markup=False, soft_wrap=True)
+    return photos
+
+
+def _tell_left_out(leftovers: int, suffixes: Counter[str]) -> str:
+    """What was left out, in one line; empty for nothing."""
+    told = [tell_leftovers(leftovers)] if leftovers else []
+    if suffixes:
+        names = ", ".join(readable(suffix) or "no suffix" for suffix, _ in suffixes.most_common(SUFFIXES_TOLD))
+        count = suffixes.total()
+        told.append(f"{count} other files skipped by suffix ({names})")
+    return "; ".join(told)
 
 
 def _label(client: Client, batch: str, photos: list[Path], model: str, seconds: float) -> list[dict[str, Any]]:
@@ -101,14 +128,15 @@ def _print(photos: list[Path], found: list[dict[str, Any]], form: str | None) ->
     if form == "csv":
         table = csv.writer(sys.stdout)
         table.writerow(("name", "label", "probability", "error"))
-        table.writerows((str(path), *_row(photo)) for path, photo in zip(photos, found, strict=True))
+        table.writerows((readable(path), *_row(photo)) for path, photo in zip(photos, found, strict=True))
         return
     for path, photo in zip(photos, found, strict=True):
         if form == "json":
-            click.echo(json.dumps({"path": str(path), **photo}, ensure_ascii=False))
+            click.echo(json.dumps({"path": readable(path), **photo}, ensure_ascii=False))
         else:
             label, probability, error = _row(photo)
-            click.echo(f"{path}, {label} {probability:.1%}" if not error else f"{path}: failed: {error}")
+            name = readable(path)
+            click.echo(f"{name}, {label} {probability:.1%}" if not error else f"{name}: failed: {error}")
 
 
 def _row(photo: dict[str, Any]) -> tuple[str, float, str]:

@@ -27,8 +27,8 @@ _STOPPED = 130  # the status of a shell for a Ctrl-C
     "--dataset",
     required=True,
     type=click.Path(path_type=Path),
-    help="A folder with a folder of photos for each class (also in train/ and test/), or a .npz file of x_train, "
-    "y_train, x_test, y_test.",
+    help="A folder with a folder of photos for each class (also in folders such as train, valid and test), or a .npz "
+    "file of x_train, y_train, x_test, y_test.",
 )
 @click.option("--name", metavar="NAME", help="The name of the new model. [default: the dataset's name]")
 @click.option(
@@ -149,7 +149,10 @@ def _tell(recipe: Recipe, done: dict[str, Any]) -> None:
     for line in done["skipped"]:
         click.echo(f"skipped {line}")
     click.echo(f"{recipe.name}: {done['accuracy']}")
-    click.echo(f"report: {Path(done['folder']) / 'report' / 'report.html'}")
+    if "no_report" in done:
+        click.echo(f"the model is kept, but its report could not be written: {done['no_report']}", err=True)
+    else:
+        click.echo(f"report: {Path(done['folder']) / 'report' / 'report.html'}")
     click.echo(f"to serve it: SHOAL_MODELS={recipe.name} shoal up, then ask for model={recipe.name}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -263,3 +264,133 @@ def test_the_report_says_it_all(tmp_path: Path) -> None:
 def test_a_recipe_that_makes_no_sense_is_refused(fields: dict[str, object], said: str) -> None:
     with pytest.raises(Permanent, match=said):
         Recipe(**fields)  # type: ignore[arg-type]
+
+
+SPLIT = ["train", "validation", "test"]
+
+
+@pytest.mark.parametrize(
+    ("names", "given_parts"),
+    [
+        (("train", "valid", "test"), SPLIT),
+        (("train", "val"), SPLIT[:2]),
+        (("Training", "Testing"), ["train", "test"]),
+        (("Train", "Validation"), SPLIT[:2]),
+        (("TRAIN",), ["train"]),
+        (("training_set", "test_set"), ["train", "test"]),
+        (("seg_train/seg_train", "seg_test/seg_test"), ["train", "test"]),
+    ],
+)
+def test_a_dataset_that_is_already_split_is_understood_and_said(
+    tmp_path: Path, names: tuple[str, ...], given_parts: list[str]
+) -> None:
+    for name in names:
+        folder(tmp_path / name, {"circle": 5, "square": 5})
+    (tmp_path / "README.txt").write_text("from a well-known place")
+    (tmp_path / "__MACOSX").mkdir()
+
+    found = dataset.find(tmp_path)
+
+    assert found.classes == ("circle", "square")
+    assert [found.given.count(part) for part in given_parts] == [10] * len(given_parts)
+    assert len(found) == 10 * len(given_parts)
+    assert found.notes[0].startswith(f"the dataset is already split: {names[0].partition('/')[0]} for train")
+    missing = [part for part in SPLIT if part not in given_parts]
+    assert all(part in found.notes[0].partition("no folder for")[2] for part in missing)
+    assert "1 files outside the folders of classes are not used" in found.notes
+
+
+def test_parts_inside_each_class_are_understood(tmp_path: Path) -> None:
+    for name in ("circle", "square"):
+        folder(tmp_path / name, {"train": 5, "test": 2})
+
+    found = dataset.find(tmp_path)
+
+    assert (found.classes, found.given.count("train"), found.given.count("test")) == (("circle", "square"), 10, 4)
+
+
+def test_a_train_is_a_vehicle_among_vehicles(tmp_path: Path) -> None:
+    assert dataset.find(folder(tmp_path / "a", {"train": 5, "plane": 5})).classes == ("plane", "train")
+    nested = folder(tmp_path / "b" / "vehicles", {"train": 5, "plane": 5}).parent
+    folder(nested, {"animals": 5})
+    assert dataset.find(nested).classes == ("animals", "vehicles")
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        ({"train/a": 5, "train/b": 5, "extra": 2}, r"extra \(2 files\), train \(2 folders\)"),
+        ({"test": 5, "a": 5, "b": 5}, r"a \(5 files\), b \(5 files\), test \(5 files\)"),
+        ({"train": 5, "test": 5}, "make a folder for each class in them"),
+        ({"test/a": 5, "test/b": 5, "val/a": 5}, "there is no folder to train on"),
+        ({"a/train": 5, "a/test": 5, "b": 5}, "only some of them have folders such as train and test"),
+        ({"a/train": 5, "a/test": 5, "a/more": 5, "b": 5}, "photos beside such folders belong to no part"),
+    ],
+)
+def test_a_layout_that_cannot_be_told_apart_is_refused_with_what_was_seen(
+    tmp_path: Path, folders: dict[str, int], said: str
+) -> None:
+    with pytest.raises(Permanent, match=f"cannot tell classes from parts .*{said}"):
+        dataset.find(folder(tmp_path, folders))
+
+
+def test_an_unlabelled_test_part_is_said_and_not_used(tmp_path: Path) -> None:
+    folder(tmp_path, {"train/a": 5, "train/b": 5, "test": 3})
+
+    found = dataset.find(tmp_path)
+
+    assert (len(found), found.classes) == (10, ("a", "b"))
+    assert "test has no folders of classes: its 3 files are not used" in found.notes
+
+
+LEFT_BEHIND = (
+    "__MACOSX/._1.png",
+    "cat/._1.png",
+    "cat/.DS_Store",
+    "cat/Thumbs.db",
+    "cat/DESKTOP.INI",
+    "cat/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg",
+    "cat/.thumbnails/1.png",
+    "#recycle/old.png",
+    ".Trash/2.png",
+)
+
+
+def test_what_systems_leave_behind_is_passed_over_and_counted(tmp_path: Path) -> None:
+    folder(tmp_path, {"cat": 5, "dog": 5})
+    for name in LEFT_BEHIND:
+        photo(tmp_path / name, 1) if name.endswith("png") else (tmp_path / name).parent.mkdir(
+            parents=True, exist_ok=True
+        )
+        (tmp_path / name).touch()
+
+    found = dataset.find(tmp_path)
+
+    assert (found.classes, len(found)) == (("cat", "dog"), 10)
+    assert any(note.startswith("passed over 9 hidden or system files and folders") for note in found.notes)
+
+
+def test_a_class_is_the_same_composed_decomposed_and_in_an_older_encoding(tmp_path: Path) -> None:
+    folder(tmp_path / "train", {"K\u00e4fer": 3, "owl": 5})
+    folder(tmp_path / "val", {"Ka\u0308fer": 1, "owl": 1})
+    folder(tmp_path / "test", {os.fsdecode(b"K\xe4fer"): 2, "owl": 1})
+
+    found = dataset.find(tmp_path)
+
+    assert found.classes == ("K\u00e4fer", "owl")
+    assert found.labels.count(0) == 6
+
+
+def test_names_that_are_not_utf_8_are_readable_in_a_report_and_their_files_are_read(tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(b"Fotos \xfc\x81")
+    folder(place, {os.fsdecode(b"K\xe4fer"): 5, "owl": 5})
+    (place / "owl" / os.fsdecode(b"\xe9t\xe9.png")).write_text("no photo")
+    found = dataset.find(place)
+    assert isinstance(found, Photos)
+
+    opened = pictures.open_photos(found, decode, 16, 1_000_000, tmp_path / "pixels.npy", lambda done, of: None)
+
+    assert opened.names[0] == "K\u00e4fer/0.png"
+    assert [name for name, _ in opened.skipped] == ["owl/\u00e9t\u00e9.png"]
+    with pytest.raises(Permanent, match=r"there is no .*Fotos \u00fc\ufffd"):
+        dataset.find(place / "nowhere")

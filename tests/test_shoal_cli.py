@@ -75,3 +75,31 @@ def test_what_stops_everything_is_one_line_and_status_1(site: Site, folder: Path
         assert (done.returncode, done.stdout) == (1, "")
         assert told in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_what_systems_leave_behind_is_passed_over_and_counted_in_one_line(site: Site, folder: Path) -> None:
+    for name in ("__MACOSX/._b.jpg", "._b.jpg", "Thumbs.db", "@eaDir/b.jpg/SYNOPHOTO_THUMB_M.jpg", ".thumbnails/b.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(jpeg())
+
+    whole = classify(site, folder)
+    starred = classify(site, *sorted(path for path in folder.iterdir() if not path.name.startswith(".")))
+
+    assert whole.stdout.count("\n") == 3
+    assert "passed over 5 hidden or system files and folders" in whole.stderr
+    assert "1 other files skipped by suffix (.txt)" in whole.stderr
+    assert whole.stderr.count("passed over 5") == 1
+    assert starred.stdout.count("\n") == 4  # notes.txt was named
+    assert "passed over 3 hidden or system files and folders" in starred.stderr
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv", ""])
+def test_a_name_that_is_not_utf_8_is_readable_and_its_photo_is_labelled(site: Site, tmp_path: Path, form: str) -> None:
+    (tmp_path / os.fsdecode(b"M\xfcnchen")).mkdir()
+    (tmp_path / os.fsdecode(b"M\xfcnchen/\xe9t\xe9.jpg")).write_bytes(jpeg())
+
+    done = classify(site, *filter(None, [form]), tmp_path)
+
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert "M\u00fcnchen/\u00e9t\u00e9.jpg" in done.stdout
+    assert "hair_spray" in done.stdout

@@ -57,8 +57,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def train(cache: Path, *options: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "SHOAL_CACHE_DIR": str(cache)}
+def train(cache: Path, *options: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SHOAL_CACHE_DIR": str(cache), **variables}
     return subprocess.run([*COMMAND, *map(str, options)], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
@@ -131,6 +131,17 @@ def test_a_small_net_learns_digits_and_the_same_seed_gives_the_same_net(learned:
     assert figures["images"] == 597
     assert figures["accuracy"] > 0.8  # chance is 0.1
     assert metrics(learned, "digits")["stages"] == metrics(learned, "digits-again")["stages"]
+
+
+def test_a_finished_training_is_not_lost_to_its_report(cache: Path, digits: Path) -> None:
+    done = train(cache, "--dataset", digits, "--name", "unreported", *DIGITS[:-1], 1, MPLBACKEND="no such backend")
+
+    print(done.stderr)
+    assert done.returncode == 0
+    assert "unreported: " in done.stdout
+    assert "the model is kept, but its report could not be written: the child process ended early" in done.stderr
+    assert store.ready(cache / "models" / "unreported" / "openvino") is not None
+    assert not (cache / "models" / "unreported" / "report").exists()
 
 
 def test_the_workers_of_a_system_serve_it_by_name(learned: Path, digits: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ This is fast and happens in the parent process, so that a wrong folder is report
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference import user_files
+from inference.photo_folders import list_files, readable, tell_leftovers
+from inference.training import layout
 from inference.training.parts import PARTS, TEST, TRAIN, VALIDATION
 from shoal.errors import Permanent
 
 LEAST = 5  # images per class: three to train on, one to validate, one to test
 
-_PART_NAMES = {TRAIN: TRAIN, "val": VALIDATION, VALIDATION: VALIDATION, TEST: TEST}
 _ARRAYS = {TRAIN: ("x_train", "y_train"), VALIDATION: ("x_validation", "y_validation"), TEST: ("x_test", "y_test")}
 
 
@@ -33,6 +33,7 @@ class Photos:
     classes: names, sorted.
     paths, labels, given: for each image its file, the number of its class, and the part (train, ...) that its folder
              names, or "".
+    notes:   what else was seen in the folder, in words.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Photos:
     paths: tuple[Path, ...]
     labels: tuple[int, ...]
     given: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -54,6 +56,7 @@ class Arrays:
     labels: tuple[int, ...]
     given: tuple[str, ...]
     side: int
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -75,12 +78,12 @@ def find(source: Path) -> Dataset:
     elif source.suffix == ".npz" and source.is_file():
         found = _in_arrays(source)
     elif source.exists():
-        raise Permanent(f"{source} is neither a folder of photos nor a .npz file")
+        raise Permanent(f"{readable(source)} is neither a folder of photos nor a .npz file")
     else:
-        raise Permanent(f"there is no {source}")
+        raise Permanent(f"there is no {readable(source)}")
     if len(found.classes) < 2:
         one = f"one class only ({found.classes[0]})" if found.classes else "no classes"
-        raise Permanent(f"{source} has {one}: give it a folder of photos for each of two classes or more")
+        raise Permanent(f"{readable(source)} has {one}: give it a folder of photos for each of two classes or more")
     check_enough(found.classes, np.array(found.labels), source)
     return found
 
@@ -91,36 +94,23 @@ def check_enough(classes: tuple[str, ...], labels: NDArray[Any], source: Path) -
     few = [f"{name} ({count})" for name, count in zip(classes, counts, strict=True) if count < LEAST]
     if few:
         raise Permanent(
-            f"too few images in {source}: {', '.join(few)}; a class needs at least {LEAST} that can be read"
+            f"too few images in {readable(source)}: {', '.join(few)}; a class needs at least {LEAST} that can be read"
         )
 
 
 def _in_folders(folder: Path) -> Photos:
-    inside = _folders(folder)
-    names = {path.name.lower() for path in inside}
-    if {TRAIN, TEST} <= names <= set(_PART_NAMES):  # many published datasets have these folders
-        tops = [(_PART_NAMES[path.name.lower()], path) for path in inside]
-    else:
-        tops = [("", folder)]
-    classes = sorted({path.name for _, top in tops for path in _folders(top)})
-    found = [
-        (path, classes.index(kind.name), part) for part, top in tops for kind in _folders(top) for path in _files(kind)
-    ]
+    seen = layout.read(folder)
+    classes = sorted({kind.name for kind in seen.classes})
+    listed = [(kind, list_files(kind.path)) for kind in seen.classes]
+    found = [(path, classes.index(kind.name), kind.part) for kind, inside in listed for path in inside.files]
     paths, labels, given = zip(*found, strict=True) if found else ((), (), ())
-    return Photos(folder, tuple(classes), paths, labels, given)
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _files(folder: Path) -> list[Path]:
-    """Every file below a folder except hidden files; links to folders are not followed."""
-    found = []
-    for current, inner, names in os.walk(folder):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        found += [Path(current) / name for name in names if not name.startswith(".")]
-    return sorted(found)
+    notes = list(seen.notes)
+    below = list_files(folder)
+    if outside := len(set(below.files) - set(paths)):
+        notes.append(f"{outside} files outside the folders of classes are not used")
+    if below.leftovers:
+        notes.append(tell_leftovers(below.leftovers))
+    return Photos(folder, tuple(classes), paths, labels, given, tuple(notes))
 
 
 def _in_arrays(file: Path) -> Arrays:

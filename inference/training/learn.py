@@ -15,6 +15,7 @@ from PIL import Image
 from inference import engines, own, store, tasks
 from inference.decoding import cut_files
 from inference.model import Model
+from inference.photo_folders import readable
 from inference.preparing import agreement, architecture
 from inference.preparing.convert import now, versions
 from inference.preparing.subprocess_task import Tell
@@ -51,7 +52,11 @@ class Training:
         request.made.mkdir()
 
     def run(self) -> dict[str, Any]:
-        """Train, and write the model and its report into `request.made`. Returns facts for people. Raises Permanent."""
+        """Train; write the model into `request.made` and its report into `request.report`. Raises Permanent.
+
+        Returns facts for people. They are told as {"made": facts} when the model is finished, before the report:
+        the parent process then moves the model into the cache, so a failing report cannot lose it.
+        """
         device = self._use_device()
         found = dataset.find(self._request.dataset)
         self._classes = found.classes
@@ -64,13 +69,15 @@ class Training:
             net, stages = self._on_backbone()
         compared = self._make_artefact(net)
         measured, mistakes = self._judge()
-        self._report(device, stages, measured, mistakes, compared)
-        return {
+        done = {
             "accuracy": accuracy(measured),
             "device": device,
             "skipped": [f"{name}: {why}" for name, why in self._pictures.skipped],
             "agreement": compared,
         }
+        self._tell(made=done)
+        self._report(device, stages, measured, mistakes, compared)
+        return done
 
     def _describe(self) -> Model:
         recipe = self._recipe
@@ -192,11 +199,11 @@ class Training:
 
     def _write_card(self, folder: Path, engine: str, found: dict[str, Any]) -> None:
         start = self._recipe.scratch_net or self._recipe.backbone
-        learned = len(self._parts[TRAIN])
+        learned = f"{len(self._parts[TRAIN])} images of {len(self._classes)} classes"
         store.Card(
             model=self._recipe.name,
             engine=engine,
-            source=f"trained on {learned} images of {len(self._classes)} classes in {self._request.dataset}, {start}",
+            source=f"trained on {learned} in {readable(self._request.dataset)}, {start}",
             checksum=f"sha256:{store.sha256(self._request.made / store.WEIGHTS / own.NET)}",
             licence="the user's own",
             files=store.describe(folder),
@@ -238,7 +245,7 @@ class Training:
     ) -> None:
         recipe = self._recipe
         facts = [
-            ("dataset", str(self._request.dataset)),
+            ("dataset", readable(self._request.dataset)),
             ("start", f"{recipe.scratch_net}, from scratch" if recipe.scratch_net else recipe.backbone),
             (
                 "images to train / to validate / to test",
@@ -251,8 +258,7 @@ class Training:
                 f"{compared['float32']['same_label']} of {compared['photos']}",
             ),
         ]
-        folder = self._request.made / "report"
-        folder.mkdir()
+        self._request.report.mkdir()
         TrainingReport(
             recipe.name,
             tuple(facts),
@@ -260,7 +266,7 @@ class Training:
             tuple(asdict(stage) for stage in stages),
             tuple(mistakes),
             self._pictures.skipped,
-        ).write(folder)
+        ).write(self._request.report)
 
     def _step(self, what: str) -> pictures.Step:
         def step(done: int, of: int) -> None:

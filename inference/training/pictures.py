@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inference import images, user_files
+from inference.photo_folders import readable
 from inference.training.dataset import Arrays, Photos
 from inference.training.parts import PARTS
 from shoal.errors import Permanent
@@ -135,4 +136,4 @@ def _opened(paths: Sequence[Path], decode: Decode, max_bytes: int) -> Iterator[N
 
 
 def _name(photos: Photos, index: int) -> str:
-    return photos.paths[index].relative_to(photos.folder).as_posix()
+    return readable(photos.paths[index].relative_to(photos.folder))

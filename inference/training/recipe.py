@@ -67,7 +67,7 @@ class TrainingRequest:
 
     dataset:   the folder of photos or the .npz file.
     cache_dir: has the backbone.
-    scratch:   an empty folder; the child writes the new model into `model` in it.
+    scratch:   an empty folder; the child writes the new model into `model` in it, then the report into `report`.
     kept:      the file that keeps features for the next training.
     max_pixels, max_bytes: larger images are skipped.
     """
@@ -85,6 +85,11 @@ class TrainingRequest:
     def made(self) -> Path:
         """The folder of the new model."""
         return self.scratch / "model"
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report, until it is moved into the model's."""
+        return self.scratch / "report"
 
     def to_json(self) -> str:
         """As text for the command line."""

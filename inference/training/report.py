@@ -39,7 +39,8 @@ class TrainingReport:
 
     def write(self, folder: Path) -> None:
         """Write the four files of the report into an empty folder."""
-        (folder / "metrics.json").write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
+        numbers = json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        (folder / "metrics.json").write_text(numbers + "\n", encoding="utf-8")
         draw(self.figures, folder / _PICTURE)
         blocks = _blocks(self)
         (folder / "report.md").write_text(_markdown(self.title, blocks), encoding="utf-8")

@@ -14,7 +14,7 @@ from inference.preparing import prepare, subprocess_task
 from inference.preparing.sources import Say
 from inference.training import dataset
 from inference.training.recipe import Recipe, TrainingRequest
-from shoal.errors import NotFound, Permanent
+from shoal.errors import NotFound, Permanent, ShoalError
 
 _SCRATCH = "scratch-"
 
@@ -36,23 +36,48 @@ def train(
     listen:  is called with {"say": text} and {"step": text, "at": number, "of": number, "note": optional text}.
     replace: whether to replace a model of that name.
 
-    Returns {"folder": path, "accuracy": text, "device": text, "skipped": [text], "agreement": see `agreement.measure`}.
-    Raises Retryable or Permanent, whose text is one line and says what to do. A training that ends early changes no
-    model in the cache.
+    Returns {"folder": path, "accuracy": text, "device": text, "skipped": [text], "agreement": see `agreement.measure`},
+    and "no_report": the reason, if the model is there but its report could not be written.
+    Raises Retryable or Permanent, whose text is one line and says what to do. A training that ends before its model is
+    finished changes no model in the cache.
     """
     engines.by_name(engine)  # reports a wrong name before anything is done
     home = cache_dir / "models" / recipe.name
     _check_free(home, replace)
-    dataset.find(source)
+    for note in dataset.find(source).notes:
+        listen({"say": note})
     if recipe.backbone:
         _prepare_backbone(recipe, engine, cache_dir, photos, lambda text: listen({"say": text}))
     with _workspace(cache_dir, recipe.name) as (scratch, kept):
         request = TrainingRequest(recipe, source.resolve(), engine, cache_dir.resolve(), scratch, kept, *limits)
-        done = subprocess_task.ask("inference.training", request.to_json(), listen)
+        done = _learn(request, home, replace, listen)
+    return {"folder": str(home), **done}
+
+
+def _learn(
+    request: TrainingRequest, home: Path, replace: bool, listen: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Train in the child process. Put the model into `home` as soon as it is finished, and its report when it is."""
+    made: dict[str, Any] = {}
+
+    def keep(fields: dict[str, Any]) -> None:
+        if "made" not in fields:
+            listen(fields)
+            return
         _check_free(home, replace)
         home.parent.mkdir(parents=True, exist_ok=True)
         store.put_in_place(request.made, home)
-    return {"folder": str(home), **done}
+        made.update(fields["made"])
+        listen({"say": "the model is kept; writing its report"})
+
+    try:
+        subprocess_task.ask("inference.training", request.to_json(), keep)
+        request.report.rename(home / "report")
+    except (ShoalError, OSError, KeyboardInterrupt) as error:
+        if not made:
+            raise
+        made["no_report"] = str(error) or "stopped"
+    return made
 
 
 def _check_free(home: Path, replace: bool) -> None:
