@@ -46,19 +46,21 @@ def command(paths: tuple[Path, ...], model: str, form: str | None, url: str | No
     """
     chosen = settings.load()
     client = Client(url or f"http://{chosen.host}:{chosen.port}")
-    photos = _photos(paths)
+    photos, left_out = _photos(paths)
     began = time.monotonic()
     batch = client.new_batch()
     found = _label(client, batch, photos, model, seconds)
     took = time.monotonic() - began
     _print(photos, found, form)
     _summarise(found, took, f"{client.address}/batches/{batch}")
+    if left_out:
+        screen.print(left_out, markup=False, soft_wrap=True)
     if any(photo["state"] == "failed" for photo in found):
         raise SystemExit(FAILED)
 
 
-def _photos(paths: Sequence[Path]) -> list[Path]:
-    """The photos to send. Says what is left out. A file that is named is sent whatever its suffix is.
+def _photos(paths: Sequence[Path]) -> tuple[list[Path], str]:
+    """The photos to send, and in words what is left out. A file that is named is sent whatever its suffix is.
 
     A shell's * also names files such as Thumbs.db, so those are left out even when they are named.
     """
@@ -79,9 +81,7 @@ def _photos(paths: Sequence[Path]) -> list[Path]:
     if not photos:
         where = ", ".join(map(readable, paths))
         raise Permanent(f"there are no photos in {where}" + (f" ({told})" if told else ""))
-    if told:
-        screen.print(told, markup=False, soft_wrap=True)
-    return photos
+    return photos, told
 
 
 def _tell_left_out(leftovers: int, suffixes: Counter[str]) -> str:
