@@ -13,6 +13,7 @@ import requests
 
 from inference.photo_folders import readable
 from shoal.errors import Permanent, Retryable, ShoalError
+from shoal.proxies import is_direct
 from shoal.retry import patiently
 
 GROUP_PHOTOS = 8
@@ -23,6 +24,13 @@ PATIENCE_SECONDS = 60.0
 PAGE = 500
 
 
+def session_for(address: str) -> requests.Session:
+    """A session for calls to `address`, without the environment's proxies if that is this machine."""
+    session = requests.Session()
+    session.trust_env = not is_direct(address)
+    return session
+
+
 class Client:
     """Calls the web tier at `address`, for example http://127.0.0.1:8000.
 
@@ -31,7 +39,7 @@ class Client:
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        self._session = requests.Session()
+        self._session = session_for(self.address)
 
     def new_batch(self) -> str:
         """Create a batch. Returns its id."""
@@ -108,6 +116,6 @@ def _why(reply: requests.Response) -> str:
 def is_up(address: str) -> bool:
     """Whether a web tier answers at `address`."""
     try:
-        return requests.get(f"{address}/healthz", timeout=2).ok
+        return session_for(address).get(f"{address}/healthz", timeout=2).ok
     except (requests.RequestException, ShoalError):
         return False

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import requests
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +18,7 @@ from shoal import ledger_file, settings
 from shoal.errors import Permanent, ShoalError
 from shoal.folders import folder
 from shoal.lifecycle import keep_private
+from shoal_cli._client import session_for
 from shoal_cli.up import CODE, PYTHON, answers, prepare_model
 
 EXAMPLES = folder("static") / "examples"
@@ -78,10 +78,11 @@ def _demonstrate(address: str, photos: list[Path], ledger: Path) -> None:
     batch = _submit(address, photos)
     console.print(f"Sent {len(photos)} photos: {address}/batches/{batch}\n")
     shown: dict[int, dict[str, Any]] = {}
+    session = session_for(address)
     while len(shown) < len(photos):
         if time.monotonic() - began > ANSWER_SECONDS:
             raise ShoalError(f"only {len(shown)} of {len(photos)} photos were answered within {ANSWER_SECONDS:.0f} s")
-        for photo in requests.get(f"{address}/batches/{batch}.json", timeout=30).json()["photos"]:
+        for photo in session.get(f"{address}/batches/{batch}.json", timeout=30).json()["photos"]:
             if photo["state"] in ("done", "failed") and photo["index"] not in shown:
                 shown[photo["index"]] = {**photo, "after": time.monotonic() - began}
                 console.print(f"  {_line(photo)}", markup=False)
@@ -97,10 +98,11 @@ def _demonstrate(address: str, photos: list[Path], ledger: Path) -> None:
 
 
 def _submit(address: str, photos: list[Path]) -> str:
-    batch = str(requests.post(f"{address}/batches", timeout=30).json()["batch"])
+    session = session_for(address)
+    batch = str(session.post(f"{address}/batches", timeout=30).json()["batch"])
     with contextlib.ExitStack() as opened:
         files = [("inputFile", (path.name, opened.enter_context(path.open("rb")))) for path in photos]
-        answer = requests.post(f"{address}/batches/{batch}/photos?first=0", files=files, timeout=120)
+        answer = session.post(f"{address}/batches/{batch}/photos?first=0", files=files, timeout=120)
     if not answer.ok:
         raise ShoalError(f"the upload was refused: {answer.text.strip()[:300]}")
     return batch

@@ -19,6 +19,7 @@ from shoal.errors import NotFound, ShoalError
 from shoal.folders import folder, install_packages
 from shoal.ports import JobQueue, ObjectStore
 from shoal.prices import price_in_words, unknown_types
+from shoal.proxies import set_variables
 from shoal.settings import Settings
 from shoal_cli._client import is_up
 from shoal_cli._requirements import pins
@@ -83,6 +84,9 @@ def _machine(chosen: Settings) -> Iterator[Finding]:
     )
     for name in chosen.served_models:
         yield _tried(f"model {name}", partial(_model, chosen, name), "run `shoal models prepare`")
+    if proxies := set_variables(os.environ):
+        told = ", ".join(f"{name}={value}" for name, value in proxies.items())
+        yield Finding("proxy", True, f"{told}; calls to this machine and to metadata go through none", note=True)
     yield Finding("price", True, price_in_words(chosen), note=bool(unknown_types(chosen)))
 
 

@@ -21,12 +21,14 @@ from shoal import settings
 from shoal.errors import NotFound, SettingsError, ShoalError
 from shoal.folders import folder, import_path
 from shoal.lifecycle import StopSignal, keep_private, only_one
+from shoal.proxies import with_direct_hosts
 from shoal.retry import patiently
 from shoal_cli._processes import Child, pump, wait_until
 
 # -P: the folder in which the user calls `shoal` may hold a file of the same name as a module.
 PYTHON = [sys.executable, "-P"]
 CODE = {"PYTHONPATH": import_path()} if import_path() else {}
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on this machine: no proxy
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 WORKER_START_SECONDS = 1.5  # from the start of its process to its registration
@@ -114,7 +116,7 @@ def beliefs(chosen: settings.Settings) -> dict[str, str]:
 def answers(address: str) -> bool:
     """Whether a web tier answers at `address`, for example http://127.0.0.1:8000."""
     try:
-        with urllib.request.urlopen(f"{address}/healthz", timeout=2) as answer:
+        with _DIRECT.open(f"{address}/healthz", timeout=2) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
@@ -135,7 +137,7 @@ class SystemProcesses:
             key: value for key, value in os.environ.items() if not key.startswith("AWS_") and key not in apart
         }
         self._environment |= {"SHOAL_STATE_DIR": str(self._state), "PYTHONUNBUFFERED": "1", **CODE}
-        self._environment = beliefs(chosen) | self._environment
+        self._environment = beliefs(chosen) | self._environment | with_direct_hosts(self._environment)
         self._children: list[Child] = []
         self._restarts: list[float] = []
         self._last_words: dict[str, str] = {}

@@ -20,6 +20,7 @@ import trustme
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_SECONDS = 30.0
+OTHER_HOST = "127.1"  # another spelling of 127.0.0.1, which is not seen as this machine: it stands for AWS
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 # Says what came back, and whether boto3 had to help.
@@ -32,6 +33,17 @@ from shoal.aws.sqs import SqsQueue
 store, queue = S3Store(Service("s3"), "bucket"), SqsQueue(Service("sqs"), "queue")
 store.put("a key", b"bytes", "image/png")
 print(json.dumps([store.get("a key").decode(), queue.url, "boto3" in sys.modules]))
+"""
+BOTO3_CALL = """
+from shoal.aws.clients import client
+print(client("s3").put_object(Bucket="bucket", Key="key", Body=b"")["ResponseMetadata"]["HTTPStatusCode"])
+"""
+METADATA = """
+import os
+from shoal.aws.metadata import InstanceMetadata
+from shoal.errors import NotFound
+InstanceMetadata(os.environ["AWS_ENDPOINT_URL"])._call("PUT", "/latest/api/token", {"Content-Length": "0"})
+print("none")
 """
 ONE_CALL = """
 from shoal.aws import signed
@@ -149,7 +161,7 @@ def authority(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
     bundle = tmp_path / "authority.pem"
     made.cert_pem.write_to_path(str(bundle))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.issue_cert("127.0.0.1").configure_cert(context)
+    made.issue_cert("127.0.0.1", OTHER_HOST).configure_cert(context)
     return context, str(bundle)
 
 
@@ -167,20 +179,35 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(authority: tuple[ssl.S
 
 def test_plain_calls_go_through_the_proxy(tmp_path: Path) -> None:
     with serving() as (url, through_proxy), proxy(tmp_path) as (proxy_url, _):
-        assert json.loads(run(CALLS, url, HTTP_PROXY=proxy_url)) == ["bytes", "the queue", False]
+        made = run(CALLS, url.replace("127.0.0.1", OTHER_HOST), HTTP_PROXY=proxy_url)
+        assert json.loads(made) == ["bytes", "the queue", False]
         assert through_proxy == [True] * 3
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+def test_calls_to_this_machine_go_through_no_proxy(variable: str) -> None:
+    with serving() as (url, _):
+        made = run(CALLS + BOTO3_CALL, url, **{variable: "http://127.0.0.1:1"})
+        assert made.splitlines() == ['["bytes", "the queue", false]', "200"]
+
+
+def test_metadata_is_read_through_no_proxy() -> None:
+    with serving() as (url, _):
+        assert run(METADATA, url, HTTP_PROXY="http://127.0.0.1:1", ALL_PROXY="http://127.0.0.1:1") == "none\n"
 
 
 def test_encrypted_calls_go_through_the_proxy(tmp_path: Path, authority: tuple[ssl.SSLContext, str]) -> None:
     context, bundle = authority
     with serving(context) as (url, _), proxy(tmp_path) as (proxy_url, log):
-        made = json.loads(run(CALLS, url, HTTPS_PROXY=proxy_url, AWS_CA_BUNDLE=bundle))
+        elsewhere = url.replace("127.0.0.1", OTHER_HOST)
+        made = json.loads(run(CALLS, elsewhere, HTTPS_PROXY=proxy_url, AWS_CA_BUNDLE=bundle))
         assert made == ["bytes", "the queue", False]
-        assert said(log, f" CONNECT 127.0.0.1:{url.rpartition(':')[2]}"), log.read_text()
+        assert said(log, f" CONNECT {OTHER_HOST}:{url.rpartition(':')[2]}"), log.read_text()
 
 
 def test_a_service_that_needs_no_proxy_gets_none(tmp_path: Path) -> None:
     with serving() as (url, through_proxy), proxy(tmp_path) as (proxy_url, _):
-        variables = {"HTTP_PROXY": proxy_url, "NO_PROXY": "127.0.0.1"}
-        assert json.loads(run(CALLS, url, **variables)) == ["bytes", "the queue", False]
+        variables = {"HTTP_PROXY": proxy_url, "NO_PROXY": OTHER_HOST}
+        made = run(CALLS, url.replace("127.0.0.1", OTHER_HOST), **variables)
+        assert json.loads(made) == ["bytes", "the queue", False]
         assert through_proxy == [False] * 3

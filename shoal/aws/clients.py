@@ -15,6 +15,7 @@ from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials as Credentials
 
 from shoal.errors import CapacityUnavailable, NotFound, Permanent, Retryable, ShoalError, StorageFull
+from shoal.proxies import is_direct
 
 # A long poll holds its connection for up to 20 s: reading may take longer than that.
 CONFIG = Config(
@@ -24,6 +25,8 @@ CONFIG = Config(
     retries={"mode": "standard", "max_attempts": 4},
     tcp_keepalive=True,
 )
+# Calls to this machine go through no proxy; without `proxies`, botocore takes those of the environment.
+DIRECT_CONFIG = CONFIG.merge(Config(proxies={}))
 
 _NOT_FOUND = {
     "NoSuchKey",
@@ -105,7 +108,8 @@ class Session:
             if service not in self._clients:
                 # Without `variables`, botocore finds the address itself, also in its configuration files.
                 address = self.endpoint(service) if self._variables else None
-                self._clients[service] = self._maker.client(service, endpoint_url=address or None, config=CONFIG)
+                config = DIRECT_CONFIG if is_direct(self.endpoint(service)) else CONFIG
+                self._clients[service] = self._maker.client(service, endpoint_url=address or None, config=config)
             return self._clients[service]
 
     def endpoint(self, service: str) -> str:

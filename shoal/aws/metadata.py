@@ -17,6 +17,8 @@ NOTICES = {
     "events/recommendations/rebalance": "rebalance recommendation",
 }
 
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would answer for its own machine
+
 
 def instance_metadata() -> InstanceMetadata | None:
     """A client for the endpoint in botocore's variables; None when they disable it."""
@@ -63,7 +65,7 @@ class InstanceMetadata:
     def _call(self, method: str, path: str, headers: dict[str, str]) -> str:
         request = urllib.request.Request(self._endpoint + path, method=method, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            with _DIRECT.open(request, timeout=TIMEOUT_SECONDS) as answer:
                 return str(answer.read().decode())
         except urllib.error.HTTPError as error:
             error.close()

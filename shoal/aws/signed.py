@@ -1,5 +1,6 @@
 """The calls made for each photo, signed and sent by botocore's signer and its HTTP session, without the rest of boto3:
-for about half of its processor time (docs/performance.md). Proxies and certificates are those that boto3 would use."""
+for about half of its processor time (docs/performance.md). Certificates are those that boto3 would use, and so
+are proxies, except that calls to this machine go through none."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
 from shoal.aws.clients import CONFIG, Service, region, session
+from shoal.proxies import is_direct
 
 NOT_FOUND = 404
 # As boto3 sets them: without the first, a small body waits some 40 ms for the service's delayed acknowledgement.
@@ -54,7 +56,7 @@ def call_json(service: Service, protocol: str, action: str, **members: Any) -> d
 
 
 def send(endpoint: str, request: AWSRequest) -> AWSResponse:
-    """Send a request to a service at `endpoint`, through the proxy that the environment names for it.
+    """Send a request to a service at `endpoint`, through the proxy that the environment names for it, if any.
 
     Raises botocore's errors of connections and of HTTP.
     """
@@ -65,7 +67,7 @@ def send(endpoint: str, request: AWSRequest) -> AWSResponse:
 def _http(endpoint: str, certificates: str | bool) -> URLLib3Session:
     return URLLib3Session(
         verify=certificates,
-        proxies=get_environ_proxies(endpoint),
+        proxies={} if is_direct(endpoint) else get_environ_proxies(endpoint),
         timeout=(CONFIG.connect_timeout, CONFIG.read_timeout),
         max_pool_connections=CONFIG.max_pool_connections,
         socket_options=SOCKET_OPTIONS,
