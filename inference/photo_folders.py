@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ _SYSTEM_NAMES = frozenset(
         "lost+found",
     ]
 )
+_UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +75,10 @@ def tell_leftovers(count: int) -> str:
 def readable(name: str | Path) -> str:
     """Return a name from the disk as text that can be printed and stored as UTF-8.
 
-    Python keeps the bytes of a name that is not UTF-8 as lone surrogates. Such a name is read as Windows-1252, the most
-    common of the older encodings. What that does not know becomes U+FFFD.
+    Python keeps each byte that is not UTF-8 as a lone surrogate. Such bytes are read as Windows-1252, the most common
+    of the older encodings. What that does not know becomes U+FFFD.
     """
-    text = str(name)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(text).decode("cp1252", errors="replace")
-    return text
+    return _UNDECODED.sub(lambda found: os.fsencode(found[0]).decode("cp1252", errors="replace"), str(name))
 
 
 def class_name(folder: Path) -> str:

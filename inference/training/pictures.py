@@ -126,7 +126,7 @@ def _opened(paths: Sequence[Path], decode: Decode, max_bytes: int) -> Iterator[N
             images.check_size(payload, max_bytes)
             return decode(payload)
         except Permanent as error:  # BadImage is one
-            return str(error)
+            return readable(str(error))
         except OSError as error:
             return error.strerror or str(error)
 
