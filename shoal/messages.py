@@ -148,11 +148,23 @@ def _is_index(digits: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A class that a classifier names: its name as Keras spells it, its WordNet id, its probability in [0, 1]."""
+    """A class that a classifier names.
+
+    name:        as Keras spells it, for example Egyptian_cat.
+    wordnet_id:  empty if the model does not know it. Two classes of ImageNet may share a name (crane, maillot), no id.
+    probability: in [0, 1].
+    class_id:    the number of the class in the model's list; None in results that older workers stored.
+    """
 
     name: str
     wordnet_id: str
     probability: float
+    class_id: int | None = None
+
+    @property
+    def readable(self) -> str:
+        """The name for people, for example Egyptian cat."""
+        return self.name.replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +270,10 @@ class Result:
         )
 
 
-def _label(name: str, wordnet_id: str, probability: float) -> Label:
+def _label(name: str, wordnet_id: str, probability: float, class_id: int | None = None) -> Label:
     # The same thousand names occur again and again: with shared strings, many results need half the memory.
-    return Label(intern(text(name)), intern(text(wordnet_id)), number(probability))
+    known = None if class_id is None else integer(class_id)
+    return Label(intern(text(name)), intern(text(wordnet_id)), number(probability), known)
 
 
 def _detection(

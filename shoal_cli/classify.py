@@ -24,6 +24,7 @@ from shoal_cli._client import Client
 
 POLL_SECONDS = 0.3
 SUFFIXES_TOLD = 6
+LABEL_FIELDS = ("wordnet_id", "readable", "class_id")
 FAILED = 2  # the exit status when a photo failed; 1 when the command failed
 
 screen = Console(stderr=True, highlight=False)
@@ -33,7 +34,12 @@ screen = Console(stderr=True, highlight=False)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--model", default="", help="A model that the Shoal serves; its default when not given.")
 @click.option("--json", "form", flag_value="json", help="Print a JSON object for each photo.")
-@click.option("--csv", "form", flag_value="csv", help="Print name,label,probability,error with a header line.")
+@click.option(
+    "--csv",
+    "form",
+    flag_value="csv",
+    help="Print a table with a header line: name,label,probability,error,wordnet_id,readable,class_id.",
+)
 @click.option("--url", help="The address of Shoal; made from SHOAL_HOST and SHOAL_PORT when not given.")
 @click.option(
     "--timeout", "seconds", type=float, default=600.0, show_default=True, help="Seconds to wait without an answer."
@@ -127,8 +133,10 @@ def _answers(client: Client, batch: str, total: int, seconds: float, tell: Any) 
 def _print(photos: list[Path], found: list[dict[str, Any]], form: str | None) -> None:
     if form == "csv":
         table = csv.writer(sys.stdout)
-        table.writerow(("name", "label", "probability", "error"))
-        table.writerows((readable(path), *_row(photo)) for path, photo in zip(photos, found, strict=True))
+        table.writerow(("name", "label", "probability", "error", *LABEL_FIELDS))
+        table.writerows(
+            (readable(path), *_row(photo), *_label_fields(photo)) for path, photo in zip(photos, found, strict=True)
+        )
         return
     for path, photo in zip(photos, found, strict=True):
         if form == "json":
@@ -137,6 +145,12 @@ def _print(photos: list[Path], found: list[dict[str, Any]], form: str | None) ->
             label, probability, error = _row(photo)
             name = readable(path)
             click.echo(f"{name}, {label} {probability:.1%}" if not error else f"{name}: failed: {error}")
+
+
+def _label_fields(photo: dict[str, Any]) -> list[Any]:
+    """What else is known of the best label: empty where the model does not know it, or detects objects."""
+    best = next(iter(photo.get("labels") or ()), {}) if photo["state"] == "done" else {}
+    return [best.get(field, "") for field in LABEL_FIELDS]
 
 
 def _row(photo: dict[str, Any]) -> tuple[str, float, str]:

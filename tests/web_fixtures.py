@@ -54,7 +54,10 @@ def labels_of(job: Job) -> tuple[Label, ...]:
     names[0] = _examples().get(job.name, names[0])
     first = 0.45 + 0.53 * digest[1] / 255
     shares = (first, *(round((1 - first) * part, 4) for part in (0.61, 0.22, 0.08, 0.004)))
-    return tuple(Label(name, f"n{names.index(name):08d}", share) for name, share in zip(names, shares, strict=True))
+    return tuple(
+        Label(name, f"n{names.index(name):08d}", share, names.index(name))
+        for name, share in zip(names, shares, strict=True)
+    )
 
 
 def seconds_of(job: Job) -> dict[str, float]:

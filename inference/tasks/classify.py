@@ -26,5 +26,5 @@ def read(model: Model, outputs: Sequence[NDArray[np.float32]], decoded: Decoded)
     scores = outputs[0][0]
     names = labels(model.labels)
     best = np.argsort(-scores, kind="stable")[:TOP]
-    found = tuple(Label(names[index][1], names[index][0], round(float(scores[index]), 6)) for index in best)
+    found = tuple(Label(names[index][1], names[index][0], round(float(scores[index]), 6), int(index)) for index in best)
     return Answer(found, warnings=decoded.warnings)

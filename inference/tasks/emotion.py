@@ -60,7 +60,7 @@ def _detection(
     names: Sequence[tuple[str, str]], scores: NDArray[np.float32], box: Box, size: tuple[int, int]
 ) -> Detection:
     order = np.argsort(-scores, kind="stable")
-    emotions = tuple(Label(names[index][1], "", round(float(scores[index]), 6)) for index in order)
+    emotions = tuple(Label(names[index][1], "", round(float(scores[index]), 6), int(index)) for index in order)
     left, top, right, bottom = box
     width, height = size
     relative = (round(left / width, 5), round(top / height, 5), round(right / width, 5), round(bottom / height, 5))

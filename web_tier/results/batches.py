@@ -350,7 +350,13 @@ class Batches:
 
 
 def _labels(labels: Sequence[Label]) -> list[dict[str, Any]]:
-    return [{"name": one.name, "probability": round(one.probability, 4)} for one in labels[:SHOWN_LABELS]]
+    return [_label(one) for one in labels[:SHOWN_LABELS]]
+
+
+def _label(one: Label) -> dict[str, Any]:
+    told = {"name": one.name, "readable": one.readable, "probability": round(one.probability, 4)}
+    known = {"wordnet_id": one.wordnet_id or None, "class_id": one.class_id}
+    return told | {field: value for field, value in known.items() if value is not None}
 
 
 def _detection(found: Detection) -> dict[str, Any]:

@@ -7,10 +7,24 @@ import io
 import unicodedata
 from collections.abc import Iterator
 
+from shoal.messages import Result
 from web_tier.results import timeline
 from web_tier.results.batches import Batch, Photo
 
-COLUMNS = ("index", "name", "state", "label", "probability", "correction", "model", "seconds", "warnings", "error")
+LABEL_FIELDS = ("wordnet_id", "readable", "class_id")
+COLUMNS = (
+    "index",
+    "name",
+    "state",
+    "label",
+    "probability",
+    "correction",
+    "model",
+    "seconds",
+    "warnings",
+    "error",
+    *LABEL_FIELDS,
+)
 
 FORMULA = ("=", "+", "-", "@", "\N{MINUS SIGN}")  # how a formula begins
 
@@ -39,7 +53,16 @@ def _fields(photo: Photo) -> tuple[str, ...]:
         f"{timeline.total(photo.seconds):.4f}" if photo.seconds else "",
         "; ".join(photo.warnings),
         photo.result.error if photo.result else "",
+        *_label_fields(done),
     )
+
+
+def _label_fields(done: Result | None) -> tuple[str, str, str]:
+    """What else is known of the best label: empty where the model does not know it, or detects objects."""
+    if not done or not done.labels:
+        return "", "", ""
+    best = done.labels[0]
+    return best.wordnet_id, best.readable, "" if best.class_id is None else str(best.class_id)
 
 
 def _harmless(text: str) -> str:

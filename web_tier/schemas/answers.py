@@ -34,6 +34,14 @@ _BATCH = {
     "results": described("The path of the batch's results"),
 }
 
+_LABEL = {
+    "name": described("The class as Keras spells it, such as Egyptian_cat"),
+    "readable": described("The name for people, such as Egyptian cat"),
+    "probability": SHARE,
+    "wordnet_id": described("The class's id in WordNet, where the model knows it"),
+    "class_id": COUNT | {"description": "The number of the class in the model's list."},
+}
+
 _DETECTION = record(
     {
         "name": TEXT,
@@ -84,7 +92,7 @@ ANSWERS: dict[str, Schema] = {
     "Uploads": record({"batch": BATCH_ID, "seconds": COUNT, "uploads": list_of(_UPLOAD)}),
     "Arrivals": record({"photos": list_of(_ARRIVAL)}),
     "Photo": record(_PHOTO, ["index", "name", "state"]),
-    "Label": record({"name": TEXT, "probability": SHARE}),
+    "Label": record(_LABEL, ["name", "readable", "probability"]),
     "Cancelled": record({"cancelled": COUNT, "labelled": COUNT}),
     "Models": record({"models": list_of(record({"name": TEXT, "default": {"type": "boolean"}}))}),
     "Health": record({"status": TEXT, "checks": {"type": "object"}}, ["status"]),
