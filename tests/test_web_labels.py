@@ -1,4 +1,4 @@
-"""What a label says in the API, in a batch's files and in the command: name, readable name, WordNet id, class number."""
+"""What a label says in the API, a batch's files and the command: name, readable name, WordNet id, class number."""
 
 from __future__ import annotations
 
