@@ -149,7 +149,7 @@ def _print(photos: list[Path], found: list[dict[str, Any]], form: str | None) ->
 
 def _label_fields(photo: dict[str, Any]) -> list[Any]:
     """What else is known of the best label: empty where the model does not know it, or detects objects."""
-    best = next(iter(photo.get("labels") or ()), {}) if photo["state"] == "done" else {}
+    best: dict[str, Any] = next(iter(photo.get("labels") or ()), {}) if photo["state"] == "done" else {}
     return [best.get(field, "") for field in LABEL_FIELDS]
 
 
