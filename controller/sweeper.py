@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
+from shoal import foreign_messages
 from shoal.buckets.pending_photos import Mark, read_marks
 from shoal.errors import MalformedMessage, NotFound, Retryable, ShoalError
+from shoal.foreign_messages import ForeignMessage
 from shoal.messages import Job, Result, batch_floor
 from shoal.ports import Clock, Cloud, Received, StoredObject
 
@@ -56,7 +58,10 @@ class Sweeper:
         self._cloud.uploads.remove_probes(self._clock.now() - PROBE_SECONDS)
 
     def bury_dead_letters(self) -> int:
-        """Give every dead letter a failed result, so that its user sees it; returns how many."""
+        """Give every dead letter a failed result, so that its user sees it; returns how many.
+
+        A message that is no job is copied to the output bucket, where it stays until a person decides.
+        """
         buried = 0
         while letters := self._cloud.dead_letters.receive(10, 0):
             handled = []
@@ -83,7 +88,12 @@ class Sweeper:
         try:
             job = Job.from_json(letter.body)
         except MalformedMessage as error:
-            log.error("dropped from the dead-letter queue: %s; it was: %s", error, ascii(letter.body[:SHOWN]))
+            foreign_messages.keep(self._cloud.outputs, ForeignMessage(letter.body, str(error)))
+            log.error(
+                "moved from the dead-letter queue to the output bucket, see `shoal dlq list`: %s; it is: %s",
+                error,
+                ascii(letter.body[:SHOWN]),
+            )
             return False
         if any(one.key == job.key for one in self._cloud.outputs.list(job.key)):
             return False

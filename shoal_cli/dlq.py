@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from shoal import dead_letters, settings
+from shoal import dead_letters, foreign_messages, settings
 from shoal.errors import MalformedMessage
+from shoal.foreign_messages import ForeignMessage
 from shoal.messages import Job
 from shoal.ports import Cloud, Received
 from shoal_cli._cloud import connect_to_running
@@ -17,17 +18,22 @@ SHOWN = 100  # characters of a message that is not ours
 def command() -> None:
     """Dead letters: request messages that no worker could finish.
 
-    A running controller gives them failed results within a minute, so usually there are none.
+    A running controller gives their photos failed results within a minute. It copies messages that are not Shoal's to
+    the output bucket; they are listed here until you purge them.
     """
 
 
 @command.command("list")
 def list_() -> None:
-    """List the dead letters and leave them in their queue."""
-    letters = dead_letters.look(_cloud())
+    """List the dead letters and the kept messages that are not Shoal's. Changes nothing."""
+    cloud = _cloud()
+    letters = dead_letters.look(cloud)
     for letter in letters:
         click.echo(_line(letter))
-    click.echo(f"{len(letters)} dead letters", err=True)
+    foreign = foreign_messages.kept(cloud.outputs)
+    for message in foreign:
+        click.echo(_foreign_line(message))
+    click.echo(f"{len(letters)} dead letters, {len(foreign)} kept messages that are not Shoal's", err=True)
 
 
 @command.command()
@@ -39,8 +45,10 @@ def redrive() -> None:
 @command.command()
 @click.confirmation_option(prompt="Delete all dead letters? Their photos stay without a result.")
 def purge() -> None:
-    """Delete the dead letters."""
-    click.echo(f"{dead_letters.purge(_cloud())} dead letters deleted")
+    """Delete the dead letters, and the kept messages that are not Shoal's."""
+    cloud = _cloud()
+    click.echo(f"{dead_letters.purge(cloud)} dead letters deleted")
+    click.echo(f"{foreign_messages.delete(cloud.outputs)} messages that are not Shoal's deleted")
 
 
 def _cloud() -> Cloud:
@@ -51,5 +59,9 @@ def _line(letter: Received) -> str:
     try:
         return f"{Job.from_json(letter.body).key}, delivered {letter.deliveries} times"
     except MalformedMessage as error:
-        # Escaped: it may hold what a terminal obeys or cannot show.
-        return f"not a message of Shoal ({error}): {letter.body[:SHOWN]!a}"
+        return _foreign_line(ForeignMessage(letter.body, str(error)))
+
+
+def _foreign_line(message: ForeignMessage) -> str:
+    # Escaped: it may hold what a terminal obeys or cannot show.
+    return f"not a message of Shoal ({message.reason}): {message.body[:SHOWN]!a}"

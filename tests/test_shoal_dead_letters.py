@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from controller.sweeper import GIVEN_UP, Sweeper
-from shoal import dead_letters
+from shoal import dead_letters, foreign_messages
 from shoal.aws.clients import Service
 from shoal.aws.dynamodb import DynamoRegister
 from shoal.clock import SystemClock
@@ -47,12 +47,39 @@ def cloud_with(bodies: list[str]) -> Cloud:
     return replace(memory_cloud(SystemClock()), dead_letters=Letters(bodies))
 
 
-def test_the_sweeper_drops_what_is_not_ours_and_answers_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_sweeper_keeps_what_is_not_ours_and_answers_the_rest(caplog: pytest.LogCaptureFixture) -> None:
     cloud = cloud_with([*HOSTILE, GOOD.to_json()])
     Sweeper(cloud, SystemClock(), "replies", 60.0, days=4).sweep()
     assert Result.from_json(cloud.outputs.get(GOOD.key)) == Result.failed(GOOD.key, GIVEN_UP)
     assert cast(Letters, cloud.dead_letters).left == []
     assert all(line.isprintable() for line in caplog.text.splitlines())
+    kept = {message.body: message.reason for message in foreign_messages.kept(cloud.outputs)}
+    assert set(kept) == {ESCAPED, *HOSTILE[1:]}  # a lone surrogate is kept as its escape
+    assert all("not a message" in reason or "not the key of a job" in reason for reason in kept.values())
+
+
+TEST_EVENT = '{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"in"}'
+
+
+def test_foreign_messages_are_listed_with_their_reason_until_a_person_purges_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cloud = cloud_with([TEST_EVENT, "[]", '{"v":2,"key":"k"}', "[]"])
+    monkeypatch.setattr(dlq, "_cloud", lambda: cloud)
+    Sweeper(cloud, SystemClock(), "replies", 60.0, days=4).sweep()
+
+    listed = CliRunner().invoke(dlq.command, ["list"], catch_exceptions=False)
+    again = CliRunner().invoke(dlq.command, ["list"], catch_exceptions=False)
+    purged = CliRunner().invoke(dlq.command, ["purge", "--yes"], catch_exceptions=False)
+
+    lines = listed.stdout.splitlines()
+    assert len(lines) == 3  # the same message twice is kept once
+    assert again.stdout == listed.stdout
+    assert any("s3:TestEvent" in line and "another version" in line for line in lines)
+    assert any("no JSON object" in line and line.endswith("'[]'") for line in lines)
+    assert "0 dead letters, 3 kept messages that are not Shoal's" in listed.stderr
+    assert "3 messages that are not Shoal's deleted" in purged.stdout
+    assert foreign_messages.count(cloud.outputs) == 0
 
 
 def test_a_letter_that_breaks_is_told_once_and_left_and_the_rest_is_answered(
