@@ -14,10 +14,11 @@ import requests
 from playwright.sync_api import Browser, Page, expect
 
 from controller import ledger as controllers
-from shoal import dead_letters, ledger_file
+from shoal import dead_letters, foreign_messages, ledger_file
 from shoal import settings as shoal_settings
 from shoal.clock import SystemClock
 from shoal.errors import SettingsError
+from shoal.foreign_messages import ForeignMessage
 from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, Result
 from shoal.ports import Beat
@@ -79,6 +80,9 @@ def test_the_page_follows_without_being_loaded_again(site: Site, browser: Browse
     site.cloud.dead_letters.send([JOB.to_json()])
     expect(page.locator(".figures dd >> nth=0")).to_have_text("1")
     expect(page.locator("#dead")).to_contain_text("1 request message that no worker could finish")
+    foreign_messages.keep(site.cloud.outputs, ForeignMessage("[]", "not a message: no JSON object"))
+    expect(page.locator("#foreign")).to_contain_text("1 message in the request queue was not Shoal's")
+    expect(page.locator("#foreign li")).to_have_text("not a message: no JSON object")
     page.context.set_offline(True)
     expect(page.locator("#lost")).to_be_visible()
     page.context.close()

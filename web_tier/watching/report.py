@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from shoal import foreign_messages
 from shoal.errors import ShoalError
+from shoal.foreign_messages import ForeignMessage
 from shoal.ports import Clock, Cloud
 from web_tier.results.hub import Answered, Hub, PoolState
 from web_tier.watching import history
@@ -46,6 +48,7 @@ class FleetReport:
 
     moments:     the last day of the ledger.
     arithmetics: in which the workers compute, each once.
+    foreign:     the kept messages that are not Shoal's.
     """
 
     now: float
@@ -56,6 +59,7 @@ class FleetReport:
     cost: Cost | None
     moments: tuple[Moment, ...] | None
     arithmetics: tuple[str, ...] = ()
+    foreign: tuple[ForeignMessage, ...] | None = ()
 
     @property
     def decisions(self) -> list[Moment]:
@@ -86,6 +90,7 @@ class FleetReport:
             "at": round(self.now, 3),
             "pool": asdict(self.pool) if self.pool else None,
             "dead_letters": self.dead_letters,
+            "foreign_messages": None if self.foreign is None else [one.reason for one in self.foreign],
             "images_per_second": round(self.images_per_second, 2),
             "arithmetic": list(self.arithmetics),
             "wait_seconds": {"median": self.waits[0], "p95": self.waits[1]} if self.waits else None,
@@ -107,6 +112,7 @@ class Reporter:
         self._past = past
         self._clock = clock
         self._price = price
+        self._foreign: tuple[ForeignMessage, ...] = ()
         self._reading = SharedReading(self._look, READ_SECONDS)
 
     def read(self) -> FleetReport:
@@ -127,7 +133,17 @@ class Reporter:
         if moments and self._price is not None:
             cost = Cost(history.cost(moments, now, self._price), moments[0].at, history.done(moments))
         pool, waits = self._pool_poller.read(), _waits(answered)
-        return FleetReport(now, pool, self._dead_letters(), images, waits, cost, moments, self._arithmetics())
+        return FleetReport(
+            now,
+            pool,
+            self._dead_letters(),
+            images,
+            waits,
+            cost,
+            moments,
+            self._arithmetics(),
+            self._foreign_messages(),
+        )
 
     def _arithmetics(self) -> tuple[str, ...]:
         try:
@@ -142,6 +158,15 @@ class Reporter:
         except ShoalError as error:
             log.info("cannot read the dead-letter queue: %s", error)
             return None
+
+    def _foreign_messages(self) -> tuple[ForeignMessage, ...] | None:
+        try:
+            if foreign_messages.count(self._cloud.outputs) != len(self._foreign):
+                self._foreign = tuple(foreign_messages.kept(self._cloud.outputs))
+        except ShoalError as error:
+            log.info("cannot read the kept messages that are not Shoal's: %s", error)
+            return None
+        return self._foreign
 
 
 def _waits(answered: Sequence[Answered]) -> tuple[float, float] | None:
