@@ -58,7 +58,7 @@ def test_programs_that_are_started_get_the_hosts_without_a_proxy() -> None:
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
 def test_the_command_reaches_its_own_machine_without_the_proxy(tmp_path: Path, variable: str) -> None:
-    (tmp_path / "a.jpg").write_bytes(jpeg())
+    (tmp_path / "test_0.jpg").write_bytes(jpeg())
     names = {name.lower(): name for name in os.environ}
     environment = {name: os.environ[name] for low, name in names.items() if not low.endswith("_proxy")}
     environment[variable] = "http://127.0.0.1:1"

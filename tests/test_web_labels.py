@@ -29,7 +29,7 @@ def site() -> Iterator[Site]:
 
 
 def submit(site: Site) -> dict[str, Any]:
-    files = [("inputFile", ("a.jpg", jpeg()))]
+    files = [("inputFile", ("test_0.jpg", jpeg()))]
     answer = requests.post(f"{site.url}/v1/batches", files=files, headers={"Prefer": "wait=20"}, timeout=30)
     assert answer.ok, answer.text
     return dict(answer.json())
@@ -56,7 +56,7 @@ def test_the_files_of_a_batch_say_all_of_a_label(site: Site) -> None:
 
 
 def test_the_command_says_all_of_a_label(site: Site, tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(jpeg())
+    (tmp_path / "test_0.jpg").write_bytes(jpeg())
 
     def run(form: str) -> str:
         command = [sys.executable, "-m", "shoal_cli", "classify", "--url", site.url, form, str(tmp_path)]
