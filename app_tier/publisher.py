@@ -12,9 +12,9 @@ from typing import Protocol
 
 from app_tier.in_progress import Delivery, Finished
 from app_tier.store_patience import StorePatience
+from shoal.buckets.result_store import store_result
 from shoal.errors import NotFound
 from shoal.ports import Cloud, JobQueue
-from shoal.result_store import store_result
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
-from shoal import foreign_messages
+from shoal.buckets import foreign_messages
+from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.buckets.pending_photos import Mark, read_marks
 from shoal.errors import MalformedMessage, NotFound, Retryable, ShoalError
-from shoal.foreign_messages import ForeignMessage
 from shoal.messages import Job, Result, batch_floor
 from shoal.ports import Clock, Cloud, Received, StoredObject
 

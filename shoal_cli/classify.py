@@ -79,8 +79,11 @@ def _photos(paths: Sequence[Path]) -> tuple[list[Path], str]:
         elif path.is_dir():
             inside = list_files(path)
             leftovers += inside.leftovers
-            photos += [file for file in inside.files if file.suffix.lower() in photo_formats.SUFFIXES]
-            suffixes.update(file.suffix.lower() for file in inside.files if file.suffix.lower() not in photo_formats.SUFFIXES)
+            for file in inside.files:
+                if file.suffix.lower() in photo_formats.SUFFIXES:
+                    photos.append(file)
+                else:
+                    suffixes[file.suffix.lower()] += 1
         else:
             photos.append(path)
     told = _tell_left_out(leftovers, suffixes)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from shoal import dead_letters, foreign_messages, settings
+from shoal import dead_letters, settings
+from shoal.buckets import foreign_messages
+from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.errors import MalformedMessage
-from shoal.foreign_messages import ForeignMessage
 from shoal.messages import Job
 from shoal.ports import Cloud, Received
 from shoal_cli._cloud import connect_to_running

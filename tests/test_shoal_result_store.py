@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from shoal.buckets.result_store import store_result
 from shoal.memory import ManualClock, MemoryStore
 from shoal.messages import CANCELLED, Label, Result
-from shoal.result_store import store_result
 
 KEY = "0000000000000000000a/00000/cat.jpg"
 DONE = Result(KEY, "done", (Label("tabby", "n02123045", 0.9),))

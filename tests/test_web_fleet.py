@@ -14,11 +14,12 @@ import requests
 from playwright.sync_api import Browser, Page, expect
 
 from controller import ledger as controllers
-from shoal import dead_letters, foreign_messages, ledger_file
+from shoal import dead_letters, ledger_file
 from shoal import settings as shoal_settings
+from shoal.buckets import foreign_messages
+from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.clock import SystemClock
 from shoal.errors import SettingsError
-from shoal.foreign_messages import ForeignMessage
 from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, Result
 from shoal.ports import Beat

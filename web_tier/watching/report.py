@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from shoal import foreign_messages
+from shoal.buckets import foreign_messages
+from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.errors import ShoalError
-from shoal.foreign_messages import ForeignMessage
 from shoal.ports import Clock, Cloud
 from web_tier.results.hub import Answered, Hub, PoolState
 from web_tier.watching import history
