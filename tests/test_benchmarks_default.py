@@ -1,0 +1,36 @@
+"""The part `default` of the benchmark: what it makes of a ledger and of command lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.__main__ import PARTS
+from benchmarks.default import DefaultRound, launched, part_of
+from shoal.ledger import DoneAct, Entry
+
+
+def test_the_part_is_listed() -> None:
+    assert "default" in PARTS
+
+
+def test_launches_are_counted_from_the_ledger() -> None:
+    acts = ((DoneAct("launch", ("a", "b")),), (DoneAct("drain", ("i-1",)),), (DoneAct("launch", ("c",)),))
+    assert launched(Entry(1.0, "s", 1, 2, 3, 4, 5, done=done) for done in acts) == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [
+        ("python -P -m web_tier", "web"),
+        ("python -m app_tier", "worker"),
+        ("python -P -m local_cloud --state-dir x", "EC2"),
+        ("python -m local_cloud.service_process", "S3 and SQS"),
+        ("python -m shoal_cli up", "other"),
+    ],
+)
+def test_processes_are_told_apart(command: str, part: str) -> None:
+    assert part_of(command) == part
+
+
+def test_what_is_outside_the_worker() -> None:
+    assert DefaultRound(30.0, 2.0, 1, {"worker": 28.0, "web": 5.0, "EC2": 2.5}).outside == 7.5
