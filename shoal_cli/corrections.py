@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from shoal import settings
+from shoal.aws import connect_to_running
 from shoal.clock import SystemClock
 from shoal.corrections import Corrections, checked
 from shoal.errors import Permanent
 from shoal.messages import Job
 from shoal.ports import Cloud
-from shoal_cli._cloud import connect_to_running
 
 READERS = 8
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from shoal import dead_letters, settings
+from shoal.aws import connect_to_running
 from shoal.buckets import foreign_messages
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.errors import MalformedMessage
 from shoal.messages import Job
 from shoal.ports import Cloud, Received
-from shoal_cli._cloud import connect_to_running
 
 SHOWN = 100  # characters of a message that is not ours
 

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from shoal import settings
+from shoal.aws import connect_to_running
 from shoal.ports import Instance
 from shoal.prices import price_in_words, price_per_hour, unknown_types
 from shoal_cli._client import is_up
-from shoal_cli._cloud import connect_to_running
 
 
 @click.command()

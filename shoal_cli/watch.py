@@ -15,11 +15,11 @@ from rich.live import Live
 from rich.text import Text
 
 from shoal import ledger_file, settings
+from shoal.aws import connect_to_running
 from shoal.errors import ShoalError
 from shoal.ports import Cloud, Depth
 from shoal.settings import Settings
 from shoal_cli._client import is_up
-from shoal_cli._cloud import connect_to_running
 from shoal_cli.status import state
 
 SENTENCES = 8

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from moto.server import ThreadedMotoServer
 from PIL import Image
 from playwright.sync_api import Page, expect
 
@@ -182,12 +182,21 @@ def test_the_switch(cloud: Cloud) -> None:
             assert (cloud.uploads.origin in reply.headers["Content-Security-Policy"]) is on
 
 
-def test_a_store_that_does_not_keep_to_its_forms_is_found_out(
-    embedded_cloud: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """moto's S3 takes whatever is sent."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT_URL"])
+@pytest.fixture
+def lax_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """moto's S3, which takes whatever is sent."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in {**keys, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(clients, "_session", None)
+    yield
+    server.stop()
+
+
+def test_a_store_that_does_not_keep_to_its_forms_is_found_out(lax_store: None) -> None:
     settings = load({"SHOAL_PREFIX": f"t{uuid.uuid4().hex[:12]}"})
     create_bucket(client("s3"), settings.in_bucket)
     allow_forms(client("s3"), settings.in_bucket)

@@ -1,6 +1,6 @@
 """The ports on AWS: the only package that imports boto3."""
 
 from shoal.aws.clients import region
-from shoal.aws.connect import connect, prepare, put_metrics
+from shoal.aws.connect import connect, connect_to_running, prepare, put_metrics
 
-__all__ = ["connect", "prepare", "put_metrics", "region"]
+__all__ = ["connect", "connect_to_running", "prepare", "put_metrics", "region"]

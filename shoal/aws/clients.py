@@ -27,6 +27,8 @@ CONFIG = Config(
 )
 # Calls to this machine go through no proxy; without `proxies`, botocore takes those of the environment.
 DIRECT_CONFIG = CONFIG.merge(Config(proxies={}))
+# boto3 signs forms and addresses with Version 2 in some regions, which new buckets refuse, and the embedded cloud too.
+SIGNED_FORMS = Config(signature_version="s3v4")
 
 _NOT_FOUND = {
     "NoSuchKey",
@@ -109,6 +111,8 @@ class Session:
                 # Without `variables`, botocore finds the address itself, also in its configuration files.
                 address = self.endpoint(service) if self._variables else None
                 config = DIRECT_CONFIG if is_direct(self.endpoint(service)) else CONFIG
+                if service == "s3":
+                    config = config.merge(SIGNED_FORMS)
                 self._clients[service] = self._maker.client(service, endpoint_url=address or None, config=config)
             return self._clients[service]
 

@@ -64,6 +64,17 @@ def put_metrics(pool: str, units: Mapping[str, str]) -> PutMetrics:
     return PutMetrics(lambda: client("cloudwatch"), pool, units)
 
 
+def connect_to_running(settings: Settings) -> Cloud:
+    """`connect`, for a command of a person. Raises Permanent, which says how to start a Shoal when none runs here."""
+    use(settings.cloud)
+    try:
+        region()
+    except Permanent:
+        told = f"Shoal is not running in {settings.state_dir}: start it with `shoal up`"
+        raise Permanent(f"{told} (for a Shoal on AWS, set AWS_DEFAULT_REGION)") from None
+    return connect(settings)
+
+
 def connect_pool(settings: Settings, boot_file: Callable[[], str], max_instances: Callable[[], int]) -> InstancePool:
     """The pool of worker instances alone."""
 
