@@ -45,19 +45,25 @@ async def read_body(receive: Receive) -> bytes:
     return b"".join(chunks)
 
 
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives this body first, then what comes after the body that was read."""
+    given = False
+
+    async def give() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return give
+
+
 async def ask(app: App, scope: Message, body: bytes, receive: Receive) -> HttpResponse:
     """The answer of `app` to this request with another body. `receive` tells when the caller hangs up."""
     kept = [one for one in scope["headers"] if one[0].lower() not in (b"content-length", b"transfer-encoding")]
     asked = {**scope, "headers": [*kept, (b"content-length", str(len(body)).encode())]}
-    told = False
     found = HttpResponse(500, (), b"")
-
-    async def replay() -> Message:
-        nonlocal told
-        if told:
-            return await receive()
-        told = True
-        return {"type": "http.request", "body": body, "more_body": False}
 
     async def collect(message: Message) -> None:
         nonlocal found
@@ -67,7 +73,7 @@ async def ask(app: App, scope: Message, body: bytes, receive: Receive) -> HttpRe
         else:
             found = replace(found, body=found.body + message.get("body", b""))
 
-    await app(asked, replay, collect)
+    await app(asked, replay(body, receive), collect)
     return found
 
 

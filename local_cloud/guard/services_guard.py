@@ -9,7 +9,7 @@ from ministack.core.sigv4 import decode_header_value
 from ministack.services import s3
 
 from local_cloud import points
-from local_cloud.exchange import App, HttpResponse, Message, Receive, Send, answer, read_body, tell
+from local_cloud.exchange import App, HttpResponse, Message, Receive, Send, answer, read_body, replay, tell
 from local_cloud.guard.gate import HOSTS, Gate, names_this_machine
 from local_cloud.guard.refusal import Refused
 from local_cloud.guard.signatures import SignedRequest, signed_service
@@ -60,7 +60,7 @@ class ServicesGuard:
         except Refused as refusal:
             await tell(send, _refuse(call, refusal, cors))
             return
-        await self._app(scope, _replay(body, receive), _without_cors(send, cors))
+        await self._app(scope, replay(body, receive), _without_cors(send, cors))
 
 
 def trust_the_guard() -> None:
@@ -97,20 +97,6 @@ def _refuse(call: SignedRequest, refusal: Refused, cors: Mapping[str, str]) -> H
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode("latin-1"), str(value).encode("latin-1")) for name, value in headers.items()]
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body that was read, then what comes after it."""
-    given = False
-
-    async def replay() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
 
 
 def _without_cors(send: Send, instead: Mapping[str, str]) -> Send:
