@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,13 +13,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import requests
 
+from benchmarks.page import running
 from benchmarks.running.system import ROOT, RunningSystem
 from benchmarks.running.waiting import wait_for
 from shoal.ledger import Entry
@@ -111,22 +111,14 @@ def _first_label(system: RunningSystem, began: float) -> float:
     return time.perf_counter() - began
 
 
-@contextmanager
-def _system() -> Iterator[RunningSystem]:
-    folder = Path(tempfile.mkdtemp(prefix="shoal-bench-"))
+def _system() -> AbstractContextManager[RunningSystem]:
+    """A system with the settings that a new user has, not with those that make other measurements short."""
     usual = Settings()
-    system = RunningSystem(
-        folder / "state",
+    return running(
         QUIET_SECONDS=usual.quiet_seconds,
         LOCAL_BOOT_SECONDS=usual.local_boot_seconds,
         ANSWER_CACHE=usual.answer_cache,
     )
-    try:
-        system.start()
-        yield system
-    finally:
-        system.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _CoreWatch:
