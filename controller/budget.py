@@ -11,6 +11,12 @@ from shoal.ledger import Spent
 
 Period = Literal["hour", "day", "week", "month"]
 PERIODS: tuple[Period, ...] = ("hour", "day", "week", "month")
+ENDS: dict[Period, str] = {
+    "hour": "the end of the hour",
+    "day": "midnight UTC",
+    "week": "the end of Sunday UTC",
+    "month": "the end of the month UTC",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +64,24 @@ def allowance(budget: Budget, spent: Spent) -> Allowance:
     each = hours * budget.price
     left = budget.amount - spent.amount - spent.machines * each
     count = max(0, math.floor(left / each))
-    why = (
-        f"budget {budget.amount:g} a {budget.period}: {spent.amount:.2f} spent, and {spent.machines} running "
-        f"for the {hours:.1f} h that are left may cost {spent.machines * each:.2f}"
-    )
-    return Allowance(count, why)
+    return Allowance(count, _why(budget, spent.amount, spent.machines + count, each))
+
+
+def _why(budget: Budget, spent: float, machines: int, each: float) -> str:
+    """What one machine more than `machines` costs and what is left for it: the sentence of ledger, page and command.
+
+    each: the cost of a machine until the period's end.
+    """
+    left = budget.amount - spent - machines * each
+    places = next((digits for digits in range(2, 7) if round(left, digits) < round(each, digits)), 2)
+    rest = f"${left:.{places}f} are left" if left > 0 else "nothing is left"
+    per = "an hour" if budget.period == "hour" else f"a {budget.period}"
+    why = f"budget ${budget.amount:.2f} {per}: one more machine to {ENDS[budget.period]} is "
+    why += f"${each:.{places}f}, {rest}"
+    if not spent and not machines:
+        return why
+    running = f", {machines} running to then cost ${machines * each:.2f}" if machines else ""
+    return f"{why} (${spent:.2f} are spent{running})"
 
 
 def _begin(period: Period, at: datetime) -> datetime:

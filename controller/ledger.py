@@ -30,6 +30,7 @@ class Tick:
     spent:   the cost of this budget period; None without a budget.
     token:   the fencing token of the lease that it acted under.
     dry_run: nothing was done; `done` is what would have been done.
+    no_launch: why the budget lets no machine start; "" when it lets one start.
     """
 
     observation: Observation
@@ -39,6 +40,7 @@ class Tick:
     spent: Spent | None = None
     token: int = 0
     dry_run: bool = False
+    no_launch: str = ""
 
     def sentence(self) -> str:
         """The tick in words."""
@@ -85,6 +87,7 @@ class Tick:
             spent=self.spent,
             token=self.token,
             dry_run=self.dry_run,
+            no_launch=self.no_launch,
         )
 
     def _pool(self) -> PoolCounts:
@@ -104,7 +107,8 @@ class Tick:
         # A refusal's figures change with the time of day; its first words are what it is about.
         refused = tuple((one.count, one.why.partition(":")[0]) for one in self.refused)
         seen = self.observation
-        return seen.depth, self._pool(), self.decision.desired, refused, self.token, seen.standstill
+        stops = bool(self.no_launch)
+        return seen.depth, self._pool(), self.decision.desired, refused, self.token, seen.standstill, stops
 
 
 def _done(act: Act) -> DoneAct:

@@ -82,7 +82,7 @@ def gate(
     room = max(0, limits.most - observation.machines)
     count = min(wanted, room)
     leaving = observation.machines - observation.capacity
-    refused = [Refusal(wanted - count, f"cap {limits.most}, {leaving} on their way out count")]
+    refused = [Refusal.by_cap(wanted - count, limits.most, leaving)]
     if allowance is not None and count > allowance.machines:
         refused.append(Refusal(count - allowance.machines, allowance.why))
         count = allowance.machines

@@ -83,14 +83,24 @@ class Reconciler:
             return None
         decision, needs = decide(rules.policy, observation, self._experience.needs, rules.terms)
         self._experience = replace(self._experience, needs=needs)
-        planned = plan(decision, observation, rules.terms.limits, rules.patience, self._allowance(observation, rules))
+        allowed = self._allowance(observation, rules)
+        planned = plan(decision, observation, rules.terms.limits, rules.patience, allowed)
         done, refused = [], list(planned.refused)
         for act in planned.acts:
             effect, refusal = (act, None) if self._dry_run else self._act(act)
             done += [effect] if effect else []
             refused += [refusal] if refusal else []
         spent = self._spent if rules.budget else None
-        tick = Tick(observation, decision, tuple(done), tuple(refused), spent, self._hold.token, self._dry_run)
+        tick = Tick(
+            observation,
+            decision,
+            tuple(done),
+            tuple(refused),
+            spent,
+            self._hold.token,
+            self._dry_run,
+            allowed.why if allowed and not allowed.machines else "",
+        )
         if sentence := self._ledger.record(tick):
             log.info("%s", sentence)
         return tick

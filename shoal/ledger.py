@@ -12,6 +12,8 @@ from shoal.safe_json import array, integer, moment, number, read_object, text
 
 VERSION = 2  # lines without a version are of 1: they counted no arrivals, and `finished` since the controller's start
 
+_CAP = "cap "
+
 ActKind = Literal["launch", "drain", "terminate"]
 
 
@@ -45,6 +47,16 @@ class Refusal:
 
     count: int
     why: str
+
+    @classmethod
+    def by_cap(cls, count: int, cap: int, leaving: int) -> Refusal:
+        """The pool may not grow: it has `cap` machines, and those that leave count until they are gone."""
+        return cls(count, f"{_CAP}{cap}, {leaving} on their way out count")
+
+    @property
+    def is_cap(self) -> bool:
+        """Whether it is the cap that refuses."""
+        return self.why.startswith(_CAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +123,7 @@ class Entry:
     standstill:          why nothing gets on although photos wait, when no worker is to blame; "" when all is well.
     alone_seconds:       seconds of a worker's time for one photo when it shares nothing with other workers.
     rates:               what so many workers did together; several workers may share what limits them.
+    no_launch:           why the budget lets no machine start, also while none is wanted; "" when it lets one start.
 
     How photos are counted. `finished` is the growth of the workers' own counts, summed: deliveries finished, so a photo
     that is labelled twice counts twice. What a worker finishes after its last beat that was seen is missed. Nobody
@@ -150,6 +163,19 @@ class Entry:
     standstill: str = ""
     alone_seconds: float = 0.0
     rates: tuple[PoolRate, ...] = ()
+    no_launch: str = ""
+
+    @property
+    def hindrance(self) -> str:
+        """Why photos wait although more machines are wanted, for people; "" when nothing stands in the way.
+
+        To reach the cap is normal and no hindrance.
+        """
+        refused = "; ".join(one.why for one in self.refused if not one.is_cap)
+        if self.standstill or not refused:
+            return self.standstill
+        some = self.machines or any(act.kind == "launch" for act in self.done)
+        return f"{'no more workers' if some else 'no worker'} can start: {refused}"
 
     @property
     def backlog(self) -> int:
@@ -191,6 +217,7 @@ class Entry:
                 rates=tuple(PoolRate.from_dict(rate) for rate in array(fields, "rates")),
                 pool=PoolCounts(**{state: integer(count) for state, count in fields.get("pool", {}).items()}),
                 standstill=text(fields.get("standstill", "")),
+                no_launch=text(fields.get("no_launch", "")),
                 done=tuple(DoneAct.from_dict(act) for act in array(fields, "done")),
                 refused=tuple(Refusal(integer(one["count"]), text(one["why"])) for one in array(fields, "refused")),
                 spent=_spent(spent) if spent else None,

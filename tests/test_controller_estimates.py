@@ -175,11 +175,27 @@ def test_the_fuse_reckons_the_worst_until_the_periods_end() -> None:
     spent = Spent(at("2024-02-28 20:00"), 1.0, 2)
     # Four hours are left: two that run may cost 4, a further one 2 each; 5 are left.
     assert allowance(budget, spent) == Allowance(
-        2, "budget 10 a day: 1.00 spent, and 2 running for the 4.0 h that are left may cost 4.00"
+        2,
+        "budget $10.00 a day: one more machine to midnight UTC is $2.00, $1.00 are left "
+        "($1.00 are spent, 4 running to then cost $8.00)",
     )
     assert allowance(budget, Spent(spent.at, 2.0, 2)).machines == 2
     assert allowance(budget, Spent(spent.at, 2.001, 2)).machines == 1
     assert allowance(budget, Spent(spent.at, 9.0, 2)).machines == 0
+
+
+def test_a_budget_that_lets_no_machine_start_tells_the_sum_in_full() -> None:
+    day = at("2024-02-28")
+    assert allowance(Budget(0.05, "day", 0.25 / 24), Spent(day)) == Allowance(
+        0, "budget $0.05 a day: one more machine to midnight UTC is $0.25, $0.05 are left"
+    )
+    # As many digits as show the difference.
+    assert allowance(Budget(0.0498, "day", 0.05 / 24), Spent(day)).why == (
+        "budget $0.05 a day: one more machine to midnight UTC is $0.0500, $0.0498 are left"
+    )
+    assert allowance(Budget(1.0, "day", 0.05), Spent(day, 1.0)).why == (
+        "budget $1.00 a day: one more machine to midnight UTC is $1.20, nothing is left ($1.00 are spent)"
+    )
 
 
 @given(st.floats(0.1, 1000), st.sampled_from(PERIODS), st.floats(0.001, 10), st.floats(0, 1e7), st.integers(0, 50))

@@ -81,6 +81,7 @@ def test_what_is_new_is_told_once() -> None:
         {"observation": replace(quiet.observation, depth=Depth(400, 13, 0))},
         {"observation": replace(quiet.observation, instances=quiet.observation.instances[1:])},
         {"refused": (Refusal(4, "budget"),)},
+        {"no_launch": "budget $0.05 a day: nothing is left"},
     ):
         assert not replace(quiet, **changed).same_as(quiet), changed
 
@@ -94,6 +95,7 @@ def test_an_entry_in_json() -> None:
     assert (told["reason"], told["token"]) == ("9 s each, target 60 s: need 62; cap 15", 7)
     assert (told["service_seconds"], told["boot_seconds"], told["oldest_seconds"]) == (1.0, 30.0, 0.0)
     assert tick().entry(Tally()).spent is None
+    assert tick(no_launch="why").entry(Tally()).no_launch == "why"
     acts = (Launch(("a",)), Drain(("i-1",), "silent"), Terminate(("i-2", "i-3"), "stopped"))
     ended = DoneAct("terminate", ("i-2", "i-3"), "stopped")
     assert tick(done=acts).entry(Tally()).done == (
@@ -101,6 +103,18 @@ def test_an_entry_in_json() -> None:
         DoneAct("drain", ("i-1",), "silent"),
         ended,
     )
+
+
+def test_what_hinders_is_told_but_a_full_pool_is_not() -> None:
+    full, budget = Refusal.by_cap(3, 15, 0), Refusal(2, "budget $0.05 a day: nothing is left")
+    assert tick(refused=(full,)).entry(Tally()).hindrance == ""
+    assert tick(refused=(full, budget)).entry(Tally()).hindrance == f"no more workers can start: {budget.why}"
+    nothing = Observation(1000.0, Depth(400, 12, 0), ())
+    empty = tick(observation=nothing, done=(), refused=(budget,)).entry(Tally())
+    assert empty.hindrance == f"no worker can start: {budget.why}"
+    standing = replace(nothing, standstill="nothing gets on")
+    assert tick(observation=standing, refused=(budget,)).entry(Tally()).hindrance == "nothing gets on"
+    assert Entry.from_json(tick(no_launch=budget.why).entry(Tally()).to_json()).no_launch == budget.why
 
 
 def test_the_ledger_is_bounded_and_survives_a_torn_line(world: FleetWorld, monkeypatch: pytest.MonkeyPatch) -> None:

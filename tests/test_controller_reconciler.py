@@ -312,7 +312,10 @@ def test_the_budget_cuts_the_launch_and_says_so(tmp_path: Path) -> None:
     assert entry is not None
     assert len(world.machines) == 10
     assert entry.refused[0].count == 5
-    assert "launched 10, refused 5: budget 10 a hour: 0.00 spent, and 0 running" in entry.sentence()
+    assert (
+        "launched 10, refused 5: budget $10.00 an hour: one more machine to the end of the hour is $1.00, "
+        "nothing is left"
+    ) in entry.sentence()
     world.tick(60, work=False)
     assert len(world.machines) == 10
     assert len(sentences(world)) <= 3  # the refusal's figures change, its meaning does not
