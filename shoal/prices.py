@@ -7,12 +7,15 @@ source means that the price was written down without a price list at hand.
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from shoal.settings import Settings
 
+DIGITS = 1  # significant digits of a small amount: more would promise too much
+CENT = 0.01
 LIST = Path(__file__).with_name("prices.csv")
 
 
@@ -59,7 +62,35 @@ def price_in_words(settings: Settings) -> str:
     dearest = _dearest(settings)
     price = listed()[dearest]
     listing = f"{dearest} in us-east-1, noted {price.noted}, {price.source}"
-    return f"${price.per_hour:g} an hour for each instance ({listing})"
+    words = f"${price.per_hour:g} an hour for each instance ({listing})"
+    return f"nothing on this machine; would cost {words}" if _is_free(settings) else words
+
+
+def cost_in_words(settings: Settings, amount: str) -> str:
+    """An amount of money as the cost of instances: itself, or what it would be if they were not on this machine."""
+    return f"would cost {amount} on {_dearest(settings)}" if _is_free(settings) else amount
+
+
+def cost_title(settings: Settings) -> str:
+    """What a cost of instances is called: on one's own machine it is what they would cost."""
+    return f"Would cost on {_dearest(settings)}" if _is_free(settings) else "Cost"
+
+
+def dollars(amount: float) -> str:
+    """An amount in US dollars; a small one with its first digit alone: $0.00002, $0.31, $12.40."""
+    if amount >= 0.1 or amount <= 0:
+        return f"${amount:.2f}"
+    places = -math.floor(math.log10(amount)) + DIGITS - 1
+    return f"${amount:.{places}f}"
+
+
+def roughly(amount: float) -> str:
+    """An amount in US dollars for people who care for cents: `under a cent`, else as `dollars`."""
+    return "under a cent" if 0 < amount < CENT else dollars(amount)
+
+
+def _is_free(settings: Settings) -> bool:
+    return settings.emulated and not settings.price_per_hour
 
 
 def _dearest(settings: Settings) -> str:

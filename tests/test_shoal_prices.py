@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from shoal import aws
-from shoal.prices import listed, price_in_words, price_per_hour, unknown_types
-from shoal.settings import load
+from shoal.prices import cost_in_words, listed, price_in_words, price_per_hour, unknown_types
+from shoal.settings import load, load_with_env_file
 from shoal_cli import doctor, status
 
 
@@ -42,6 +42,12 @@ def test_the_words_name_the_source_or_what_to_do() -> None:
     listing = "(t3.medium in us-east-1, noted 2025, unverified)"
     assert price_in_words(load({})) == f"$0.0416 an hour for each instance {listing}"
     assert price_in_words(load({"SHOAL_PRICE_PER_HOUR": "2"})) == "$2 an hour for each instance"
+    here = load_with_env_file({"AWS_ENDPOINT_URL": "http://127.0.0.1:4566"})
+    assert price_in_words(here) == f"nothing on this machine; would cost $0.0416 an hour for each instance {listing}"
+    assert cost_in_words(here, "$0.10") == "would cost $0.10 on t3.medium"
+    own = load_with_env_file({"AWS_ENDPOINT_URL": "http://127.0.0.1:4566", "SHOAL_PRICE_PER_HOUR": "2"})
+    elsewhere = load_with_env_file({"AWS_ENDPOINT_URL": "https://ec2.example.org"})
+    assert {cost_in_words(own, "$0.10"), cost_in_words(elsewhere, "$0.10")} == {"$0.10"}
     unknown = price_in_words(load({"SHOAL_INSTANCE_TYPE": "x9.huge,t3.medium,y1.tiny"}))
     assert unknown == "no price is known for x9.huge, y1.tiny: set SHOAL_PRICE_PER_HOUR"
 

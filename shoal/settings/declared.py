@@ -41,6 +41,7 @@ class Settings:
 
     cloud: boto3's variables of the embedded cloud that runs in the state folder; empty when none runs there, or when
            the environment names another cloud.
+    emulated: whether the instances are processes on this machine, which cost nothing.
     """
 
     prefix: str = _service(
@@ -232,6 +233,7 @@ class Settings:
     local_boot_seconds: float = _local(1.0, "How long an embedded instance takes to boot.", least=0)
 
     cloud: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    emulated: bool = field(default=False, repr=False)
 
     @property
     def in_bucket(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shoal.errors import SettingsError
+from shoal.proxies import is_direct
 from shoal.settings.checks import check
 from shoal.settings.declaration import user_path, variable
 from shoal.settings.declared import SETTINGS, Settings
@@ -116,10 +117,11 @@ def _own_values(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _with_cloud(settings: Settings, environment: Mapping[str, str]) -> Settings:
-    if "AWS_ENDPOINT_URL" in environment:
-        return settings
-    found = read_env_file(_state_dir(environment) / "env")
-    return replace(settings, cloud={name: value for name, value in found.items() if name not in environment})
+    found = {} if "AWS_ENDPOINT_URL" in environment else read_env_file(_state_dir(environment) / "env")
+    names = {**found, **environment}
+    endpoint = names.get("AWS_ENDPOINT_URL_EC2") or names.get("AWS_ENDPOINT_URL") or ""
+    cloud = {name: value for name, value in found.items() if name not in environment}
+    return replace(settings, cloud=cloud, emulated=is_direct(endpoint))
 
 
 def _state_dir(environment: Mapping[str, str]) -> Path:
