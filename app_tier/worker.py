@@ -192,7 +192,7 @@ class Worker:
         try:
             image = self._fetch_and_decode(delivery)
         except BadImage as error:
-            self._publish_failed(delivery, str(error))
+            self._publish_failed(delivery, str(error), bad_photo=True)
         except NotFound:
             self._publish_failed(delivery, "the photo is no longer in the input bucket")
         except ShoalError as error:
@@ -205,9 +205,10 @@ class Worker:
                 self._inference_queue.put(image)
 
     def _fetch_and_decode(self, delivery: Delivery) -> Image | None:
-        """The image for the engine; None when the same bytes were answered before."""
+        """The image for the engine; None when the photo is answered already: from memory, or as failed."""
         if not self._recogniser.serves(delivery.job.model):
-            raise BadImage(f"this Shoal does not serve the model {delivery.job.model!r}")
+            self._publish_failed(delivery, f"this Shoal does not serve the model {delivery.job.model!r}")
+            return None
         model = self._recogniser.resolve(delivery.job.model)
         began = time.perf_counter()
         payload = self._patience.call(lambda: self._cloud.inputs.get(delivery.job.key))
@@ -267,8 +268,8 @@ class Worker:
         )
         self._publisher.publish(Finished(delivery, outcome))
 
-    def _publish_failed(self, delivery: Delivery, error: str) -> None:
-        self._publisher.publish(Finished(delivery, Result.failed(delivery.job.key, error, self._name)))
+    def _publish_failed(self, delivery: Delivery, error: str, bad_photo: bool = False) -> None:
+        self._publisher.publish(Finished(delivery, Result.failed(delivery.job.key, error, self._name, bad_photo)))
 
     def _done(self, deliveries: Sequence[Delivery]) -> None:
         self._let_go(deliveries)

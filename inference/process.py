@@ -167,7 +167,7 @@ def process(recogniser: Recogniser, job: Job, payload: bytes) -> Result:
     try:
         decoded = recogniser.decode(job.model, payload)
     except BadImage as error:
-        return Result.failed(job.key, str(error))
+        return Result.failed(job.key, str(error), bad_photo=True)
     opened = time.perf_counter()
     answer = recogniser.infer(job.model, [decoded])[0]
     return Result(

@@ -164,7 +164,12 @@ class Label:
     @property
     def readable(self) -> str:
         """The name for people, for example Egyptian cat."""
-        return self.name.replace("_", " ")
+        return readable(self.name)
+
+
+def readable(name: str) -> str:
+    """The name of a class for people: Egyptian_cat -> Egyptian cat."""
+    return name.replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +205,7 @@ class Result:
     detections: the objects that a detecting model has found; such a model gives no labels.
     warnings:   reasons why the labels may be wrong (a tiny or blurred photo), in words for people.
     cached:     True when the worker remembered the answer to the same bytes and did not infer.
+    bad_photo:  True when the photo itself cannot be labelled, so that to try again does not help.
     """
 
     key: str
@@ -213,11 +219,12 @@ class Result:
     detections: tuple[Detection, ...] = ()
     warnings: tuple[str, ...] = ()
     cached: bool = False
+    bad_photo: bool = False
 
     @classmethod
-    def failed(cls, key: str, error: str, worker: str = "") -> Result:
+    def failed(cls, key: str, error: str, worker: str = "", bad_photo: bool = False) -> Result:
         """The result of a job that cannot be done."""
-        return cls(key, "failed", error=error, worker=worker)
+        return cls(key, "failed", error=error, worker=worker, bad_photo=bad_photo)
 
     @property
     def is_cancelled(self) -> bool:
@@ -233,7 +240,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """The result in JSON types, for a page or an API."""
         fields = asdict(self)
-        for name in ("detections", "warnings", "cached"):
+        for name in ("detections", "warnings", "cached", "bad_photo"):
             if not fields[name]:
                 del fields[name]
         return {"v": VERSION, **fields}
@@ -257,7 +264,7 @@ class Result:
             texts = {name: intern(text(fields.get(name, ""))) for name in ("error", "model", "engine", "worker")}
         except (TypeError, ValueError, AttributeError) as error:
             raise MalformedMessage(f"result has malformed fields: {str(error)[:SHOWN]}") from error
-        cached = fields.get("cached") is True
+        cached, bad_photo = (fields.get(name) is True for name in ("cached", "bad_photo"))
         return cls(
             _key(fields),
             status,
@@ -266,6 +273,7 @@ class Result:
             detections=detections,
             warnings=warnings,
             cached=cached,
+            bad_photo=bad_photo,
             **texts,
         )
 

@@ -156,6 +156,7 @@ def test_nothing_is_remembered_when_it_is_off_and_never_a_failure(cloud: Cloud) 
         bad_again = put(cloud, b"bad")[0]
         wait_for(lambda: worker.finished == 2)
     assert [result(cloud, one).cached for one in (bad, bad_again)] == [False, False]
+    assert result(cloud, bad).bad_photo  # to try it again would not help
 
 
 @given(st.lists(st.integers(0, 5)), st.integers(1, 4))

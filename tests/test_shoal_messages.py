@@ -60,6 +60,7 @@ detections = st.builds(
         detections=st.lists(detections).map(tuple),
         warnings=st.lists(any_text).map(tuple),
         cached=st.booleans(),
+        bad_photo=st.booleans(),
     )
 )
 def test_a_result_survives_the_wire(result: Result) -> None:
