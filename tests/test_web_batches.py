@@ -305,6 +305,30 @@ def test_a_long_batch_comes_in_parts(idle: Site) -> None:
     assert sizes == [500, 500, 100]
 
 
+def test_failed_results_are_read_once_and_again_when_they_changed(idle: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = requests.post(idle.url + "/batches", timeout=10).json()["batch"]
+    keys = [f"{batch}/{number:05d}/p.jpg" for number in range(30)]
+    for key in keys:
+        idle.cloud.outputs.put(key, Result.failed(key, "no").to_json().encode(), "application/json")
+    read: list[str] = []
+    get = idle.cloud.outputs.get
+
+    def counted(key: str) -> bytes:
+        read.append(key)
+        return get(key)
+
+    monkeypatch.setattr(idle.cloud.outputs, "get", counted)
+
+    def states() -> list[str]:
+        read.clear()
+        return [one["state"] for one in requests.get(f"{idle.url}/batches/{batch}.json", timeout=10).json()["photos"]]
+
+    assert (states(), sorted(read)) == (["failed"] * 30, keys)
+    assert (states(), read) == (["failed"] * 30, [])
+    idle.cloud.outputs.put(keys[7], Result(keys[7], "done").to_json().encode(), "application/json")
+    assert (states()[7], read) == ("done", [keys[7]])
+
+
 def test_a_viewer_that_disappears_frees_its_thread() -> None:
     with running_site(work=False, web_threads=4) as site:
         address = submit(site, "a.jpg")

@@ -17,7 +17,7 @@ from shoal.messages import CANCELLED, Detection, Job, Label, Result, batch_floor
 from shoal.ports import Clock, Cloud, ObjectStore, StoredObject
 from web_tier.problems import Problem, unknown_batch
 from web_tier.results.bucket_watch import BucketWatch
-from web_tier.results.hub import Hub
+from web_tier.results.hub import REMEMBERED_RESULTS, Hub
 from web_tier.results.listing import Listing, jobs_of
 
 SHOWN_LABELS = 5
@@ -203,6 +203,7 @@ class Batches:
         self._watches: WeakValueDictionary[str, BucketWatch] = WeakValueDictionary()
         self._asking = threading.Lock()
         self._corrections = corrections
+        self._failures: dict[str, StoredObject] = {}  # the objects whose failed results the hub remembers
 
     def check(self, batch: str) -> None:
         """Raise Problem (404) when `batch` is unknown. May raise Retryable."""
@@ -221,7 +222,7 @@ class Batches:
         found = self.listing(batch)
         if not found.stored and not found.answered and not self._may_be_empty(batch):
             raise unknown_batch()
-        results = {result.key: result for result in self.results(found.answered)}
+        results = {result.key: result for result in self.results(found.answered.values())}
         jobs = jobs_of(found.stored.keys() | found.answered.keys())
         right = self._corrections.of(f"{batch}/")
         photos = tuple(
@@ -270,11 +271,12 @@ class Batches:
         self.check(batch)
         start = f"{batch}/{max(0, after + 1):05d}"
         stored, answered = (
-            {one.key for one in islice(store.list(f"{batch}/", start), limit + 1)}
+            {one.key: one for one in islice(store.list(f"{batch}/", start), limit + 1)}
             for store in (self._cloud.inputs, self._cloud.outputs)
         )
-        jobs = jobs_of(stored | answered)
-        results = {one.key: one for one in self.results(job.key for job in jobs[:limit] if job.key in answered)}
+        jobs = jobs_of(stored.keys() | answered.keys())
+        shown = [answered[job.key] for job in jobs[:limit] if job.key in answered]
+        results = {one.key: one for one in self.results(shown)}
         right = self._corrections.of(f"{batch}/")
         photos = tuple(
             Photo(job, job.key in stored, results.get(job.key), right.get(job.key, "")) for job in jobs[:limit]
@@ -309,7 +311,7 @@ class Batches:
     def answers(self, batch: str, known: Iterable[str]) -> list[Result]:
         """The results in the output bucket whose keys are not among `known`. May raise Retryable."""
         skip = frozenset(known)
-        return self.results(one.key for one in self._list(self._cloud.outputs, batch) if one.key not in skip)
+        return self.results(one for one in self._list(self._cloud.outputs, batch) if one.key not in skip)
 
     def job(self, batch: str, index: int) -> Job | None:
         """The stored photo with that index, or None. May raise Retryable."""
@@ -324,16 +326,18 @@ class Batches:
         if watch := self._watches.get(photo.job.batch):
             watch.reopened()
 
-    def results(self, keys: Iterable[str]) -> list[Result]:
-        """The results of `keys`, of those that have one: remembered, or read from the output bucket. May raise
-        Retryable."""
+    def results(self, listed: Iterable[StoredObject]) -> list[Result]:
+        """The results of objects in a listing, of those that still exist: remembered, or read from the output bucket.
+
+        May raise Retryable.
+        """
         found: list[Result] = []
-        unread: list[str] = []
-        for key in keys:
-            result = self._hub.recall(key)
-            # Another process may have had a failed photo labelled again: read its result anew.
-            if result is None or result.status == "failed":
-                unread.append(key)
+        unread: list[StoredObject] = []
+        for one in listed:
+            result = self._hub.recall(one.key)
+            # Another process may have had a failed photo labelled again: then its object is another one.
+            if result is None or (result.status == "failed" and self._failures.get(one.key) != one):
+                unread.append(one)
             else:
                 found.append(result)
         try:
@@ -342,11 +346,18 @@ class Batches:
             raise Retryable("the web tier is stopping") from None
         return found + [result for result in fetched if result is not None]
 
-    def _fetch(self, key: str) -> Result | None:
-        result = fetch_result(self._cloud.outputs, key)
+    def _fetch(self, listed: StoredObject) -> Result | None:
+        result = fetch_result(self._cloud.outputs, listed.key)
         if result is not None:
             self._hub.remember(result)
+            if result.status == "failed":
+                self._remember_failure(listed)
         return result
+
+    def _remember_failure(self, listed: StoredObject) -> None:
+        if len(self._failures) >= REMEMBERED_RESULTS:
+            self._failures.clear()  # they are read once more
+        self._failures[listed.key] = listed
 
 
 def _labels(labels: Sequence[Label]) -> list[dict[str, Any]]:

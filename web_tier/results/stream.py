@@ -132,7 +132,9 @@ class BatchStream:
                 return
             news.added += [job for job in listing.jobs if job.key not in self._photos]
             news.results += self._batches.results(
-                key for key in listing.answered if key not in self._photos or self._photos[key].result is None
+                one
+                for key, one in listing.answered.items()
+                if key not in self._photos or self._photos[key].result is None
             )
             self._listing = listing
 
