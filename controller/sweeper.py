@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
-from shoal.buckets import foreign_messages
+from shoal.buckets import foreign_messages, passing_records
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.buckets.pending_photos import Mark, read_marks
 from shoal.errors import MalformedMessage, NotFound, Retryable, ShoalError
@@ -21,6 +21,7 @@ from shoal.ports import Clock, Cloud, Received, StoredObject
 log = logging.getLogger(__name__)
 
 DAY_SECONDS = 24 * 3600.0
+HOUR_SECONDS = 3600.0
 PROBE_SECONDS = 600.0  # a test upload that is older was left behind by a process that died
 SEND_AT_ONCE = 100
 SHOWN = 300  # characters of a message that is not ours
@@ -46,6 +47,7 @@ class Sweeper:
         self._days = days
         self._again = Again(after_seconds)
         self._told: set[str] = set()  # what was passed over
+        self._records_looked_at = 0.0
 
     def sweep(self) -> None:
         """Sweep once. Raises Retryable when the cloud cannot be read; the next sweep does the rest."""
@@ -55,7 +57,11 @@ class Sweeper:
         found = self.queue_forgotten()
         if found:
             log.warning("%d photos had neither a result nor a message: queued again", found)
-        self._cloud.uploads.remove_probes(self._clock.now() - PROBE_SECONDS)
+        now = self._clock.now()
+        self._cloud.uploads.remove_probes(now - PROBE_SECONDS)
+        if now - self._records_looked_at > HOUR_SECONDS:
+            passing_records.remove_old(self._cloud.outputs, now)
+            self._records_looked_at = now
 
     def bury_dead_letters(self) -> int:
         """Give every dead letter a failed result, so that its user sees it; returns how many.

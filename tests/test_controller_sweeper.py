@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.sweeper import GIVEN_UP, OVERTAKEN_AFTER, Again, Sweeper, older_than, overtaken
+from shoal.buckets import passing_records
 from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, Result, new_batch
 from shoal.ports import Cloud, StoredObject
@@ -104,6 +105,18 @@ def test_a_dead_letter_becomes_a_failed_result(clock: ManualClock) -> None:
     [response] = cloud.responses.receive(10, 0)
     assert Result.from_json(response.body).key == job.key
     assert cloud.dead_letters.depth().total == 0
+
+
+def test_records_that_are_worth_nothing_any_more_are_removed(clock: ManualClock) -> None:
+    cloud = memory_cloud(clock)
+    sweeper = Sweeper(cloud, clock, "replies", AFTER, days=4)
+    cloud.outputs.put("idempotency/old", b"{}", "application/json")
+    cloud.outputs.put("sessions/old", b"{}", "application/json")
+    clock.wait(passing_records.KEPT_SECONDS)
+    cloud.outputs.put("sessions/new", b"{}", "application/json")
+    clock.wait(1)
+    sweeper.sweep()
+    assert [one.key for one in cloud.outputs.list("")] == ["sessions/new"]
 
 
 def test_what_a_queue_lost_is_queued_again_in_tens(clock: ManualClock) -> None:

@@ -148,9 +148,9 @@ def test_the_operator_sends_dead_letters_to_the_workers_again(site: Site, page: 
     expect(page.get_by_role("button", name="Send them")).to_have_count(0)
 
 
-def token(site: Site, browser: requests.Session, path: str = "/fleet/sign-in") -> str:
-    """What the forms of a page carry."""
-    found = re.search(r'name="token" value="([^"]+)"', browser.get(site.url + path, timeout=10).text)
+def token(site: Site, browser: requests.Session) -> str:
+    """What the forms of the operator's fleet page carry."""
+    found = re.search(r'name="token" value="([^"]+)"', browser.get(f"{site.url}/fleet", timeout=10).text)
     assert found is not None
     return found[1]
 
@@ -158,8 +158,7 @@ def token(site: Site, browser: requests.Session, path: str = "/fleet/sign-in") -
 def operator(site: Site) -> requests.Session:
     """A browser in which the operator is signed in."""
     session = requests.Session()
-    form = {"secret": SECRET, "token": token(site, session)}
-    assert session.post(f"{site.url}/fleet/sign-in", data=form, timeout=10).ok
+    assert session.post(f"{site.url}/fleet/sign-in", data={"secret": SECRET}, timeout=10).ok
     return session
 
 
@@ -168,24 +167,50 @@ def redrive(site: Site, session: requests.Session, carried: str) -> int:
 
 
 def test_another_sites_form_does_nothing(site: Site) -> None:
-    signed_in, stranger = operator(site), requests.Session()
-    mine = token(site, signed_in, "/fleet")
+    signed_in, other, stranger = operator(site), operator(site), requests.Session()
+    mine = token(site, signed_in)
     assert redrive(site, signed_in, "") == 403
-    assert redrive(site, signed_in, token(site, stranger)) == 403
-    assert redrive(site, stranger, token(site, stranger)) == 403
-    assert stranger.post(f"{site.url}/fleet/sign-in", data={"secret": SECRET}, timeout=10).status_code == 403
+    assert redrive(site, signed_in, token(site, other)) == 403
+    assert redrive(site, stranger, mine) == 403
     assert signed_in.post(f"{site.url}/fleet/sign-out", timeout=10).status_code == 403
     assert redrive(site, signed_in, mine) == 200
 
 
+def sign_in(site: Site, **headers: str) -> requests.Response:
+    form = {"secret": SECRET}
+    return requests.post(f"{site.url}/fleet/sign-in", form, headers=headers, timeout=10, allow_redirects=False)
+
+
 def test_the_cookie_is_for_the_fleet_page_alone_and_dies_with_its_secret(site: Site) -> None:
-    assert "Set-Cookie" not in requests.get(f"{site.url}/fleet", timeout=10).headers
-    told = requests.get(f"{site.url}/fleet/sign-in", timeout=10).headers["Set-Cookie"]
-    assert {"HttpOnly", "SameSite=Strict", "Path=/fleet"} <= set(told.split("; "))
+    for path in ("/fleet", "/fleet/sign-in"):
+        assert "Set-Cookie" not in requests.get(site.url + path, timeout=10).headers
+    flags = set(sign_in(site).headers["Set-Cookie"].split("; "))
+    assert {"HttpOnly", "SameSite=Strict", "Path=/fleet"} <= flags
+    by_https = {"X-Forwarded-Proto": "https"}
+    assert "Secure" not in flags | set(sign_in(site, **by_https).headers["Set-Cookie"].split("; "))
+    with running_site(site.cloud, work=False, operator_secret=SECRET, trusted_proxy="127.0.0.1") as behind:
+        assert "Secure" in sign_in(behind, **by_https).headers["Set-Cookie"].split("; ")
     signed_in = operator(site)
-    carried = token(site, signed_in, "/fleet")
+    carried = token(site, signed_in)
     with running_site(site.cloud, work=False, operator_secret=SECRET + "!") as other:
         assert redrive(other, signed_in, carried) == 403
+
+
+def test_a_cookie_is_worth_nothing_after_sign_out(site: Site) -> None:
+    signed_in = operator(site)
+    carried, kept = token(site, signed_in), signed_in.cookies.get_dict()
+    assert signed_in.post(f"{site.url}/fleet/sign-out", data={"token": carried}, timeout=10).ok
+    signed_in.cookies.update(kept)
+    assert redrive(site, signed_in, carried) == 403
+
+
+def test_wrong_secrets_cost_time(site: Site) -> None:
+    def guess(secret: str) -> requests.Response:
+        return requests.post(f"{site.url}/fleet/sign-in", data={"secret": secret}, timeout=10)
+
+    assert [guess("wrong").status_code for _ in range(3)] == [403] * 3
+    refused = guess(SECRET)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
 
 
 @pytest.mark.parametrize("secret", ["short", "x" * 15])

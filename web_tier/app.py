@@ -11,11 +11,12 @@ from shoal.folders import folder
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings
 from web_tier import problems, words
+from web_tier.access import origin
 from web_tier.examples import find_examples
 from web_tier.results.card import QUEUED, card, others
 from web_tier.results.timeline import timeline
 from web_tier.results.view import ORDERS, SHOWN
-from web_tier.routes import api, contracts, events, fleet, health, operator, pages, uploads, v1
+from web_tier.routes import api, contracts, events, fleet, health, pages, uploads, v1
 from web_tier.schemas import bodies
 from web_tier.services import EXTENSION, build
 
@@ -64,7 +65,7 @@ def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
         app.register_blueprint(part.blueprint)
     problems.install(app)
     bodies.install(app)
-    operator.install(app, settings)
+    origin.install(app, settings.allowed_host_names, contracts.CHANGING_GETS)
     headers = {"Content-Security-Policy": _content_security_policy(built.direct.origin), **HEADERS}
     app.after_request(lambda response: _finish(response, headers))
     return app

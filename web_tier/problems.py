@@ -20,6 +20,8 @@ _TITLES = {
     404: "Not found",
     405: "That is not possible here",
     413: "Too large",
+    421: "Another name, please",
+    429: "Too many tries",
     500: "Something broke on our side",
     503: "One moment, please",
     504: "Not finished yet",
@@ -28,11 +30,16 @@ _TITLES = {
 
 
 class Problem(ShoalError):
-    """A request that fails. status: the HTTP status of the answer."""
+    """A request that fails.
 
-    def __init__(self, status: int, message: str) -> None:
+    status:      the HTTP status of the answer.
+    retry_after: seconds, for the header Retry-After; None for the status' usual number.
+    """
+
+    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after = retry_after
 
 
 def unknown_batch() -> Problem:
@@ -82,7 +89,10 @@ def _document(status: int, message: str) -> Response:
 
 def _on_problem(problem: Problem) -> Response:
     log.info("%s %s: %d %s", request.method, request.path, problem.status, problem)
-    return answer(problem.status, str(problem))
+    response = answer(problem.status, str(problem))
+    if problem.retry_after is not None:
+        response.headers["Retry-After"] = str(problem.retry_after)
+    return response
 
 
 def _on_shoal_error(error: ShoalError) -> Response:

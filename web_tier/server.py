@@ -41,12 +41,16 @@ ADJUSTMENTS: dict[str, Any] = {
 class WebServer:
     """Serves one app in its own thread. Call `start` once, then `stop` once."""
 
-    def __init__(self, app: Flask, host: str, port: int, threads: int) -> None:
-        """Bind the port. Raises SettingsError when it is not free, and WaitressMovedError for another waitress."""
+    def __init__(self, app: Flask, host: str, port: int, threads: int, trusted_proxy: str = "") -> None:
+        """Bind the port. Raises SettingsError when it is not free, and WaitressMovedError for another waitress.
+
+        trusted_proxy: the IP address of a proxy whose X-Forwarded-* headers count, or "*".
+        """
         self._services: Services = app.extensions[EXTENSION]
         self._map: dict[int, Any] = {}
         listening = _listen(host, port)
-        self._server = create_server(app, map=self._map, sockets=[listening], threads=threads, **ADJUSTMENTS)
+        adjustments = ADJUSTMENTS | (_behind(trusted_proxy) if trusted_proxy else {})
+        self._server = create_server(app, map=self._map, sockets=[listening], threads=threads, **adjustments)
         waitress_internals.check(self._server)
         waitress_internals.limit_bodies(self._server, body_limit(app))
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
@@ -80,6 +84,12 @@ class WebServer:
         self._thread.join(FLUSH_SECONDS)
         for open_socket in sockets:
             open_socket.close()
+
+
+def _behind(proxy: str) -> dict[str, Any]:
+    """waitress drops these headers from everybody else."""
+    headers = {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
+    return {"trusted_proxy": proxy, "trusted_proxy_count": 1, "trusted_proxy_headers": headers}
 
 
 def _listen(host: str, port: int) -> socket.socket:

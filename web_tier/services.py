@@ -15,6 +15,8 @@ from shoal.ledger_file import Follower
 from shoal.ports import Clock, Cloud
 from shoal.prices import price_per_hour
 from shoal.settings import Settings
+from web_tier.access.guesses import Guesses
+from web_tier.access.sessions import OperatorSessions
 from web_tier.intake.accept_photos import Intake
 from web_tier.intake.direct import Direct
 from web_tier.intake.json_body import unpacked
@@ -67,6 +69,8 @@ class Services:
     readiness: Readiness
     thumbnails: ThumbnailGate
     streams: threading.BoundedSemaphore
+    sessions: OperatorSessions
+    guesses: Guesses
 
     def start(self) -> None:
         """Start the threads behind the routes."""
@@ -130,6 +134,8 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         thumbnails=ThumbnailGate(settings.web_threads),
         # Each open page uses a thread: reserve some for everything else.
         streams=threading.BoundedSemaphore(max(settings.web_threads // 2, settings.web_threads - OTHER_THREADS)),
+        sessions=OperatorSessions(cloud.outputs, clock, settings.operator_secret),
+        guesses=Guesses(clock),
     )
 
 

@@ -195,6 +195,16 @@ class Settings:
     open_to_all: int = _web(
         0, "1 lets the web server listen on an address that others reach, without a password.", least=0, most=1
     )
+    allowed_hosts: str = _web(
+        "",
+        "Further names that the page answers to, separated by commas, such as `photos.example.com`; `*` for any. Names "
+        "without a dot and IP addresses need no permission.",
+    )
+    trusted_proxy: str = _web(
+        "",
+        "The IP address of a proxy in front of the page whose headers X-Forwarded-For, -Proto and -Host count; `*` for "
+        "any sender.",
+    )
     port: int = _web(8000, "The port of the page and the API.", least=1, most=65535)
     venue: str = _web("pool", "Where photos are labelled: a file in web_tier/venues/.")
     answer_seconds: float = _web(300.0, "How long a request waits for labels before it gets status 504.", least=1)
@@ -309,6 +319,11 @@ class Settings:
     def fetch_own_places(self) -> frozenset[str]:
         """The `host:port` pairs that photos may be fetched from although they are not on the public internet."""
         return frozenset(_list(self.fetch_own))
+
+    @property
+    def allowed_host_names(self) -> tuple[str, ...]:
+        """Names that the page answers to besides this machine's own."""
+        return _list(self.allowed_hosts)
 
     @property
     def webhook_keys(self) -> tuple[bytes, ...]:

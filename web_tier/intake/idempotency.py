@@ -2,7 +2,8 @@
 
 The first request with a key stores which batch it makes. A later request with the same key works on the same batch. It
 writes the same objects again, which is harmless, and so completes what the first request left undone. Two requests
-with one key are the same request when the lengths of their bodies and their parameters are equal.
+with one key are the same request when their bodies and their parameters are equal. So somebody else who uses the same
+key learns nothing. A key is forgotten after a day.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
+from shoal.buckets import passing_records
 from shoal.errors import MalformedMessage, NotFound
 from shoal.messages import is_batch
-from shoal.ports import ObjectStore
+from shoal.ports import Clock, ObjectStore
 from shoal.safe_json import read_object
+from web_tier.intake.form_header import parameters
 from web_tier.problems import Problem
 from web_tier.schemas.check import RequestCheck
 from web_tier.schemas.requests import IDEMPOTENCY_KEY
 
-FOLDER = "idempotency"
+CHUNK_BYTES = 1024 * 1024
 
 _check_key = RequestCheck(IDEMPOTENCY_KEY, "The Idempotency-Key")
 
@@ -35,21 +38,46 @@ class Claim:
     finish: Callable[[], None]
 
 
-def claim(outputs: ObjectStore, key: str | None, fingerprint: str, fresh: str) -> Claim:
-    """The batch of a request: `fresh`, or the batch that the first request with the same key made.
-
-    fingerprint: equal for two requests that may be the same.
-    Raises Problem: 400 for an invalid key, 409 for a key that another request used. May raise Retryable.
-    """
-    if key is None:
-        return Claim(fresh, False, lambda: None)
+def check_key(key: str) -> None:
+    """Raise Problem (400) for an invalid key."""
     _check_key(key)
-    path = f"{FOLDER}/{hashlib.sha256(key.encode()).hexdigest()}"
-    record: dict[str, Any] = {"batch": fresh, "request": fingerprint, "complete": False}
+
+
+def body_digest(body: IO[bytes], content_type: str) -> str:
+    """A digest of a request's body, without the boundary of a form: clients choose a new one each time.
+
+    body: is read to its end and turned back to its start.
+    """
+    digest = hashlib.sha256()
+    boundary = parameters(content_type).get("boundary", "").encode("latin-1", "replace")
+    kept = b""
+    while data := body.read(CHUNK_BYTES):
+        # The end of a chunk may be the start of a boundary, so it waits for the next chunk.
+        whole = (kept + data).replace(boundary, b"") if boundary else data
+        end = len(whole) - max(len(boundary) - 1, 0)
+        digest.update(whole[: max(end, 0)])
+        kept = whole[max(end, 0) :]
+    digest.update(kept)
+    body.seek(0)
+    return digest.hexdigest()
+
+
+def claim(outputs: ObjectStore, clock: Clock, key: str, fingerprint: str, fresh: str) -> Claim:
+    """The batch of a request: `fresh`, or the batch that the first request with the same key made within a day.
+
+    fingerprint: equal for two requests that are the same.
+    Raises Problem: 422 for a key that another request used, 409 for a record that cannot be read. May raise Retryable.
+    """
+    path = f"{passing_records.IDEMPOTENCY}/{hashlib.sha256(key.encode()).hexdigest()}"
+    record: dict[str, Any] = {"batch": fresh, "request": fingerprint, "complete": False, "at": clock.now()}
     if not outputs.put_new(path, _json(record), "application/json"):
-        record = _read(outputs, path)
+        known = _read(outputs, path)
+        if clock.now() - known["at"] < passing_records.KEPT_SECONDS:
+            record = known
+        else:
+            outputs.put(path, _json(record), "application/json")
     if record["request"] != fingerprint:
-        raise Problem(409, "This Idempotency-Key was used for another request.")
+        raise Problem(422, "This Idempotency-Key was used for another request.")
     finished = _json(record | {"complete": True})
     return Claim(record["batch"], record["complete"], lambda: outputs.put(path, finished, "application/json"))
 
@@ -57,7 +85,8 @@ def claim(outputs: ObjectStore, key: str | None, fingerprint: str, fresh: str) -
 def _read(outputs: ObjectStore, path: str) -> dict[str, Any]:
     try:
         record = read_object(outputs.get(path))
-        if is_batch(record["batch"]) and isinstance(record["complete"], bool) and isinstance(record["request"], str):
+        known = isinstance(record["complete"], bool) and isinstance(record["request"], str)
+        if known and is_batch(record["batch"]) and isinstance(record["at"], int | float):
             return dict(record)
     except (NotFound, MalformedMessage, KeyError, TypeError):
         pass

@@ -28,6 +28,7 @@ from web_tier.services import json_stream, services
 blueprint = Blueprint("contracts", __name__)
 
 ANSWER_SECONDS = 120.0
+CHANGING_GETS = ("contracts.recognise", "contracts.detect_many")  # endpoints whose GET accepts photos
 
 
 @blueprint.get("/cloudimagerecognition.php")

@@ -9,8 +9,6 @@ from functools import partial
 from flask import (
     Blueprint,
     Response,
-    flash,
-    get_flashed_messages,
     jsonify,
     make_response,
     redirect,
@@ -43,8 +41,8 @@ def fleet_page() -> str:
         price=services().price,
         price_in_words=price_in_words(services().settings),
         signed_in=signed_in,
-        token=operator.token() if signed_in else "",
-        told=get_flashed_messages() if signed_in else (),
+        token=operator.token(),
+        told=operator.told(),
     )
 
 
@@ -63,8 +61,10 @@ def sign_in_page() -> Response:
 @blueprint.post("/fleet/sign-in")
 def sign_in() -> BaseResponse:
     """Sign in."""
-    if operator.sign_in():
-        return redirect(url_for("fleet.fleet_page"), 303)
+    if operator.check_secret():
+        response = redirect(url_for("fleet.fleet_page"), 303)
+        operator.sign_in(response)
+        return response
     log.warning("a wrong operator's secret was given, from %s", request.remote_addr)
     return _sign_in_page("That is not the operator's secret.", 403)
 
@@ -72,8 +72,9 @@ def sign_in() -> BaseResponse:
 @blueprint.post("/fleet/sign-out")
 def sign_out() -> BaseResponse:
     """Sign out."""
-    operator.sign_out()
-    return redirect(url_for("fleet.fleet_page"), 303)
+    response = redirect(url_for("fleet.fleet_page"), 303)
+    operator.sign_out(response)
+    return response
 
 
 @blueprint.post("/fleet/redrive")
@@ -83,14 +84,13 @@ def redrive() -> BaseResponse:
     count = dead_letters.redrive(services().cloud)
     services().reporter.changed()
     log.info("the operator sent %d dead letters to the request queue again", count)
-    flash(f"{count:,} {'message is' if count == 1 else 'messages are'} in the request queue again.")
+    operator.tell(f"{count:,} {'message is' if count == 1 else 'messages are'} in the request queue again.")
     return redirect(url_for("fleet.fleet_page"), 303)
 
 
 def _sign_in_page(error: str = "", status: int = 200) -> Response:
     possible = bool(services().settings.operator_secret)
-    token = operator.token() if possible else ""
-    return make_response(render_template("sign_in.html", error=error, possible=possible, token=token), status)
+    return make_response(render_template("sign_in.html", error=error, possible=possible), status)
 
 
 @blueprint.app_template_filter("clock")

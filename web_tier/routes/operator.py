@@ -1,78 +1,102 @@
-"""Signs the operator in on the fleet page, by a secret. A signed cookie lasts half a day."""
+"""Signs the operator in on the fleet page, by a secret. The cookie is worth nothing after sign-out or half a day."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
-from datetime import timedelta
+import math
 
-from flask import Flask, request, session
+from flask import g, request
+from werkzeug.wrappers import Response
 
-from shoal.settings import Settings
+from web_tier.access.sessions import LASTS_SECONDS, OperatorSession
 from web_tier.problems import Problem
 from web_tier.services import services
 
-SIGNED_IN = "operator"
 TOKEN = "token"
-LASTS = timedelta(hours=12)
 
-
-def install(app: Flask, settings: Settings) -> None:
-    """Set up the session cookie. Without a secret there are no cookies at all."""
-    if not settings.operator_secret:
-        return
-    # Derived from the secret: all web processes share it, and a new secret signs everybody out.
-    app.secret_key = hmac.digest(settings.operator_secret.encode(), b"shoal session", "sha256")
-    app.permanent_session_lifetime = LASTS
-    app.config.update(
-        SESSION_COOKIE_NAME=f"{settings.prefix}-operator",
-        SESSION_COOKIE_PATH="/fleet",
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Strict",
-    )
+_PATH = "/fleet"
+_FOUND = "operator_session"
 
 
 def signed_in() -> bool:
-    """Whether the operator sent the current request."""
-    return bool(services().settings.operator_secret) and session.get(SIGNED_IN) is True
+    """Whether the operator sent the current request. May raise Retryable."""
+    return _session() is not None
 
 
 def token() -> str:
-    """The token in the forms of this browser's pages. Another site cannot know it (CSRF)."""
-    return str(session.setdefault(TOKEN, secrets.token_urlsafe(16)))
+    """The token in the forms of the operator's pages. Another site cannot know it (CSRF)."""
+    session = _session()
+    return "" if session is None else session.form_token
 
 
-def sign_in() -> bool:
-    """Sign in with the current form. Returns whether its secret is right. Raises Problem (403)."""
-    check_token()
-    given, right = request.form.get("secret", ""), services().settings.operator_secret
-    if not hmac.compare_digest(_digest(given), _digest(right)):
+def check_secret() -> bool:
+    """Whether the secret in the current form is right. Raises Problem: 403 if nobody may sign in, 429 after guesses."""
+    right = services().settings.operator_secret
+    if not right:
+        raise Problem(403, "Nobody can act here: SHOAL_OPERATOR_SECRET is not set.")
+    guesses, address = services().guesses, request.remote_addr or ""
+    if pause := guesses.pause(address):
+        raise Problem(429, "Too many wrong secrets came from your address.", retry_after=math.ceil(pause))
+    if not hmac.compare_digest(_digest(request.form.get("secret", "")), _digest(right)):
+        guesses.wrong(address)
         return False
-    session.clear()
-    session[SIGNED_IN] = True
+    guesses.right(address)
     return True
 
 
-def sign_out() -> None:
-    """Sign out. Raises Problem (403)."""
-    check_token()
-    session.clear()
+def sign_in(response: Response) -> None:
+    """Start a session and give its cookie to the browser. Call it after `check_secret`."""
+    response.set_cookie(
+        _cookie(),
+        services().sessions.start().token,
+        max_age=int(LASTS_SECONDS),
+        path=_PATH,
+        secure=request.is_secure,
+        httponly=True,
+        samesite="Strict",
+    )
 
 
-def check_operator() -> None:
-    """Raise Problem (403) unless the signed-in operator sent the current form."""
-    if not signed_in():
+def sign_out(response: Response) -> None:
+    """End the session. Raises Problem (403)."""
+    services().sessions.end(check_operator())
+    response.delete_cookie(_cookie(), path=_PATH)
+
+
+def tell(text: str) -> None:
+    """Show a text on the operator's next page."""
+    if (session := _session()) is not None:
+        services().sessions.tell(session, text)
+
+
+def told() -> list[str]:
+    """The texts for the operator's current page."""
+    session = _session()
+    return [] if session is None else services().sessions.told(session)
+
+
+def check_operator() -> OperatorSession:
+    """The session of the operator, who sent the current form from one of its pages. Raises Problem (403)."""
+    session = _session()
+    if session is None:
         raise Problem(403, "Only the operator may do that: sign in on the fleet page first.")
-    check_token()
-
-
-def check_token() -> None:
-    """Raise Problem (403) unless the current form comes from a page of this browser."""
-    if not services().settings.operator_secret:
-        raise Problem(403, "Nobody can act here: SHOAL_OPERATOR_SECRET is not set.")
-    if not hmac.compare_digest(_digest(request.form.get(TOKEN, "")), _digest(token())):
+    if not hmac.compare_digest(_digest(request.form.get(TOKEN, "")), _digest(session.form_token)):
         raise Problem(403, "This form is out of date. Go back, load the page again, and try once more.")
+    return session
+
+
+def _session() -> OperatorSession | None:
+    """The session of the current request, looked up once."""
+    if _FOUND not in g:
+        known = bool(services().settings.operator_secret)
+        setattr(g, _FOUND, services().sessions.find(request.cookies.get(_cookie(), "")) if known else None)
+    found: OperatorSession | None = g.get(_FOUND)
+    return found
+
+
+def _cookie() -> str:
+    return f"{services().settings.prefix}-operator"
 
 
 def _digest(text: str) -> bytes:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
 from shoal.messages import new_batch
-from web_tier.intake.idempotency import Claim, claim
+from web_tier.intake import idempotency
+from web_tier.intake.idempotency import Claim
 from web_tier.intake.json_body import read_submission
 from web_tier.intake.offers import Listed, OfferedPhotos
 from web_tier.problems import Problem
@@ -42,8 +43,9 @@ def try_it() -> str:
 def submit() -> Response:
     """Accept photos; wait for their labels if the client prefers to."""
     wait = _preferred_wait()
+    fingerprint = _fingerprint()  # reads the body, before the photos in it are read
     offers, webhook = _submission()
-    claimed = _claim()
+    claimed = _claim(fingerprint)
     with services().hub.listen(claimed.batch) as listener:
         photos = _already(claimed.batch) if claimed.complete else _take(offers, claimed, webhook)
         found = answers(claimed.batch, photos, listener, wait)
@@ -51,11 +53,22 @@ def submit() -> Response:
     return _submitted(Batch(claimed.batch, whole, 0.0), wait)
 
 
-def _claim() -> Claim:
-    parameters = [request.args.get("model", ""), *request.args.getlist("webhook")]
-    fingerprint = " ".join([request.mimetype, str(request.content_length), *parameters])
+def _fingerprint() -> str:
+    """Equal for two requests that are the same; empty without an idempotency key. Raises Problem (400)."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return ""
+    idempotency.check_key(key)
+    # The server has received the whole body, so it can be read twice.
+    digest = idempotency.body_digest(request.environ["wsgi.input"], request.headers.get("Content-Type", ""))
+    return " ".join([request.mimetype, digest, request.args.get("model", ""), *request.args.getlist("webhook")])
+
+
+def _claim(fingerprint: str) -> Claim:
     key, fresh = request.headers.get("Idempotency-Key"), new_batch(services().clock.now())
-    return claim(services().cloud.outputs, key, fingerprint, fresh)
+    if key is None:
+        return Claim(fresh, False, lambda: None)
+    return idempotency.claim(services().cloud.outputs, services().clock, key, fingerprint, fresh)
 
 
 def _take(offers: OfferedPhotos, claimed: Claim, webhook: str | None) -> list[Photo]:

@@ -29,9 +29,10 @@ from web_tier.schemas.requests import (
 _PROBLEMS = {
     "400": "The request is malformed",
     "404": "There is no such batch or photo",
-    "409": "The Idempotency-Key was used for another request, or direct uploads are off",
+    "409": "The record of the Idempotency-Key cannot be read, or direct uploads are off",
     "413": "The request is too large",
     "415": "The body is neither a form nor JSON",
+    "422": "The Idempotency-Key was used for another request",
     "503": "The storage or the queue does not answer, or the server is stopping; try again",
     "507": "The storage is full. The text names the photos that were not kept; the same request may be sent again",
 }
@@ -100,7 +101,7 @@ def _submit(models: Sequence[str], settings: Settings) -> Schema:
         "responses": {
             "200": _json("Every photo has its result", "Submitted") | _links(),
             "202": _json("The photos are queued", "Submitted") | _links(),
-            **_problem_references("400", "409", "413", "415", "503", "507"),
+            **_problem_references("400", "409", "413", "415", "422", "503", "507"),
         },
     }
 

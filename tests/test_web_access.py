@@ -1,0 +1,213 @@
+"""Who may use the page: requests of other sites, names that are not ours, guesses and sessions of the operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from playwright.sync_api import Browser
+
+from shoal.clock import SystemClock
+from shoal.memory import ManualClock, memory_cloud
+from tests.web_fixtures import Site, jpeg, running_site
+from web_tier.access.guesses import FREE, LONGEST_SECONDS, MOST_ADDRESSES, Guesses
+from web_tier.access.origin import answers_to
+from web_tier.access.sessions import LASTS_SECONDS, OperatorSession, OperatorSessions
+
+SECRET = "sixteen or more letters"
+PHOTO: dict[str, Any] = {"files": {"inputFile": ("a.jpg", jpeg(), "image/jpeg")}}
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with running_site(operator_secret=SECRET) as running:
+        yield running
+
+
+def ask(site: Site, method: str, path: str, **headers: str) -> requests.Response:
+    return requests.request(method, site.url + path, headers=headers, timeout=20, allow_redirects=False)
+
+
+@pytest.mark.parametrize(
+    ("host", "right"),
+    [
+        ("127.0.0.1:8000", True),
+        ("localhost", True),
+        ("LOCALHOST.:80", True),
+        ("shoal.localhost:8000", True),
+        ("192.168.1.7:8000", True),
+        ("[::1]:8000", True),
+        ("web", True),
+        ("photos.example.com", True),
+        ("Photos.Example.com:443", True),
+        ("evil.example", False),
+        ("127.0.0.1.nip.io", False),
+        ("localhost.evil.example:8000", False),
+        ("photos.example.com.evil.example", False),
+        ("evil.example#localhost", False),
+        ("user@localhost", False),
+        ("localhost/evil.example", False),
+        ("[::1", False),
+        ("", False),
+    ],
+)
+def test_names_that_it_answers_to(host: str, right: bool) -> None:
+    assert answers_to(host, frozenset({"photos.example.com"})) is right
+
+
+@given(st.text())
+def test_any_host_is_judged(host: str) -> None:
+    answers_to(host, frozenset())
+
+
+def test_under_another_name_it_answers_nothing_but_its_health(site: Site) -> None:
+    for path in ("/", "/fleet", "/v1/models", "/static/style.css"):
+        reply = ask(site, "GET", path, Host="evil.example:80")
+        assert reply.status_code == 421, path
+        assert "SHOAL_ALLOWED_HOSTS=evil.example" in reply.text
+    assert ask(site, "GET", "/healthz", Host="evil.example").status_code == 200
+    with running_site(work=False, allowed_hosts="photos.example.com") as named:
+        assert ask(named, "GET", "/", Host="photos.example.com").ok
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Referer": "http://evil.example/page"},
+    ],
+)
+def test_what_a_page_of_another_site_sends_changes_nothing(headers: dict[str, str], site: Site) -> None:
+    before = len(list(site.cloud.inputs.list("")))
+    for path in ("/", "/v1/batches", "/batches", "/object-detection", "/api/detect", "/fleet/sign-in"):
+        reply = requests.post(site.url + path, headers=headers, timeout=20, **PHOTO)
+        assert reply.status_code == 403, path
+        assert "Set-Cookie" not in reply.headers
+    for path in ("/cloudimagerecognition.php?input=http://127.0.0.1/a.jpg", "/api/detect"):
+        assert ask(site, "GET", path, **headers).status_code == 403, path
+    assert len(list(site.cloud.inputs.list(""))) == before
+    assert ask(site, "GET", "/", **headers).ok  # a link may lead here
+
+
+def test_behind_a_trusted_proxy_its_name_counts() -> None:
+    asked = {"Host": "127.0.0.1:1", "X-Forwarded-Host": "photos.example.com", "Origin": "https://photos.example.com"}
+    named: dict[str, Any] = {"work": False, "allowed_hosts": "photos.example.com"}
+    for proxy, status in (("127.0.0.1", 202), ("", 403)):
+        with running_site(trusted_proxy=proxy, **named) as site:
+            assert requests.post(f"{site.url}/v1/batches", headers=asked, timeout=20, **PHOTO).status_code == status
+
+
+def test_our_own_page_and_programs_may_send(site: Site) -> None:
+    for headers in (
+        {},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": site.url},
+        {"Origin": site.url.replace("http:", "https:")},  # a proxy speaks HTTPS for us
+        {"Referer": f"{site.url}/batches/x"},
+    ):
+        assert requests.post(f"{site.url}/v1/batches", headers=headers, timeout=20, **PHOTO).status_code == 202
+
+
+_ATTACK = b"""<!doctype html><title>evil</title><form method="post" enctype="text/plain"><input name="a"></form><script>
+const target = new URLSearchParams(location.search).get("target");
+const form = document.forms[0];
+async function attack() {
+  const photo = new FormData();
+  photo.append("inputFile", new File([new Uint8Array(10)], "a.jpg"));
+  const tries = [["/v1/batches", photo], ["/", photo], ["/batches", "x"], ["/fleet/sign-in", "secret=x"]];
+  for (const [path, body] of tries)
+    try { await fetch(target + path, {method: "POST", mode: "no-cors", credentials: "include", body}); } catch {}
+  await new Promise(done => { const picture = new Image(); picture.onload = picture.onerror = done;
+    picture.src = target + "/cloudimagerecognition.php?input=http://127.0.0.1/a.jpg"; });
+  try { return await (await fetch(target + "/fleet.json")).text(); } catch { return "nothing"; }
+}
+attack().then(read => { document.title = "read " + read; });
+</script>"""
+
+
+def test_a_real_browser_on_another_site_reads_nothing_and_changes_nothing(site: Site, browser: Browser) -> None:
+    class Evil(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(_ATTACK)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    evil = ThreadingHTTPServer(("127.0.0.1", 0), Evil)
+    Thread(target=evil.serve_forever, daemon=True).start()
+    before = len(list(site.cloud.inputs.list("")))
+    try:
+        page = browser.new_page()
+        page.goto(f"http://localhost:{evil.server_port}/?target={site.url}")
+        page.wait_for_function("document.title.startsWith('read')")
+        assert page.title() == "read nothing"
+        page.close()
+    finally:
+        evil.shutdown()
+        evil.server_close()
+    assert len(list(site.cloud.inputs.list(""))) == before
+
+
+def test_a_guess_doubles_the_pause_of_its_network_alone() -> None:
+    clock = ManualClock(1e9)
+    guesses = Guesses(clock)
+    for _ in range(FREE):
+        assert guesses.pause("2001:db8::1") == 0
+        guesses.wrong("2001:db8::1")
+    pauses = []
+    for _ in range(10):
+        pauses.append(guesses.pause("2001:db8::ffff:2"))  # the same network
+        clock.wait(pauses[-1])
+        guesses.wrong("2001:db8::1")
+    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, LONGEST_SECONDS]
+    assert guesses.pause("2001:db8:0:1::1") == guesses.pause("127.0.0.1") == guesses.pause("") == 0
+    guesses.right("2001:db8::3")
+    assert guesses.pause("2001:db8::1") == 0
+    for number in range(2 * MOST_ADDRESSES):
+        guesses.wrong(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+    assert len(guesses._wrong) == MOST_ADDRESSES
+
+
+def test_a_session_ends_with_time_sign_out_or_a_new_secret() -> None:
+    cloud, clock = memory_cloud(SystemClock()), ManualClock(1e9)
+    sessions = OperatorSessions(cloud.outputs, clock, SECRET)
+    first, second = sessions.start(), sessions.start()
+    assert sessions.find(first.token) == first
+    assert first.form_token != second.form_token
+    sessions.tell(first, "done")
+    assert (sessions.told(first), sessions.told(first), sessions.told(second)) == (["done"], [], [])
+    assert OperatorSessions(cloud.outputs, clock, f"{SECRET}!").find(first.token) is None
+    sessions.end(first)
+    assert sessions.find(first.token) is None
+    assert sessions.find(second.token) is not None
+    clock.wait(LASTS_SECONDS)
+    assert sessions.find(second.token) is None
+
+
+@pytest.mark.parametrize("token", ["", "x", "../k", "\udcff"])
+def test_a_token_that_nobody_gave_is_no_session(token: str) -> None:
+    assert OperatorSessions(memory_cloud(SystemClock()).outputs, SystemClock(), SECRET).find(token) is None
+
+
+def test_the_bucket_does_not_tell_how_to_sign_in() -> None:
+    cloud = memory_cloud(SystemClock())
+    session = OperatorSessions(cloud.outputs, SystemClock(), SECRET).start()
+    [record] = cloud.outputs.list("sessions/")
+    kept = cloud.outputs.get(record.key).decode()
+    assert session.token not in record.key + kept
+    assert SECRET not in kept
+    assert OperatorSession("x").form_token not in kept

@@ -1,0 +1,61 @@
+"""Slows down whoever guesses the operator's secret: each wrong guess of an address doubles its pause."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from ipaddress import IPv6Address, ip_address
+
+from shoal.ports import Clock
+
+FREE = 3  # wrong guesses without a pause: people mistype
+LONGEST_SECONDS = 300.0
+FORGET_SECONDS = 3600.0
+MOST_ADDRESSES = 10_000  # the oldest is forgotten
+
+_NETWORK_BITS = 64  # one client owns all addresses of such an IPv6 network
+
+
+class Guesses:
+    """Counts wrong guesses by address. Safe for many threads."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()  # network -> (wrong guesses, the last one)
+        self._lock = threading.Lock()
+
+    def pause(self, address: str) -> float:
+        """Seconds until `address` may guess again; 0 when it may now."""
+        with self._lock:
+            wrong, last = self._of(_network(address))
+        if wrong < FREE:
+            return 0.0
+        return max(0.0, last + min(2.0 ** (wrong - FREE), LONGEST_SECONDS) - self._clock.now())
+
+    def wrong(self, address: str) -> None:
+        """Note a wrong guess."""
+        network = _network(address)
+        with self._lock:
+            self._wrong[network] = (self._of(network)[0] + 1, self._clock.now())
+            self._wrong.move_to_end(network)
+            while len(self._wrong) > MOST_ADDRESSES:
+                self._wrong.popitem(last=False)
+
+    def right(self, address: str) -> None:
+        """Forget the wrong guesses of `address`."""
+        with self._lock:
+            self._wrong.pop(_network(address), None)
+
+    def _of(self, network: str) -> tuple[int, float]:
+        wrong, last = self._wrong.get(network, (0, 0.0))
+        return (wrong, last) if self._clock.now() - last < FORGET_SECONDS else (0, 0.0)
+
+
+def _network(address: str) -> str:
+    try:
+        known = ip_address(address)
+    except ValueError:  # a Unix socket
+        return address
+    if isinstance(known, IPv6Address) and known.ipv4_mapped is None:
+        return str(int(known) >> _NETWORK_BITS)
+    return str(known)
