@@ -38,6 +38,7 @@ from shoal.ledger import Entry, Spent
 from shoal.lifecycle import StopSignal, end_when_a_thread_dies, end_within, keep_private, only_one, steady
 from shoal.ports import Cloud
 from shoal.prices import price_in_words
+from shoal.settings import in_force
 
 log = logging.getLogger("controller")
 
@@ -58,7 +59,7 @@ def main() -> None:
             log.warning("%s", sentence)
         keep_private(chosen.state_dir)
         otherwise = f"another controller runs in {chosen.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PREFIX"
-        alone = contextlib.nullcontext() if dry_run else only_one(chosen.state_dir / "controller.lock", otherwise)
+        alone = contextlib.nullcontext() if dry_run else only_one(chosen.state_dir / in_force.LOCK, otherwise)
         with alone, StopSignal() as stop:
             Controller(chosen, dry_run).run(stop)
     except ShoalError as error:
@@ -71,6 +72,7 @@ class Controller:
     def __init__(self, chosen: settings.Settings, dry_run: bool) -> None:
         self._chosen = chosen
         self._dry_run = dry_run
+        self._reads = 1
         rules = Rules.of(chosen)
         clock = SystemClock()
         marking = connect(chosen, self._boot_file, lambda: self._chosen.max_instances)
@@ -127,6 +129,7 @@ class Controller:
     def _reload_until(self, stop: StopSignal) -> None:
         wanted = threading.Event()
         signal.signal(signal.SIGHUP, lambda *_: wanted.set())  # a daemon's reload; `stop` puts its own back at the end
+        self._tell_settings()
         while not stop.wait(LIVE_SECONDS):
             if wanted.is_set():
                 wanted.clear()
@@ -134,11 +137,13 @@ class Controller:
 
     def reload(self) -> None:
         """Read the settings again and use them. When one is wrong or needs a restart, all of them are refused."""
+        self._reads += 1
         try:
             fresh = settings.load_with_own_file()
             rules = reloaded(self._chosen, fresh)
         except ShoalError as error:
             log.error("the new settings are refused, the old ones stay: %s", error)
+            self._tell_settings(str(error))
             return
         given = fresh.for_worker() != self._chosen.for_worker()
         self._chosen = fresh  # the next launch renders the boot file from it
@@ -148,6 +153,16 @@ class Controller:
             self._reconciler.expect_other_workers()
         news = "; new instances get the new settings, running ones keep theirs" if given else ""
         log.info("settings read again: %s%s", _words(fresh), news)
+        self._tell_settings()
+
+    def _tell_settings(self, refused: str = "") -> None:
+        """Write down what this controller goes by, for `shoal set`, `shoal status` and the pages."""
+        if self._dry_run:
+            return
+        try:
+            in_force.of(self._chosen, self._reads, refused).write(self._chosen.state_dir)
+        except OSError as error:
+            log.warning("what this controller goes by cannot be written down: %s", error)
 
 
 def _asking(chosen: settings.Settings, cloud: Cloud, clock: SystemClock) -> Cloud:

@@ -51,9 +51,24 @@ def only_one(lock: Path, otherwise: str) -> Iterator[None]:
         except BlockingIOError:
             raise Permanent(otherwise) from None
         file.truncate(0)
-        file.write(f"{os.getpid()}\n")  # `shoal down` reads it
+        file.write(f"{os.getpid()}\n")  # for `holder`
         file.flush()
         yield
+
+
+def holder(lock: Path) -> int | None:
+    """The id of the process that holds the lock file; None when no process holds it. Raises Permanent."""
+    try:
+        with lock.open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read().strip())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise Permanent(f"{lock} does not say which process holds it: stop it by hand") from None
+    return None
 
 
 def end_within(seconds: float = STOP_SECONDS) -> None:

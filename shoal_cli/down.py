@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import time
-from pathlib import Path
 
 import click
 
 from shoal import settings
 from shoal.errors import Permanent, Retryable
+from shoal.lifecycle import holder
 
 STOP_SECONDS = 60.0
 
@@ -23,30 +22,15 @@ def command() -> None:
     Accepted photos stay in the buckets; the next `shoal up` continues with them.
     """
     lock = settings.load().state_dir / "up.lock"
-    pid = _holder(lock)
+    pid = holder(lock)
     if pid is None:
         raise Permanent(f"no Shoal runs in {lock.parent}")
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
-    while _holder(lock) is not None:
+    while holder(lock) is not None:
         if time.monotonic() > deadline:
             raise Retryable(
                 f"process {pid} has not stopped within {STOP_SECONDS:g} s; a second `shoal down` ends it at once"
             )
         time.sleep(0.05)
     click.echo("Stopped.")
-
-
-def _holder(lock: Path) -> int | None:
-    """The id of the process that holds the lock; None when no process holds it."""
-    try:
-        with lock.open("r") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(file.read().strip())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        raise Permanent(f"{lock} does not say which process holds it: stop it by hand") from None
-    return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from shoal.settings import GROUPS, SETTINGS, Setting, load_with_own_file, own_file, sources
+from shoal.settings import GROUPS, SETTINGS, Setting, as_text, load_with_own_file, own_file, sources
 
 HEAD = """# Settings
 
@@ -54,7 +54,7 @@ def _rows() -> Iterator[dict[str, Any]]:
         yield {
             **asdict(one),
             "variable": one.variable,
-            "default": text(one.default),
+            "default": as_text(one.default),
             "value": shown(one, getattr(settings, one.name)),
             "source": found.get(one.name, "default"),
             "on_reload": on_reload(one),
@@ -75,18 +75,11 @@ def _print(rows: list[dict[str, Any]]) -> None:
     click.echo(f"\nThe controller's own file: {path}{'' if path.exists() else ' (does not exist)'}")
 
 
-def text(value: object) -> str:
-    """A value as it is written in the environment; empty for None."""
-    if value is None:
-        return ""
-    return f"{value:.15g}" if isinstance(value, float) else str(value)
-
-
 def shown(setting: Setting, value: object) -> str:
     """The value for a reader; of a secret only whether it is set."""
     if setting.secret:
         return "(set)" if value else ""
-    return text(value)
+    return as_text(value)
 
 
 def on_reload(setting: Setting) -> str:
@@ -109,7 +102,7 @@ def markdown() -> str:
 def _line(one: Setting) -> str:
     cells = (
         f"`{one.variable}`" + (", *worker*" if one.worker else "") + (", *secret*" if one.secret else ""),
-        f"`{text(one.default)}`" if text(one.default) else "",
+        f"`{as_text(one.default)}`" if as_text(one.default) else "",
         one.help + (f" `{one.also}` is read when this is not set." if one.also else ""),
         _range(one),
         on_reload(one),
@@ -123,5 +116,5 @@ def _range(one: Setting) -> str:
     if one.least is None:
         return ""
     if one.most is None:
-        return f"at least {text(float(one.least))}"
-    return f"{text(float(one.least))} to {text(float(one.most))}"
+        return f"at least {as_text(float(one.least))}"
+    return f"{as_text(float(one.least))} to {as_text(float(one.most))}"

@@ -1,7 +1,8 @@
 """Shoal's settings: declared once, read from the environment, checked. Everything else is handed a `Settings`."""
 
+from shoal.settings.changing import change
 from shoal.settings.checks import check_exposure
-from shoal.settings.declaration import Setting, variable
+from shoal.settings.declaration import Setting, as_text, variable
 from shoal.settings.declared import GROUPS, SETTINGS, Settings
 from shoal.settings.reading import (
     load,
@@ -18,6 +19,8 @@ __all__ = [
     "SETTINGS",
     "Setting",
     "Settings",
+    "as_text",
+    "change",
     "check_exposure",
     "load",
     "load_with_env_file",

@@ -75,6 +75,13 @@ def variable(name: str) -> str:
     return f"SHOAL_{name.upper()}"
 
 
+def as_text(value: object) -> str:
+    """A value as it is written in the environment; empty for None."""
+    if value is None:
+        return ""
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
 def setting(group: str, default: Any, text: str, **declaration: Any) -> Any:
     """Declare a field of `Settings`; `text` is its help, the other arguments are those of `Setting`."""
     return dataclasses.field(

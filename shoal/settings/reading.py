@@ -56,6 +56,16 @@ def load_with_own_file(environment: Mapping[str, str] | None = None) -> Settings
     return _with_cloud(load({**environment, **_own_values(environment)}), environment)
 
 
+def load_changed(values: Mapping[str, str], environment: Mapping[str, str] | None = None) -> Settings:
+    """`load_with_own_file`, as if the file held `values` too (variable -> text; empty for no line).
+
+    Raises SettingsError.
+    """
+    environment = os.environ if environment is None else environment
+    changed = {name: value for name, value in {**_own_values(environment), **values}.items() if value.strip()}
+    return _with_cloud(load({**environment, **changed}), environment)
+
+
 def sources(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Where `load_with_own_file` takes the settings from: name -> file or variable; defaults are left out."""
     environment = os.environ if environment is None else environment
@@ -75,12 +85,13 @@ def misspelt(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     found = {}
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in (*KNOWN, *NO_SETTINGS):
-            hint = _meant(name) or "`shoal settings` lists all of them"
+            hint = meant(name) or "`shoal settings` lists all of them"
             found[name] = f"{name} is not a setting and changes nothing: {hint}"
     return found
 
 
-def _meant(name: str) -> str:
+def meant(name: str) -> str:
+    """A question that names the setting most like `name`; empty when none is."""
     close = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8)
     return f"did you mean {close[0]}?" if close else ""
 
@@ -112,7 +123,7 @@ def _own_values(environment: Mapping[str, str]) -> dict[str, str]:
     own = read_env_file(path)
     for name in own:
         if name not in KNOWN:
-            raise SettingsError(": ".join(filter(None, (f"{name} in {path} is not a setting", _meant(name)))))
+            raise SettingsError(": ".join(filter(None, (f"{name} in {path} is not a setting", meant(name)))))
     return own
 
 

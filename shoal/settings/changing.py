@@ -1,0 +1,125 @@
+"""Changes settings of a running controller: checked, written to its own file, read again, answered with what holds."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from shoal.errors import Retryable, SettingsError, ShoalError
+from shoal.lifecycle import holder
+from shoal.settings import in_force
+from shoal.settings.declared import SETTINGS
+from shoal.settings.in_force import InForce
+from shoal.settings.reading import load_changed, meant, own_file
+
+ANSWER_SECONDS = 10.0
+LOOK_SECONDS = 0.05
+
+_BY_VARIABLE = {one.variable: one for one in SETTINGS}
+
+
+def change(values: Mapping[str, str], environment: Mapping[str, str] | None = None) -> list[str]:
+    """Set `values` in the controller's own file, and let a running controller read it again.
+
+    values: variable -> text; an empty text removes the line, so that the environment or the default holds again.
+
+    Returns what holds now, a sentence for each value. Raises SettingsError for what is wrong or needs a restart, and
+    Retryable when the controller does not answer; then the file is as it was.
+    """
+    for name, value in values.items():
+        _check(name, value)
+    state_dir = load_changed(values, environment).state_dir
+    path = own_file(environment)
+    with _alone(path):
+        before = path.read_text() if path.exists() else None
+        _write(path, _edited(before or "", values))
+        try:
+            found = _reload(state_dir)
+        except ShoalError:
+            _restore(path, before)
+            raise
+    return [_sentence(name, value, path, found) for name, value in values.items()]
+
+
+def _check(name: str, value: str) -> None:
+    setting = _BY_VARIABLE.get(name)
+    if setting is None:
+        raise SettingsError(": ".join(filter(None, (f"{name} is not a setting", meant(name)))))
+    if not setting.reload:
+        raise SettingsError(f"{name} needs a restart: set it in the environment of what you start")
+    if "\n" in value or "\r" in value:
+        raise SettingsError(f"{name}: expected one line")
+
+
+def _edited(text: str, values: Mapping[str, str]) -> str:
+    """The file's text with a line for each value; the other lines stay."""
+    kept = [line for line in text.splitlines() if line.partition("=")[0].strip() not in values]
+    new = [f"{name}={value}" for name, value in values.items() if value.strip()]
+    return "".join(f"{line}\n" for line in [*kept, *new])
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(text)
+    draft.chmod(0o600)
+    draft.replace(path)
+
+
+def _restore(path: Path, before: str | None) -> None:
+    if before is None:
+        path.unlink()
+    else:
+        _write(path, before)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one process at a time change the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _reload(state_dir: Path) -> InForce | None:
+    """Send SIGHUP to the controller and wait for its answer. None when no controller runs here."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    before = None
+    # Not earlier: a controller that has not said what it goes by does not expect SIGHUP yet.
+    while before is None:
+        if holder(state_dir / in_force.LOCK) is None:
+            return None
+        before = in_force.read(state_dir)
+        _pause(deadline)
+    try:
+        os.kill(before.pid, signal.SIGHUP)
+    except OSError as error:
+        raise SettingsError(f"the controller, process {before.pid}, cannot be told: {error.strerror}") from error
+    while (found := in_force.read(state_dir)) is None or (found.pid, found.reads) == (before.pid, before.reads):
+        if holder(state_dir / in_force.LOCK) is None:
+            return None
+        _pause(deadline)
+    if found.refused:
+        raise SettingsError(found.refused)
+    return found
+
+
+def _pause(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise Retryable(f"the controller has not answered for {ANSWER_SECONDS:g} s: nothing was changed")
+    time.sleep(LOOK_SECONDS)
+
+
+def _sentence(name: str, value: str, path: Path, found: InForce | None) -> str:
+    if found is None:
+        told = f"{name}={value} is in {path}" if value.strip() else f"{name} is no longer in {path}"
+        return f"{told}; no controller runs there, it holds from the next start on"
+    held = f"{name}={found.values.get(name, value)}"
+    if _BY_VARIABLE[name].worker:
+        return f"{held} holds for instances that are launched from now on; running ones keep theirs"
+    return f"{held} holds now"

@@ -1,0 +1,67 @@
+"""The settings that a running controller goes by: it writes those that a reload can change into the state folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shoal.errors import MalformedMessage
+from shoal.lifecycle import holder
+from shoal.safe_json import integer, read_object, text
+from shoal.settings.declaration import as_text
+from shoal.settings.declared import SETTINGS, Settings
+
+NAME = "settings-in-force.json"
+LOCK = "controller.lock"  # held by the controller while it runs
+
+RELOADED = tuple(one for one in SETTINGS if one.reload and not one.secret)
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What a controller says of its settings.
+
+    pid:     its process.
+    reads:   how often it has read its settings, refused ones included.
+    values:  variable -> text, of each setting that a reload can change.
+    refused: why it refused the last reload; empty when it took it.
+    """
+
+    pid: int
+    reads: int
+    values: Mapping[str, str]
+    refused: str = ""
+
+    def write(self, state_dir: Path) -> None:
+        """Replace what the state folder holds. Raises OSError."""
+        body = {"pid": self.pid, "reads": self.reads, "values": dict(self.values), "refused": self.refused}
+        draft = state_dir / f".{NAME}"
+        draft.write_text(json.dumps(body))
+        draft.replace(state_dir / NAME)
+
+
+def of(settings: Settings, reads: int, refused: str = "") -> InForce:
+    """What this process, a controller, says of its settings."""
+    values = {one.variable: as_text(getattr(settings, one.name)) for one in RELOADED}
+    return InForce(os.getpid(), reads, values, refused)
+
+
+def read(state_dir: Path) -> InForce | None:
+    """What the controller that runs in this state folder goes by; None when none runs there or it has said nothing."""
+    try:
+        fields = read_object((state_dir / NAME).read_bytes(), "settings in force")
+        values = {text(name): text(value) for name, value in fields["values"].items()}
+        found = InForce(integer(fields["pid"]), integer(fields["reads"]), values, text(fields["refused"]))
+    except (OSError, MalformedMessage, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return found if holder(state_dir / LOCK) == found.pid else None
+
+
+def most_instances(settings: Settings) -> int:
+    """The cap that the controller of the state folder goes by, since its last reload; else that of the settings."""
+    found = read(settings.state_dir)
+    told = found.values.get("SHOAL_MAX_INSTANCES", "") if found else ""
+    return int(told) if told.isdecimal() else settings.max_instances
