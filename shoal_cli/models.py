@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,12 @@ from shoal import folders, settings
 from shoal.errors import NotFound, ShoalError
 
 PHOTOS = folders.folder("static") / "examples"
+COLUMNS = ("name", "task", "served", "default", "engine", "arithmetic", "agreement", "size")
+SAME = {
+    "classify": "{same} of {photos} labels as {reference} gives them",
+    "detect": "{same} of {photos} photos with the objects that {reference} detects",
+    "emotion": "{same} of {photos} photos with the faces as {reference} reads them",
+}
 
 
 @click.group()
@@ -101,18 +108,26 @@ def quantize_(model: str | None, photos: Path | None) -> None:
 
 
 @command.command("list")
-def list_() -> None:
-    """List the cache: size, source, licence and agreement of each model, and its arithmetic on each kind of CPU."""
-    cache_dir = settings.load().cache_dir
-    found = list(store.prepared(cache_dir))
-    if not found:
-        click.echo(f"nothing in {cache_dir} yet: run `shoal models prepare`")
-    for folder, card in found:
-        click.echo(_line(folder, card))
-    for home, engine, known in store.measurements(cache_dir):
-        for here in known.on_cpu.values():
-            click.echo(f"{home.name} on {engine}: {_choice(known, here)}")
-    for home, instead in store.stand_ins(cache_dir):
+@click.option(
+    "--json", "as_json", is_flag=True, help="A JSON list, with source, licence and the reason of each choice."
+)
+def list_(as_json: bool) -> None:
+    """List the prepared models: task, whether they are served, arithmetic on this kind of CPU, agreement and size."""
+    chosen = settings.load()
+    rows = list(_rows(chosen))
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    if rows:
+        table = Table(*COLUMNS, box=None)
+        for row in rows:
+            table.add_row(*(_cell(row[name]) for name in COLUMNS))
+        console = Console(highlight=False)
+        # In a pipe no column is cut: a program may read it.
+        console.print(table, width=None if console.is_terminal else 400)
+    else:
+        click.echo(f"nothing in {chosen.cache_dir} yet: run `shoal models prepare`")
+    for home, instead in store.stand_ins(chosen.cache_dir):
         click.echo(f"{home.name}: {instead['model']} takes its place ({instead['why']})")
 
 
@@ -126,7 +141,9 @@ def check(model: str | None) -> None:
     with _steps() as say:
         agreement = preparation.check(artefact, chosen.cache_dir, example_photos(), say)
     others = "" if artefact.card.precision == FLOAT32 else f"; {artefact.card.precision} is whole, too"
-    click.echo(f"{artefact.model.name} for {artefact.engine} is whole, {_agreement(agreement)}{others}")
+    click.echo(
+        f"{artefact.model.name} for {artefact.engine} is whole, {_agreement(agreement, artefact.model.task)}{others}"
+    )
     _tell_notice(artefact)
 
 
@@ -160,7 +177,7 @@ def _prepare(chosen: settings.Settings, model: str, engine: str, again: bool = F
         artefact = preparation.prepare(
             model, engine, chosen.cache_dir, _weights(chosen, model), example_photos(), say, again
         )
-    click.echo(f"{artefact.model.name} is ready for {artefact.engine}, {_fitness(artefact.card)}")
+    click.echo(f"{artefact.model.name} is ready for {artefact.engine}, {_fitness(artefact.card, artefact.model.task)}")
     _tell_notice(artefact)
 
 
@@ -174,7 +191,7 @@ def _prepare_and_choose(chosen: settings.Settings, model: str, again: bool) -> N
             say(f"{artefact.model.name} stays in {artefact.precision}, no other arithmetic was tried: {error}")
     known = artefact.measured
     here = known and known.here()
-    fitness = _choice(known, here) if known and here else _fitness(artefact.card)
+    fitness = _choice(known, here) if known and here else _fitness(artefact.card, artefact.model.task)
     click.echo(f"{artefact.model.name} is ready for {artefact.engine}, {fitness}")
     _tell_notice(artefact)
 
@@ -209,17 +226,74 @@ def _tell_notice(artefact: Artefact) -> None:
         click.echo(f"Note: {artefact.notice}. `shoal models prepare --again` tries again.")
 
 
-def _line(folder: Path, card: Card) -> str:
-    return (
-        f"{folder.parent.name}/{folder.name}: {card.size / 1e6:.0f} MB from {card.source}, licence {card.licence}, "
-        f"{_fitness(card)}, made {card.made_at}"
-    )
+def _rows(chosen: settings.Settings) -> Iterator[dict[str, Any]]:
+    """A row for each prepared model and engine."""
+    cards: dict[tuple[Path, str], list[Card]] = {}
+    for folder, card in store.prepared(chosen.cache_dir):
+        if card.engine != store.WEIGHTS:
+            cards.setdefault((folder.parent, card.engine), []).append(card)
+    for (home, engine), found in cards.items():
+        known = measured.read(home, engine, found[0].checksum)
+        here = known.here() if known else None
+        used = here.chosen if here else found[-1].precision
+        task = _task(found[0].model, chosen.cache_dir)
+        served = engine == chosen.engine and home in _served(chosen)
+        yield {
+            "name": home.name,
+            "task": task,
+            "served": served,
+            "default": served and home == _served(chosen)[0],
+            "engine": engine,
+            "arithmetic": used,
+            "agreement": _agreement_of(used, task, found, known),
+            "float32": next((_agreement(card.agreement, task) for card in found if card.agreement), ""),
+            "int8": next((_quantized(card) for card in found if card.quantized), ""),
+            "size": f"{sum(card.size for card in found) / 1e6:.0f} MB",
+            "source": found[0].source,
+            "licence": found[0].licence,
+            "made_at": found[0].made_at,
+            "choice": _choice(known, here) if known and here else "",
+        }
 
 
-def _fitness(card: Card) -> str:
+def _served(chosen: settings.Settings) -> list[Path]:
+    """The folders of the models that are served, the default first."""
+    return [_home(chosen, name) for name in chosen.served_models]
+
+
+def _home(chosen: settings.Settings, name: str) -> Path:
+    try:
+        wanted = store.model(name, chosen.cache_dir)
+    except ShoalError:  # not prepared
+        return chosen.cache_dir / "models" / name
+    return store.model_folder(wanted, chosen.cache_dir, _weights(chosen, name))
+
+
+def _task(name: str, cache_dir: Path) -> str:
+    try:
+        return store.model(name, cache_dir).task
+    except ShoalError:  # its file is gone
+        return ""
+
+
+def _agreement_of(used: str, task: str, cards: list[Card], known: Measurements | None) -> str:
+    """How well the arithmetic that is used agrees with float32, or float32 with Keras."""
+    if known and used in known.agreement:
+        found = known.agreement[used]
+        return _same(task, found.same, found.photos, "float32")
+    return next((_agreement(card.agreement, task) for card in cards if card.agreement), "")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return str(value)
+
+
+def _fitness(card: Card, task: str) -> str:
     if card.quantized:
         return _quantized(card)
-    return _agreement(card.agreement) if card.agreement else "the weights as they were fetched"
+    return _agreement(card.agreement, task) if card.agreement else "the weights as they were fetched"
 
 
 def _quantized(card: Card) -> str:
@@ -244,11 +318,17 @@ def _choice(known: Measurements, here: OnCpu) -> str:
     return "; ".join([text, *reasons])
 
 
-def _agreement(agreement: dict[str, Any]) -> str:
+def _agreement(agreement: dict[str, Any], task: str) -> str:
     """How well the engine agrees with Keras in float32."""
     exact = agreement["float32"]
     within = f"{exact['max_difference']:.1g}"
-    return f"{exact['same_label']} of {agreement['photos']} labels as Keras gives them (probabilities within {within})"
+    return f"{_same(task, exact['same_label'], agreement['photos'], 'Keras')} (probabilities within {within})"
+
+
+def _same(task: str, same: int, photos: int, reference: str) -> str:
+    """In the words of the task: for how many photos the answer is that of the reference."""
+    words = SAME.get(task, SAME["classify"])
+    return words.format(same=same, photos=photos, reference=reference)
 
 
 @contextmanager

@@ -132,18 +132,16 @@ def test_the_arithmetic_is_listed_and_measured(made: tuple[Path, str]) -> None:
     cache, _ = made
     shell = CliRunner(env={"SHOAL_CACHE_DIR": str(cache), "SHOAL_MODEL": "resnet50"})
 
-    listed = shell.invoke(command, ["list"], catch_exceptions=False).output
+    [listed] = json.loads(shell.invoke(command, ["list", "--json"], catch_exceptions=False).output)
     measured = shell.invoke(command, ["bench"], catch_exceptions=False).output
 
-    assert [line.partition(":")[0] for line in listed.splitlines()] == [
-        "resnet50/openvino",
-        "resnet50/openvino-int8",
-        "resnet50/weights",
-        f"resnet50 on openvino: computes in {on_this_cpu(cache).chosen}".partition(":")[0],
-    ]
-    assert f"computes in {on_this_cpu(cache).chosen}: " in listed
-    assert "8 of 8 labels as Keras gives them" in listed
-    assert "calibrated on 60 photos, the label of float32 for " in listed
+    chosen = on_this_cpu(cache).chosen
+    assert (listed["name"], listed["engine"], listed["arithmetic"]) == ("resnet50", "openvino", chosen)
+    assert f"computes in {chosen}: " in listed["choice"]
+    reference = "Keras" if chosen == FLOAT32 else "float32"
+    assert f"labels as {reference} gives them" in listed["agreement"]
+    assert "8 of 8 labels as Keras gives them" in listed["float32"]
+    assert "calibrated on 60 photos, the label of float32 for " in listed["int8"]
     assert "float32" in measured
     assert "int8" in measured
 

