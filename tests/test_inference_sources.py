@@ -101,6 +101,14 @@ def test_a_wheel_that_does_not_exist_is_said_in_one_line(tmp_path: Path) -> None
     assert "\n" not in str(raised.value)
 
 
+def test_without_a_network_it_is_said_in_a_few_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    with pytest.raises(Retryable) as raised:
+        sources.fetch_wheel("six", "1.17.0", SIX_SHA256, tmp_path)
+
+    assert str(raised.value) == "`pip download six==1.17.0` failed: the package index cannot be reached"
+
+
 class _Quiet(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.send_response(200 if self.path == "/there" else 404)

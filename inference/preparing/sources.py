@@ -30,6 +30,17 @@ PROBE_SECONDS = 4.0
 STALL_SECONDS = 30.0  # a download without progress is given up after this time
 FETCH_SECONDS = 1800.0  # 95 MB at half a megabit a second
 
+# What pip and npm write when no server answers.
+_NO_NETWORK = (
+    "NewConnectionError",
+    "NameResolutionError",
+    "ConnectTimeoutError",
+    "ENOTFOUND",
+    "ECONNREFUSED",
+    "EAI_AGAIN",
+    "ETIMEDOUT",
+)
+
 Say = Callable[[str], None]
 
 
@@ -157,9 +168,16 @@ def _run(command: Sequence[str], folder: Path, what: str) -> None:
     except subprocess.TimeoutExpired:
         raise Retryable(f"`{what}` took longer than {FETCH_SECONDS / 60:.0f} minutes") from None
     if done.returncode != 0:
-        lines = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
-        said = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no reason given")
-        raise Retryable(f"`{what}` failed: {said[:200]}")
+        said = f"{done.stderr}\n{done.stdout}"
+        raise Retryable(f"`{what}` failed: {_reason(said)}")
+
+
+def _reason(output: str) -> str:
+    """Why pip or npm failed, in a few words: without a network both write a screen full."""
+    if any(word in output for word in _NO_NETWORK):
+        return "the package index cannot be reached"
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "no reason given")[:200]
 
 
 def _only(folder: Path, pattern: str, package: str, expected: str) -> Path:
