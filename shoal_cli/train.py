@@ -149,6 +149,8 @@ def _tell(recipe: Recipe, done: dict[str, Any]) -> None:
     for line in done["skipped"]:
         click.echo(f"skipped {line}")
     click.echo(f"{recipe.name}: {done['accuracy']}")
+    if done["too_few"]:
+        click.echo(f"Beware: {done['too_few']}")
     if "no_report" in done:
         click.echo(f"the model is kept, but its report could not be written: {done['no_report']}", err=True)
     else:

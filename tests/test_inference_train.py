@@ -84,6 +84,10 @@ def test_the_interval_is_wilsons(right: int, images: int, low: float, high: floa
 
 def test_precision_and_recall_are_of_each_class() -> None:
     found = figures.measure(("a", "b", "c"), np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 1]))
+    assert "fewer than 10 test photos a class" in figures.too_few(found)
+    assert "(a 3, b 2, c 0)" in figures.too_few(found)
+    enough = np.repeat(np.arange(2), 10)
+    assert figures.too_few(figures.measure(("a", "b"), enough, enough)) == ""
 
     assert found.accuracy == 0.8
     assert found.confusion == ((2, 1, 0), (0, 2, 0), (0, 0, 0))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+FEW = 10  # test images of a class
+NAMED = 5  # classes that a sentence names
 _Z = 1.959964  # standard deviations around the mean that hold 95 % of a normal distribution
 
 
@@ -42,6 +44,15 @@ class Figures:
     high: float
     classes: tuple[OfClass, ...]
     confusion: tuple[tuple[int, ...], ...]
+
+
+def too_few(found: Figures) -> str:
+    """Which classes have so few test images that their figures say little, in a sentence; empty when there are none."""
+    few = [f"{one.name} {one.images}" for one in found.classes if one.images < FEW]
+    if not few:
+        return ""
+    named = ", ".join(few[:NAMED]) + (", ..." if len(few) > NAMED else "")
+    return f"fewer than {FEW} test photos a class say little of how good the model is ({named}): add photos"
 
 
 def measure(names: Sequence[str], true: NDArray[np.int64], said: NDArray[np.int64]) -> Figures:

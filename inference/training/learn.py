@@ -71,6 +71,7 @@ class Training:
         measured, mistakes = self._judge()
         done = {
             "accuracy": accuracy(measured),
+            "too_few": figures.too_few(measured),
             "device": device,
             "skipped": [f"{name}: {why}" for name, why in self._pictures.skipped],
             "agreement": compared,
