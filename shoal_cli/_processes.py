@@ -91,6 +91,15 @@ class Child:
         if self._process and self.status is None:
             self._process.terminate()
 
+    def ends_within(self, seconds: float) -> bool:
+        """Wait up to `seconds` for the end of the process. Returns whether it has ended."""
+        if self._process:
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                return False
+        return True
+
     def stop(self, seconds: float) -> None:
         """Ask the process to stop and wait; kill it after `seconds`."""
         self.ask_to_stop()

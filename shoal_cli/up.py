@@ -35,6 +35,12 @@ WORKER_START_SECONDS = 1.5  # from the start of its process to its registration
 RETRY_SECONDS = 0.5
 MAX_RESTARTS = 5  # in RESTART_WINDOW_SECONDS; then `shoal up` gives up
 RESTART_WINDOW_SECONDS = 60.0
+SILENT_SECONDS = 1.0  # of a stop, before it is said what is waited for
+WAITS_FOR = {
+    "controller": "the controller finishes its last call to the cloud",
+    "web": "the web tier finishes requests under way",
+    "cloud": "the workers finish or give back their photos, and the embedded cloud writes its state",
+}
 COLOURS = {"controller": "cyan", "web": "magenta", "cloud": "yellow"}
 
 console = Console(highlight=False)
@@ -245,7 +251,16 @@ class SystemProcesses:
 
     def close(self) -> None:
         """Stop all parts in the reverse order of their start."""
-        for child in reversed(self._children):
-            child.stop(STOP_SECONDS)
+        stop_all(self._children)
         with contextlib.suppress(OSError):  # the terminal may be closed
             console.print("Stopped.")
+
+
+def stop_all(children: Sequence[Child]) -> None:
+    """Stop the processes, the last first, and say what is waited for when that takes long."""
+    for child in reversed(children):
+        child.ask_to_stop()
+        if not child.ends_within(SILENT_SECONDS):
+            with contextlib.suppress(OSError):  # the terminal may be closed
+                console.print(f"Stopping: {WAITS_FOR[child.name]}, at most {STOP_SECONDS:g} s. Ctrl-C ends it at once.")
+        child.stop(STOP_SECONDS)

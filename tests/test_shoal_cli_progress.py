@@ -1,7 +1,9 @@
-"""`shoal doctor` says when photos wait and nothing gets on."""
+"""What the command says when nothing gets on: `shoal doctor` when photos wait, `shoal up` while it stops."""
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 from shoal import ledger_file
 from shoal.ledger import Entry, PoolCounts
 from shoal.settings import Settings
+from shoal_cli import up
+from shoal_cli._processes import Child, pump
 from shoal_cli.doctor import Finding, _progress
 
 ENTRY = Entry(1.0, "a sentence", 3, 0, 0, 1, 1)
@@ -39,3 +43,29 @@ def test_a_standstill_is_bad_and_has_a_fix(tmp_path: Path, words: str, fix: str)
 
 def test_no_ledger_here(tmp_path: Path) -> None:
     assert _progress(Settings(state_dir=tmp_path)).good
+
+
+def test_a_stop_that_takes_long_says_what_it_waits_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slow = (
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: time.sleep(1.3) or exit()); "
+        "print('up', flush=True); signal.pause()"
+    )
+    children = [
+        Child("cloud", [sys.executable, "-c", slow], tmp_path / "cloud.log", os.environ),
+        Child(
+            "web",
+            [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"],
+            tmp_path / "web.log",
+            os.environ,
+        ),
+    ]
+    for child in children:
+        child.start()
+        pump([child], 20, lambda *_: None)
+
+    up.stop_all(children)
+
+    told = capsys.readouterr().out
+    assert "Stopping: the workers finish or give back their photos" in told
+    assert "web tier" not in told
+    assert [child.pid for child in children] == [0, 0]
