@@ -270,6 +270,7 @@ def test_an_address_inside_is_refused_at_once(host: str, caplog: pytest.LogCaptu
     with running_site(work=False, webhook_secret=SECRET) as site:
         reply = submit(site, f"http://{host}:8080/", "a.jpg")
         assert (reply.status_code, "not on the public internet" in reply.json()["detail"]) == (400, True), reply.text
+        assert reply.json()["detail"].endswith(f"allow it with SHOAL_FETCH_OWN={host.strip('[]')}:80")
         assert "refused to connect" in caplog.text
         assert not records(site)
         assert not list(site.cloud.inputs.list(""))
@@ -289,14 +290,16 @@ def test_nothing_is_posted_inside_and_it_is_tried_once(
         assert caplog.text.count("refused to connect") == 1
 
 
-def test_without_a_secret_there_are_no_webhooks_and_none_is_described() -> None:
+def test_without_a_secret_there_are_no_webhooks_and_the_description_says_so() -> None:
     with running_site(work=False) as site:
         reply = submit(site, "https://example.org/", "a.jpg")
         assert (reply.status_code, "SHOAL_WEBHOOK_SECRET" in reply.text) == (400, True)
-        assert "webhooks" not in requests.get(f"{site.url}/openapi.json", timeout=10).json()
+        document = requests.get(f"{site.url}/openapi.json", timeout=10).json()
+        assert "has not set SHOAL_WEBHOOK_SECRET" in document["webhooks"]["batchDone"]["post"]["description"]
+        assert "webhook" not in document["components"]["schemas"]["Submission"]["properties"]
     with running_site(work=False, webhook_secret=SECRET) as site:
         document = requests.get(f"{site.url}/openapi.json", timeout=10).json()
-        assert "batchDone" in document["webhooks"]
+        assert "SHOAL_WEBHOOK_SECRET" not in document["webhooks"]["batchDone"]["post"]["description"]
         assert requests.get(f"{site.url}/api", timeout=10).ok
 
 

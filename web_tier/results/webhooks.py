@@ -14,11 +14,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from shoal.errors import BadImage, MalformedMessage, NotFound, ShoalError
 from shoal.ports import Clock, ObjectStore
 from shoal.safe_json import integer, moment, read_object, text
-from web_tier.outside import signature
+from web_tier.outside import addresses, signature
 from web_tier.outside.guarded_connection import NotPublic
 from web_tier.outside.http_post import Poster
 from web_tier.problems import Problem
@@ -37,6 +38,15 @@ MOST_ATTEMPTS = 1000  # more than the pauses leave time for
 AT_ONCE = 32  # so that slow receivers do not delay the others
 
 OFF = "Webhooks are not set up here: the operator has to set SHOAL_WEBHOOK_SECRET."
+
+
+def _permission(url: str) -> str:
+    """How an operator allows a well-formed address that is refused for where it is."""
+    try:
+        address = addresses.parse(url, frozenset([urlsplit(url).netloc.lower()]))
+    except (BadImage, ValueError):
+        return ""
+    return f". If it is your own server, allow it with SHOAL_FETCH_OWN={address.host}:{address.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +153,7 @@ class Webhooks:
         try:
             self._poster.check(url)
         except BadImage as error:
-            raise Problem(400, f"webhook: {error}") from None
+            raise Problem(400, f"webhook: {error}{_permission(url)}") from None
 
     def register(self, batch: str, url: str, photos: int) -> None:
         """Deliver to `url` when the batch has as many results as `photos`. May raise Retryable."""

@@ -41,8 +41,8 @@ _PROBLEMS = {
 def document(models: Sequence[str], settings: Settings) -> Schema:
     """The document for a server that serves `models`, the default first."""
     webhooks = bool(settings.webhook_keys)
-    schemas = ANSWERS | {"Submission": for_server(SUBMISSION, models, webhooks)}
-    described: Schema = {
+    schemas = ANSWERS | {"Submission": for_server(SUBMISSION, models, webhooks), "Event": EVENT}
+    return {
         "openapi": "3.1.0",
         "info": {
             "title": "Shoal",
@@ -58,12 +58,9 @@ def document(models: Sequence[str], settings: Settings) -> Schema:
             "/v1/batches/{batch}/photos/confirm": {"post": _confirm_uploads(models, webhooks)},
             **_reading(),
         },
+        "webhooks": {"batchDone": {"post": _webhook(webhooks)}},
         "components": {"schemas": schemas, "responses": _problem_responses()},
     }
-    if webhooks:
-        described["webhooks"] = {"batchDone": {"post": _webhook()}}
-        schemas["Event"] = EVENT
-    return described
 
 
 # Operations
@@ -161,7 +158,7 @@ def _reading() -> Schema:
     }
 
 
-def _webhook() -> Schema:
+def _webhook(on: bool) -> Schema:
     names = {
         "webhook-id": "The id of the event. A repeated delivery has the same id.",
         "webhook-timestamp": "The time of this delivery, in seconds since 1970.",
@@ -171,7 +168,8 @@ def _webhook() -> Schema:
     return {
         "operationId": "batchDone",
         "summary": "Every photo of a batch has its result",
-        "description": "Posted at least once to the `webhook` of the submission, as standardwebhooks.com describes.",
+        "description": "Posted at least once to the `webhook` of the submission, as standardwebhooks.com describes."
+        + ("" if on else " This server sends none: its operator has not set SHOAL_WEBHOOK_SECRET."),
         "parameters": [
             _parameter(name, "header", TEXT | {"description": text}) | {"required": True}
             for name, text in names.items()
