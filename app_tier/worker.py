@@ -60,6 +60,12 @@ class RecogniserPort(Protocol):
     def decode(self, model: str, payload: bytes) -> Decoded:
         """Bytes to the model's input. Raises BadImage. Called by many threads."""
 
+    def version(self, model: str) -> str:
+        """The version of the model's files."""
+
+    def arithmetic(self, model: str) -> str:
+        """In which the model is computed."""
+
     def batch(self, model: str) -> int:
         """The best number of images for a call of `infer`. Answers at once."""
 
@@ -265,6 +271,8 @@ class Worker:
             detections=answer.detections,
             warnings=answer.warnings,
             cached=cached,
+            model_version=self._recogniser.version(delivery.job.model),
+            arithmetic=self._recogniser.arithmetic(delivery.job.model),
         )
         self._publisher.publish(Finished(delivery, outcome))
 

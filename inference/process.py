@@ -25,6 +25,7 @@ class _Served:
     def __init__(self, artefact: store.Artefact, engine: Engine, threads: int | None) -> None:
         self.artefact = artefact
         self.model = artefact.model
+        self.version = artefact.card.version
         self.task = tasks.by_name(artefact.model.task)
         self._engine = engine
         self._threads = threads
@@ -71,6 +72,14 @@ class Recogniser:
     def resolve(self, model: str) -> str:
         """The name of the model that answers for `model`: its own, or that of its stand-in."""
         return self._served[model].model.name
+
+    def version(self, model: str) -> str:
+        """The version of the model's files, see `inference.store.Card`."""
+        return self._served[model].version
+
+    def arithmetic(self, model: str) -> str:
+        """In which the model is computed: float32, bfloat16 or int8."""
+        return self._served[model].artefact.precision
 
     def batch(self, model: str) -> int:
         """The number of images with which a call of `infer` is fastest; 1 until the model is loaded."""
@@ -179,4 +188,6 @@ def process(recogniser: Recogniser, job: Job, payload: bytes) -> Result:
         seconds={"decode": opened - start, "infer": time.perf_counter() - opened},
         detections=answer.detections,
         warnings=answer.warnings,
+        model_version=recogniser.version(job.model),
+        arithmetic=recogniser.arithmetic(job.model),
     )

@@ -83,6 +83,12 @@ class Card:
         """The sum of the sizes of its files, in bytes."""
         return sum(file.size for file in self.files.values())
 
+    @property
+    def version(self) -> str:
+        """A checksum of the files' checksums, 12 hexadecimal digits: it differs when one of the files does."""
+        digests = "".join(f"{name} {file.sha256}\n" for name, file in sorted(self.files.items()))
+        return hashlib.sha256(digests.encode()).hexdigest()[:12]
+
     def write(self, folder: Path) -> None:
         """Write the card into the folder that it describes."""
         text = json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False)

@@ -199,6 +199,8 @@ class Result:
     status:     "done" (with labels or detections, best first) or "failed" (with `error`, the reason in words for the
                 person who sent the image).
     model, engine: the model and the engine that labelled it.
+    model_version: the checksum of the model's files for that engine, 12 digits; empty in results of older workers.
+    arithmetic: in which it was computed: float32, bfloat16 or int8; empty in results of older workers.
     worker:     the name of the instance.
     seconds:    stage -> seconds: upload, queue, fetch, decode, wait, infer; store and publish in the response message
                 only, because they come after the stored object. docs/worker.md explains each stage.
@@ -220,6 +222,8 @@ class Result:
     warnings: tuple[str, ...] = ()
     cached: bool = False
     bad_photo: bool = False
+    model_version: str = ""
+    arithmetic: str = ""
 
     @classmethod
     def failed(cls, key: str, error: str, worker: str = "", bad_photo: bool = False) -> Result:
@@ -240,7 +244,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """The result in JSON types, for a page or an API."""
         fields = asdict(self)
-        for name in ("detections", "warnings", "cached", "bad_photo"):
+        for name in ("detections", "warnings", "cached", "bad_photo", "model_version", "arithmetic"):
             if not fields[name]:
                 del fields[name]
         return {"v": VERSION, **fields}
@@ -261,7 +265,7 @@ class Result:
             detections = tuple(_detection(**found) for found in array(fields, "detections"))
             seconds = {intern(stage): number(spent) for stage, spent in fields.get("seconds", {}).items()}
             warnings = tuple(intern(text(warning)) for warning in array(fields, "warnings"))
-            texts = {name: intern(text(fields.get(name, ""))) for name in ("error", "model", "engine", "worker")}
+            texts = {name: intern(text(fields.get(name, ""))) for name in _TEXTS}
         except (TypeError, ValueError, AttributeError) as error:
             raise MalformedMessage(f"result has malformed fields: {str(error)[:SHOWN]}") from error
         cached, bad_photo = (fields.get(name) is True for name in ("cached", "bad_photo"))
@@ -276,6 +280,9 @@ class Result:
             bad_photo=bad_photo,
             **texts,
         )
+
+
+_TEXTS = ("error", "model", "engine", "worker", "model_version", "arithmetic")
 
 
 def _label(name: str, wordnet_id: str, probability: float, class_id: int | None = None) -> Label:

@@ -75,6 +75,29 @@ class Client:
             yield from page["photos"]
             following = page["next"]
 
+    def batch(self, batch: str) -> dict[str, Any]:
+        """The summary of a batch: its state and counts."""
+        return dict(self._call("GET", f"/v1/batches/{batch}").json())
+
+    def cost(self, batch: str) -> str:
+        """What labelling a batch cost, in words; empty when it is not known."""
+        return str((self.batch(batch).get("cost") or {}).get("words", ""))
+
+    def status(self, batch: str) -> str:
+        """What goes on with a batch, in a sentence."""
+        return str(self._call("GET", f"/batches/{batch}/status").json()["line"])
+
+    def cancel(self, batch: str) -> tuple[int, int]:
+        """Cancel the photos without a result. Returns how many are cancelled, and how many had been labelled."""
+        done = self._call("POST", f"/v1/batches/{batch}/cancel").json()
+        return int(done["cancelled"]), int(done["labelled"])
+
+    def check_model(self, model: str) -> None:
+        """Raise Permanent unless a request may name `model`."""
+        names = [one["name"] for one in self.models()]
+        if model not in names:
+            raise Permanent(f"The model {model!r} is not served here: {', '.join(names)} can be chosen")
+
     def models(self) -> list[dict[str, Any]]:
         """List the models that a request may name."""
         return list(self._call("GET", "/v1/models").json()["models"])

@@ -111,8 +111,13 @@ def _submit(address: str, photos: list[Path]) -> str:
 def _line(photo: dict[str, Any]) -> str:
     if photo["state"] == "failed":
         return f"{photo['name']}: failed: {photo['error']}"
-    best = photo["labels"][0]
-    return f"{photo['name']}, {best['name']}, {best['probability']:.1%}"
+    return f"{photo['name']}, {_label(photo)}, {photo['probability'] or 0:.1%}"
+
+
+def _label(photo: dict[str, Any]) -> str:
+    if photo["state"] == "failed":
+        return f"failed: {photo['error']}"
+    return str(photo["label"] or "nothing found")
 
 
 class _Sentences:
@@ -151,6 +156,5 @@ def _show_fall(sentences: _Sentences, began: float) -> None:
 def _show_table(photos: list[dict[str, Any]]) -> None:
     table = Table("name", "label", "confidence", "after", title="What the workers saw")
     for photo in photos:
-        best = photo.get("labels", [{"name": f"failed: {photo.get('error')}", "probability": 0.0}])[0]
-        table.add_row(photo["name"], best["name"], f"{best['probability']:.1%}", f"{photo['after']:.1f} s")
+        table.add_row(photo["name"], _label(photo), f"{photo['probability'] or 0:.1%}", f"{photo['after']:.1f} s")
     console.print(table)

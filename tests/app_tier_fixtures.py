@@ -43,6 +43,12 @@ class NamingRecogniser:
     def resolve(self, model: str) -> str:
         return model or self.models[0]
 
+    def version(self, model: str) -> str:
+        return "0123456789ab"
+
+    def arithmetic(self, model: str) -> str:
+        return "float32"
+
     def batch(self, model: str) -> int:
         return 8
 

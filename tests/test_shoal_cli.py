@@ -30,6 +30,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder beside the photos."""
+    found = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("SHOAL_STATE_DIR", str(found))
+    return found
+
+
 def classify(site: Site, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "shoal_cli", "classify", "--url", site.url, *map(str, arguments)]
     return subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=60, check=False)

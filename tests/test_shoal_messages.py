@@ -61,6 +61,8 @@ detections = st.builds(
         warnings=st.lists(any_text).map(tuple),
         cached=st.booleans(),
         bad_photo=st.booleans(),
+        model_version=any_text,
+        arithmetic=any_text,
     )
 )
 def test_a_result_survives_the_wire(result: Result) -> None:

@@ -61,7 +61,7 @@ def test_the_command_reaches_its_own_machine_without_the_proxy(tmp_path: Path, v
     (tmp_path / "test_0.jpg").write_bytes(jpeg())
     names = {name.lower(): name for name in os.environ}
     environment = {name: os.environ[name] for low, name in names.items() if not low.endswith("_proxy")}
-    environment[variable] = "http://127.0.0.1:1"
+    environment |= {variable: "http://127.0.0.1:1", "SHOAL_STATE_DIR": str(tmp_path / "state")}
     with running_site() as site:
         command = [sys.executable, "-m", "shoal_cli", "classify", "--url", site.url, str(tmp_path)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)

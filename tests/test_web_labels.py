@@ -57,10 +57,11 @@ def test_the_files_of_a_batch_say_all_of_a_label(site: Site) -> None:
 
 def test_the_command_says_all_of_a_label(site: Site, tmp_path: Path) -> None:
     (tmp_path / "test_0.jpg").write_bytes(jpeg())
+    environment = os.environ | {"SHOAL_STATE_DIR": str(tmp_path / "state")}
 
     def run(form: str) -> str:
         command = [sys.executable, "-m", "shoal_cli", "classify", "--url", site.url, form, str(tmp_path)]
-        return subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=60, check=True).stdout
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
 
     [row] = csv.DictReader(io.StringIO(run("--csv")))
     assert (row["label"], row["readable"], row["wordnet_id"], row["class_id"]) == (

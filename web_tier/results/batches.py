@@ -13,14 +13,14 @@ from weakref import WeakValueDictionary
 
 from shoal.corrections import Corrections
 from shoal.errors import MalformedMessage, NotFound, Retryable
-from shoal.messages import CANCELLED, Detection, Job, Label, Result, batch_floor, is_batch
+from shoal.messages import CANCELLED, Job, Result, batch_floor, is_batch
+from shoal.photo_record import TOP, record
 from shoal.ports import Clock, Cloud, ObjectStore, StoredObject
 from web_tier.problems import Problem, unknown_batch
 from web_tier.results.bucket_watch import BucketWatch
 from web_tier.results.hub import REMEMBERED_RESULTS, Hub
 from web_tier.results.listing import Listing, jobs_of
 
-SHOWN_LABELS = 5
 NOTHING = "nothing found"
 EMPTY_SECONDS = 3600.0  # a batch may be empty for this long after its id was made, by any process
 LISTS_AT_ONCE = 16  # for all pages together: more would only slow each other down
@@ -72,7 +72,7 @@ class Photo:
         """Its labels or detections with their probabilities, best first."""
         if not self.result:
             return []
-        labels = [(one.name, one.probability) for one in self.result.labels[:SHOWN_LABELS]]
+        labels = [(one.name, one.probability) for one in self.result.labels[:TOP]]
         return labels or [(one.name, one.score) for one in self.result.detections]
 
     @property
@@ -97,22 +97,8 @@ class Photo:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types, for the page and for programs."""
-        found: dict[str, Any] = {"index": self.job.index, "name": self.job.name, "state": self.state}
-        if self.result and self.result.status == "done":
-            found["model"] = self.result.model
-            found["labels"] = _labels(self.result.labels)
-            if self.result.detections:
-                found["detections"] = [_detection(one) for one in self.result.detections]
-            if self.result.warnings:
-                found["warnings"] = list(self.result.warnings)
-        elif self.result:
-            found["error"] = self.result.error
-            found["can_retry"] = self.can_retry
-        if self.seconds:
-            found["seconds"] = self.seconds
-        if self.correction:
-            found["correction"] = self.correction
-        return found
+        told = record(self.job, self.result, self.correction)
+        return told | ({"can_retry": self.can_retry} if self.state == "failed" else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,21 +344,6 @@ class Batches:
         if len(self._failures) >= REMEMBERED_RESULTS:
             self._failures.clear()  # they are read once more
         self._failures[listed.key] = listed
-
-
-def _labels(labels: Sequence[Label]) -> list[dict[str, Any]]:
-    return [_label(one) for one in labels[:SHOWN_LABELS]]
-
-
-def _label(one: Label) -> dict[str, Any]:
-    told = {"name": one.name, "readable": one.readable, "probability": round(one.probability, 4)}
-    known = {"wordnet_id": one.wordnet_id or None, "class_id": one.class_id}
-    return told | {field: value for field, value in known.items() if value is not None}
-
-
-def _detection(found: Detection) -> dict[str, Any]:
-    fields = {"name": found.name, "score": round(found.score, 4), "box": found.box, "relative_box": found.relative_box}
-    return fields | ({"labels": _labels(found.labels)} if found.labels else {})
 
 
 def fetch_result(outputs: ObjectStore, key: str) -> Result | None:

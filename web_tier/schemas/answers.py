@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from shoal.photo_record import COLUMNS, TOP, Column
 from web_tier.schemas.requests import BATCH_ID, INDEX, TEXT, Schema, described, list_of, record
 
 COUNT: Schema = {"type": "integer", "minimum": 0}
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 DURATION: Schema = {"type": "number", "minimum": 0}
-BEST_LABELS = 5
 
 
 def reference(name: str) -> Schema:
@@ -45,31 +45,38 @@ _LABEL = {
 _DETECTION = record(
     {
         "name": TEXT,
+        "class_id": COUNT | {"description": "The number of the class in the model's list."},
         "score": SHARE,
         "box": _box("integer", "Left, top, right and bottom, in pixels of the upright picture."),
         "relative_box": _box("number", "The same as fractions of the picture's width and height."),
         "labels": list_of(reference("Label")),
     },
-    ["name", "score", "box", "relative_box"],
+    ["name", "class_id", "score", "box", "relative_box"],
 )
 
-_PHOTO = {
-    "index": INDEX,
+
+def _field(column: Column) -> Schema:
+    """The schema of a column of `shoal.photo_record`."""
+    return {"type": [column.kind, "null"], "description": column.help}
+
+
+_PHOTO = {column.name: _field(column) for column in COLUMNS if not column.table_only} | {
     "name": TEXT,
+    "batch": BATCH_ID,
+    "index": INDEX,
     "state": {"enum": ["queued", "done", "failed"]},
-    "model": described("The model that labelled the photo"),
-    "labels": list_of(reference("Label"), at_most=BEST_LABELS)
-    | {"description": "The most probable labels, best first."},
-    "detections": list_of(_DETECTION) | {"description": "The objects in the photo, best first."},
+    "labels": list_of(reference("Label"), at_most=TOP) | {"description": "The most probable labels, best first."},
     "warnings": list_of(TEXT) | {"description": "Reasons to doubt the labels."},
-    "error": described("Why the photo failed"),
-    "can_retry": {"type": "boolean"},
     "seconds": {
         "type": "object",
         "additionalProperties": DURATION,
         "description": "The seconds that each stage took, by the name of the stage.",
     },
-    "correction": described("The right label, from a person, where the model was wrong"),
+}
+
+_PHOTO_SOMETIMES = {
+    "detections": list_of(_DETECTION) | {"description": "The objects in the picture, best first."},
+    "can_retry": {"type": "boolean"},
 }
 
 _UPLOAD = record(
@@ -91,7 +98,7 @@ ANSWERS: dict[str, Schema] = {
     "Results": record({"photos": list_of(reference("Photo")), "next": {"type": ["string", "null"]}}),
     "Uploads": record({"batch": BATCH_ID, "seconds": COUNT, "uploads": list_of(_UPLOAD)}),
     "Arrivals": record({"photos": list_of(_ARRIVAL)}),
-    "Photo": record(_PHOTO, ["index", "name", "state"]),
+    "Photo": record(_PHOTO | _PHOTO_SOMETIMES, list(_PHOTO)),
     "Label": record(_LABEL, ["name", "readable", "probability"]),
     "Cancelled": record({"cancelled": COUNT, "labelled": COUNT}),
     "Models": record({"models": list_of(record({"name": TEXT, "default": {"type": "boolean"}}))}),

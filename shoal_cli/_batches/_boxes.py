@@ -1,0 +1,128 @@
+"""Detected objects as pictures with boxes, and as a file in COCO's format (cocodataset.org/#format-results)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from shoal.errors import BadImage
+
+COLOUR = "#ffd400"
+WHOLE = 100_000  # pixels of the longest side: pictures are not made smaller
+SMALL = 64  # to learn only the size of a picture
+
+
+class Drawings:
+    """Saves each picture in which objects were detected, with a box around each, in `folder`."""
+
+    def __init__(self, folder: Path, max_pixels: int) -> None:
+        self._folder = folder
+        self._max_pixels = max_pixels
+        self._count = 0
+        self._unread = 0
+
+    def add(self, photo: dict[str, Any], path: Path | None) -> None:
+        """Draw the boxes of one photo, if it has any. path: its file."""
+        if not photo.get("detections"):
+            return
+        try:
+            picture = _drawn(_payload(path), photo["detections"], self._max_pixels)
+        except (OSError, BadImage):
+            self._unread += 1
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        stem = Path(photo["name"]).stem.encode()[:200].decode(errors="ignore")
+        picture.save(self._folder / f"{photo['index']:05d}-{stem}.jpg", "JPEG", quality=90)
+        self._count += 1
+
+    def told(self) -> str:
+        """What was written, in a sentence."""
+        gone = f"; {self._unread} pictures cannot be read here" if self._unread else ""
+        none = "" if self._count else ": no objects were detected, which only models that detect do"
+        return f"{self._count} pictures with boxes are in {self._folder}{gone}{'' if gone else none}"
+
+
+def _payload(path: Path | None) -> bytes:
+    if path is None:
+        raise FileNotFoundError
+    return path.read_bytes()
+
+
+def _drawn(payload: bytes, detections: list[dict[str, Any]], max_pixels: int) -> Any:
+    """The upright picture with boxes, a Pillow image. Raises BadImage."""
+    from PIL import Image, ImageDraw
+
+    from inference import images
+
+    picture = Image.fromarray(images.open_whole(payload, WHOLE, max_pixels).pixels)
+    draw = ImageDraw.Draw(picture)
+    line = max(2, max(picture.size) // 300)
+    for found in detections:
+        left, top, right, bottom = found["box"]
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=COLOUR, width=line)
+        words = f"{found['name']} {found['score']:.0%}"
+        size = max(12, 6 * line)
+        place = (left + 2 * line, top + line)
+        draw.text(place, words, fill=COLOUR, font_size=size, stroke_width=2, stroke_fill="black")
+    return picture
+
+
+class CocoFile:
+    """Collects detections, and writes them to `file` as COCO's JSON: images, annotations with scores, categories."""
+
+    def __init__(self, file: Path, max_pixels: int) -> None:
+        self._file = file
+        self._max_pixels = max_pixels
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+        self._categories: dict[int, str] = {}
+
+    def add(self, photo: dict[str, Any], path: Path | None) -> None:
+        """Add one photo, if it is answered."""
+        if photo["state"] != "done":
+            return
+        width, height = self._size(photo, path)
+        image = photo["index"]
+        name = path.name if path else photo["name"]
+        self._images.append({"id": image, "file_name": name, "width": width, "height": height})
+        for found in photo.get("detections", ()):
+            self._categories[found["class_id"]] = found["name"]
+            self._annotations.append(_annotation(len(self._annotations) + 1, image, found))
+
+    def write(self) -> None:
+        """Write the file."""
+        categories = [{"id": number, "name": name} for number, name in sorted(self._categories.items())]
+        whole = {"images": self._images, "annotations": self._annotations, "categories": categories}
+        self._file.write_text(json.dumps(whole, indent=1) + "\n")
+
+    def told(self) -> str:
+        """What was written, in a sentence."""
+        return f"{len(self._annotations)} objects in {len(self._images)} pictures are in {self._file}"
+
+    def _size(self, photo: dict[str, Any], path: Path | None) -> tuple[int, int]:
+        """Width and height of the upright picture: from its detections, else from the file; 0 when neither is here."""
+        for found in photo.get("detections", ()):
+            (_, _, right, bottom), (_, _, relative_right, relative_bottom) = found["box"], found["relative_box"]
+            if relative_right and relative_bottom:
+                return round(right / relative_right), round(bottom / relative_bottom)
+        from inference import images
+
+        try:
+            return images.open_whole(_payload(path), SMALL, self._max_pixels).size
+        except (OSError, BadImage):
+            return 0, 0
+
+
+def _annotation(number: int, image: int, found: dict[str, Any]) -> dict[str, Any]:
+    left, top, right, bottom = found["box"]
+    width, height = right - left, bottom - top
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": found["class_id"],
+        "bbox": [left, top, width, height],
+        "area": width * height,
+        "iscrowd": 0,
+        "score": found["score"],
+    }

@@ -1,0 +1,89 @@
+"""Waits for the answers of a batch, and says what it waits for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from shoal.errors import Retryable, ShoalError
+from shoal_cli._client import Client
+
+POLL_SECONDS = 0.3
+SILENT_SECONDS = 3.0  # without an answer for so long, a person wants to know why
+
+Tell = Callable[[int, str], None]
+
+
+def answers(client: Client, batch: str, total: int, patience: float, tell: Tell) -> Iterator[dict[str, Any]]:
+    """Yield the photos in order, each as soon as it and all before it have an answer.
+
+    tell: is given the number of answers, and a sentence on what the others wait for, empty while all goes well.
+    Raises Retryable after `patience` seconds without an answer.
+    """
+    answered, last, asked = 0, time.monotonic(), time.monotonic()
+    while answered < total:
+        why = ""
+        for photo in client.photos(batch, answered - 1):
+            if photo["state"] == "queued":
+                break
+            answered, last = answered + 1, time.monotonic()
+            yield photo
+        if time.monotonic() - max(last, asked) > SILENT_SECONDS:
+            asked, why = time.monotonic(), _why(client, batch)
+        tell(answered, why)
+        if time.monotonic() - last > patience:
+            raise Retryable(
+                f"{total - answered} photos were not answered for {patience:g} s: {client.address}/batches/{batch}"
+            )
+        if answered < total:
+            time.sleep(POLL_SECONDS)
+
+
+def _why(client: Client, batch: str) -> str:
+    try:
+        return client.status(batch)
+    except ShoalError:  # the results are asked for again anyway
+        return ""
+
+
+@dataclass
+class Bars:
+    """Progress bars on a terminal; in a pipe a line for each new sentence."""
+
+    screen: Console
+    total: int
+
+    def __post_init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        live = self.screen.is_terminal
+        # Rows that go to the same terminal are put above the bars; those to a file or a pipe must not be touched.
+        redirect = live and sys.stdout.isatty()
+        self._progress = Progress(
+            *columns, console=self.screen, transient=True, disable=not live, redirect_stdout=redirect
+        )
+        self._told = ""
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def bar(self, words: str) -> Tell:
+        """A new bar. Returns what moves it."""
+        task = self._progress.add_task(words, total=self.total)
+
+        def tell(done: int, why: str = "") -> None:
+            self._progress.update(task, completed=done)
+            if why and why != self._told:
+                self._told = why
+                self.screen.print(why, markup=False, soft_wrap=True)
+
+        return tell

@@ -1,0 +1,84 @@
+"""The batches that were sent from here: kept in the state folder, so that one can come back to them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from shoal import settings
+from shoal.errors import Permanent
+from shoal.messages import is_batch
+from shoal.settings import Settings
+from shoal_cli._client import Client
+
+FOLDER = "sent"
+MOST_KEPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A batch that was sent. address: of the Shoal. at: seconds since 1970. paths: of its photos, by index."""
+
+    batch: str
+    address: str
+    at: float
+    paths: tuple[str, ...]
+
+    @property
+    def page(self) -> str:
+        """The address of its page."""
+        return f"{self.address}/batches/{self.batch}"
+
+    def path(self, index: int) -> Path | None:
+        """The file of a photo; None when it was not sent from here."""
+        return Path(self.paths[index]) if index < len(self.paths) else None
+
+
+def keep(chosen: Settings, client: Client, batch: str, photos: Sequence[Path]) -> Sent:
+    """Write down a new batch, and forget the oldest. A state folder that cannot be written costs only that."""
+    sent = Sent(batch, client.address, time.time(), tuple(str(path.absolute()) for path in photos))
+    folder = chosen.state_dir / FOLDER
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{batch}.json"
+        file.write_text(json.dumps(asdict(sent)))  # ASCII: a path may hold bytes that are not UTF-8
+        file.chmod(0o600)
+        for old in sorted(folder.glob("*.json"))[:-MOST_KEPT]:
+            old.unlink()
+    return sent
+
+
+def newest(chosen: Settings, most: int) -> Iterator[Sent]:
+    """The batches that were sent last, the newest first."""
+    for file in sorted((chosen.state_dir / FOLDER).glob("*.json"), reverse=True)[:most]:
+        if found := _read(file):
+            yield found
+
+
+def find(text: str, url: str | None) -> Sent:
+    """The batch that a person names by its id or by the address of its page. url: of the Shoal, when it is given.
+
+    A batch that was not sent from here has no paths. Raises Permanent when `text` names no batch.
+    """
+    chosen = settings.load()
+    parts = urlsplit(text)
+    batch = parts.path.rstrip("/").rpartition("/")[2]
+    if not is_batch(batch):
+        raise Permanent(f"{text!r} is not the id of a batch, nor the address of its page: `shoal batches` lists yours")
+    known = _read(chosen.state_dir / FOLDER / f"{batch}.json")
+    own = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+    address = url or own or (known.address if known else f"http://{chosen.host}:{chosen.port}")
+    return Sent(batch, address.rstrip("/"), known.at if known else 0.0, known.paths if known else ())
+
+
+def _read(file: Path) -> Sent | None:
+    try:
+        fields = json.loads(file.read_text())
+        return Sent(fields["batch"], fields["address"], float(fields["at"]), tuple(map(str, fields["paths"])))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

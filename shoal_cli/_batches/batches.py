@@ -1,0 +1,73 @@
+"""`shoal batches`: the batches that were sent from here."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from inference.photo_folders import readable
+from shoal import settings
+from shoal.errors import Permanent, Retryable
+from shoal_cli._batches import _sent
+from shoal_cli._batches._sent import Sent
+from shoal_cli._client import Client
+
+COLUMNS = ("batch", "sent", "photos", "done", "failed", "cancelled", "queued", "state", "folder")
+NO_ANSWER = "no answer"
+GONE = "gone"
+
+
+@click.command()
+@click.option("--last", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="The newest N.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each batch, a line each.")
+def command(last: int, as_json: bool) -> None:
+    """List the batches that `shoal classify` sent with this state folder (SHOAL_STATE_DIR), the newest first.
+
+    `shoal results BATCH` shows the results of one, `shoal cancel BATCH` cancels what waits.
+    """
+    chosen = settings.load()
+    rows = [_row(sent) for sent in _sent.newest(chosen, last)]
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    if not rows:
+        click.echo(f"no batch was sent with {chosen.state_dir} yet: shoal classify FOLDER", err=True)
+        return
+    table = Table(*COLUMNS, box=None)
+    for row in rows:
+        table.add_row(*("" if row[name] is None else str(row[name]) for name in COLUMNS))
+    console = Console(highlight=False)
+    # In a pipe no column is cut: a program may read it.
+    console.print(table, width=None if console.is_terminal else 400)
+
+
+def _row(sent: Sent) -> dict[str, Any]:
+    told = _told(sent)
+    state = told.get("state", GONE)
+    folder = readable(Path(sent.paths[0]).parent) if sent.paths else ""
+    known = {
+        "batch": sent.batch,
+        "sent": datetime.fromtimestamp(sent.at).strftime("%Y-%m-%d %H:%M:%S"),
+        "photos": told.get("total", len(sent.paths)),
+        "state": state,
+        "folder": folder,
+        "page": sent.page,
+    }
+    return known | {name: told.get(name) for name in ("done", "failed", "cancelled", "queued")}
+
+
+def _told(sent: Sent) -> dict[str, Any]:
+    """The summary of a batch; only its state when the Shoal does not know it or does not answer."""
+    try:
+        return Client(sent.address).batch(sent.batch)
+    except Retryable:
+        return {"state": NO_ANSWER}
+    except Permanent:
+        return {"state": GONE}

@@ -1,0 +1,22 @@
+"""`shoal cancel`: cancel the photos of a batch that have no result yet."""
+
+from __future__ import annotations
+
+import click
+
+from shoal_cli._batches import _sent
+from shoal_cli._client import Client
+
+
+@click.command()
+@click.argument("batch")
+@click.option("--url", help="The address of Shoal, if the batch was not sent from here.")
+def command(batch: str, url: str | None) -> None:
+    """Cancel the photos of BATCH that have no result yet: the id of a batch, or the address of its page."""
+    sent = _sent.find(batch, url)
+    click.echo(tell_cancelled(*Client(sent.address).cancel(sent.batch)))
+
+
+def tell_cancelled(cancelled: int, labelled: int) -> str:
+    """What a cancel did, in a sentence."""
+    return f"{cancelled} photos are cancelled, {labelled} had been labelled."

@@ -1,0 +1,160 @@
+"""`shoal classify`: label files and folders with a running Shoal."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from inference.decoding import photo_formats
+from inference.photo_folders import is_system_file, list_files, readable, tell_leftovers
+from shoal import settings
+from shoal.errors import Permanent
+from shoal_cli._batches import _sent
+from shoal_cli._batches._following import Bars, answers
+from shoal_cli._batches._output import Output, Wanted, output_options
+from shoal_cli._batches._sent import Sent
+from shoal_cli._batches.cancel import tell_cancelled
+from shoal_cli._client import Client
+
+SUFFIXES_TOLD = 6
+FAILED = 2  # the exit status when a photo failed; 1 when the command failed
+INTERRUPTED = 130  # the status of a shell for a Ctrl-C
+
+screen = Console(stderr=True, highlight=False)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--model", default="", help="A model that the Shoal serves; its default when not given.")
+@output_options
+@click.option("--url", help="The address of Shoal; made from SHOAL_HOST and SHOAL_PORT when not given.")
+@click.option(
+    "--timeout", "patience", type=float, default=600.0, show_default=True, help="Seconds to wait without an answer."
+)
+def command(paths: tuple[Path, ...], model: str, url: str | None, patience: float, **output: Any) -> None:
+    """Label the photos in PATHS: files, and folders with their subfolders.
+
+    Prints the batch's address and a summary to standard error, and a line for each photo as soon as it and those
+    before it are answered. Ctrl-C asks whether the batch goes on; `shoal results` shows it later.
+
+    The exit status is 0 when every photo was labelled, 2 when some failed, 1 when the command itself failed.
+    """
+    wanted = Wanted.of(**output)
+    chosen = settings.load()
+    client = Client(url or f"http://{chosen.host}:{chosen.port}")
+    photos, left_out = _photos(paths)
+    if model:
+        client.check_model(model)
+    began = time.monotonic()
+    sent = _sent.keep(chosen, client, client.new_batch(), photos)
+    screen.print(f"Batch {sent.batch}: {sent.page}", markup=False, soft_wrap=True)
+    try:
+        with Output(wanted, photos.__getitem__, chosen.max_pixels) as out:
+            found = []
+            for photo in _label(client, sent.batch, photos, model, patience):
+                out.write(photo)
+                found.append(photo)
+    except KeyboardInterrupt:
+        _stop(client, sent)
+        raise SystemExit(INTERRUPTED) from None
+    _summarise(found, time.monotonic() - began, client.cost(sent.batch), sent.page)
+    for sentence in (*out.told(), *filter(None, [left_out])):
+        screen.print(sentence, markup=False, soft_wrap=True)
+    if any(photo["state"] == "failed" for photo in found):
+        raise SystemExit(FAILED)
+
+
+def _photos(paths: Sequence[Path]) -> tuple[list[Path], str]:
+    """The photos to send, and in words what is left out. A file that is named is sent whatever its suffix is.
+
+    A shell's * also names files such as Thumbs.db, so those are left out even when they are named.
+    """
+    photos: list[Path] = []
+    suffixes: Counter[str] = Counter()
+    leftovers = 0
+    for path in paths:
+        if is_system_file(path.name):
+            leftovers += 1
+        elif path.is_dir():
+            inside = list_files(path)
+            leftovers += inside.leftovers
+            for file in inside.files:
+                if file.suffix.lower() in photo_formats.SUFFIXES:
+                    photos.append(file)
+                else:
+                    suffixes[file.suffix.lower()] += 1
+        else:
+            photos.append(path)
+    told = _tell_left_out(leftovers, suffixes)
+    if not photos:
+        where = ", ".join(map(readable, paths))
+        raise Permanent(f"there are no photos in {where}" + (f" ({told})" if told else ""))
+    return photos, told
+
+
+def _tell_left_out(leftovers: int, suffixes: Counter[str]) -> str:
+    """What was left out, in one line; empty for nothing."""
+    told = [tell_leftovers(leftovers)] if leftovers else []
+    if suffixes:
+        names = ", ".join(readable(suffix) or "no suffix" for suffix, _ in suffixes.most_common(SUFFIXES_TOLD))
+        count = suffixes.total()
+        told.append(f"{count} other files skipped by suffix ({names})")
+    return "; ".join(told)
+
+
+def _label(client: Client, batch: str, photos: list[Path], model: str, patience: float) -> Iterator[dict[str, Any]]:
+    """Send the photos, and yield them with their answers."""
+    with Bars(screen, len(photos)) as bars:
+        sending, done = bars.bar("sending"), 0
+        for count in client.upload(batch, photos, model):
+            done += count
+            sending(done, "")
+        yield from answers(client, batch, len(photos), patience, bars.bar("labelling"))
+
+
+def _stop(client: Client, sent: Sent) -> None:
+    """Ask whether the batch goes on or is cancelled. Without a person to ask it goes on."""
+    words = (
+        f"The photos that were sent are labelled. `shoal results {sent.batch}` shows them, "
+        f"`shoal cancel {sent.batch}` ends it."
+    )
+    if not (screen.is_terminal and sys.stdin.isatty()):
+        screen.print(f"Stopped waiting. {words}", markup=False, soft_wrap=True)
+        return
+    try:
+        choice = click.prompt(
+            "\nLeave the batch running, or cancel it?",
+            type=click.Choice(["leave", "cancel"]),
+            default="leave",
+            err=True,
+        )
+    except click.Abort:  # a second Ctrl-C
+        choice = "leave"
+    if choice == "cancel":
+        screen.print(tell_cancelled(*client.cancel(sent.batch)), markup=False)
+    else:
+        screen.print(words, markup=False, soft_wrap=True)
+
+
+def _summarise(found: list[dict[str, Any]], took: float, cost: str, page: str) -> None:
+    failed = sum(photo["state"] == "failed" for photo in found)
+    cached = sum(bool(photo.get("cached")) for photo in found)
+    # With remembered answers it would say nothing of how fast photos are labelled.
+    speed = f"{cached} from the answer cache" if cached else f"{len(found) / took:.1f}/s"
+    told = ", ".join(filter(None, [f"{len(found)} photos in {took:.1f} s", speed, cost]))
+    screen.print(f"{told}; {failed} failed. {page}", markup=False, soft_wrap=True)
+    spent = [sum(photo["seconds"].values()) for photo in found if photo.get("seconds")]
+    if spent:
+        deviation = statistics.stdev(spent) if len(spent) > 1 else 0.0
+        screen.print(
+            f"Latency from upload, seconds a photo: mean {statistics.fmean(spent):.2f}, SD {deviation:.2f}, "
+            f"min {min(spent):.2f}, max {max(spent):.2f}"
+        )

@@ -1,0 +1,52 @@
+"""`shoal results`: the results of a batch, now or as they come."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import click
+from rich.console import Console
+
+from shoal import settings
+from shoal_cli._batches import _sent
+from shoal_cli._batches._following import Bars, answers
+from shoal_cli._batches._output import Output, Wanted, output_options
+from shoal_cli._client import Client
+
+FAILED = 2  # the exit status when a photo failed; 1 when the command failed
+
+screen = Console(stderr=True, highlight=False)
+
+
+@click.command()
+@click.argument("batch")
+@output_options
+@click.option("--wait", is_flag=True, help="Wait for the photos that have no answer yet.")
+@click.option("--url", help="The address of Shoal, if the batch was not sent from here.")
+@click.option(
+    "--timeout", "patience", type=float, default=600.0, show_default=True, help="Seconds to wait without an answer."
+)
+def command(batch: str, wait: bool, url: str | None, patience: float, **output: Any) -> None:
+    """Show the photos of BATCH, the id of a batch or the address of its page. `shoal batches` lists yours.
+
+    The exit status is as that of `shoal classify`.
+    """
+    wanted = Wanted.of(**output)
+    sent = _sent.find(batch, url)
+    client = Client(sent.address)
+    count: Counter[str] = Counter()
+    total = client.batch(sent.batch)["total"]
+    with Output(wanted, sent.path, settings.load().max_pixels) as out, Bars(screen, total) as bars:
+        photos = client.photos(sent.batch)
+        if wait:
+            photos = answers(client, sent.batch, total, patience, bars.bar("labelling"))
+        for photo in photos:
+            out.write(photo)
+            count[photo["state"]] += 1
+    waiting = f", {count['queued']} wait (--wait waits for them)" if count["queued"] else ""
+    screen.print(f"{count.total()} photos, {count['failed']} failed{waiting}. {sent.page}", soft_wrap=True)
+    for sentence in out.told():
+        screen.print(sentence, markup=False, soft_wrap=True)
+    if count["failed"]:
+        raise SystemExit(FAILED)

@@ -1,0 +1,278 @@
+"""Batches on the command line: what is written, stopped, listed, read again and cancelled."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from shoal.errors import Permanent
+from shoal.photo_record import COLUMNS, NAMES
+from shoal_cli.__main__ import shoal
+from tests import web_fixtures
+from tests.web_fixtures import Site, jpeg, running_site, wait_until
+
+JSON_FIELDS = {column.name for column in COLUMNS if not column.table_only}
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with running_site() as running:
+        yield running
+
+
+@pytest.fixture
+def slow() -> Iterator[Site]:
+    """A Shoal whose worker labels only when the test says so."""
+    with running_site(work=False) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SHOAL_STATE_DIR", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("test_0.jpg", "fail.jpg", "street.jpg"):
+        (folder / name).write_bytes(jpeg(size=(64, 48)))
+    return folder
+
+
+def run(*words: str | Path, status: int = 0) -> Result:
+    done = CliRunner().invoke(shoal, list(map(str, words)))
+    assert done.exit_code == status, (done.output, done.exception)
+    return done
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def batch_of(done: Result) -> str:
+    return done.stderr.partition("Batch ")[2].partition(":")[0]
+
+
+def test_csv_and_json_of_command_page_and_api_have_the_same_columns(site: Site, photos: Path) -> None:
+    done = run("classify", "--url", site.url, "--json", photos, status=2)
+    batch = batch_of(done)
+    own = [json.loads(line) for line in done.stdout.splitlines()]
+    api = requests.get(f"{site.url}/v1/batches/{batch}/results", timeout=10).json()["photos"]
+    page = requests.get(f"{site.url}/batches/{batch}.json", timeout=10).json()["photos"]
+    listed = table(run("results", "--csv", batch, status=2).stdout)
+    downloaded = table(requests.get(f"{site.url}/batches/{batch}.csv", timeout=10).text)
+
+    assert api == page
+    assert [{name: one[name] for name in one if name != "path"} for one in own] == api
+    assert all(set(one) >= JSON_FIELDS for one in api)
+    assert tuple(listed[0]) == tuple(downloaded[0]) == NAMES
+    assert [replace_path(row) for row in listed] == [replace_path(row) for row in downloaded]
+    assert {row["path"] for row in listed} == {str(path) for path in photos.iterdir()}
+    assert {row["batch"] for row in listed} == {batch}
+
+
+def replace_path(row: dict[str, str]) -> dict[str, str]:
+    return row | {"path": ""}
+
+
+def test_probabilities_are_whole_and_a_failed_photo_has_none(site: Site, photos: Path) -> None:
+    done = run("classify", "--url", site.url, "--csv", photos / "test_0.jpg", photos / "fail.jpg", status=2)
+    labelled, failed = table(done.stdout)
+    [exact] = [json.loads(run("results", "--json", batch_of(done), status=2).stdout.splitlines()[0])]
+
+    assert (failed["state"], failed["label"], failed["probability"]) == ("failed", "", "")
+    assert failed["error"] == "the picture is cut off"
+    assert float(labelled["probability"]) == exact["probability"] == exact["labels"][0]["probability"]
+    assert round(exact["probability"], 4) != exact["probability"]
+    assert labelled["labels"].count("; ") == 4
+
+
+def test_top_says_how_many_labels_are_told(site: Site, photos: Path) -> None:
+    words = ("classify", "--url", site.url, "--top", "2", photos / "test_0.jpg")
+    [row] = table(run(*words, "--csv").stdout)
+    assert row["labels"].count("; ") == 1
+    assert len(json.loads(run(*words, "--json").stdout)["labels"]) == 2
+    assert run(*words).stdout.count("%") == 2
+
+
+def test_two_forms_at_once_are_refused(photos: Path) -> None:
+    told = run("classify", "--json", "--csv", photos, status=2).stderr
+    assert "--json and --csv are two forms of one output: give one of them." in told
+
+
+@pytest.mark.parametrize("name", ["found.csv", "found.jsonl", "found.txt"])
+def test_out_writes_a_file_of_the_form_that_its_name_says(site: Site, photos: Path, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    done = run("classify", "--url", site.url, "--out", file, photos / "test_0.jpg")
+    text = file.read_text()
+
+    assert done.stdout == ""
+    label = {
+        "found.csv": lambda: table(text)[0]["label"],
+        "found.jsonl": lambda: json.loads(text)["label"],
+        "found.txt": lambda: text.partition(", ")[2].partition(" ")[0],
+    }[name]()
+    assert label == "hair_spray"
+
+
+def test_a_folder_that_does_not_exist_is_told_before_anything_is_sent(photos: Path, tmp_path: Path) -> None:
+    told = run("classify", "--out", tmp_path / "no" / "a.csv", photos, status=2).stderr
+    assert f"There is no folder {tmp_path}/no for a.csv." in told
+
+
+def test_each_detected_object_is_a_row_a_box_and_an_annotation(site: Site, photos: Path, tmp_path: Path) -> None:
+    drawn, coco = tmp_path / "drawn", tmp_path / "coco.json"
+    words = ("classify", "--url", site.url, "--csv", "--draw", drawn, "--coco", coco)
+    done = run(*words, photos / "street.jpg", photos / "test_0.jpg")
+    *objects, plain = table(done.stdout)
+
+    assert [(row["label"], row["class_id"], row["score"]) for row in objects] == [("person", "1", "0.9")] * 2
+    assert [[int(row[edge]) for edge in ("left", "top", "right", "bottom")] for row in objects] == [
+        [8, 4, 24, 44], [32, 4, 48, 44],
+    ]  # fmt: skip
+    assert (plain["label"], plain["left"]) == ("hair_spray", "")
+    [picture] = drawn.iterdir()
+    with Image.open(picture) as opened:
+        assert opened.size == (64, 48)
+        red, green, blue = opened.convert("RGB").getpixel((8, 40))  # type: ignore[misc]
+    assert red > 200 > 100 > blue, (red, green, blue)
+    told = json.loads(coco.read_text())
+    assert told["images"] == [
+        {"id": 0, "file_name": "street.jpg", "width": 64, "height": 48},
+        {"id": 1, "file_name": "test_0.jpg", "width": 64, "height": 48},
+    ]
+    assert told["categories"] == [{"id": 1, "name": "person"}]
+    assert told["annotations"][1] | {"score": 0} == {
+        "id": 2, "image_id": 0, "category_id": 1, "bbox": [32, 4, 16, 40], "area": 640, "iscrowd": 0, "score": 0,
+    }  # fmt: skip
+    assert "1 pictures with boxes are in" in done.stderr
+    assert "2 objects in 2 pictures are in" in done.stderr
+
+
+def test_answers_that_were_remembered_are_no_speed(site: Site, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run("classify", "--url", site.url, photos / "test_0.jpg").stderr
+    answer = web_fixtures.answer_of
+    monkeypatch.setattr(web_fixtures, "answer_of", lambda job: replace(answer(job), cached=True))
+    second = run("classify", "--url", site.url, photos / "test_0.jpg").stderr
+
+    assert "/s; 0 failed" in first
+    assert "1 from the answer cache; 0 failed" in second
+    assert "/s;" not in second
+    assert "Latency from upload" in first
+
+
+def test_batches_are_listed_read_again_and_cancelled(slow: Site, photos: Path, state: Path) -> None:
+    batch = requests.post(f"{slow.url}/batches", timeout=10).json()["batch"]
+    files = [("inputFile", (name, jpeg())) for name in ("a.jpg", "b.jpg", "c.jpg")]
+    requests.post(f"{slow.url}/batches/{batch}/photos", files=files, timeout=10).raise_for_status()
+    slow.worker.step(1)
+    address = f"{slow.url}/batches/{batch}"
+
+    rows = [json.loads(line) for line in run("results", "--json", address).stdout.splitlines()]
+    assert sorted(row["state"] for row in rows) == ["done", "queued", "queued"]
+    assert "2 wait" in run("results", address).stderr
+    assert run("cancel", address).stdout == "2 photos are cancelled, 1 had been labelled.\n"
+    assert requests.get(f"{slow.url}/v1/batches/{batch}", timeout=10).json()["state"] == "cancelled"
+
+    assert "no batch was sent" in run("batches").stderr
+    for wrong in ("nonsense", "http://127.0.0.1:1/batches/"):
+        assert isinstance(run("results", wrong, status=1).exception, Permanent)
+
+
+def test_what_was_sent_from_here_is_listed_newest_first(site: Site, photos: Path) -> None:
+    old = batch_of(run("classify", "--url", site.url, photos / "test_0.jpg"))
+    new = batch_of(run("classify", "--url", site.url, photos, status=2))
+    rows = [json.loads(line) for line in run("batches", "--json").stdout.splitlines()]
+
+    assert [row["batch"] for row in rows] == [new, old]
+    assert (rows[0]["photos"], rows[0]["done"], rows[0]["failed"], rows[0]["state"]) == (3, 2, 1, "done")
+    assert rows[0]["folder"] == str(photos)
+    shown = run("batches").stdout
+    assert shown.index(new) < shown.index(old)
+    assert "Batch" not in run("results", new, status=2).stdout
+    assert str(photos / "test_0.jpg") in run("results", new, status=2).stdout
+
+
+class Started:
+    """`shoal classify` as a process, its input and its messages on a terminal if `terminal`."""
+
+    def __init__(self, *words: str | Path, terminal: bool) -> None:
+        ours, theirs = pty.openpty() if terminal else os.pipe()
+        command = [sys.executable, "-m", "shoal_cli", "classify", *map(str, words)]
+        self.process = subprocess.Popen(
+            command, stdin=theirs if terminal else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs, text=True
+        )
+        os.close(theirs)
+        self._ours = ours
+        self.told = ""
+
+    def read_until(self, words: str) -> None:
+        while words not in self.told:
+            self.told += os.read(self._ours, 4096).decode()
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def end(self) -> tuple[int, str]:
+        """The exit status, and what it wrote."""
+        out, _ = self.process.communicate(timeout=30)
+        os.close(self._ours)
+        return self.process.returncode, out
+
+
+def send_and_interrupt(slow: Site, photos: Path, terminal: bool) -> Started:
+    """Send two photos, label the first, press Ctrl-C when it is written."""
+    started = Started("--url", slow.url, "--csv", photos / "test_0.jpg", photos / "street.jpg", terminal=terminal)
+    wait_until(lambda: slow.cloud.requests.depth().total == 2)
+    slow.worker.step(1)
+    assert started.process.stdout is not None
+    assert started.process.stdout.readline().startswith("path,name,batch,index,state,label,")
+    assert "hair_spray" in started.process.stdout.readline()  # long before the batch is finished
+    started.process.send_signal(signal.SIGINT)
+    return started
+
+
+def state_of(slow: Site, started: Started) -> dict[str, Any]:
+    batch = started.told.partition("Batch ")[2].partition(":")[0]
+    return dict(requests.get(f"{slow.url}/v1/batches/{batch}", timeout=10).json())
+
+
+@pytest.mark.parametrize(("typed", "state_then"), [("cancel", "cancelled"), ("leave", "queued"), ("", "queued")])
+def test_ctrl_c_asks_whether_the_batch_goes_on(slow: Site, photos: Path, typed: str, state_then: str) -> None:
+    started = send_and_interrupt(slow, photos, terminal=True)
+    started.read_until("or cancel it?")
+    started.type(f"{typed}\n")
+    started.read_until("had been labelled." if typed == "cancel" else "shoal cancel")
+
+    assert state_of(slow, started)["state"] == state_then
+    assert started.end()[0] == 130
+
+
+def test_without_a_terminal_ctrl_c_leaves_it_running_and_says_how_to_come_back(slow: Site, photos: Path) -> None:
+    started = send_and_interrupt(slow, photos, terminal=False)
+    started.read_until("ends it.\n")
+    assert started.end()[0] == 130
+    found = state_of(slow, started)
+    assert (found["queued"], found["done"]) == (1, 1)
+    slow.worker.step()
+    assert f"`shoal results {found['batch']}` shows them" in started.told
+    rows = table(run("results", "--wait", "--csv", found["batch"]).stdout)
+    assert [row["label"] for row in rows] == ["hair_spray", "person", "person"]
