@@ -33,7 +33,7 @@ class Drawings:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         stem = Path(photo["name"]).stem.encode()[:200].decode(errors="ignore")
-        picture.save(self._folder / f"{photo['index']:05d}-{stem}.jpg", "JPEG", quality=90)
+        picture.save(self._folder / f"{photo['index']:05d}-{stem}.jpg", "JPEG", quality=90, subsampling=0)
         self._count += 1
 
     def told(self) -> str:
