@@ -7,7 +7,7 @@ objects in the picture are a list; in CSV each object in the picture has a row o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,8 @@ def table_rows(photo: Mapping[str, Any], top: int = TOP, path: str = "") -> Iter
         "warnings": "; ".join(photo.get("warnings") or ()),
         "seconds": f"{sum(photo['seconds'].values()):.4f}" if photo.get("seconds") else "",
     }
-    for found in photo.get("detections") or ({},):
+    objects: Sequence[Mapping[str, Any]] = photo.get("detections") or ({},)
+    for found in objects:
         row = whole | _object(found)
         yield tuple(_text(row.get(name)) for name in NAMES)
 

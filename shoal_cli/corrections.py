@@ -9,8 +9,8 @@ import click
 
 from shoal import settings
 from shoal.aws import connect_to_running
+from shoal.buckets.corrections import Corrections, checked
 from shoal.clock import SystemClock
-from shoal.corrections import Corrections, checked
 from shoal.errors import Permanent
 from shoal.messages import Job
 from shoal.ports import Cloud

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,9 +123,8 @@ def list_(as_json: bool) -> None:
         table = Table(*COLUMNS, box=None)
         for row in rows:
             table.add_row(*(_cell(row[name]) for name in COLUMNS))
-        console = Console(highlight=False)
         # In a pipe no column is cut: a program may read it.
-        console.print(table, width=None if console.is_terminal else 400)
+        Console(highlight=False, width=None if sys.stdout.isatty() else 400).print(table)
     else:
         click.echo(f"nothing in {chosen.cache_dir} yet: run `shoal models prepare`")
     for home, instead in store.stand_ins(chosen.cache_dir):

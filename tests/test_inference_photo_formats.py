@@ -11,7 +11,7 @@ import pytest
 from inference import images
 from inference.decoding import photo_formats
 from shoal.errors import BadImage
-from shoal_cli import classify
+from shoal_cli._batches import classify
 from tests.inference_fixtures import MAX_BYTES, MAX_PIXELS, cat, encoded
 
 

@@ -63,6 +63,7 @@ def test_a_running_controller_takes_it_at_once_or_the_file_stays_as_it_was(
 ) -> None:
     aws.prepare(load({"SHOAL_PREFIX": "rules"}))
     with daemon(state, cloud_environment) as running:
+        wait_for(lambda: running.told("watching"), "no start")
         assert asked("SHOAL_MAX_INSTANCES=2", "SHOAL_ANSWER_CACHE=7").splitlines() == [
             "SHOAL_MAX_INSTANCES=2 holds now",
             "SHOAL_ANSWER_CACHE=7 holds for instances that are launched from now on; running ones keep theirs",
@@ -73,7 +74,6 @@ def test_a_running_controller_takes_it_at_once_or_the_file_stays_as_it_was(
         assert "SHOAL_STEPS" in refused("SHOAL_STEPS=nonsense")  # only the controller knows how to read it
         assert (state / "settings.env").read_text() == kept
         assert asked("SHOAL_MAX_INSTANCES=3") == "SHOAL_MAX_INSTANCES=3 holds now\n"
-        wait_for(lambda: running.entries, "no tick")
         found = in_force.read(state)
         assert found is not None
         assert (found.pid, found.values["SHOAL_MAX_INSTANCES"]) == (running.process.pid, "3")

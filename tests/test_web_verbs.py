@@ -14,8 +14,8 @@ import pytest
 import requests
 from playwright.sync_api import Browser, FilePayload, Page, Route, ViewportSize, expect
 
+from shoal.buckets.corrections import checked
 from shoal.clock import SystemClock
-from shoal.corrections import checked
 from shoal.errors import Permanent
 from shoal.memory import memory_cloud
 from shoal.messages import Job, Label, Result, new_batch

@@ -10,7 +10,7 @@ from typing import IO
 from flask import current_app, request
 
 from shoal import ledger_file, plugins
-from shoal.corrections import Corrections
+from shoal.buckets.corrections import Corrections
 from shoal.ledger_file import Follower
 from shoal.ports import Clock, Cloud
 from shoal.prices import price_per_hour

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,13 @@ def command(last: int, as_json: bool) -> None:
     if not rows:
         click.echo(f"no batch was sent with {chosen.state_dir} yet: shoal classify FOLDER", err=True)
         return
-    table = Table(*COLUMNS, box=None)
+    table = Table(box=None)
+    for name in COLUMNS:
+        table.add_column(name, no_wrap=name == "batch", overflow="fold")
     for row in rows:
         table.add_row(*("" if row[name] is None else str(row[name]) for name in COLUMNS))
-    console = Console(highlight=False)
     # In a pipe no column is cut: a program may read it.
-    console.print(table, width=None if console.is_terminal else 400)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 400).print(table)
 
 
 def _row(sent: Sent) -> dict[str, Any]:

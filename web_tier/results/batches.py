@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 from weakref import WeakValueDictionary
 
-from shoal.corrections import Corrections
+from shoal.buckets.corrections import Corrections
 from shoal.errors import MalformedMessage, NotFound, Retryable
 from shoal.messages import CANCELLED, Job, Result, batch_floor, is_batch
 from shoal.photo_record import TOP, record

@@ -19,7 +19,7 @@ from flask import (
 from werkzeug.wrappers import Response as BaseResponse
 
 from inference.decoding import photo_formats
-from shoal import corrections
+from shoal.buckets import corrections
 from shoal.errors import Permanent
 from shoal.messages import new_batch
 from web_tier import words
