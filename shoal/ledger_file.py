@@ -24,6 +24,14 @@ def read(path: Path) -> Iterator[Entry]:
                 yield from _entries(lines)
 
 
+def hindrance(path: Path) -> str:
+    """Why photos wait although more machines are wanted, by the newest entry that acted; "" when nothing is refused."""
+    last = None
+    for entry in read(path):
+        last = last if entry.dry_run else entry
+    return last.hindrance if last and last.backlog else ""
+
+
 class Follower:
     """Reads a ledger as it grows. The first call of `news` returns all that it holds. One thread."""
 

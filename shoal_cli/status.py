@@ -10,10 +10,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from shoal import settings
+from shoal import ledger_file, settings
 from shoal.aws import connect_to_running
 from shoal.ports import Instance
 from shoal.prices import price_in_words, price_per_hour, unknown_types
+from shoal.settings import in_force
 from shoal_cli._client import is_up
 
 
@@ -26,8 +27,10 @@ def command(as_json: bool) -> None:
     depth, dead = cloud.requests.depth(), cloud.dead_letters.depth().total
     instances = sorted(cloud.pool.describe(), key=lambda one: one.launched_at)
     address = f"http://{chosen.host}:{chosen.port}"
+    most, held_back = in_force.most_instances(chosen), ledger_file.hindrance(chosen.state_dir / ledger_file.NAME)
     if as_json:
         told = {"page": address, "up": is_up(address), "backlog": asdict(depth), "dead_letters": dead}
+        told |= {"max_instances": most, "held_back": held_back}
         told |= {"price_per_hour": price_per_hour(chosen), "unknown_prices": unknown_types(chosen)}
         click.echo(json.dumps(told | {"instances": [asdict(one) for one in instances]}))
         return
@@ -39,7 +42,9 @@ def command(as_json: bool) -> None:
     console.print(f"dead letters {dead}{' (see `shoal dlq`)' if dead else ''}", markup=False)
     counts = Counter(state(one) for one in instances)
     told_states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
-    console.print(f"workers      {told_states} (at most {chosen.max_instances})")
+    console.print(f"workers      {told_states} (at most {most})")
+    if held_back:
+        console.print(f"held back    {held_back}", markup=False, soft_wrap=True)
     console.print(f"price        {price_in_words(chosen)}", markup=False, soft_wrap=True)
     if instances:
         table = Table("name", "instance", "state")

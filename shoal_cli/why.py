@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +16,11 @@ from rich.text import Text
 from shoal import ledger_file, settings
 from shoal.errors import NotFound
 from shoal.ledger import ActKind, Entry
+from shoal.prices import cost_in_words, dollars, price_in_words, price_per_hour
+from shoal.settings import Settings
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_NUMBER = re.compile(r"\d[\d.,]*")
 COLOURS: dict[ActKind, str] = {"launch": "green", "drain": "yellow", "terminate": "red"}
 
 
@@ -39,21 +42,62 @@ class Duration(click.ParamType[float]):
 @click.option("--json", "as_json", is_flag=True, help="Whole entries, one JSON object a line.")
 def command(last: float, as_json: bool) -> None:
     """Show what the controller decided, and why."""
-    path = settings.load_with_env_file().state_dir / ledger_file.NAME
+    chosen = settings.load_with_env_file()
+    path = chosen.state_dir / ledger_file.NAME
     entries = list(ledger_file.read(path))
     if not entries:
         raise NotFound(f"there is no ledger in {path}: no controller has run here, or SHOAL_STATE_DIR is another")
-    shown = recent(entries, time.time() - last)
+    now = time.time()
+    shown = recent(entries, now - last)
     if as_json:
         for entry in shown:
             click.echo(entry.to_json())
         return
+    click.echo(f"In the last {_words(last)}: {total(shown, now - last, now, chosen)}")
     console = Console(highlight=False)
     if console.is_terminal:
-        console.print(_table(shown))
+        console.print(_table(runs(shown)))
     else:
-        for entry in shown:
-            click.echo(f"{_time(entry)}  {entry.sentence}")
+        for run in runs(shown):
+            click.echo(f"{_time(run[0])}  {run[0].sentence}{_more(run)}")
+
+
+def total(entries: Sequence[Entry], since: float, now: float, chosen: Settings) -> str:
+    """The sum over the entries since then: peak 4, 52 machine-seconds, $0.0006, 3 launches."""
+    acted = [one for one in entries if not one.dry_run]
+    ends = [*(one.at for one in acted[1:]), now]
+    spans = [max(0.0, end - max(one.at, since)) for one, end in zip(acted, ends, strict=True)]
+    seconds = sum(one.machines * span for one, span in zip(acted, spans, strict=True))
+    launched = sum(len(act.machines) for one in acted if one.at >= since for act in one.done if act.kind == "launch")
+    price = price_per_hour(chosen)
+    cost = price_in_words(chosen) if price is None else cost_in_words(chosen, dollars(seconds / 3600 * price))
+    peak = max((one.machines for one, span in zip(acted, spans, strict=True) if span), default=0)
+    return f"peak {peak}, {seconds:.0f} machine-seconds, {cost}, {launched} {'launch' if launched == 1 else 'launches'}"
+
+
+def runs(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """The entries, those together that say the same in a row but for their figures."""
+    found: list[list[Entry]] = []
+    for entry in entries:
+        if found and not entry.done and _shape(entry) == _shape(found[-1][-1]):
+            found[-1].append(entry)
+        else:
+            found.append([entry])
+    return found
+
+
+def _shape(entry: Entry) -> str:
+    return _NUMBER.sub("0", entry.sentence)
+
+
+def _more(run: Sequence[Entry]) -> str:
+    """How often it was said again, and until when."""
+    return f" (and {len(run) - 1} more like it until {_time(run[-1]).partition(' ')[2]})" if len(run) > 1 else ""
+
+
+def _words(seconds: float) -> str:
+    size, name = next((size, name) for name, size in reversed(UNITS.items()) if seconds >= size or size == 1)
+    return f"{seconds / size:g} {name}"
 
 
 def recent(entries: list[Entry], since: float) -> list[Entry]:
@@ -63,16 +107,17 @@ def recent(entries: list[Entry], since: float) -> list[Entry]:
     return entries[max(0, first - 1) :]
 
 
-def _table(entries: Iterable[Entry]) -> Table:
+def _table(found: Iterable[Sequence[Entry]]) -> Table:
     table = Table(title="What the controller decided", title_justify="left", row_styles=["", "dim"])
     table.add_column("when", no_wrap=True)
     for name in ("backlog", "machines", "desired"):
         table.add_column(name, justify="right")
     table.add_column("did", no_wrap=True)
     table.add_column("because", ratio=1)
-    for entry in entries:
+    for run in found:
+        entry = run[0]
         figures = (str(entry.backlog), str(entry.machines), str(entry.desired))
-        table.add_row(_time(entry), *figures, _done(entry), Text(entry.sentence))
+        table.add_row(_time(entry), *figures, _done(entry), Text(entry.sentence + _more(run)))
     return table
 
 

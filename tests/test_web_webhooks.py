@@ -30,6 +30,7 @@ from shoal.settings import load
 from tests.web_fixtures import Site, jpeg, running_site, wait_until
 from web_tier import services
 from web_tier.outside import signature
+from web_tier.outside.addresses import parse
 from web_tier.outside.http_post import Poster
 from web_tier.results import webhooks
 
@@ -270,7 +271,8 @@ def test_an_address_inside_is_refused_at_once(host: str, caplog: pytest.LogCaptu
     with running_site(work=False, webhook_secret=SECRET) as site:
         reply = submit(site, f"http://{host}:8080/", "a.jpg")
         assert (reply.status_code, "not on the public internet" in reply.json()["detail"]) == (400, True), reply.text
-        assert reply.json()["detail"].endswith(f"allow it with SHOAL_FETCH_OWN={host.strip('[]')}:80")
+        own = parse(f"http://{host}:8080/").host
+        assert reply.json()["detail"].endswith(f"allow it with SHOAL_FETCH_OWN={own}:8080")
         assert "refused to connect" in caplog.text
         assert not records(site)
         assert not list(site.cloud.inputs.list(""))

@@ -1,0 +1,81 @@
+"""`shoal why`, `status` and `watch`: what the ledger tells in a sum, and what holds the pool back."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from shoal import ledger_file
+from shoal.ledger import DoneAct, Entry, Refusal
+from shoal.ports import Depth
+from shoal.settings import Settings, load
+from shoal_cli import watch, why
+from shoal_cli.__main__ import shoal
+
+NOW = 1_800_000_000.0
+BUDGET = Refusal(2, "budget $0.05 a day: one more machine to midnight UTC is $0.25, $0.05 are left")
+
+
+def entry(ago: float, sentence: str, machines: int, launched: int = 0) -> Entry:
+    done = (DoneAct("launch", tuple(map(str, range(launched)))),) if launched else ()
+    return Entry(NOW - ago, sentence, 5, 0, 0, machines, machines, done=done)
+
+
+LEDGER = [
+    entry(100, "backlog 0, nothing to do", 0),
+    entry(40, "backlog 9; launched 2", 2, 2),
+    entry(39, "backlog 8; 2 running", 2),
+    entry(38, "backlog 7; 2 running", 2),
+    entry(37, "backlog 6; 2 running", 2),
+    entry(30, "backlog 60; launched 2", 4, 2),
+    entry(20, "backlog 0; asked 4 to leave", 4),
+    entry(15, "backlog 0; desired 0, nothing to do", 0),
+]
+
+
+def test_the_sum_has_peak_machine_seconds_cost_and_launches() -> None:
+    # 2 machines for 10 s, 4 for 15 s.
+    chosen = load({"SHOAL_PRICE_PER_HOUR": "36"})
+    assert why.total(LEDGER, NOW - 60, NOW, chosen) == "peak 4, 80 machine-seconds, $0.80, 4 launches"
+    assert why.total(LEDGER, NOW - 25, NOW, chosen) == "peak 4, 40 machine-seconds, $0.40, 0 launches"
+    assert why.total(LEDGER[1:2], NOW - 60, NOW - 39, chosen).startswith("peak 2, 2 machine-seconds, $0.02, 2 launches")
+    dry = [replace(one, dry_run=True) for one in LEDGER]
+    assert why.total([*LEDGER, *dry], NOW - 60, NOW, chosen) == why.total(LEDGER, NOW - 60, NOW, chosen)
+
+
+def test_sentences_that_differ_in_their_figures_alone_are_told_once() -> None:
+    assert [len(run) for run in why.runs(LEDGER)] == [1, 1, 3, 1, 1, 1]
+
+
+def test_the_command_begins_with_the_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_STATE_DIR", str(tmp_path))
+    shift = time.time() - NOW
+    lines = "".join(f"{replace(one, at=one.at + shift).to_json()}\n" for one in LEDGER)
+    (tmp_path / ledger_file.NAME).write_text(lines)
+
+    first, *rest = CliRunner().invoke(shoal, ["why", "--last", "2m"], catch_exceptions=False).output.splitlines()
+
+    assert first.startswith("In the last 2 m: peak 4, 80 machine-seconds, $")
+    assert len(rest) == 6
+    assert "backlog 8; 2 running (and 2 more like it until " in rest[2]
+    whole = CliRunner().invoke(shoal, ["why", "--last", "2m", "--json"], catch_exceptions=False).output
+    assert whole.count("\n") == len(LEDGER)
+
+
+def test_what_holds_the_pool_back_is_said_with_the_sum(tmp_path: Path) -> None:
+    refused = replace(LEDGER[-1], refused=(BUDGET,))
+    path = tmp_path / ledger_file.NAME
+    path.write_text(f"{refused.to_json()}\n{replace(LEDGER[0], dry_run=True).to_json()}\n")
+    assert BUDGET.why in ledger_file.hindrance(path)
+    path.write_text(f"{refused.to_json()}\n{LEDGER[-1].to_json()}\n")
+    assert ledger_file.hindrance(path) == ""
+
+    seen = watch.Sight(True, Depth(5, 0, 0), 0, Counter(), 4)
+    assert BUDGET.why in str(watch.frame(Settings(), seen, [refused]))
+    assert "(at most 4)" in str(watch.frame(Settings(), seen, [refused]))
+    assert BUDGET.why not in str(watch.frame(Settings(), replace(seen, backlog=Depth(0, 0, 0)), [refused]))
