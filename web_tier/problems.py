@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from flask import Flask, Response, jsonify, make_response, render_template, request
+from werkzeug.datastructures import MIMEAccept
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -48,8 +49,21 @@ def unknown_batch() -> Problem:
 
 
 def wants_page() -> bool:
-    """Whether the client is a browser that opens a page."""
-    return "text/html" in request.headers.get("Accept", "")
+    """Whether the client is a browser that opens a page.
+
+    Not every client that accepts text/html is one: Java's default is `text/html, image/gif, image/jpeg, *; q=.2`.
+    """
+    return request.headers.get("Sec-Fetch-Mode") == "navigate" or _prefers_page(request.accept_mimetypes)
+
+
+def _prefers_page(accept: MIMEAccept) -> bool:
+    """Whether an Accept header names text/html first, and beside it XHTML, as browsers do, or no other type."""
+    ranges = [(kind.partition(";")[0].strip().lower(), quality) for kind, quality in accept]
+    named = [(kind, quality) for kind, quality in ranges if "*" not in kind and quality > 0]
+    first, best = max(named, key=lambda one: one[1], default=("", 0.0))
+    others = {kind for kind, _ in named} - {"text/html"}
+    anything = max((quality for kind, quality in ranges if "*" in kind), default=0.0)
+    return first == "text/html" and anything < best and (not others or "application/xhtml+xml" in others)
 
 
 def install(app: Flask) -> None:
@@ -62,13 +76,12 @@ def install(app: Flask) -> None:
 
 def answer(status: int, message: str) -> Response:
     """The answer with `message`, in the format that the client accepts."""
-    accept = request.headers.get("Accept", "")
-    if "text/html" in accept and not request.path.startswith("/v1/"):
+    if wants_page() and not request.path.startswith("/v1/"):
         title = _TITLES.get(status, "That did not work")
         response = make_response(render_template("problem.html", title=title, message=message, status=status), status)
     elif request.path.startswith("/v1/"):
         response = _document(status, message)
-    elif "application/json" in accept:
+    elif "application/json" in request.headers.get("Accept", ""):
         response = make_response(jsonify(error=message), status)
     else:
         response = make_response(f"{message}\n", status, {"Content-Type": PLAIN})

@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import IO, BinaryIO, Protocol
+from tempfile import SpooledTemporaryFile
+from typing import IO, BinaryIO, Protocol, cast
 from urllib.parse import unquote
 
 from shoal.errors import BadImage
-from web_tier.intake.multipart import read_parts
+from web_tier.intake.multipart import IN_MEMORY_BYTES, read_parts
 from web_tier.outside.fetch import Fetcher
 from web_tier.problems import Problem
 
@@ -114,7 +115,9 @@ class Given:
     error: str = ""
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Free the memory or the file."""
+        if self.body:
+            self.body.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,11 @@ class Listed:
             fetched = self._fetcher.fetch(photo.url)
         except BadImage as error:
             return Given(photo.name or name_in(photo.url), None, error=str(error))
-        return Given(photo.name or fetched.name, io.BytesIO(fetched.payload), len(fetched.payload))
+        # A few large photos wait here at the same time: on disk.
+        body = cast(BinaryIO, SpooledTemporaryFile(max_size=IN_MEMORY_BYTES))  # noqa: SIM115 - `close` closes it
+        body.write(fetched.payload)
+        body.seek(0)
+        return Given(photo.name or fetched.name, body, len(fetched.payload))
 
 
 def name_in(url: str) -> str:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
+import idna
+
 from shoal.errors import BadImage
 from web_tier.outside.special_addresses import SPECIAL
 
@@ -97,7 +99,7 @@ def _split(url: str) -> SplitResult:
 def _host(split: SplitResult) -> str:
     try:
         name = split.hostname or ""
-        host = name if ":" in name else name.encode("idna").decode()
+        host = name if name.isascii() else _ascii(name)
     except (ValueError, UnicodeError):
         raise BadImage("the address has no host in a valid form") from None
     host = host.lower()
@@ -115,6 +117,17 @@ def _host(split: SplitResult) -> str:
     if not _HOST_NAME.fullmatch(host):
         raise BadImage("the address has no host in a valid form")
     return host
+
+
+def _ascii(name: str) -> str:
+    """A host name as DNS has it, by IDNA 2008 as browsers do: `faß.de` is xn--fa-hia.de, not fass.de.
+
+    Names that IDNA 2008 does not allow but browsers do (with an emoji) follow IDNA 2003. Raises UnicodeError.
+    """
+    try:
+        return idna.encode(name, uts46=True).decode()
+    except idna.IDNAError:
+        return name.encode("idna").decode()
 
 
 def _layers(address: IpAddress) -> list[IpAddress]:

@@ -1,4 +1,6 @@
-"""Fetches photos by URL safely: from public addresses only, with limits on size and time, and only images.
+"""Fetches photos by URL safely: from public addresses only, with limits on size and time.
+
+The bytes say what a file is: servers send photos with any Content-Type, and pages as `image/jpeg`.
 
 Strangers choose the URL, so they could point the server at its own network (the metadata endpoint, its neighbours). A
 host is therefore resolved once, all its IP addresses must be public, and the connection goes to an address that was
@@ -12,9 +14,10 @@ import logging
 import socket
 import ssl
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from shoal.errors import BadImage
 from shoal.messages import safe_name
@@ -26,6 +29,15 @@ log = logging.getLogger(__name__)
 REDIRECTS = 5
 _CHUNK = 64 * 1024
 _REDIRECTED = (301, 302, 303, 307, 308)
+_INTERIM = range(100, 200)  # 103 Early Hints, for example; 101 is never asked for
+_MOST_INTERIM = 10
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+
+_GZIP = b"\x1f\x8b"
+_ZLIB = tuple(bytes([0x78, level]) for level in (0x01, 0x5E, 0x9C, 0xDA))
+_GZIP_OR_ZLIB = 47  # the `wbits` of zlib that tells them apart
+_NOT_UNPACKED = {"br", "zstd", "compress", "x-compress"}
+_TEXT_STARTS = (b"<", b"{", b"[")  # of pages and of messages about errors; no photo begins so
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +109,17 @@ class Fetcher:
         exchange.putheader("Accept-Encoding", "identity")
         exchange.putheader("Connection", "close")
         exchange.endheaders()
-        answer = exchange.getresponse()
+        answer = _final(exchange)
         if answer.status in _REDIRECTED and (location := answer.getheader("Location")):
-            return location
+            return _readable(location)
         self._check(answer)
-        return self._read(answer)
+        body = self._unpacked(self._read(answer), answer.getheader("Content-Encoding") or "")
+        _check_body(body, answer.getheader("Content-Type") or "")
+        return body
 
     def _check(self, answer: http.client.HTTPResponse) -> None:
         if answer.status != 200:
             raise BadImage(f"the server at the address answers {answer.status}")
-        kind = (answer.getheader("Content-Type") or "").partition(";")[0].strip().lower()
-        if kind and not kind.startswith("image/") and kind not in ("application/octet-stream", "binary/octet-stream"):
-            raise BadImage(f"the address holds {kind[:40]!r}, not an image")
-        if (answer.getheader("Content-Encoding") or "identity").strip().lower() != "identity":
-            raise BadImage("the server at the address sends the file compressed, unasked")
         length = answer.getheader("Content-Length") or ""
         if length.isascii() and length.isdigit() and int(length) > self._max_bytes:
             raise BadImage(self._too_large())
@@ -125,6 +134,27 @@ class Fetcher:
             raise http.client.IncompleteRead(bytes(body), answer.length)
         return bytes(body)
 
+    def _unpacked(self, body: bytes, encoding: str) -> bytes:
+        """The file in a body that is compressed with gzip or zlib. Other bodies are returned as they are.
+
+        encoding: of the header, which may be wrong: S3 also keeps `aws-chunked` from an upload.
+        """
+        codings = {coding.strip().lower() for coding in encoding.split(",")}
+        if codings & _NOT_UNPACKED:
+            raise BadImage("the server at the address sends the file compressed, unasked")
+        if not codings & {"gzip", "x-gzip", "deflate"} or not body.startswith((_GZIP, *_ZLIB)):
+            return body
+        stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+        try:
+            unpacked = stream.decompress(body, self._max_bytes + 1)
+        except zlib.error:
+            raise BadImage("the server at the address sends damaged compressed data") from None
+        if len(unpacked) > self._max_bytes:
+            raise BadImage(f"{self._too_large()} after its compressed data were unpacked")
+        if not stream.eof:
+            raise http.client.IncompleteRead(unpacked)
+        return unpacked
+
     def _why(self, deadline: float) -> str:
         return self._too_slow() if time.monotonic() >= deadline else "the server at the address broke off"
 
@@ -133,6 +163,33 @@ class Fetcher:
 
     def _too_slow(self) -> str:
         return f"the address did not give the file within {self._seconds:g} s"
+
+
+def _final(exchange: http.client.HTTPConnection) -> http.client.HTTPResponse:
+    """The answer after interim ones: http.client takes 103 for the answer itself."""
+    answer = exchange.getresponse()
+    for _ in range(_MOST_INTERIM):
+        if answer.status not in _INTERIM:
+            break
+        answer.headers = None  # type: ignore[assignment]  # so that it reads the next head
+        answer.begin()
+    return answer
+
+
+def _readable(location: str) -> str:
+    """The target of a redirect. http.client reads headers as Latin-1; servers also send raw UTF-8."""
+    raw = location.encode("latin-1").strip()
+    try:
+        return raw.decode().replace(" ", "%20")
+    except UnicodeDecodeError:
+        return quote(raw, safe=_PRINTABLE)
+
+
+def _check_body(body: bytes, content_type: str) -> None:
+    """Raise BadImage for a page or JSON, which the server calls so, too."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind and not kind.startswith("image/") and body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_TEXT_STARTS):
+        raise BadImage(f"the address holds {kind[:40]!r}, not an image")
 
 
 def name_of(address: WebAddress) -> str:
