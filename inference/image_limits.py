@@ -14,9 +14,13 @@ from typing import BinaryIO, NoReturn
 
 from shoal.errors import BadImage
 
-# The longest side of a JPEG that libjpeg reads. A picture has its own memory for each row, so 50 million rows of one
-# pixel take 1.3 GB.
-SIDE = 65_500
+# A picture has its own memory for each row, so 50 million rows of one pixel take 1.3 GB.
+SIDE = 65_535
+JPEG_SIDE = 65_500  # libjpeg reads no longer ones
+
+# libjpeg makes a JPEG of one scan smaller while it reads it: at half the sides, four times the pixels need no more
+# memory than another photo needs.
+REDUCED = 2
 
 # Encoders write 1 scan, or about 10 in a progressive JPEG. For a JPEG inside a TIFF, libtiff has the same limit.
 JPEG_SCANS = 100
@@ -30,7 +34,7 @@ JPEG_PADDING = 100_000
 # EXIF data fit in one segment of 64 KB. Pillow copies all again for each further segment.
 EXIF_BYTES = 1_000_000
 
-# 20 MB in the chunks of 8 KB that libpng writes are 2,500. Pillow handles each in Python.
+# 50 MB in the chunks of 8 KB that libpng writes are 6,400. Pillow handles each in Python.
 PNG_CHUNKS = 20_000
 # Chunks of the frames of a long animation included. The decoder keeps a list of them.
 WEBP_CHUNKS = 20_000
@@ -40,11 +44,13 @@ GIF_BLOCKS = 4_000
 # The values of a TIFF directory (EXIF is one too) are parts of the file, but 65,535 entries may all name the same part:
 # Pillow keeps a copy for each. In honest files they are not larger than the file.
 TAG_BYTES = 16 * 1024 * 1024
-# An offset and a length for each strip, and one strip for each of at most 65,500 rows. Pillow keeps an object for each.
+# An offset and a length for each strip, and one strip for each of at most 65,535 rows. Pillow keeps an object for each.
 TIFF_NUMBERS = 150_000
 
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # not escaped data, padding or a restart
 _SOS, _EOI, _TEM, _APP1, _APP2 = 0xDA, 0xD9, 0x01, 0xE1, 0xE2
+_SEQUENTIAL = (0xC0, 0xC1)
+_OTHER_FRAMES = (0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)  # progressive and rare ones
 _SCAN_BLOCK = 1 << 18
 
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -67,10 +73,31 @@ def check_header(file: BinaryIO) -> None:
     file.seek(0)
 
 
-def check_side(width: int, height: int) -> None:
-    """Raise BadImage if a side is too long."""
-    if max(width, height) > SIDE:
-        raise BadImage(f"the photo is {max(width, height):,} pixels long; at most {SIDE:,} are accepted")
+def check_side(width: int, height: int, kind: str | None) -> None:
+    """Raise BadImage if a side is too long. kind: the format, as Pillow names it."""
+    most = JPEG_SIDE if kind in ("JPEG", "MPO") else SIDE
+    if max(width, height) > most:
+        raise BadImage(f"the photo is {max(width, height):,} pixels long; at most {most:,} are accepted")
+
+
+def has_one_scan(file: BinaryIO) -> bool:
+    """Whether a file is a JPEG that is decoded row by row: not progressive, and one scan has all its colours.
+
+    For other JPEGs libjpeg keeps the whole picture at its full size.
+    """
+    file.seek(0)
+    if file.read(2) != b"\xff\xd8":
+        return False
+    colours = 0
+    while (code := _next_marker(file)[0]) not in (None, _EOI, *_OTHER_FRAMES):
+        if code == _TEM:
+            continue
+        body = _read_segment(file, 6)
+        if code in _SEQUENTIAL and len(body) == 6:
+            colours = body[5]
+        if code == _SOS:
+            return bool(body) and colours == body[0]
+    return False
 
 
 def check_scans(file: BinaryIO, pixels: int) -> int | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from inference import image_limits
-from inference.decoding import colours, cut_files, levels, photo_formats, png_chunks
+from inference.decoding import camera_raw, colours, cut_files, float_tiff, levels, photo_formats, png_chunks
 from shoal.errors import BadImage
 
 if TYPE_CHECKING:  # slow to import, and the web tier, which only checks and shrinks photos, does without
@@ -25,8 +25,11 @@ if TYPE_CHECKING:  # slow to import, and the web tier, which only checks and shr
 
 T = TypeVar("T")
 
+# Pillow's own limit is of 179 megapixels, and a warning comes at half of it. `max_pixels` takes their place.
+Image.MAX_IMAGE_PIXELS = None
+
 # An allow-list, because some of Pillow's readers (EPS, for example) start another program.
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", float_tiff.NAME)
 
 # "Resize the short side to 256, crop the centre 224" as a share of the short side; see docs/models.md.
 CROP = 224 / 256
@@ -171,28 +174,32 @@ def _open(file: BinaryIO, max_pixels: int, header_only: bool = False) -> ImageFi
     try:
         image = Image.open(file, formats=formats)
     except UnidentifiedImageError:
-        raise BadImage(_why_unread(head, kind)) from None
-    except Image.DecompressionBombError:
-        # Pillow stops at its own, larger limit before it tells the number of pixels.
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise BadImage(_too_large(f"more than {most / 1e6:.0f}", max_pixels)) from None
-    image_limits.check_side(*image.size)
-    if image.width * image.height > max_pixels:
-        raise BadImage(_too_large(_short(image.width * image.height / 1e6), max_pixels))
+        raise BadImage(_why_unread(file, head, kind)) from None
+    image_limits.check_side(*image.size, image.format)
+    _check_pixels(image, file, max_pixels)
     return image
 
 
-def _why_unread(head: bytes, kind: str) -> str:
+def _check_pixels(image: Image.Image, file: BinaryIO, max_pixels: int) -> None:
+    """Raise BadImage if an image has too many pixels. A JPEG that is decoded smaller may have more."""
+    pixels = image.width * image.height
+    if pixels <= max_pixels:
+        return
+    position = file.tell()
+    reduced = image_limits.has_one_scan(file)
+    file.seek(position)
+    most = max_pixels * image_limits.REDUCED**2 if reduced else max_pixels
+    if pixels > most:
+        raise BadImage(f"the photo has {_short(pixels / 1e6)} megapixels; at most {_short(most / 1e6)} are accepted")
+
+
+def _why_unread(file: BinaryIO, head: bytes, kind: str) -> str:
     if kind or head.startswith(_SIGNATURES):
         return _DAMAGED
-    if head.startswith(_TIFF_SIGNATURES):
-        return _UNREAD_TIFF
-    name = photo_formats.unread(head)
-    return f"{name} is not read here; Shoal reads {photo_formats.NAMES}" if name else _UNREADABLE
-
-
-def _too_large(megapixels: str, max_pixels: int) -> str:
-    return f"the photo has {megapixels} megapixels; at most {_short(max_pixels / 1e6)} are accepted"
+    name = camera_raw.NAME if camera_raw.is_raw(file) else photo_formats.unread(head)
+    if name:
+        return f"{name} is not read here; Shoal reads {photo_formats.NAMES}"
+    return _UNREAD_TIFF if head.startswith(_TIFF_SIGNATURES) else _UNREADABLE
 
 
 def _heif() -> str:
@@ -282,7 +289,7 @@ def _loaded(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, 
 
     def opened(body: bytes = payload) -> ImageFile.ImageFile:
         image = _open(io.BytesIO(body), max_pixels)
-        image.draft(None, (view.needed, view.needed))
+        _draft(image, view.needed, max_pixels)
         return image
 
     def decoded(body: bytes) -> Image.Image:
@@ -296,13 +303,26 @@ def _loaded(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, 
     if whole is not None:
         picture, texts = cut_files.load_jpeg(payload[:whole], decoded)
         return picture, size, texts
-    image.draft(None, (view.needed, view.needed))
+    _draft(image, view.needed, max_pixels)
+    deep = levels.has_deep_colours(image)
+    if image.format == "PNG":
+        image.info[levels.SIGNIFICANT_BITS] = png_chunks.significant_bits(io.BytesIO(payload))
     loaded, lost = cut_files.load(image, opened)
+    if deep and loaded is image:
+        levels.lighten(image, opened())
     return loaded, size, cut_files.warning(lost or missing) + _more_pictures(payload, image)
+
+
+def _draft(image: ImageFile.ImageFile, needed: int, max_pixels: int) -> None:
+    """Let a JPEG be decoded smaller, with sides of at least `needed` pixels unless it has more than `max_pixels`."""
+    least = image_limits.REDUCED if image.width * image.height > max_pixels else 1
+    image.draft(None, (min(needed, image.width // least) or 1, min(needed, image.height // least) or 1))
 
 
 def _more_pictures(payload: bytes, image: Image.Image) -> tuple[str, ...]:
     """A warning for people if a TIFF or an animated PNG has pictures besides the first, which alone is labelled."""
+    if image.format == "TIFF" and camera_raw.is_raw(io.BytesIO(payload)):
+        return (camera_raw.PREVIEW,)
     more = png_chunks.is_animated(io.BytesIO(payload)) if image.format == "PNG" else levels.has_more_pages(image)
     return (levels.PAGES,) if more else ()
 

@@ -21,6 +21,18 @@ def many_scans(image: Image.Image, scans: int) -> bytes:
     return payload[:last] + payload[last:-2] * scans + b"\xff\xd9"
 
 
+def baseline(width: int, height: int) -> bytes:
+    """A small baseline JPEG of one grey with sides that are multiples of 16."""
+    payload = encoded(Image.new("RGB", (16, 16), (128, 128, 128)), "JPEG")
+    frame, scan = payload.index(b"\xff\xc0"), payload.index(b"\xff\xda")
+    sides = struct.pack(">HH", height, width)
+    # 16 x 16 pixels are four blocks of luminance and two of colour. In each nothing changes: in the tables that every
+    # encoder has, that is written as 00 1010 and 00 00.
+    same = bytes([0b00101000, 0b10100010, 0b10001010, 0b00000000])
+    head = payload[: frame + 5] + sides + payload[frame + 9 : scan + 14]
+    return head + same * (width // 16 * height // 16) + b"\xff\xd9"
+
+
 def many_segments(count: int) -> bytes:
     """A JPEG with many empty comments."""
     payload = encoded(noise(64, 64), "JPEG")
@@ -124,5 +136,6 @@ def files() -> dict[str, bytes]:
         "a greedy TIFF": greedy_directory(60_000, 10_000_000),
         "a TIFF with 90 scans": tiff_of_jpeg(2_000, 1_500, 80),
         "greedy EXIF data": greedy_exif(),
+        "a baseline JPEG of 200 megapixels": baseline(14_128, 14_128),
         "a greedy PNG": encoded(noise(64, 64), "PNG", exif=greedy_directory(60_000, 10_000_000)),
     }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,6 +19,7 @@ from tests.inference_fixtures import MAX_PIXELS, ROOT, cat, encoded
 
 # Only the first frame is read, or no EXIF data at all.
 GOOD = {"10,000 frames of GIF", "10,000 frames of WebP", "a cyclic TIFF", "a TIFF with 90 scans", "a greedy PNG"}
+GOOD.add("a baseline JPEG of 200 megapixels")
 
 _TRY = """
 import io, json, pathlib, re, sys, time
@@ -61,6 +64,7 @@ NAMES = (
     "a greedy TIFF",
     "a TIFF with 90 scans",
     "greedy EXIF data",
+    "a baseline JPEG of 200 megapixels",
     "a greedy PNG",
 )
 
@@ -114,6 +118,38 @@ def test_a_jpeg_inside_a_tiff_has_at_most_100_scans() -> None:
     assert images.open_square(hostile_images.tiff_of_jpeg(640, 480, 10), 224, MAX_PIXELS).size == (640, 480)
     with pytest.raises(BadImage):
         images.open_square(hostile_images.tiff_of_jpeg(640, 480, 110), 224, MAX_PIXELS)
+
+
+@pytest.mark.parametrize("size", [(14_128, 14_128), (65_488, 1_040), (1_040, 65_488)])
+def test_a_baseline_jpeg_may_have_200_megapixels(size: tuple[int, int]) -> None:
+    payload = hostile_images.baseline(*size)
+
+    assert images.inspect(io.BytesIO(payload), len(payload), MAX_PIXELS).width == size[0]
+    opened = images.open_square(payload, 224, MAX_PIXELS)
+    assert (opened.size, opened.warnings) == (size, ())
+    assert np.unique(opened.pixels).tolist() == [128]
+
+
+def test_a_baseline_jpeg_of_many_megapixels_may_be_cut_short() -> None:
+    payload = hostile_images.baseline(8_000, 8_000)
+
+    [warning] = images.open_square(payload[: len(payload) * 3 // 4], 224, MAX_PIXELS).warnings
+    assert "of the picture is missing" in warning
+
+
+def test_other_jpegs_of_many_megapixels_are_refused() -> None:
+    payload = hostile_images.baseline(8_000, 8_000)
+    frame, scan = payload.index(b"\xff\xc0"), payload.index(b"\xff\xda")
+    progressive = payload[:frame] + b"\xff\xc2" + payload[frame + 2 :]
+    three_scans = payload[: scan + 2] + b"\0\x08\1\1\0\0\x3f\0" + payload[scan + 14 :]
+
+    for other in (progressive, three_scans, payload[:scan]):
+        with pytest.raises(BadImage, match="has 64 megapixels; at most 50 are accepted"):
+            images.inspect(io.BytesIO(other), len(other), MAX_PIXELS)
+    with pytest.raises(BadImage, match="has 201 megapixels; at most 200 are accepted"):
+        images.open_square(hostile_images.baseline(14_176, 14_176), 224, MAX_PIXELS)
+    with pytest.raises(BadImage, match="65,520 pixels long; at most 65,500 are accepted"):
+        images.open_square(hostile_images.baseline(65_520, 16), 224, MAX_PIXELS)
 
 
 def test_the_longest_side_is_accepted() -> None:

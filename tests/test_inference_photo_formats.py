@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, TiffImagePlugin
 
 from inference import images
-from inference.decoding import photo_formats
+from inference.decoding import camera_raw, photo_formats
 from shoal.errors import BadImage
 from shoal_cli._batches import classify
 from tests.inference_fixtures import MAX_BYTES, MAX_PIXELS, cat, encoded
+from tests.test_inference_levels import with_tag
 
 
 def square(payload: bytes) -> np.ndarray:
@@ -76,3 +78,28 @@ def test_a_folder_is_sent_by_the_same_list(tmp_path: Path) -> None:
 
 def test_the_picker_offers_the_list() -> None:
     assert set(photo_formats.ACCEPT.split(",")) == {"image/*"} | photo_formats.SUFFIXES
+
+
+def raw(payload: bytes) -> bytes:
+    """A TIFF of Pillow's with the tags of a DNG; its pixels are the preview."""
+    with Image.open(io.BytesIO(payload)) as image:
+        directory = TiffImagePlugin.ImageFileDirectory_v2()
+        directory[254] = 1
+        directory[271] = "Maker"
+        directory[50706] = b"\1\4\0\0"
+        directory.tagtype[50706] = 1
+        return encoded(image, "TIFF", tiffinfo=directory)
+
+
+def test_of_a_raw_file_the_preview_is_labelled_and_that_is_said() -> None:
+    opened = images.open_square(raw(encoded(cat(), "TIFF")), 224, MAX_PIXELS)
+
+    assert opened.warnings == (camera_raw.PREVIEW,)
+    assert (opened.pixels == square(encoded(cat(), "PNG"))).all()
+
+
+def test_a_raw_file_without_a_preview_is_named() -> None:
+    sensor = with_tag(raw(encoded(cat().convert("L"), "TIFF")), 262, 32_803)  # colours of a sensor's filter
+    for payload in (sensor, b"II*\0\x10\0\0\0CR\2\0" + bytes(300)):
+        with pytest.raises(BadImage, match="a camera's RAW file is not read here; Shoal reads JPEG"):
+            square(payload)

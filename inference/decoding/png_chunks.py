@@ -52,17 +52,27 @@ def copy(file: BinaryIO, pixels: bool) -> io.BytesIO:
 
 def is_animated(file: BinaryIO) -> bool:
     """Whether a PNG at the start of `file` is an animation of two frames or more."""
+    return int.from_bytes(_before_pixels(file, b"acTL")[:4], "big") > 1
+
+
+def significant_bits(file: BinaryIO) -> int:
+    """The largest number in the chunk sBIT of a PNG at the start of `file`; 0 if it has none."""
+    return max(_before_pixels(file, b"sBIT")[:4], default=0)
+
+
+def _before_pixels(file: BinaryIO, wanted: bytes) -> bytes:
+    """The first bytes of a chunk that stands before the pixels; b"" if there is none."""
     size = file.seek(0, io.SEEK_END)
     position = len(SIGNATURE)
     while position + _HEADER.size <= size:
         file.seek(position)
         length, kind = _HEADER.unpack(file.read(_HEADER.size))
         if kind in (b"IDAT", b"IEND"):
-            return False
-        if kind == b"acTL":
-            return int.from_bytes(file.read(4), "big") > 1
+            break
+        if kind == wanted:
+            return file.read(min(length, _HEADER.size))
         position += 12 + length
-    return False
+    return b""
 
 
 def _needed(kind: bytes, body: bytes) -> bool:
