@@ -20,6 +20,6 @@ unset PYTHONDONTWRITEBYTECODE
 sh tests/check.sh
 .venv/bin/python -m shoal_cli models prepare
 
-# One worker more than there are processors, for most tests wait; not more than six, for each needs a gigabyte.
-workers=$(($(nproc) < 5 ? $(nproc) + 1 : 6))
+# Two workers more than there are processors, for most tests wait; not more than six, for each needs a gigabyte.
+workers=$(($(nproc) < 4 ? $(nproc) + 2 : 6))
 exec .venv/bin/python -m pytest -n "$workers" --dist loadfile --no-loadscope-reorder --durations=40 "$@"

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,37 +30,49 @@ import importlib, json, pathlib, sys, tempfile
 import numpy as np
 from inference import engines, model as models, tasks
 from inference.preparing import architecture
-photos = [pathlib.Path(photo) for photo in sys.argv[2:]]
-model = models.by_name(sys.argv[1])
-net = architecture.stock(model)
-folder = pathlib.Path(tempfile.mkdtemp())
-pixels = np.concatenate([tasks.by_name(model.task).decode(model, p.read_bytes(), 10**9).tensor for p in photos])
-stock = importlib.import_module(f"keras.applications.{model.keras[0]}")
-prepared = stock.preprocess_input(pixels.astype(np.float32))
-for layer in net.layers:
-    layer.momentum = 0.0  # what a batch norm sees next is what it goes by: signals neither vanish nor explode
-net(prepared, training=True)
-last = net.layers[-1]
-kernel, bias = last.get_weights()
-last.set_weights([np.random.default_rng(7).normal(0, 0.3, kernel.shape), bias])
-right = net.predict_on_batch(prepared)
-wrong = net.predict_on_batch(pixels.astype(np.float32) / 77 - 1)
-engine = engines.by_name("openvino")
-engine.convert(architecture.with_preprocessing(model, net), folder)
-found = engine.load(model, folder).infer(pixels)[0]
-print(json.dumps({
-    "shape": found.shape, "classes": len(models.labels(model.labels)), "side": net.input_shape[1],
-    "off": float(np.abs(found - right).max()), "wrong": float(np.abs(wrong - right).max()),
-    "apart": float(np.abs(right[0] - right[1]).max()),
-}))
+names, photos = sys.argv[1].split(), [pathlib.Path(photo) for photo in sys.argv[2:]]
+
+def compare(model, folder):
+    net = architecture.stock(model)
+    pixels = np.concatenate([tasks.by_name(model.task).decode(model, p.read_bytes(), 10**9).tensor for p in photos])
+    stock = importlib.import_module(f"keras.applications.{model.keras[0]}")
+    prepared = stock.preprocess_input(pixels.astype(np.float32))
+    for layer in net.layers:
+        layer.momentum = 0.0  # what a batch norm sees next is what it goes by: signals neither vanish nor explode
+    net(prepared, training=True)
+    last = net.layers[-1]
+    kernel, bias = last.get_weights()
+    last.set_weights([np.random.default_rng(7).normal(0, 0.3, kernel.shape), bias])
+    right = net.predict_on_batch(prepared)
+    wrong = net.predict_on_batch(pixels.astype(np.float32) / 77 - 1)
+    engine = engines.by_name("openvino")
+    engine.convert(architecture.with_preprocessing(model, net), folder)
+    found = engine.load(model, folder).infer(pixels)[0]
+    return {
+        "shape": found.shape, "classes": len(models.labels(model.labels)), "side": net.input_shape[1],
+        "off": float(np.abs(found - right).max()), "wrong": float(np.abs(wrong - right).max()),
+        "apart": float(np.abs(right[0] - right[1]).max()),
+    }
+
+for name in names:
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps({name: compare(models.by_name(name), pathlib.Path(folder))}))
 """
+COMPARED = [name for name in CLASSIFIERS if name not in DEEPER]
 
 
-@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name not in DEEPER])
-def test_the_artefact_computes_what_keras_applications_does(name: str) -> None:
-    command = [sys.executable, "-c", _COMPARE, name, *map(str, PHOTOS[:2])]
+@pytest.fixture(scope="module")
+def compared() -> dict[str, Any]:
+    """What the engine and Keras compute, by the model's name. One process for all: TensorFlow starts slowly."""
+    command = [sys.executable, "-c", _COMPARE, " ".join(COMPARED), *map(str, PHOTOS[:2])]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
+    return {name: found for line in lines for name, found in line.items()}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_the_artefact_computes_what_keras_applications_does(name: str, compared: dict[str, Any]) -> None:
+    found = compared[name]
 
     assert found["shape"] == [2, 1000]
     assert found["classes"] == 1000

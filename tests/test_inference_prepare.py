@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -103,19 +102,6 @@ def test_without_any_source_it_says_what_to_do(tmp_path: Path, monkeypatch: pyte
         store.find(ONLY_NPM, "openvino", tmp_path)
 
 
-def test_a_damaged_artefact_is_made_again_from_the_weights(cache: Path) -> None:
-    binary = store.find(MOBILENET, "openvino", cache).folder / "model.bin"
-    binary.write_bytes(binary.read_bytes()[:-1])
-    with pytest.raises(NotFound):
-        store.find(MOBILENET, "openvino", cache)
-
-    said = prepare(cache)
-
-    assert "reading the weights" in said
-    assert not any(text.startswith("fetching") for text in said)
-    assert store.find(MOBILENET, "openvino", cache).card.agreement
-
-
 def test_a_changed_byte_is_found_by_check_and_mended_by_again(cache: Path) -> None:
     artefact = store.find(MOBILENET, "openvino", cache)
     weights = artefact.folder.parent / store.WEIGHTS / store.WEIGHTS_FILE
@@ -128,7 +114,10 @@ def test_a_changed_byte_is_found_by_check_and_mended_by_again(cache: Path) -> No
     said = prepare(cache, again=True)
 
     assert "they are damaged: fetching them again" in said
-    assert preparation.check(store.find(MOBILENET, "openvino", cache), cache, PHOTOS, print)["photos"] == len(PHOTOS)
+    card = store.ready(weights.parent)
+    assert card is not None
+    assert store.damaged(weights.parent, card) == []
+    assert store.find(MOBILENET, "openvino", cache).card.agreement["photos"] == len(PHOTOS)
 
 
 def test_what_does_not_agree_with_keras_is_not_put_in_place(cache: Path) -> None:
@@ -200,21 +189,25 @@ def start_and_wait_for(word: str, cache: Path) -> subprocess.Popen[str]:
     return running
 
 
-@pytest.mark.parametrize("kill", [subprocess.Popen.kill, lambda running: running.send_signal(signal.SIGINT)])
-def test_a_killed_preparation_takes_its_child_with_it_and_harms_nothing(
-    kill: Callable[[subprocess.Popen[str]], None], cache: Path
-) -> None:
-    with start_and_wait_for("reading", cache) as running:
-        children = psutil.Process(running.pid).children(recursive=True)
-        assert children
-        kill(running)
-        _, alive = psutil.wait_procs(children, timeout=20)
-    assert alive == []
-    assert store.find(MOBILENET, "openvino", cache).card.agreement  # what was there still is
+def test_a_killed_preparation_takes_its_child_with_it_and_the_next_one_mends_what_is_damaged(cache: Path) -> None:
+    for number in (signal.SIGKILL, signal.SIGINT):
+        with start_and_wait_for("reading", cache) as running:
+            children = psutil.Process(running.pid).children(recursive=True)
+            assert children
+            running.send_signal(number)
+            _, alive = psutil.wait_procs(children, timeout=20)
+        assert alive == []
+        assert store.find(MOBILENET, "openvino", cache).card.agreement  # what was there still is
 
-    (cache / "models" / MOBILENET / "openvino" / "model.bin").unlink()
-    prepare(cache)
+    binary = store.find(MOBILENET, "openvino", cache).folder / "model.bin"
+    binary.write_bytes(binary.read_bytes()[:-1])
+    with pytest.raises(NotFound):
+        store.find(MOBILENET, "openvino", cache)
+    said = prepare(cache)
 
+    assert "reading the weights" in said
+    assert not any(text.startswith("fetching") for text in said)
+    assert store.find(MOBILENET, "openvino", cache).card.agreement
     assert sorted(path.name for path in (cache / "models" / MOBILENET).iterdir()) == ["openvino", "weights"]
 
 

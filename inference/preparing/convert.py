@@ -51,20 +51,20 @@ def prepare(request: ConvertRequest, say: Say) -> dict[str, Any]:
     Returns {"agreement": see `agreement.measure`}, or {"no_weights": the reasons} if no source has weights.
     """
     model = store.model(request.model, Path(request.cache))
-    say("starting TensorFlow")
     home = Path(request.home)
     own = Path(request.own) if request.own else None
     origin = store.ready(home / store.WEIGHTS, own)
     if origin is not None:
+        say("starting TensorFlow")
         say("reading the weights")
         return {
             "agreement": _make_artefact(model, architecture.load(model, home / store.WEIGHTS), request, origin, say)
         }
-    net = architecture.stock(model)
-    scratch = Path(request.scratch)
-    fetched = _fill(model, net, sources.own(own), say) if own else _first_that_works(model, net, scratch, say)
-    if isinstance(fetched, str):
-        return {"no_weights": fetched}
+    fetched = sources.own(own) if own else None
+    found = _filled(model, fetched, say) if fetched else _first_that_works(model, Path(request.scratch), say)
+    if isinstance(found, str):
+        return {"no_weights": found}
+    net, fetched = found
     origin = _keep_weights(model, net, fetched, request, own)
     return {"agreement": _make_artefact(model, net, request, origin, say)}
 
@@ -101,24 +101,27 @@ def _keep_weights(
     return card
 
 
-def _first_that_works(model: Model, net: Any, scratch: Path, say: Say) -> FetchedWeights | str:
-    """Put weights into `net`. Returns the weights that fit, or the reasons why no source has any."""
+def _first_that_works(model: Model, scratch: Path, say: Say) -> tuple[Any, FetchedWeights] | str:
+    """The net with its weights, and the weights; or the reasons why no source has any that fit."""
     reasons = []
     for number, source in enumerate(model.sources):
         folder = scratch / f"fetched{number}"
         folder.mkdir()
         try:
-            return _fill(model, net, sources.fetch(source, folder, say), say)
+            return _filled(model, sources.fetch(source, folder, say), say)
         except (Retryable, Permanent) as error:
             say(f"{source}: {error}")
             reasons.append(str(error))
     return "; ".join(reasons)
 
 
-def _fill(model: Model, net: Any, fetched: FetchedWeights, say: Say) -> FetchedWeights:
+def _filled(model: Model, fetched: FetchedWeights, say: Say) -> tuple[Any, FetchedWeights]:
+    """The net with these weights. Only now is TensorFlow needed: without weights the answer comes at once."""
+    say("starting TensorFlow")
+    net = architecture.stock(model)
     say(f"loading the weights from {fetched.source}")
     weights.put(model, net, fetched)
-    return fetched
+    return net, fetched
 
 
 def _make_artefact(model: Model, net: Any, request: ConvertRequest, origin: store.Card, say: Say) -> dict[str, Any]:
