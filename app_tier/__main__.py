@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import cast
 
 from app_tier.allocator import give_back_large_blocks
+from app_tier.bucket_events import BucketEvents
 from app_tier.drain import DrainWatch
 from app_tier.register import Registration, seconds_alive
 from app_tier.stall import StallWatch, end_stalled
@@ -70,7 +71,16 @@ def _run(stop: StopSignal) -> int:
         cloud = connecting.result()
     with ExitStack() as around:
         name, identifier = _watch_instance(stop, around)
-        worker = Worker(cloud, recogniser, cloud.replies, name, stop, chosen.visibility_seconds, chosen.answer_cache)
+        worker = Worker(
+            cloud,
+            recogniser,
+            cloud.replies,
+            name,
+            stop,
+            chosen.visibility_seconds,
+            chosen.answer_cache,
+            BucketEvents(chosen.in_bucket, chosen.intake_prefix, chosen.max_file_bytes),
+        )
         arithmetic = _arithmetic(recogniser) + (", measured by this worker" if again else "")
         log.info("%s ready: %s on %s in %s", name, ", ".join(recogniser.models), recogniser.engine, arithmetic)
         gc.freeze()

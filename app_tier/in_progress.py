@@ -24,15 +24,15 @@ class Delivery:
     stages: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, message: Received) -> Delivery:
-        """A delivery that arrived just now. Raises MalformedMessage."""
+    def open(cls, message: Received, job: Job) -> Delivery:
+        """A delivery that arrived just now."""
         arrived = time.perf_counter()
         queued = arrived - max(0.0, message.received_at - message.sent_at)
         stages = {"queue": (queued, arrived)}
         uploaded = _seconds(message.attributes.get(UPLOAD, ""))
         if uploaded is not None:
             stages = {UPLOAD: (queued - uploaded, queued)} | stages
-        return cls(Job.from_json(message.body), message, stages)
+        return cls(job, message, stages)
 
     def note(self, stage: str, began: float) -> float:
         """End the stage that began at `began`; returns now, the beginning of the next stage."""

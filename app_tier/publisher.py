@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from app_tier.bucket_events import NOBODY
 from app_tier.in_progress import Delivery, Finished
 from app_tier.store_patience import StorePatience
 from shoal.buckets.result_store import store_result
-from shoal.errors import NotFound
+from shoal.errors import NotFound, Permanent, Retryable
+from shoal.messages import Result
 from shoal.ports import Cloud, JobQueue
 
 log = logging.getLogger(__name__)
@@ -76,12 +78,19 @@ class Publisher:
     def _store(self, one: Finished) -> None:
         began = time.perf_counter()
         try:
-            stored = self._patience.call(lambda: store_result(self._cloud.outputs, one.result))
+            stored = self._patience.call(lambda: self._stored_result(one))
         except Exception as error:
             self._give_back([one.delivery], error)
             return
         one.delivery.note("store", began)
         self._stored.put(Finished(one.delivery, stored))
+
+    def _stored_result(self, one: Finished) -> Result:
+        try:
+            return store_result(self._cloud.outputs, one.result)
+        except Permanent as error:
+            # A right or a bucket is missing, or the credentials are wrong: never the fault of a photo.
+            raise Retryable(str(error)) from error
 
     def _tell_until_closed(self) -> None:
         told: list[Delivery] = []
@@ -119,7 +128,8 @@ class Publisher:
         for one, began in zip(deliveries, stored, strict=True):
             one.note("publish", began)  # as far as the response itself can tell
         try:
-            self._replies[reply_to].send([one.result.to_json() for one in group])
+            if reply_to != NOBODY:
+                self._replies[reply_to].send([one.result.to_json() for one in group])
         except NotFound as error:
             # Its web process is gone. Clients that wait read the results from the bucket.
             log.debug("%d responses have no reader: %s", len(group), error)

@@ -15,9 +15,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from app_tier.answers import Answers
+from app_tier.bucket_events import BucketEvents
 from app_tier.heartbeat import Heartbeat
 from app_tier.in_progress import Delivery, Finished
 from app_tier.inference_queue import Image, InferenceQueue
+from app_tier.other_messages import OtherMessages
 from app_tier.pixel_budget import PixelBudget, pixels_in
 from app_tier.prefetch import Prefetch
 from app_tier.publisher import Publisher, RepliesPort
@@ -27,7 +29,7 @@ from shoal import traces
 from shoal.errors import BadImage, MalformedMessage, NotFound, ShoalError
 from shoal.lifecycle import StopSignal
 from shoal.logs import WarnOnce
-from shoal.messages import UPLOAD, Result
+from shoal.messages import UPLOAD, Job, Result
 from shoal.ports import MOST_IN_PROGRESS, Cloud, Received
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ class Worker:
     replies:  the queues that a request message may name in `reply_to`; any other is refused.
     name:     the instance's name, for the results.
     remember: how many answers to keep for identical bytes.
+    events:   reads the events that announce photos; none announces any when None.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Worker:
         stop: StopSignal,
         visibility_seconds: int,
         remember: int = 0,
+        events: BucketEvents | None = None,
     ) -> None:
         self._cloud = cloud
         self._recogniser = recogniser
@@ -102,6 +106,7 @@ class Worker:
         self._answers = Answers(remember)
         self._inference_queue = InferenceQueue()
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "fetch")
+        self._other_messages = OtherMessages(cloud, events or BucketEvents(), self._fetchers)
         self._patience = StorePatience(stop)
         self._publisher = Publisher(cloud, self._patience, replies, self._done, self._give_back)
         self._receive_faults = WarnOnce(log)
@@ -176,21 +181,31 @@ class Worker:
 
     def _accept(self, message: Received) -> Delivery | None:
         try:
-            delivery = Delivery.open(message)
-            if delivery.job.reply_to not in self._replies:
-                raise MalformedMessage(
-                    f"reply_to names {delivery.job.reply_to!r}, which is not a response queue of this Shoal"
-                )
-        except MalformedMessage as error:
-            # Not deleted: after some deliveries SQS moves it to the dead-letter queue, where people can look at it.
-            log.error("request message left for the dead-letter queue: %s", error)
-            return None
+            job = self._job(message)
+            if job is None:
+                return None
+            delivery = Delivery.open(message, job)
         except Exception:
             # No message may end this thread: the worker would go on to beat, and label nothing.
             log.exception("request message left for the dead-letter queue: reading it broke")
             return None
         self._heartbeat.hold(message.receipt)
         return delivery
+
+    def _job(self, message: Received) -> Job | None:
+        try:
+            job = Job.from_json(message.body)
+        except MalformedMessage as error:
+            return self._other_messages.photo(message, str(error))
+        if job.reply_to in self._replies:
+            return job
+        # Not deleted: after some deliveries SQS moves it to the dead-letter queue, and the photo fails.
+        log.error(
+            "request message left for the dead-letter queue: reply_to names %r, which is not a response queue of this "
+            "Shoal",
+            job.reply_to,
+        )
+        return None
 
     # fetch and decode
 

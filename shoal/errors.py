@@ -17,6 +17,10 @@ class StorageFull(Retryable):
     """The store has no space for an object. What it has stays; the same call succeeds once there is space."""
 
 
+class BucketMissing(Retryable):
+    """The bucket of a store does not exist. That says nothing about an object in it."""
+
+
 class Permanent(ShoalError):
     """The same call will never succeed."""
 

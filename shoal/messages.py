@@ -31,6 +31,8 @@ _NONCHARACTERS = "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) f
 # Marks that turn the direction of a text, and line separators: `\u202egpj.exe` shows as `exe.jpg`.
 _DIRECTIONS = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 _REFUSED = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff{_DIRECTIONS}{_NONCHARACTERS}]")
+# S3 puts the name of the sent file in its place in the key of an upload form, which then fits the form no longer.
+_FILE_NAME_VARIABLE = "${filename}"
 _MODEL_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
 _BATCH_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number, no look-alikes
 _BATCH_TIME_DIGITS = 9  # milliseconds since 1970 in base 32 until the year 3084
@@ -70,10 +72,11 @@ def safe_name(name: str) -> str:
     """Change a client's file name so that it is valid in an object key, a message and a page.
 
     Folders are removed (`../../etc/passwd` -> `passwd`). Characters that SQS or XML refuse, or that turn the
-    direction of the text, become `_`. A name of more than 255 bytes of UTF-8 is shortened; its extension stays.
+    direction of the text, become `_`. `${filename}` becomes `$(filename)`. A name of more than 255 bytes of UTF-8 is
+    shortened; its extension stays.
     """
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
-    base = _REFUSED.sub("_", base).strip()
+    base = _REFUSED.sub("_", base).replace(_FILE_NAME_VARIABLE, "$(filename)").strip()
     if base in {"", ".", ".."}:
         return "unnamed"
     return _shorten(base)

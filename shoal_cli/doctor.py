@@ -15,7 +15,7 @@ from rich.console import Console
 
 from inference import store
 from shoal import ledger_file, settings
-from shoal.errors import NotFound, ShoalError
+from shoal.errors import BucketMissing, ShoalError
 from shoal.folders import folder, install_packages
 from shoal.ports import JobQueue, ObjectStore
 from shoal.prices import price_in_words, unknown_types
@@ -125,7 +125,7 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
         return
     try:
         _look(cloud.inputs)
-    except NotFound:
+    except BucketMissing:
         pass  # told below, with the name of the bucket
     except ShoalError as error:
         # The cause of all that would follow.

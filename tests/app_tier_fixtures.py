@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from app_tier.bucket_events import BucketEvents
 from app_tier.publisher import RepliesPort
 from app_tier.worker import Worker
 from benchmarks.running.waiting import wait_for as patiently
@@ -116,9 +117,10 @@ def worker_of(
     visibility_seconds: int = 30,
     remember: int = 0,
     replies: RepliesPort | None = None,
+    events: BucketEvents | None = None,
 ) -> Worker:
     replies = replies or {"replies": cloud.responses}
-    return Worker(cloud, recogniser, replies, "app-tier-instance-1", stop, visibility_seconds, remember)
+    return Worker(cloud, recogniser, replies, "app-tier-instance-1", stop, visibility_seconds, remember, events)
 
 
 @contextmanager
@@ -128,9 +130,10 @@ def working(
     visibility_seconds: int = 30,
     remember: int = 0,
     replies: RepliesPort | None = None,
+    events: BucketEvents | None = None,
 ) -> Iterator[Worker]:
     stop = StopSignal()
-    worker = worker_of(cloud, recogniser, stop, visibility_seconds, remember, replies)
+    worker = worker_of(cloud, recogniser, stop, visibility_seconds, remember, replies, events)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:

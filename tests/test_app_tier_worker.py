@@ -13,6 +13,7 @@ import pytest
 from app_tier.drain import DrainWatch
 from app_tier.heartbeat import Heartbeat
 from app_tier.worker import FIRST_IN_PROGRESS, LEAST_IN_PROGRESS
+from shoal.buckets.foreign_messages import kept
 from shoal.clock import SystemClock
 from shoal.errors import NotFound, Retryable, StorageFull
 from shoal.lifecycle import StopSignal
@@ -222,18 +223,19 @@ def test_a_second_delivery_is_harmless(cloud: Cloud) -> None:
     assert len(list(cloud.outputs.list(""))) == 1
 
 
-def test_messages_that_are_not_ours_are_left_for_the_dead_letter_queue(
+def test_messages_that_are_not_ours_are_kept_at_their_first_delivery_and_a_foreign_reply_is_refused(
     cloud: Cloud, caplog: pytest.LogCaptureFixture
 ) -> None:
     foreign = put(cloud, b"photo", reply_to="somebody-elses-queue")[0]
     cloud.requests.send(["noise", json.dumps({"v": 99})])
     [good] = put(cloud, b"good")
     with working(cloud, NamingRecogniser()) as worker:
-        wait_for(lambda: worker.finished == 1 and cloud.requests.depth().in_flight == 3)
+        wait_for(lambda: worker.finished == 1 and cloud.requests.depth().in_flight == 1)
     assert result(cloud, good).label == "good"
     with pytest.raises(NotFound):
         result(cloud, foreign)
     assert "somebody-elses-queue" in caplog.text
+    assert {one.body for one in kept(cloud.outputs)} == {"noise", '{"v": 99}'}
 
 
 def test_a_drain_finishes_what_is_held_and_takes_no_more(cloud: Cloud) -> None:
@@ -324,7 +326,7 @@ def hostile(key: str) -> list[str]:
     ]
 
 
-def test_hostile_messages_are_left_for_the_dead_letter_queue_and_the_worker_lives(cloud: Cloud) -> None:
+def test_hostile_messages_are_kept_at_their_first_delivery_and_the_worker_lives(cloud: Cloud) -> None:
     goods = []
     for number in range(5):
         [good] = put(cloud, f"photo{number}".encode())
@@ -332,12 +334,13 @@ def test_hostile_messages_are_left_for_the_dead_letter_queue_and_the_worker_live
         cloud.requests.send(hostile(good.key)[2 * number : 2 * number + 2])
         cloud.requests.send(hostile(good.key)[2 * number : 2 * number + 2])
     with working(cloud, NamingRecogniser()) as worker:
-        wait_for(lambda: worker.finished == 5 and cloud.requests.depth().in_flight == 20)
+        wait_for(lambda: worker.finished == 5 and cloud.requests.depth().total == 0)
         [later] = put(cloud, b"later")
         wait_for(lambda: worker.finished == 6)
     assert [result(cloud, good).label for good in goods] == [f"photo{number}" for number in range(5)]
     assert result(cloud, later).label == "later"
-    assert len(list(cloud.outputs.list(""))) == 6
+    assert len([one for one in cloud.outputs.list("") if not one.key.startswith("foreign/")]) == 6
+    assert len(kept(cloud.outputs)) >= 10
 
 
 def test_a_message_whose_reading_breaks_does_not_end_the_receive_thread(

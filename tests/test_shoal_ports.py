@@ -17,7 +17,7 @@ from shoal.aws import connect, prepare, region, signed
 from shoal.aws.clients import client
 from shoal.aws.iam import create_role
 from shoal.clock import SystemClock
-from shoal.errors import LeaseLost, NotFound, Permanent, Retryable
+from shoal.errors import BucketMissing, LeaseLost, NotFound, Permanent, Retryable
 from shoal.memory import MemoryLeaseRecord, memory_cloud, memory_lease
 from shoal.messages import MAX_REQUEST_BYTES
 from shoal.ports import Beat, Cloud, Grant, InstancePool, Lease, Received
@@ -405,7 +405,7 @@ def test_a_missing_queue_bucket_or_image_is_named() -> None:
     cloud = connect(load({"SHOAL_PREFIX": "nothing-here"}), lambda: "")
     with pytest.raises(NotFound, match="nothing-here-req-queue"):
         cloud.requests.depth()
-    with pytest.raises(NotFound, match="nothing-here-in-bucket"):
+    with pytest.raises(BucketMissing, match="nothing-here-in-bucket"):
         cloud.inputs.get("x")
     with pytest.raises(NotFound, match=r"nothing-here-worker.*SHOAL_AMI"):
         cloud.pool.launch(["n"], cloud.pool.token(1))

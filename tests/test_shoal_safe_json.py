@@ -151,4 +151,4 @@ def test_a_key_with_a_name_that_intake_would_change_is_malformed(key: str) -> No
 def test_a_senseless_time_of_the_upload_is_left_out(told: str) -> None:
     job = Job(BATCH, 0, "cat.jpg", "")
     message = Received(job.to_json(), "receipt", 1, 1.0, 2.0, {"upload": told})
-    assert set(Delivery.open(message).seconds) == {"queue"}
+    assert set(Delivery.open(message, job).seconds) == {"queue"}

@@ -100,6 +100,40 @@ def test_photos_go_straight_to_the_bucket_and_are_labelled_when_confirmed(site: 
     assert (len(site.worker.handled), site.cloud.requests.depth().total) == (handled, 0)
 
 
+PRINTABLE = [chr(code) for code in [*range(0x20, 0x7F), *range(0xA1, 0x100)] if chr(code) not in "/\\"]
+ODD_NAMES = [
+    "${filename}",
+    "a${filename}b.jpg",
+    "$x",
+    "%20.jpg",
+    "a+b c",
+    "%2F..%2f",
+    "&amp;.jpg",
+    "a?b#c=d;e",
+    "ö.jpg",
+    "例 🐟",
+]
+
+
+def test_every_printable_character_is_kept_in_a_name_both_ways(site: Site) -> None:
+    names = [f"a{character}b.jpg" for character in PRINTABLE] + ODD_NAMES
+    told = offered(site, *names)
+    assert {put(upload, jpeg()) // 100 for upload in told["uploads"]} == {2}
+    arrived = confirm(site, told["batch"], *enumerate(names))
+    assert {one["status"] for one in arrived} == {"accepted"}
+    files = [("inputFile", (name, jpeg())) for name in names]
+    form = requests.post(f"{site.url}/v1/batches", files=files, headers={"Prefer": "wait=60"}, timeout=90).json()
+    straight = f"{site.url}/v1/batches/{told['batch']}"
+    wait_until(lambda: requests.get(straight, timeout=10).json()["state"] == "done", 60)
+    expected = [name.replace("${filename}", "$(filename)") for name in names]
+    for batch in (form["batch"], told["batch"]):
+        found = requests.get(f"{site.url}/batches/{batch}.json", timeout=30).json()["photos"]
+        assert [photo["name"] for photo in found] == expected
+        assert {photo["state"] for photo in found} == {"done"}
+        keys = [f"{batch}/{index:05d}/{name}" for index, name in enumerate(expected)]
+        assert [one.key for one in site.cloud.inputs.list(batch)] == keys
+
+
 def test_a_form_takes_its_own_photo_and_nothing_else(site: Site) -> None:
     told = offered(site, "a.jpg")
     [upload] = told["uploads"]

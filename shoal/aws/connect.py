@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shoal.aws.autoscaling import AutoScalingPool, GroupSettings
+from shoal.aws.bucket_events import announce
 from shoal.aws.clients import Service, client, our_errors, region, use
 from shoal.aws.cloudwatch import PutMetrics
 from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
@@ -24,6 +25,8 @@ from shoal.lifecycle import steady
 from shoal.messages import MAX_REQUEST_BYTES
 from shoal.ports import Cloud, InstancePool
 from shoal.settings import Settings
+
+MAX_EVENT_BYTES = 64 * 1024  # S3's own messages are longer than Shoal's
 
 
 def _no_boot_file() -> str:
@@ -118,7 +121,7 @@ def prepare(settings: Settings) -> None:
         sqs,
         settings.req_queue,
         settings.visibility_seconds,
-        max_bytes=MAX_REQUEST_BYTES,
+        max_bytes=MAX_EVENT_BYTES if settings.intake_prefix else MAX_REQUEST_BYTES,
         dead_letters=settings.dead_queue,
         max_deliveries=settings.max_deliveries,
     )
@@ -132,3 +135,5 @@ def prepare(settings: Settings) -> None:
     create_queue(sqs, settings.term_queue, settings.visibility_seconds)
     create_table(client("dynamodb"), settings.pool_table)
     create_role(client("iam"), settings.role, settings.prefix)
+    if settings.intake_prefix:
+        announce(s3, sqs, settings.in_bucket, settings.intake_prefix, settings.req_queue)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 from shoal.aws import signed
 from shoal.aws.clients import Service, error_code, our_errors
-from shoal.errors import NotFound, Permanent, ShoalError
+from shoal.errors import BucketMissing, NotFound, Permanent, ShoalError
 from shoal.ports import StoredObject
 
 
@@ -20,14 +21,14 @@ class S3Store:
         self.bucket = bucket
 
     def put(self, key: str, body: bytes, content_type: str) -> None:
-        with our_errors(f"write {key} to {self.bucket}"):
+        with self._errors(f"write {key} to {self.bucket}"):
             if signed.call(self._s3, "PUT", self._path(key), {"Content-Type": content_type}, body) is None:
                 self._s3.client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
 
     def put_new(self, key: str, body: bytes, content_type: str) -> bool:
         headers = {"Content-Type": content_type, "If-None-Match": "*"}
         try:
-            with our_errors(f"write {key} to {self.bucket}"):
+            with self._errors(f"write {key} to {self.bucket}"):
                 if signed.call(self._s3, "PUT", self._path(key), headers, body) is not None:
                     return True
                 self._s3.client.put_object(
@@ -40,7 +41,7 @@ class S3Store:
         return True
 
     def get(self, key: str) -> bytes:
-        with our_errors(f"read {key} from {self.bucket}"):
+        with self._errors(f"read {key} from {self.bucket}"):
             answer = signed.call(self._s3, "GET", self._path(key), {}, None)
             if answer is None:
                 return bytes(self._s3.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
@@ -50,7 +51,7 @@ class S3Store:
         paginator = self._s3.client.get_paginator("list_objects_v2")
         pages = iter(paginator.paginate(Bucket=self.bucket, Prefix=prefix, StartAfter=after))
         while True:
-            with our_errors(f"list {self.bucket}"):
+            with self._errors(f"list {self.bucket}"):
                 page = next(pages, None)
             if page is None:
                 return
@@ -58,8 +59,19 @@ class S3Store:
                 yield StoredObject(one["Key"], one["Size"], one["LastModified"].timestamp())
 
     def delete(self, key: str) -> None:
-        with our_errors(f"remove {key} from {self.bucket}"):
+        with self._errors(f"remove {key} from {self.bucket}"):
             self._s3.client.delete_object(Bucket=self.bucket, Key=key)
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        """Turn botocore's errors into ours. That the whole bucket is away is no answer about an object."""
+        try:
+            with our_errors(what):
+                yield
+        except NotFound as error:
+            if error_code(error) == "NoSuchBucket":
+                raise BucketMissing(str(error)) from error.__cause__
+            raise
 
     def _path(self, key: str) -> str:
         return f"/{self.bucket}/{quote(key, safe='/~')}"

@@ -149,7 +149,7 @@ def create_queue(
     }
     if dead_letters:
         attributes["RedrivePolicy"] = json.dumps(
-            {"deadLetterTargetArn": _arn(sqs, dead_letters), "maxReceiveCount": max_deliveries}
+            {"deadLetterTargetArn": queue_arn(sqs, dead_letters), "maxReceiveCount": max_deliveries}
         )
     with our_errors(f"set up queue {name}"):
         try:
@@ -164,7 +164,8 @@ def create_queue(
         sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
 
 
-def _arn(sqs: Any, name: str) -> str:
+def queue_arn(sqs: Any, name: str) -> str:
+    """The ARN of a queue. Raises NotFound."""
     with our_errors(f"queue {name}"):
         url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
         answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])

@@ -9,6 +9,7 @@ from shoal.settings.declared import Settings
 
 MAX_BUCKET_NAME = 63  # the limit of S3
 MIN_SECRET = 16
+OWN_FOLDERS = ("-probe/", "corrections/", "foreign/", "idempotency/", "pending/", "webhooks/")  # of the buckets
 
 
 def check(settings: Settings) -> None:
@@ -21,6 +22,7 @@ def check(settings: Settings) -> None:
         raise SettingsError(f"SHOAL_INSTANCE_TYPE={settings.instance_type!r}: expected an instance type")
     _check_controller(settings)
     _check_prefix(settings)
+    _check_intake(settings.intake_prefix)
     _ = settings.webhook_keys
     if 0 < len(settings.operator_secret) < MIN_SECRET:
         raise SettingsError(
@@ -48,6 +50,12 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def _check_intake(prefix: str) -> None:
+    for folder in OWN_FOLDERS if prefix else ():
+        if folder.startswith(prefix) or prefix.startswith(folder):
+            raise SettingsError(f"SHOAL_INTAKE_PREFIX={prefix!r}: Shoal keeps objects of its own under {folder!r}")
 
 
 def _check_prefix(settings: Settings) -> None:

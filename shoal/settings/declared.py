@@ -173,8 +173,16 @@ class Settings:
     answer_cache: int = _worker(
         1000, "The number of answers that a worker remembers for identical photos; 0 for none.", least=0, reload=True
     )
-    max_file_bytes: int = _worker(20 * 1024 * 1024, "The largest photo, in bytes.", least=1, reload=True)
-    max_pixels: int = _worker(50_000_000, "The largest photo, in pixels.", least=1, reload=True)
+    max_file_bytes: int = _worker(50 * 1024 * 1024, "The largest photo, in bytes.", least=1, reload=True)
+    max_pixels: int = _worker(
+        50_000_000, "The largest photo, in pixels; a baseline JPEG may have four times as many.", least=1, reload=True
+    )
+    intake_prefix: str = _worker(
+        "",
+        "Objects that others store under this prefix of the input bucket, such as `incoming/`, are labelled, too; "
+        "`shoal prepare` lets the bucket announce them. Empty for none.",
+        reload=True,
+    )
     stall_seconds: float = _worker(
         300.0, "A worker that holds messages and finishes none for this long ends as after a fault.", least=1,
         reload=True,

@@ -1,0 +1,107 @@
+"""The output bucket is away for longer than all deliveries take, on a real S3 and SQS: no photo fails."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+
+import pytest
+import requests
+
+from shoal.aws import connect, prepare
+from shoal.aws.clients import client
+from shoal.aws.s3 import create_bucket
+from shoal.errors import BucketMissing, NotFound, Permanent
+from shoal.settings import Settings, load
+from tests.app_tier_fixtures import DEADLINE_SECONDS, NamingRecogniser, put, result, short_polls, working
+from tests.web_fixtures import running_site, wait_until
+
+pytestmark = pytest.mark.usefixtures(short_polls.__name__)
+
+PHOTOS = 300
+REFUSALS = 600  # 4 threads that ask every 0.05 s: for 7 s and more
+VISIBILITY_SECONDS = 3
+DELIVERIES = 2  # within 6 s, all photos in progress would be dead letters
+
+
+@pytest.fixture
+def settings(embedded_cloud: None, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr("app_tier.store_patience.AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("app_tier.worker.RETRY_SECONDS", 0)
+    chosen = load(
+        {
+            "SHOAL_PREFIX": f"t{uuid.uuid4().hex[:12]}",
+            "SHOAL_VISIBILITY_SECONDS": str(VISIBILITY_SECONDS),
+            "SHOAL_MAX_DELIVERIES": str(DELIVERIES),
+        }
+    )
+    prepare(chosen)
+    return chosen
+
+
+def remove(bucket: str) -> None:
+    s3 = client("s3")
+    for stored in s3.list_objects_v2(Bucket=bucket).get("Contents", ()):
+        s3.delete_object(Bucket=bucket, Key=stored["Key"])
+    s3.delete_bucket(Bucket=bucket)
+
+
+def counted(call: Callable[..., object], calls: list[float]) -> Callable[..., object]:
+    def counting(*arguments: object) -> object:
+        calls.append(time.monotonic())
+        return call(*arguments)
+
+    return counting
+
+
+def test_an_outage_of_the_output_bucket_costs_no_photo_its_label(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud, calls = connect(settings), list[float]()
+    jobs = put(cloud, *[b"photo"] * PHOTOS, reply_to="")
+    monkeypatch.setattr(cloud.outputs, "put_new", counted(cloud.outputs.put_new, calls))
+    remove(settings.out_bucket)
+    with (
+        running_site(cloud, work=False) as site,
+        working(cloud, NamingRecogniser(), VISIBILITY_SECONDS, replies=cloud.replies) as worker,
+    ):
+        wait_until(lambda: worker.waits_for_store)
+        reply = requests.get(f"{site.url}/v1/batches/{jobs[0].batch}", timeout=30)
+        assert (reply.status_code, reply.headers["Retry-After"]) == (503, "2")
+        wait_until(lambda: len(calls) >= REFUSALS, DEADLINE_SECONDS)
+        assert calls[-1] - calls[0] > VISIBILITY_SECONDS * DELIVERIES
+        assert worker.finished == 0
+
+        create_bucket(client("s3"), settings.out_bucket)
+        wait_until(lambda: worker.finished == PHOTOS, DEADLINE_SECONDS)
+    assert {result(cloud, job).label for job in jobs} == {"photo"}
+    assert (cloud.requests.depth().total, cloud.dead_letters.depth().total) == (0, 0)
+
+
+def test_a_missing_bucket_is_no_missing_object(settings: Settings) -> None:
+    cloud = connect(settings)
+    with pytest.raises(NotFound):
+        cloud.inputs.get("a/photo")
+    remove(settings.in_bucket)
+    for call in (lambda: cloud.inputs.get("a/photo"), lambda: list(cloud.inputs.list(""))):
+        with pytest.raises(BucketMissing):
+            call()
+
+
+def test_a_forbidden_output_bucket_is_no_photos_fault(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud, calls = connect(settings), list[float]()
+    jobs = put(cloud, *[b"photo"] * 20, reply_to="")
+    works = cloud.outputs.put_new
+
+    def forbidden(*arguments: object) -> object:
+        if len(calls) < 100:
+            calls.append(time.monotonic())
+            raise Permanent("AccessDenied")
+        return works(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cloud.outputs, "put_new", forbidden)
+    with working(cloud, NamingRecogniser(), VISIBILITY_SECONDS, replies=cloud.replies) as worker:
+        wait_until(lambda: worker.finished == len(jobs), DEADLINE_SECONDS)
+    assert {result(cloud, job).label for job in jobs} == {"photo"}
+    assert cloud.dead_letters.depth().total == 0
