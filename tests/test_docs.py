@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from shoal.settings import SETTINGS
+
 ROOT = Path(__file__).parent.parent
 TRACKED = [
     Path(line)
@@ -79,3 +81,21 @@ def test_each_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_each_file_that_is_named_exists(page: Path) -> None:
     assert [name for name in named_files(page) if not exists(page, name)] == []
+
+
+def test_what_the_operations_page_quotes_is_what_shoal_says() -> None:
+    """The first column quotes messages; a message of several strings in the code counts as one."""
+    sources = "\n".join(text(path) for path in TRACKED if path.suffix == ".py" and path.parts[0] != "tests")
+    said = re.sub(r'"\s*\n\s*f?"', "", sources)
+    rows = [line.split("|")[1] for line in text(Path("docs/operations.md")).splitlines() if line.startswith("| ")]
+    quoted = [found for row in rows for found in CODE.findall(row) if " " in found and not found.startswith("shoal ")]
+    assert len(quoted) > 10
+    assert [found for found in quoted if found not in said] == []
+
+
+def test_each_metric_and_setting_of_the_operations_page_exists() -> None:
+    page = text(Path("docs/operations.md"))
+    metrics = text(Path("controller/metrics.py"))
+    for name in re.findall(r"shoal_(\w+?)(?:_total)?`", page):
+        assert f'"{name}"' in metrics or f'"shoal_{name}"' in metrics, name
+    assert set(re.findall(r"SHOAL_\w+", page)) <= {one.variable for one in SETTINGS}
