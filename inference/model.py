@@ -94,10 +94,25 @@ class Model:
     threshold: float = 0.5
 
 
+_PURPOSES = {
+    "classify": "What a photo shows",
+    "classify_whole": "What a photo shows",
+    "detect": "Objects with boxes",
+    "emotion": "Faces and their emotions",
+}
+
+
 def by_name(name: str) -> Model:
     """The model of that name, or of "module:attribute". Raises SettingsError, which lists the names."""
     model: Model = plugins.load(name, "inference.models", "MODEL")
     return model
+
+
+def purpose(model: Model) -> str:
+    """What a model does, for people."""
+    if not model.sources:
+        return "Your own classes"
+    return _PURPOSES.get(model.task, "")
 
 
 @lru_cache(maxsize=4)

@@ -70,6 +70,13 @@ def test_upload_running_and_finished_batch(site: Site, page: Page, axe: str) -> 
     page.get_by_role("button", name="Correct").first.click()
     expect(page.locator(".corrected")).to_have_text("Corrected: my_cat")
     is_fine(page, axe)
+    page.locator(".open[href]").first.click()
+    expect(page.locator("#viewer img")).to_be_visible()
+    is_fine(page, axe)
+    page.keyboard.press("Escape")
+    page.goto(site.url)
+    expect(page.locator("#mine")).to_be_visible()
+    is_fine(page, axe)
 
 
 def test_a_failed_batch_a_batch_with_warnings_and_the_page_of_a_problem(site: Site, page: Page, axe: str) -> None:

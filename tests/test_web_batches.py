@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,12 +19,13 @@ from benchmarks.web import watch_page
 from shoal.clock import SystemClock
 from shoal.errors import Retryable
 from shoal.memory import memory_cloud
-from shoal.messages import Result, new_batch
+from shoal.messages import CANCELLED, Job, Result, new_batch
 from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
 from web_tier.app import create_app
 from web_tier.results.collector import Collector
 from web_tier.results.hub import Hub
 from web_tier.results.pace import FIRST_SECONDS, LONGEST_SECONDS, Pace
+from web_tier.results.status import Counts, status_line
 from web_tier.services import EXTENSION, Services
 from web_tier.watching.pool_poller import pool_state
 from web_tier.words import duration
@@ -241,7 +243,7 @@ def test_a_lost_response_message_costs_a_page_some_seconds_and_nothing_else(idle
         assert until(told, "snapshot")["queued"] == 1
         idle.worker.step()
         (photo,) = until(told, "results")
-        assert photo["label"] == "hair_spray"
+        assert photo["label"] == "hair spray"
         assert until(told, "done")["total"] == 1
 
 
@@ -270,6 +272,29 @@ def test_events_tell_snapshot_photos_results_pool_and_done_and_then_end(idle: Si
         done = until(told, "done")
         assert (done["total"], done["failed"]) == (2, 1)
         assert [name for name, _ in told if name != "pool"] == []
+
+
+def test_only_what_may_succeed_is_tried_again(idle: Site) -> None:
+    address = submit(idle, "a.jpg", "b.jpg", "c.jpg")
+    jobs = [Job.from_json(message.body) for message in idle.cloud.requests.receive(10, 0)]
+    failures = (Result.failed("", "tried several times"), Result.failed("", "the file is damaged", bad_photo=True))
+    for job, result in zip(jobs, (*failures, Result.failed("", CANCELLED)), strict=True):
+        idle.cloud.outputs.put(job.key, replace(result, key=job.key).to_json().encode(), "application/json")
+    told = requests.get(f"{address}.json", timeout=10).json()["photos"]
+    assert [photo["can_retry"] for photo in told] == [True, False, False]
+    assert requests.post(f"{address}/retry", timeout=10).json() == {"retried": 1}
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (Counts(60, 0, 0, 0, 60), "Done: 60 photos in 2 s, all from the answer cache"),
+        (Counts(60, 0, 2, 0, 5), "Done: 60 photos in 2 s, 2 of them failed, 5 from the answer cache"),
+        (Counts(10, 0, 2, 3, 0), "Cancelled: 3 photos. Labelled: 5, 2 failed"),
+    ],
+)
+def test_the_last_sentence_of_a_batch(count: Counts, told: str) -> None:
+    assert status_line(count, 2.0, None) == told
 
 
 def test_events_leave_at_once_and_not_when_the_stream_ends(idle: Site) -> None:

@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 
 from shoal.clock import SystemClock
 from shoal.memory import memory_cloud
@@ -77,6 +78,11 @@ def label(page: Page, site: Site, *names: str) -> None:
     page.click("#go")
 
 
+def answered_first(page: Page) -> None:
+    """The first card has the label on its first line, in words for people, and the file's name on its second."""
+    expect(page.locator(".photo >> nth=0 >> .about > p:visible")).to_have_text(["hair spray", "test_0.JPG"])
+
+
 def no_sideways_scrolling(page: Page) -> None:
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
@@ -90,7 +96,7 @@ def test_choosing_shows_number_and_size_and_uploading_shows_labels(page: Page, s
     page.set_input_files("#files", photos("test_0.JPG", "b.jpg"))
     page.click("#go")
     expect(page.locator("#status")).to_have_text(re.compile("^Done: 2 photos in "))
-    expect(page.locator(".photo >> nth=0 >> .line")).to_have_text("test_0.JPG, hair_spray")
+    answered_first(page)
     assert "/batches/" in page.url
     page.click(".photo >> nth=0 >> summary")
     expect(page.locator(".photo >> nth=0 >> .others li")).to_have_count(4)
@@ -102,7 +108,7 @@ def test_a_reload_shows_the_same(page: Page, site: Site) -> None:
     expect(page.locator("#status")).to_have_text(re.compile("2 photos .*, 1 of them failed"))
     page.reload()
     expect(page.locator("#status")).to_have_text(re.compile("2 photos .*, 1 of them failed"))
-    expect(page.locator(".photo.done .line")).to_have_text("test_0.JPG, hair_spray")
+    answered_first(page)
     expect(page.locator(".photo.failed .state")).to_have_text("the picture is cut off")
     site.worker.fail_names = False
     page.click("text=Try failed photos again")
@@ -142,6 +148,118 @@ def test_the_line_says_what_goes_on(page: Page, idle: Site) -> None:
     expect(page.locator("#status")).to_have_text("Labelling: 1 of 2, 3 workers")
     idle.worker.step(1)
     expect(page.locator("#status")).to_have_text(re.compile("^Done: 2 photos"))
+
+
+def test_the_tab_counts_and_a_finished_batch_speaks_of_no_workers(page: Page, idle: Site) -> None:
+    idle.cloud.pool.launch(["a"], "t")
+    label(page, idle, "test_0.JPG", "b.jpg")
+    expect(page).to_have_title("0 of 2 · Shoal")
+    idle.worker.step(1)
+    expect(page).to_have_title("1 of 2 · Shoal")
+    page.reload()
+    expect(page).to_have_title("1 of 2 · Shoal")
+    expect(page.locator(".facts dt:visible")).to_have_text(["Labelled", "Failed", "Waiting", "Workers"])
+    idle.worker.step(1)
+    expect(page).to_have_title(re.compile("^Done: 2 photos .* · Shoal$"))
+    expect(page.locator(".facts dt:visible")).to_have_text(["Labelled", "Failed"])
+    page.reload()
+    expect(page.locator(".facts dt:visible")).to_have_text(["Labelled", "Failed"])
+
+
+def test_a_batch_is_cancelled(page: Page, plain: Page, idle: Site) -> None:
+    for used in (page, plain):
+        address = idle.url + requests.post(f"{idle.url}/batches", timeout=20).json()["url"]
+        files = [("inputFile", (f"{number}.jpg", jpeg())) for number in range(3)]
+        requests.post(f"{address}/photos", files=files, timeout=20)
+        idle.worker.step(1)
+        used.goto(address)
+        used.get_by_role("button", name="Cancel").click()
+        expect(used.locator("#status")).to_have_text("Cancelled: 2 photos. Labelled: 1")
+        expect(used.locator(".photo.cancelled .state")).to_have_text(["Cancelled", "Cancelled"])
+        expect(used.locator(".facts dd:visible")).to_have_text(["1", "0", "2"])
+        expect(used.get_by_role("button", name="Cancel")).to_be_hidden()
+        expect(used.get_by_role("button", name="Try failed photos again")).to_be_hidden()
+        idle.worker.step()
+        used.reload()
+        expect(used.locator(".photo.cancelled")).to_have_count(2)
+
+
+def test_what_is_not_sent_yet_is_cancelled_too(page: Page, idle: Site) -> None:
+    page.goto(idle.url)
+    page.set_input_files("#files", photos(*(f"{number}.jpg" for number in range(60))))
+    held: list[Route] = []
+    holding = [True]
+    page.route("**/photos?*", lambda route: held.append(route) if holding else route.continue_())
+    page.click("#go")
+    expect(page.locator(".photo.uploading")).to_have_count(24)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".photo.cancelled")).to_have_count(36)
+    holding.clear()
+    for route in held:
+        route.continue_()
+    expect(page.locator("#status")).to_have_text("Cancelled: 60 photos. Labelled: 0")
+    expect(page.locator(".photo.cancelled")).to_have_count(60)
+
+
+def test_a_long_name_is_cut_in_its_middle(page: Page, phone: Page, site: Site) -> None:
+    name = "a_very_long_name_that_fits_on_no_card_of_any_page_at_all_IMG_0042.jpg"
+    for used in (page, phone):
+        label(used, site, name)
+        expect(used.locator(".photo .label")).not_to_be_empty()
+        expect(used.locator(".photo .name")).to_have_text(name)
+        head, tail = used.locator(".photo .head"), used.locator(".photo .tail")
+        expect(tail).to_have_text("IMG_0042.jpg")
+        assert head.evaluate("one => one.scrollWidth > one.clientWidth")
+        assert tail.evaluate("one => one.scrollWidth <= one.clientWidth")
+        no_sideways_scrolling(used)
+
+
+def test_an_opened_card_leaves_no_hole_beside_it(page: Page, site: Site) -> None:
+    label(page, site, *(f"{number}.jpg" for number in range(9)))
+    expect(page.locator("#status")).to_have_text(re.compile("^Done"))
+    cards = page.locator(".photo")
+    cards.nth(1).locator("summary").click()
+    expect(cards.nth(1).locator(".stages")).to_be_visible()
+    boxes = [box for card in cards.all() if (box := card.bounding_box())]
+    columns = {round(box["x"]): [one for one in boxes if round(one["x"]) == round(box["x"])] for box in boxes}
+    assert len(columns) == 3
+    for column in columns.values():
+        for above, below in pairwise(column):
+            assert below["y"] - above["y"] - above["height"] == pytest.approx(12, abs=1)
+
+
+def test_this_browser_knows_its_batches_and_no_others(page: Page, browser: Browser, site: Site) -> None:
+    page.goto(site.url)
+    expect(page.locator("#mine")).to_be_hidden()
+    label(page, site, "test_0.JPG", "fail.jpg")
+    expect(page.locator("#status")).to_have_text(re.compile("^Done"))
+    address = page.url
+    page.goto(site.url)
+    expect(page.locator("#mine b")).to_have_text(re.compile("^Done: 2 photos in .*, 1 of them failed$"))
+    page.click("#mine a")
+    expect(page).to_have_url(address)
+    other = browser.new_page()
+    other.goto(site.url)
+    expect(other.locator("#mine")).to_be_hidden()
+    other.context.close()
+    page.goto(site.url)
+    page.click("text=Forget it")
+    expect(page.locator("#mine")).to_be_hidden()
+    page.reload()
+    expect(page.locator("#mine")).to_be_hidden()
+
+
+def test_models_are_offered_by_what_they_do(page: Page) -> None:
+    with running_site(models="ssd_mobilenet_v2,mini_xception,unheard_of") as site:
+        page.goto(site.url)
+        expect(page.locator("#model option")).to_have_text(
+            [
+                "What a photo shows (resnet50)",
+                "Objects with boxes (ssd_mobilenet_v2)",
+                "Faces and their emotions (mini_xception)",
+                "unheard_of",
+            ]
+        )
 
 
 def test_names_are_text_and_never_markup(page: Page, site: Site) -> None:
@@ -258,7 +376,7 @@ def test_without_script_the_form_works_and_the_page_fills_by_itself(plain: Page,
     while idle.worker.step():
         pass
     expect(plain.locator("#status")).to_have_text(re.compile("^Done: 2 photos"), timeout=15_000)
-    expect(plain.locator(".photo >> nth=0 >> .line")).to_have_text("test_0.JPG, hair_spray")
+    answered_first(plain)
 
 
 def test_five_thousand_photos_do_not_freeze_the_page(page: Page, idle: Site) -> None:

@@ -20,11 +20,12 @@ from shoal.buckets import foreign_messages
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.clock import SystemClock
 from shoal.errors import SettingsError
+from shoal.ledger import Entry, Refusal
 from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, Result
 from shoal.ports import Beat
 from tests.fleet_fixtures import write_ledger
-from tests.web_fixtures import Site, running_site, settings
+from tests.web_fixtures import Site, jpeg, running_site, settings
 from tests.web_screenshots import DESKTOP
 from web_tier.watching import history
 from web_tier.watching.history import History, Moment
@@ -107,7 +108,7 @@ def test_programs_get_the_same_figures(site: Site) -> None:
 def test_the_estimate_goes_by_what_the_controller_measured(site: Site) -> None:
     # 5 s of boot, and 12 photos of 0.42 s for one worker.
     told = requests.get(f"{site.url}/estimate?photos=12", timeout=10).json()
-    assert told["words"] == "about 10 s, about $0.00006"
+    assert (told["words"], told["hindrance"]) == ("about 10 s, under a cent", "")
 
 
 def test_a_type_without_a_price_is_named_on_the_page_and_in_the_estimate() -> None:
@@ -117,11 +118,72 @@ def test_a_type_without_a_price_is_named_on_the_page_and_in_the_estimate() -> No
         assert unknown in requests.get(f"{site.url}/estimate?photos=12", timeout=10).json()["words"]
 
 
+def test_a_budget_that_stops_everything_is_said_everywhere(tmp_path: Path, browser: Browser) -> None:
+    why = "budget $0.05 a day: one more machine to midnight UTC is $0.25, $0.05 are left"
+    entry = Entry(SystemClock().now(), "x", 1, 0, 0, 0, 1, refused=(Refusal(1, why),), no_launch=why)
+    (tmp_path / ledger_file.NAME).write_text(f"{entry.to_json()}\n")
+    with running_site(work=False, state_dir=tmp_path) as site:
+        told = f"No worker can start: {why}"
+        assert requests.get(f"{site.url}/estimate?photos=12", timeout=10).json()["hindrance"] == told
+        page = browser.new_page()
+        page.goto(f"{site.url}/fleet")
+        expect(page.locator("#hindrance")).to_have_text(told)
+        page.goto(site.url)
+        page.set_input_files("#files", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": jpeg()})
+        expect(page.locator("#expected")).to_have_text(told)
+        page.click("#go")
+        expect(page.locator("#hindrance")).to_have_text(told)
+        page.reload()
+        expect(page.locator("#hindrance")).to_have_text(told)
+        site.worker.step()
+        expect(page.locator("#status")).to_have_text(re.compile("^Done"))
+        expect(page.locator("#hindrance")).to_be_hidden()
+        page.context.close()
+
+
+def test_a_batch_costs_its_share_of_what_the_machines_did() -> None:
+    def at(seconds: float, machines: int, finished: int) -> Moment:
+        return Moment(seconds, 0, 0, machines, machines, finished, 0.0, 0.5, 5.0, "")
+
+    moments = [at(0, 0, 0), at(100, 2, 0), at(200, 4, 30), at(300, 0, 40)]
+    # 50 s of two machines and 100 s of four, at a dollar a second: 10 of the 40 photos then.
+    assert history.share(moments, 150, 300, 10, 3600.0) == pytest.approx(500 * 10 / 40)
+    assert history.share(moments, 150, 300, 50, 3600.0) == pytest.approx(500)  # the ledger is a beat behind
+    assert history.share(moments, -60, 300, 10, 3600.0) is None
+    assert history.share([], 0, 1, 10, 3600.0) is None
+
+
+@pytest.mark.parametrize(("emulated", "title", "words"), [
+    (False, "Cost", "under a cent"),
+    (True, "Would cost on t3.medium", "would cost under a cent on t3.medium"),
+])  # fmt: skip
+def test_the_cost_of_a_batch_is_on_its_page(
+    tmp_path: Path, browser: Browser, emulated: bool, title: str, words: str
+) -> None:
+    entry = Entry(SystemClock().now() - 60, "x", 0, 0, 0, 3, 3)
+    (tmp_path / ledger_file.NAME).write_text(f"{entry.to_json()}\n")
+    with running_site(state_dir=tmp_path, emulated=emulated) as site:
+        page = browser.new_page()
+        page.goto(site.url)
+        page.set_input_files("#files", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": jpeg()})
+        page.click("#go")
+        for _ in range(2):
+            expect(page.locator("#fact-cost")).to_have_text("under a cent")
+            expect(page.locator("#cost-title")).to_have_text(title)
+            page.reload()
+        batch = page.url.rpartition("/")[2]
+        told = requests.get(f"{site.url}/v1/batches/{batch}", timeout=10).json()["cost"]
+        assert told["words"] == words
+        assert 0 < told["dollars"] < 0.01
+        page.context.close()
+
+
 def test_what_cannot_be_read_is_said() -> None:
     with running_site(work=False) as site:
         told = requests.get(f"{site.url}/fleet", timeout=10).text
         assert "ledger is not in no-such-folder on this machine" in told
-        assert "Nobody can act here: set <code>SHOAL_OPERATOR_SECRET</code>" in told
+        assert "SHOAL_OPERATOR_SECRET" not in told  # said where somebody wants to act
+        assert "Sign in to act" in told
         assert requests.get(f"{site.url}/fleet.json", timeout=10).json()["cost"] is None
         assert "Nobody can: set" in requests.get(f"{site.url}/fleet/sign-in", timeout=10).text
         for action in ("sign-in", "sign-out", "redrive"):

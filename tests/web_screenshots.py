@@ -95,8 +95,9 @@ def files(count: int, bad: int = 0) -> list[FilePayload]:
     """Photos to choose, the last `bad` of which fail."""
     good: list[FilePayload] = [
         {"name": f"test_{number}.JPG", "mimeType": "image/jpeg", "buffer": landscape(number)}
-        for number in range(count - bad)
+        for number in range(count - bad - 1)
     ]
+    good.append({"name": "street.jpg", "mimeType": "image/jpeg", "buffer": landscape(count)})  # with two people in it
     broken: list[FilePayload] = [
         {"name": "holiday.docx.jpg", "mimeType": "image/jpeg", "buffer": b"PK\x03\x04 not a photo"},
         {"name": "fail_scan_0042.jpg", "mimeType": "image/jpeg", "buffer": landscape(99)},
@@ -170,9 +171,35 @@ def journey(browser: Browser, folder: Path, kind: str, size: ViewportSize, **opt
         page.locator(".photo").nth(23).wait_for()
         page.evaluate("scrollTo(0, document.body.scrollHeight)")
         shoot(page, folder, f"failed-{kind}")
+        large(page, folder, kind)
+        cancelled(page, site, folder, kind)
         page.goto(f"{site.url}/batches/00000000000000000000")
         shoot(page, folder, f"problem-{kind}")
         fleet(page, site, folder, kind)
+
+
+def large(page: Page, folder: Path, kind: str) -> None:
+    """A photo with boxes, opened large."""
+    page.get_by_role("link", name="Show street.jpg large").click()
+    page.locator("#viewer .mark").first.wait_for()
+    shoot(page, folder, f"large-{kind}")
+    page.keyboard.press("Escape")
+
+
+def cancelled(page: Page, site: Site, folder: Path, kind: str) -> None:
+    """A batch that was cancelled, and the list of this browser's batches."""
+    chosen = files(9)
+    chosen[0]["name"] = "a_very_long_name_that_fits_on_no_card_IMG_0042.jpg"
+    choose(page, site, chosen)
+    page.click("#go")
+    page.locator(".photo.queued").nth(8).wait_for()
+    site.worker.step(4)
+    page.get_by_role("button", name="Cancel").click()
+    page.locator(".photo.cancelled").nth(4).wait_for()
+    shoot(page, folder, f"cancelled-{kind}")
+    page.goto(site.url)
+    page.locator("#mine").scroll_into_view_if_needed()
+    shoot(page, folder, f"mine-{kind}")
 
 
 def fleet(page: Page, site: Site, folder: Path, kind: str) -> None:

@@ -14,7 +14,8 @@ from web_tier import problems, words
 from web_tier.access import origin
 from web_tier.examples import find_examples
 from web_tier.results.card import QUEUED, card, others
-from web_tier.results.timeline import timeline
+from web_tier.results.status import COUNTING
+from web_tier.results.timeline import latency, timeline
 from web_tier.results.view import ORDERS, SHOWN
 from web_tier.routes import api, contracts, events, fleet, health, pages, uploads, v1
 from web_tier.schemas import bodies
@@ -60,6 +61,7 @@ def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
     app.jinja_env.globals["examples"] = find_examples(STATIC / "examples")
     app.jinja_env.globals["models"] = settings.served_models
     app.jinja_env.globals.update(card=card, others=others, timeline=timeline, queued=QUEUED, shown=SHOWN, orders=ORDERS)
+    app.jinja_env.globals.update(counting=COUNTING, latency=latency)
     app.jinja_env.filters["number"] = words.number
     for part in (pages, api, events, fleet, health, v1, uploads, contracts):
         app.register_blueprint(part.blueprint)

@@ -31,6 +31,7 @@ from web_tier.results.space_watch import SpaceWatch
 from web_tier.results.webhooks import Webhooks
 from web_tier.thumbnail_gate import ThumbnailGate
 from web_tier.venues import Venue
+from web_tier.watching.batch_cost import BatchCost
 from web_tier.watching.history import History
 from web_tier.watching.pool_poller import PoolPoller
 from web_tier.watching.readiness import Readiness
@@ -59,6 +60,7 @@ class Services:
     collectors: tuple[Collector, ...]
     history: History
     price: float | None
+    batch_cost: BatchCost
     reporter: Reporter
     workers: ThreadPoolExecutor
     fetcher: Fetcher
@@ -102,8 +104,8 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
     venue: Venue = plugins.load(settings.venue, "web_tier.venues", "make")(cloud)
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     corrections = Corrections(cloud.outputs, workers, clock)
-    pool_poller, price = PoolPoller(cloud, hub), price_per_hour(settings)
     past = History(Follower(settings.state_dir / ledger_file.NAME), clock)
+    pool_poller, price = PoolPoller(cloud, hub, past), price_per_hour(settings)
     models = settings.served_models
     batches = Batches(cloud, clock, hub, workers, corrections)
     poster = Poster(settings.fetch_seconds, settings.fetch_own_places)
@@ -123,6 +125,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         collectors=(Collector(replies, hub), Collector(cloud.responses, hub)),
         history=past,
         price=price,
+        batch_cost=BatchCost(past, settings, price),
         reporter=Reporter(cloud, pool_poller, hub, past, clock, price),
         workers=workers,
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),

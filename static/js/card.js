@@ -4,7 +4,10 @@ const BEFORE_THE_SERVER = { waiting: "Ready", uploading: "Uploading" };
 const OPEN_WITHIN = 30000; // milliseconds
 
 // The server leaves empty fields out.
-const EMPTY = { message: "", label: "", correction: "", warnings: [], best: null, boxes: [], line: "", can_retry: false };
+const EMPTY = {
+  message: "", label: "", correction: "", warnings: [], best: null, boxes: [], line: "", can_retry: false, large: false,
+};
+const TAIL = 12; // letters of a name that are always shown
 export const whole = (card) => ({ ...EMPTY, ...card });
 
 export function newCard(item, template) {
@@ -22,16 +25,35 @@ export function drawCard(element, item) {
   const at = (selector) => element.querySelector(selector);
   element.className = `photo ${item.state}`;
   element.dataset.state = item.state;
-  at(".name").textContent = item.name;
-  at(".name").title = item.name;
-  at(".comma").hidden = !done;
+  at(".line").hidden = !done;
   at(".label").textContent = done ? item.label : "";
+  drawName(at(".name"), item.name);
+  drawLink(at(".open"), item);
   at(".state").textContent = (item.state === "waiting" && item.why) || (BEFORE_THE_SERVER[item.state] ?? item.message);
   at(".state").hidden = done;
   drawCorrection(element, item);
   drawBoxes(element, done ? item.boxes : [], item.size);
   drawWarnings(element, done ? item.warnings : []);
   if (!done) at(".sure")?.remove();
+}
+
+// A long name is cut in its middle: the head shrinks, the tail stays.
+function drawName(element, name) {
+  const letters = [...name];
+  element.title = name;
+  element.querySelector(".head").textContent = letters.slice(0, -TAIL).join("");
+  element.querySelector(".tail").textContent = letters.slice(-TAIL).join("");
+}
+
+// Opens the photo large. Before the server has it, the browser does.
+function drawLink(link, { index, name, file, large, state }) {
+  if (large || (file && state !== "cancelled")) {
+    link.href = `#photo-${index}`;
+    link.setAttribute("aria-label", `Show ${name} large`);
+  } else {
+    link.removeAttribute("href");
+    link.removeAttribute("aria-label");
+  }
 }
 
 // The share of a labelled photo, which opens. Drawn when the photo is in sight: thousands would make the page slow.
@@ -53,7 +75,7 @@ export function drawCorrection(element, { correction = "" }) {
   if (!line && correction) {
     line = Object.assign(document.createElement("p"), { className: "corrected", textContent: "Corrected: " });
     line.append(document.createElement("b"));
-    element.querySelector(".line").after(line);
+    element.querySelector(".name").after(line);
   }
   if (line) {
     line.hidden = !correction;
@@ -109,7 +131,7 @@ function drawBoxes(element, boxes, size) {
   const picture = svg("svg", {
     class: "boxes", viewBox: `0 0 ${size[0]} ${size[1]}`, preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true",
   });
-  for (const [left, top, right, bottom] of boxes) {
+  for (const { at: [left, top, right, bottom] } of boxes) {
     picture.append(svg("rect", { x: left, y: top, width: right - left, height: bottom - top }));
   }
   element.querySelector(".thumb").after(picture);

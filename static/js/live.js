@@ -4,7 +4,7 @@ const FIRST_PAUSE = 1000;
 const LONGEST_PAUSE = 8000;
 
 export class Live {
-  // tell: {photos(list), pool(state), status(line), done({total}), connection(good)}
+  // tell: {photos(list), pool(state), status({line, hindrance}), done({total, cost}), connection(good)}
   constructor(batch, uploading, tell) {
     this.address = `/batches/${batch}/events${uploading ? "?uploading=1" : ""}`;
     this.tell = tell;
@@ -31,7 +31,7 @@ export class Live {
     on("photos", (list) => this.tell.photos(list));
     on("results", (list) => this.tell.photos(list));
     on("pool", (state) => this.tell.pool(state));
-    on("status", ({ line }) => this.tell.status(line));
+    on("status", (told) => this.tell.status(told));
     on("done", (facts) => this.tell.done(facts));
     source.onerror = () => this.#again();
   }

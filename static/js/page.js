@@ -4,8 +4,10 @@ import { whole } from "./card.js";
 import { installChoosers } from "./choose.js";
 import { Finder } from "./find.js";
 import { Live } from "./live.js";
+import * as mine from "./mine.js";
 import { PhotoList } from "./photos.js";
 import { Uploader } from "./upload.js";
+import { Viewer } from "./viewer.js";
 import { fill, number, photos, plural, size } from "./words.js";
 
 const SAY_EVERY = 5000; // milliseconds between two announcements to a screen reader
@@ -37,20 +39,25 @@ let streamLost = false;
 let started = 0; // when the upload began; 0 on a page that only watches
 let finished = section.dataset.finished === "yes";
 let line = at("status").textContent; // the server's last word on the batch
+let hindrance = at("hindrance").textContent; // why too few workers start
 let allAnswered = -1; // how many photos were there when the server said that every one is answered
 let chosen = 0; // bytes
 let completing = false;
 
 if (section.dataset.batch) {
   list.adopt(section.dataset.batch);
+  mine.remember(section.dataset.batch, line);
   if (!finished) watch(section.dataset.batch, false);
   else if (list.size < Number(section.dataset.total)) complete();
 } else {
+  mine.show(at("mine"));
   installChoosers(document, take);
   at("go").addEventListener("click", start);
   at("clear").addEventListener("click", clear);
 }
+new Viewer(at("viewer"), list);
 at("copy").addEventListener("click", copy);
+at("cancel").addEventListener("submit", cancel);
 addEventListener("beforeunload", (event) => { if (uploader.busy) event.preventDefault(); });
 
 function take(files, leftOut) {
@@ -87,12 +94,15 @@ function giveUp(item, why) {
 // What it will take and cost, in the server's words.
 let asked = 0;
 async function estimate() {
-  const mine = asked += 1;
+  const turn = asked += 1;
   at("expected").textContent = "";
   if (!list.size) return;
   try {
     const reply = await fetch(`/estimate?photos=${list.size}`);
-    if (reply.ok && mine === asked) at("expected").textContent = `Expected: ${(await reply.json()).words}`;
+    if (!reply.ok || turn !== asked) return;
+    const { words, hindrance: why } = await reply.json();
+    at("expected").textContent = why || `Expected: ${words}`;
+    at("expected").classList.toggle("hindrance", Boolean(why));
   } catch {
     // the server is away: nothing is promised
   }
@@ -119,7 +129,9 @@ async function start() {
   const batch = await uploader.open();
   list.batch = batch;
   history.replaceState(null, "", `/batches/${batch}`);
+  at("mine").hidden = true;
   at("retry").action = `/batches/${batch}/retry`;
+  at("cancel").action = `/batches/${batch}/cancel`;
   for (const link of document.querySelectorAll("[data-kind]")) {
     link.href = `/batches/${batch}.${link.dataset.kind}`;
     link.download = `shoal-${batch}.${link.dataset.kind}`;
@@ -140,9 +152,10 @@ function watch(batch, uploading) {
       }
     },
     pool(state) { pool = state; refresh(); },
-    status(words) { line = words; refresh(); },
-    done({ total }) {
+    status(told) { ({ line, hindrance } = told); refresh(); },
+    done({ total, cost: [title, amount] }) {
       allAnswered = total;
+      [at("cost-title").textContent, at("fact-cost").textContent] = [title, amount];
       if (completing) completed();
       refresh();
     },
@@ -178,19 +191,32 @@ function draw() {
   const words = status();
   if (words !== at("status").textContent) {
     at("status").textContent = words;
-    document.title = `${words} · Shoal`;
+    if (list.batch) mine.remember(list.batch, words);
   }
+  document.title = `${over ? words : fill(section.dataset.counting, number(list.answered), number(list.size))} · Shoal`;
+  at("hindrance").textContent = hindrance;
+  at("hindrance").hidden = over || !hindrance;
   at("uploaded").value = started ? uploader.sentShare : 1;
   at("labelled").max = list.size || 1;
   at("labelled").value = list.answered;
   at("fact-done").textContent = number(list.counts.done);
   at("fact-failed").textContent = number(list.counts.failed);
+  at("fact-cancelled").textContent = number(list.counts.cancelled);
   at("fact-open").textContent = number(list.open);
   if (pool) at("fact-workers").textContent = number(pool.running + pool.draining);
+  showFact("fact-cancelled", list.counts.cancelled > 0);
+  showFact("fact-open", !over);
+  showFact("fact-workers", !over && (pool || at("fact-workers").textContent));
+  showFact("fact-cost", over && at("fact-cost").textContent);
+  at("cancel").hidden = over || !list.batch;
   at("copy").disabled = !list.answered;
   if (!finder.plain) count(over);
   if (over) at("retry").hidden = !list.canRetry && (at("retry").hidden || !list.counts.failed);
   sayNowAndThen(words, over);
+}
+
+function showFact(id, shown) {
+  at(id).parentElement.hidden = !shown;
 }
 
 function arrange() {
@@ -230,7 +256,8 @@ async function finish() {
   uploadLost = "";
   if (!list.unsent) return;
   try { // the server does not know of photos that could not be sent
-    const reply = await fetch(`/batches/${list.batch}/status?unsent=${list.unsent}`);
+    const query = `unsent=${list.unsentFailed}&cancelled=${list.unsentCancelled}`;
+    const reply = await fetch(`/batches/${list.batch}/status?${query}`);
     if (reply.ok) line = (await reply.json()).line;
     refresh();
   } catch {
@@ -247,6 +274,32 @@ function status() {
     return `Uploading: ${sent} of ${number(list.size)}${list.answered ? `, ${number(list.answered)} labelled` : ""}`;
   }
   return line;
+}
+
+// What is labelled stays. What was not sent yet is not sent; what is on its way is cancelled when it has arrived.
+async function cancel(event) {
+  event.preventDefault();
+  const button = at("cancel").querySelector("button");
+  button.disabled = true;
+  for (const item of uploader.stop()) {
+    list.set(item.index, { state: "cancelled", message: at("cancel").dataset.words, unsent: true });
+  }
+  try {
+    await cancelOnServer();
+    if (uploader.busy) {
+      while (uploader.busy) await new Promise((done) => { setTimeout(done, COUNT_EVERY / 4); });
+      await cancelOnServer();
+    }
+  } catch {
+    line = "The server does not answer: nothing was cancelled. Try again.";
+    refresh();
+  }
+  button.disabled = false;
+}
+
+async function cancelOnServer() {
+  const reply = await fetch(at("cancel").action, { method: "POST", headers: { Accept: "application/json" } });
+  if (!reply.ok) throw new Error(reply.statusText);
 }
 
 let saidAt = 0;

@@ -14,10 +14,11 @@ export class PhotoList {
     this.finder = finder;
     this.changed = changed;
     this.items = new Map();
-    this.counts = { waiting: 0, uploading: 0, queued: 0, done: 0, failed: 0 };
+    this.counts = { waiting: 0, uploading: 0, queued: 0, done: 0, failed: 0, cancelled: 0 };
     this.batch = "";
     this.fresh = new Set(); // to be put on the page, in this order
     this.inserting = 0; // the frame that is asked for, to do that
+    this.redrawn = () => {}; // told of each photo that is drawn anew
     this.held = false; // new photos wait for arrange()
     this.decoding = 0;
     this.wanted = [];
@@ -31,9 +32,12 @@ export class PhotoList {
   }
 
   get size() { return this.items.size; }
-  get answered() { return this.counts.done + this.counts.failed; }
+  get answered() { return this.counts.done + this.counts.failed + this.counts.cancelled; }
   get open() { return this.size - this.answered; }
-  get unsent() { return [...this.items.values()].filter((item) => item.unsent).length; }
+  get unsent() { return this.#unsent("failed") + this.#unsent("cancelled"); }
+  get unsentFailed() { return this.#unsent("failed"); }
+  get unsentCancelled() { return this.#unsent("cancelled"); }
+  #unsent(state) { return [...this.items.values()].filter((item) => item.unsent && item.state === state).length; }
   get canRetry() { return [...this.items.values()].some((item) => item.can_retry); }
 
   // Takes over the photos that the server drew.
@@ -126,6 +130,7 @@ export class PhotoList {
       item.element = element;
     }
     drawCard(element, item);
+    this.redrawn(item);
     if (item.seen && item.state === "done") drawSure(element, item, this.templates.sure);
   }
 

@@ -56,6 +56,13 @@ export class Uploader {
     while (this.lanes < LANES && this.lanes < this.waiting.length) this.#lane();
   }
 
+  // Sends no more than what is under way. Returns the photos that are not sent.
+  stop() {
+    const left = this.waiting.splice(0);
+    this.#settle(left);
+    return left;
+  }
+
   async #lane() {
     this.lanes += 1;
     while (this.waiting.length) {

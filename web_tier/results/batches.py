@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from shoal.buckets.corrections import Corrections
 from shoal.errors import MalformedMessage, NotFound, Retryable
-from shoal.messages import CANCELLED, Job, Result, batch_floor, is_batch
+from shoal.messages import CANCELLED, Job, Result, batch_floor, is_batch, readable
 from shoal.photo_record import TOP, record
 from shoal.ports import Clock, Cloud, ObjectStore, StoredObject
 from web_tier.problems import Problem, unknown_batch
@@ -47,8 +47,24 @@ class Photo:
 
     @property
     def can_retry(self) -> bool:
-        """Whether it failed and may be labelled again."""
-        return self.stored and self.state == "failed"
+        """Whether it failed and may be labelled when it is tried again: not where the photo itself is at fault."""
+        failed = self.result is not None and self.state == "failed"
+        return self.stored and failed and not self.is_cancelled and not self.is_bad
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the photo itself cannot be labelled."""
+        return self.result is not None and self.result.bad_photo
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether a person cancelled it before it was labelled."""
+        return self.result is not None and self.result.is_cancelled
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether a worker remembered the answer to the same bytes."""
+        return self.result is not None and self.result.cached
 
     @property
     def label(self) -> str:
@@ -59,6 +75,11 @@ class Photo:
         if not counts:
             return NOTHING
         return ", ".join(f"{name} ×{count}" if count > 1 else name for name, count in counts.items())
+
+    @property
+    def readable(self) -> str:
+        """Its label for people: European fire salamander."""
+        return readable(self.label)
 
     @property
     def share(self) -> float | None:
@@ -103,11 +124,15 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All photos of a batch in their order. seconds: from the first photo stored to the last change."""
+    """All photos of a batch in their order.
+
+    seconds: from the first photo stored to the last change. began: when that was, in seconds since 1970.
+    """
 
     id: str
     photos: tuple[Photo, ...]
     seconds: float
+    began: float = 0.0
 
     @property
     def total(self) -> int:
@@ -131,7 +156,12 @@ class Batch:
     @property
     def cancelled(self) -> int:
         """How many of the failed photos were cancelled."""
-        return sum(photo.result is not None and photo.result.is_cancelled for photo in self.photos)
+        return sum(photo.is_cancelled for photo in self.photos)
+
+    @property
+    def cached(self) -> int:
+        """How many were answered from a worker's memory."""
+        return sum(photo.is_cached for photo in self.photos)
 
     @property
     def state(self) -> str:
@@ -214,7 +244,7 @@ class Batches:
         photos = tuple(
             Photo(job, job.key in found.stored, results.get(job.key), right.get(job.key, "")) for job in jobs
         )
-        return Batch(batch, photos, found.seconds)
+        return Batch(batch, photos, found.seconds, found.began)
 
     def listing(self, batch: str) -> Listing:
         """The keys of both buckets as they are now. May raise Retryable."""

@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from shoal.messages import Detection, readable
 from web_tier.results.batches import Photo
 from web_tier.results.view import ORDERS, SHOWN, words_of
 from web_tier.words import percent
 
 QUEUED = "Queued"
+CANCELLED = "cancelled"
 
 
 def card(photo: Photo) -> dict[str, Any]:
     """What a page places for a photo that is not opened, as JSON types. Empty fields are left out.
 
-    message: what it says instead of a label. best: the first share and its words. boxes, size: where detections are, in
-    pixels, and the picture's size.
+    state: that of the photo, or cancelled. message: what it says instead of a label. best: the first share and its
+    words. boxes: where detections are, in pixels, and their words. size: the picture's. large: whether it can be shown
+    large.
     """
     shown: dict[str, Any] = {
         "index": photo.job.index,
         "name": photo.job.name,
-        "state": photo.state,
+        "state": CANCELLED if photo.is_cancelled else photo.state,
+        "large": photo.stored and not photo.is_cancelled,
         "message": message(photo),
         "correction": photo.correction,
         "warnings": photo.warnings,
@@ -29,15 +33,17 @@ def card(photo: Photo) -> dict[str, Any]:
     }
     if photo.result and photo.state == "done":
         shown["model"] = photo.result.model
-        shown["label"] = photo.label
+        shown["label"] = photo.readable
         shown["best"] = best(photo)
-        shown["boxes"] = [one.box for one in photo.result.detections]
+        shown["boxes"] = [box(one) for one in photo.result.detections]
         shown["size"] = photo.size if shown["boxes"] else None
     return {key: value for key, value in shown.items() if value or key == "index"}
 
 
 def message(photo: Photo) -> str:
     """What a page says of a photo that has no label."""
+    if photo.is_cancelled:
+        return "Cancelled"
     if photo.state == "failed" and photo.result:
         return photo.result.error
     return "" if photo.state == "done" else QUEUED
@@ -49,9 +55,16 @@ def best(photo: Photo) -> dict[str, Any]:
     return {} if share is None else {"share": round(share, 4), "percent": percent(share)}
 
 
+def box(found: Detection) -> dict[str, Any]:
+    """Where an object is, in pixels (left, top, right, bottom), and what it is, in words."""
+    second = [one for one in found.labels[:1] if one.name != found.name]
+    inner = "".join(f", {one.readable} {percent(one.probability)}" for one in second)
+    return {"at": found.box, "words": f"{readable(found.name)} {percent(found.score)}{inner}"}
+
+
 def others(photo: Photo) -> Sequence[tuple[str, str]]:
     """Its labels after the first, with their shares in words."""
-    return [(name, percent(share)) for name, share in photo.named[1:]]
+    return [(readable(name), percent(share)) for name, share in photo.named[1:]]
 
 
 def found_by(photo: Photo) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from shoal.messages import Job, Result
 
@@ -17,13 +17,28 @@ REMEMBERED_RESULTS = 8_192  # some 20 MB; a result that was forgotten is read fr
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """Messages in the request queue and instances in the pool, by state."""
+    """Messages in the request queue and instances in the pool, by state.
+
+    hindrance: why photos wait although more workers are wanted, for people; empty when nothing stands in the way.
+    """
 
     visible: int
     in_flight: int
     pending: int
     running: int
     draining: int
+    hindrance: str = ""
+
+    @property
+    def workers(self) -> int:
+        """Those that label: running, or finishing their last photos."""
+        return self.running + self.draining
+
+    def counts(self) -> dict[str, int]:
+        """The numbers, as JSON types."""
+        fields = asdict(self)
+        del fields["hindrance"]
+        return fields
 
 
 @dataclass(frozen=True, slots=True)

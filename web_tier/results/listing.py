@@ -28,6 +28,11 @@ class Listing:
         times = [one.modified_at for one in (*self.stored.values(), *self.answered.values())]
         return max(times) - min(times) if times else 0.0
 
+    @property
+    def began(self) -> float:
+        """When the first photo was stored, in seconds since 1970; 0 without any."""
+        return min((one.modified_at for one in (*self.stored.values(), *self.answered.values())), default=0.0)
+
 
 def jobs_of(keys: Iterable[str]) -> list[Job]:
     """The photos that `keys` name, in their order; other keys are left out."""

@@ -4,8 +4,8 @@ snapshot  {"total", "queued", "photos": [...]}   the batch as it is; for a long 
 photos    [...]                                  photos that came in, or are to be labelled again
 results   [...]                                  photos that were answered
 pool      {"visible", "in_flight", "pending", "running", "draining"}
-status    {"line"}                               what goes on, in one sentence
-done      {"total", "failed", "seconds"}         every photo so far is answered
+status    {"line", "hindrance"}                  what goes on, in one sentence; why too few workers start
+done      {"total", "failed", "seconds", "cost"} every photo so far is answered; the title of its cost, and the amount
 stopping  {}                                     the server goes down; connect again
 
 Each photo is its `card`: the words that a page shows, and by what it is found and sorted.
@@ -16,10 +16,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Any
 
 from shoal.errors import Retryable, ShoalError
@@ -28,7 +26,7 @@ from web_tier.results.batches import Batch, Batches, Photo
 from web_tier.results.card import card
 from web_tier.results.hub import Hub, Listener, News, PoolState
 from web_tier.results.listing import Listing
-from web_tier.results.status import status_line
+from web_tier.results.status import Counts, hindrance, status_line
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +42,19 @@ class BatchStream:
     """Turns what the hub and the buckets know of a batch into events.
 
     waits_for_more: whether the stream goes on after every photo is answered.
+    cost: the title and the amount of what a batch cost, from when it began, its seconds and its number of photos.
     """
 
-    def __init__(self, batches: Batches, batch: str, waits_for_more: bool) -> None:
+    def __init__(
+        self, batches: Batches, batch: str, waits_for_more: bool, cost: Callable[[float, float, int], tuple[str, str]]
+    ) -> None:
         self._batches = batches
         self._batch = batch
         self._waits_for_more = waits_for_more
+        self._cost = cost
         self._photos: dict[str, Photo] = {}
         self._done_sent = False
-        self._last_line = ""
+        self._last_status: dict[str, str] = {}
         self._pool: PoolState | None = None
         self._watch = batches.watch(batch)
         self._listing: Listing | None = None
@@ -91,7 +93,7 @@ class BatchStream:
             yield event("photos", rest[start : start + PHOTOS_AN_EVENT])
         if self._open() or not found.total:
             yield from self._status()
-        yield from self._done(found.seconds)
+        yield from self._done((found.began, found.seconds))
 
     def _next(self, listener: Listener) -> News:
         news = listener.take(WAKE_SECONDS)
@@ -114,7 +116,7 @@ class BatchStream:
         events = [*self._added(news.added), *self._answered(news.results)]
         if news.pool is not None:
             self._pool = news.pool
-            events.append(event("pool", asdict(news.pool)))
+            events.append(event("pool", news.pool.counts()))
         if events and self._open():
             events += self._status()
         if not events and now - self._sent_at > HEARTBEAT_SECONDS:
@@ -165,30 +167,36 @@ class BatchStream:
     def _open(self) -> bool:
         return any(photo.result is None for photo in self._photos.values())
 
-    def _done(self, seconds: float | None = None) -> Iterator[str]:
+    def _done(self, times: tuple[float, float] | None = None) -> Iterator[str]:
+        """times: when the batch began, and its seconds; read from the buckets if they are not given."""
         if self._done_sent or not self._photos or self._open():
             return
         self._done_sent = True
-        if seconds is None:
-            seconds = self._watch.complete(self._photos.keys()).seconds
+        if times is None:
+            listing = self._watch.complete(self._photos.keys())
+            times = listing.began, listing.seconds
+        began, seconds = times
         failed = sum(photo.state == "failed" for photo in self._photos.values())
         yield from self._status(seconds)
-        yield event("done", {"total": len(self._photos), "failed": failed, "seconds": round(seconds, 1)})
+        facts = {"total": len(self._photos), "failed": failed, "seconds": round(seconds, 1)}
+        yield event("done", facts | {"cost": self._cost(began, seconds, len(self._photos))})
 
     def _status(self, seconds: float = 0.0) -> Iterator[str]:
-        """The sentence, if it differs from the last."""
-        count = Counter(photo.state for photo in self._photos.values())
-        line = status_line(len(self._photos), count["queued"], count["failed"], seconds, self._pool)
-        if line != self._last_line:
-            self._last_line = line
-            yield event("status", {"line": line})
+        """What is said of the batch, if it differs from the last."""
+        count = Counts.of(self._photos.values())
+        line = status_line(count, seconds, self._pool)
+        told = {"line": line, "hindrance": hindrance(self._pool) if count.queued else ""}
+        if told != self._last_status:
+            self._last_status = told
+            yield event("status", told)
 
 
 def _without_labels(photo: Photo) -> Photo:
     """What a stream keeps of a photo that it sent: a long batch has many labels."""
     if photo.result is None:
         return photo
-    return Photo(photo.job, photo.stored, Result(photo.result.key, photo.result.status), photo.correction)
+    kept = Result(photo.result.key, photo.result.status, error=photo.result.error, cached=photo.result.cached)
+    return Photo(photo.job, photo.stored, kept, photo.correction)
 
 
 def event(name: str, data: Any) -> str:

@@ -32,6 +32,11 @@ def timeline(seconds: Mapping[str, float]) -> list[Stage]:
     return stages
 
 
+def latency(seconds: Mapping[str, float]) -> str:
+    """From the upload to the answer, in words."""
+    return duration(total(seconds), exact=True)
+
+
 def total(seconds: Mapping[str, float]) -> float:
     """From the upload to the answer, in seconds."""
     return sum(seconds.get(name, 0.0) for name in STAGES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from shoal.messages import readable
 from web_tier.results import timeline
 from web_tier.results.batches import Photo
 
@@ -16,7 +17,8 @@ PAGE_PHOTOS = 200  # drawn by the server at a time; the page's script fetches th
 SHOWN: dict[str, tuple[str, Callable[[Photo], bool]]] = {
     "all": ("All", lambda _: True),
     "done": ("Labelled", lambda photo: photo.state == "done"),
-    "failed": ("Failed", lambda photo: photo.state == "failed"),
+    "failed": ("Failed", lambda photo: photo.state == "failed" and not photo.is_cancelled),
+    "cancelled": ("Cancelled", lambda photo: photo.is_cancelled),
     "warned": ("With a warning", lambda photo: bool(photo.warnings)),
 }
 
@@ -24,7 +26,7 @@ SHOWN: dict[str, tuple[str, Callable[[Photo], bool]]] = {
 ORDERS: dict[str, tuple[str, Callable[[Photo], str | float]]] = {
     "sent": ("Order sent", lambda _: 0),
     "name": ("Name", lambda photo: photo.job.name.casefold()),
-    "label": ("Label", lambda photo: f"{int(photo.state != 'done')}{says(photo).casefold()}"),
+    "label": ("Label", lambda photo: f"{int(photo.state != 'done')}{readable(says(photo)).casefold()}"),
     "sure": ("Least sure first", lambda photo: 2.0 if photo.share is None else photo.share),
     "slow": ("Slowest first", lambda photo: -timeline.total(photo.seconds)),
 }
@@ -92,5 +94,6 @@ def _has(photo: Photo, wanted: str) -> bool:
 
 def words_of(photo: Photo) -> list[str]:
     """What is searched, in small letters: name, label and correction."""
-    label = photo.label if photo.state == "done" else ""
-    return [words.casefold() for words in (photo.job.name, label, photo.correction) if words]
+    label, people = (photo.label, photo.readable) if photo.state == "done" else ("", "")
+    words = (photo.job.name, label, people if people != label else "", photo.correction)
+    return [word.casefold() for word in words if word]

@@ -18,6 +18,7 @@ from web_tier.thumbnail_gate import Busy
 blueprint = Blueprint("api", __name__)
 
 THUMBNAIL_PIXELS = 240
+LARGE_PIXELS = 1600
 THUMBNAIL_CACHE = "private, max-age=31536000, immutable"
 
 NO_THUMBNAIL = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96" role="img" aria-label="No preview">
@@ -56,23 +57,35 @@ def batch_json(batch: str) -> Response:
 @blueprint.get("/batches/<batch>/photos/<int:index>/thumbnail")
 def thumbnail(batch: str, index: int) -> Response:
     """A small picture of a photo. If there is none: a grey picture with status 404, or 503 while many are made."""
+    return _picture(batch, index, THUMBNAIL_PIXELS)
+
+
+@blueprint.get("/batches/<batch>/photos/<int:index>/picture")
+def picture(batch: str, index: int) -> Response:
+    """A photo as large as a screen, upright; answers as the thumbnail does."""
+    return _picture(batch, index, LARGE_PIXELS)
+
+
+def _picture(batch: str, index: int, pixels: int) -> Response:
     job = services().batches.job(batch, index)
     try:
         if job is None:
             return _no_thumbnail(404)
-        return make_response(_shrunk(job.key), 200, {"Content-Type": "image/jpeg", "Cache-Control": THUMBNAIL_CACHE})
+        return make_response(
+            _shrunk(job.key, pixels), 200, {"Content-Type": "image/jpeg", "Cache-Control": THUMBNAIL_CACHE}
+        )
     except Busy:
         return _no_thumbnail(503)
     except (BadImage, NotFound):
         return _no_thumbnail(404)
 
 
-def _shrunk(key: str) -> bytes:
+def _shrunk(key: str, pixels: int) -> bytes:
     gate = services().thumbnails
     with gate.admitted():
         payload = services().cloud.inputs.get(key)
         with gate.turn():
-            return images.thumbnail(payload, THUMBNAIL_PIXELS, services().settings.max_pixels)
+            return images.thumbnail(payload, pixels, services().settings.max_pixels)
 
 
 def _no_thumbnail(status: int) -> Response:

@@ -20,7 +20,7 @@ def events(batch: str) -> Response:
     gate = services().streams
     if not gate.acquire(blocking=False):
         raise Problem(503, "Too many pages are open at the moment. Please try again shortly.")
-    stream = BatchStream(services().batches, batch, "uploading" in request.args)
+    stream = BatchStream(services().batches, batch, "uploading" in request.args, services().batch_cost.fact)
     response = Response(stream.run(services().hub, _client_left()), mimetype="text/event-stream")
     response.headers.update({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     response.call_on_close(gate.release)

@@ -19,10 +19,9 @@ from flask import (
 from werkzeug.wrappers import Response as BaseResponse
 
 from shoal import dead_letters
-from shoal.prices import price_in_words
+from shoal.prices import cost_title, dollars, price_in_words
 from web_tier.routes import operator
 from web_tier.services import services
-from web_tier.watching.estimate import dollars
 from web_tier.words import duration
 
 log = logging.getLogger(__name__)
@@ -40,6 +39,7 @@ def fleet_page() -> str:
         settings=services().settings,
         price=services().price,
         price_in_words=price_in_words(services().settings),
+        cost_title=cost_title(services().settings),
         signed_in=signed_in,
         token=operator.token(),
         told=operator.told(),

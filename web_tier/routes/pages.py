@@ -18,22 +18,24 @@ from flask import (
 )
 from werkzeug.wrappers import Response as BaseResponse
 
+from inference import store
 from inference.decoding import photo_formats
+from inference.model import purpose
 from shoal.buckets import corrections
-from shoal.errors import Permanent
+from shoal.errors import Permanent, ShoalError
 from shoal.messages import new_batch
 from web_tier import words
 from web_tier.problems import Problem, wants_page
 from web_tier.results import table
 from web_tier.results.batches import Photo
 from web_tier.results.card import card
-from web_tier.results.status import status_of
+from web_tier.results.status import Counts, hindrance, status_line, title_of
 from web_tier.results.view import View, page_of, pages_of
 from web_tier.routes import compat
 from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.requests import MOST_INDEX
 from web_tier.services import form, services
-from web_tier.watching.estimate import estimate, in_words, measured
+from web_tier.watching.estimate import estimate, in_words, measured, no_start
 
 blueprint = Blueprint("pages", __name__)
 
@@ -67,12 +69,18 @@ def batch_page(batch: str) -> Response:
     """A batch, read from the buckets."""
     found = services().batches.read(batch)
     pool = None if found.finished else services().pool_poller.read()
+    count = Counts.of(found.photos)
+    line = status_line(count, found.seconds, pool)
     view = View.of(request.args)
     shown = view.found(found.photos)
     page = render_template(
         "batch.html",
         batch=found,
-        status=status_of(found, pool),
+        count=count,
+        status=line,
+        title=title_of(count, line),
+        hindrance=hindrance(pool),
+        cost=services().batch_cost.fact(found.began, found.seconds, found.total) if found.finished else ("", ""),
         pool=pool,
         view=view,
         found=len(shown),
@@ -87,12 +95,15 @@ def batch_page(batch: str) -> Response:
 
 @blueprint.get("/batches/<batch>/status")
 def status(batch: str) -> Response:
-    """The sentence of a batch for the page that sends it and could not send `unsent` of its photos."""
+    """The sentence of a batch for the page that sends it and did not send all of its photos.
+
+    unsent, cancelled: how many of them could not be sent, and how many were cancelled before.
+    """
     found = services().batches.read(batch)
-    text = request.args.get("unsent", "0")
-    unsent = int(text) if re.fullmatch(r"[0-9]{1,6}", text) else 0
+    counts = (request.args.get(name, "") for name in ("unsent", "cancelled"))
+    unsent, cancelled = (int(text) if re.fullmatch(r"[0-9]{1,6}", text) else 0 for text in counts)
     pool = None if found.finished else services().pool_poller.read()
-    return jsonify(line=status_of(found, pool, unsent))
+    return jsonify(line=status_line(Counts.of(found.photos, unsent, cancelled), found.seconds, pool))
 
 
 @blueprint.get("/batches/<batch>.csv")
@@ -155,10 +166,20 @@ def expected() -> Response:
     pool = services().pool_poller.read()
     if pool is None:
         raise Problem(503, "The pool cannot be read at the moment.")
-    settings = services().settings
-    service, boot = measured(services().history.read(), settings)
+    settings, past = services().settings, services().history.read()
+    service, boot = measured(past, settings)
     found = estimate(int(text), service, boot, pool, settings, services().price)
-    return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=in_words(found, settings))
+    words, hindrance = in_words(found, settings), no_start(past, pool)
+    return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=words, hindrance=hindrance)
+
+
+@blueprint.post("/batches/<batch>/cancel")
+def cancel(batch: str) -> BaseResponse:
+    """Cancel the photos of a batch that have no result yet."""
+    cancelled, labelled = services().batches.cancel(batch)
+    if wants_page():
+        return redirect(url_for("pages.batch_page", batch=batch), 303)
+    return make_response({"cancelled": cancelled, "labelled": labelled})
 
 
 @blueprint.post("/batches/<batch>/retry")
@@ -180,5 +201,15 @@ def _upload_page(error: str = "", status: int = 200) -> Response:
         limit_bytes=limit,
         too_large=too_large,
         accept=photo_formats.ACCEPT,
+        offered_models=[(name, _offer(name)) for name in services().models],
     )
     return make_response(page, status)
+
+
+def _offer(name: str) -> str:
+    """What a model does, with its technical name: that alone for a model that only the workers have."""
+    try:
+        does = purpose(store.model(name, services().settings.cache_dir))
+    except (ShoalError, OSError, ValueError):
+        return name
+    return f"{does} ({name})" if does else name

@@ -95,7 +95,8 @@ def _submitted(whole: Batch, waited: int) -> Response:
 @blueprint.get("/v1/batches/<batch>")
 def batch_state(batch: str) -> Response:
     """The state of a batch."""
-    return jsonify(services().batches.read(batch).summary())
+    found = services().batches.read(batch)
+    return jsonify(found.summary() | {"cost": services().batch_cost.told(found.began, found.seconds, found.total)})
 
 
 @blueprint.get("/v1/batches/<batch>/results")

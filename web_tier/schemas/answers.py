@@ -34,6 +34,11 @@ _BATCH = {
     "results": described("The path of the batch's results"),
 }
 
+_COST = record({"dollars": {"type": "number", "minimum": 0}, "words": TEXT}) | {
+    "type": ["object", "null"],
+    "description": "The share of the batch in what the machines cost while it was labelled; null if it is unknown",
+}
+
 _LABEL = {
     "name": described("The class as Keras spells it, such as Egyptian_cat"),
     "readable": described("The name for people, such as Egyptian cat"),
@@ -93,7 +98,7 @@ _ARRIVAL = record(
 )
 
 ANSWERS: dict[str, Schema] = {
-    "Batch": record(_BATCH),
+    "Batch": record(_BATCH | {"cost": _COST}, list(_BATCH)),
     "Submitted": record(_BATCH | {"photos": list_of(reference("Photo"))}),
     "Results": record({"photos": list_of(reference("Photo")), "next": {"type": ["string", "null"]}}),
     "Uploads": record({"batch": BATCH_ID, "seconds": COUNT, "uploads": list_of(_UPLOAD)}),

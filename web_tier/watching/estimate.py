@@ -6,13 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shoal.prices import price_in_words
+from shoal.prices import cost_in_words, price_in_words, roughly
 from shoal.settings import Settings
 from web_tier.results.hub import PoolState
 from web_tier.watching.history import Moment
 from web_tier.words import duration
-
-DIGITS = 1  # significant digits of a small price: more would promise too much
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ def estimate(
     instance for an hour, in US dollars.
     """
     work = (photos + pool.visible + pool.in_flight) * service_seconds
-    running = pool.running + pool.draining
+    running = pool.workers
     start = 0.0 if running else boot_seconds
     wanted = math.ceil(work / max(service_seconds, settings.target_seconds - boot_seconds))
     workers = max(1, min(settings.max_instances, max(running, wanted)))
@@ -50,13 +48,13 @@ def measured(past: Sequence[Moment] | None, settings: Settings) -> tuple[float, 
 
 def in_words(found: Estimate, settings: Settings) -> str:
     """An estimate in a few words, or why it has no price."""
-    cost = price_in_words(settings) if found.price is None else f"about {dollars(found.price)}"
-    return f"about {duration(found.seconds)}, {cost}"
+    if found.price is None:
+        return f"about {duration(found.seconds)}, {price_in_words(settings)}"
+    return f"about {duration(found.seconds)}, {cost_in_words(settings, roughly(found.price))}"
 
 
-def dollars(amount: float) -> str:
-    """A small amount in US dollars: $0.00002, $0.31, $12.40."""
-    if amount >= 0.1 or amount <= 0:
-        return f"${amount:.2f}"
-    places = -math.floor(math.log10(amount)) + DIGITS - 1
-    return f"${amount:.{places}f}"
+def no_start(past: Sequence[Moment] | None, pool: PoolState) -> str:
+    """Why no worker would start for new photos, in a sentence; empty when one would, or works already."""
+    if not past or not past[-1].no_launch or pool.workers or pool.pending:
+        return ""
+    return f"No worker can start: {past[-1].no_launch}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from shoal.ledger import Entry
@@ -13,12 +13,13 @@ from shoal.ledger_file import Follower
 from shoal.ports import Clock
 
 DAY_SECONDS = 24 * 3600.0
+SLACK_SECONDS = 5.0  # how late the ledger hears of a photo
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
     """An entry of the ledger; its values hold until the next entry. at: seconds since 1970. finished: photos finished
-    since this history began."""
+    since this history began. hindrance, no_launch: as in the ledger's entry."""
 
     at: float
     waiting: int
@@ -30,6 +31,8 @@ class Moment:
     service_seconds: float
     boot_seconds: float
     sentence: str
+    hindrance: str = ""
+    no_launch: str = ""
 
 
 class History:
@@ -67,6 +70,8 @@ class History:
                 entry.service_seconds,
                 entry.boot_seconds,
                 entry.sentence,
+                entry.hindrance,
+                entry.no_launch,
             )
         )
 
@@ -81,6 +86,18 @@ def cost(moments: Sequence[Moment], now: float, price: float) -> float:
     ends = [*(one.at for one in moments[1:]), now]
     seconds = sum(one.machines * max(0.0, end - one.at) for one, end in zip(moments, ends, strict=True))
     return seconds / 3600 * price
+
+
+def share(moments: Sequence[Moment], begin: float, end: float, photos: int, price: float) -> float | None:
+    """The cost of the instances from `begin` to `end`, times the share of `photos` in what they finished then.
+
+    Returns None when the moments do not reach back to `begin`. price: of an instance for an hour.
+    """
+    if not moments or moments[0].at > begin + SLACK_SECONDS:
+        return None
+    inside = [replace(_at(moments, begin), at=begin), *(one for one in moments if begin < one.at < end)]
+    finished = _at(moments, end + SLACK_SECONDS).finished - inside[0].finished
+    return cost(inside, end, price) * photos / max(photos, finished)
 
 
 def done(moments: Sequence[Moment]) -> int:

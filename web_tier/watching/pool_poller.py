@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from dataclasses import replace
 
 from shoal.logs import WarnOnce
 from shoal.ports import Cloud, Instance
 from web_tier.results.hub import Hub, PoolState
+from web_tier.watching.history import History
 from web_tier.watching.shared_reading import SharedReading
 
 log = logging.getLogger(__name__)
@@ -19,9 +21,10 @@ READ_SECONDS = 1.0
 class PoolPoller:
     """Reads the pool for all pages: a thousand open pages cost the cloud as much as one."""
 
-    def __init__(self, cloud: Cloud, hub: Hub) -> None:
+    def __init__(self, cloud: Cloud, hub: Hub, past: History) -> None:
         self._cloud = cloud
         self._hub = hub
+        self._past = past
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pool-poller", daemon=True)
         self._reading = SharedReading(self._look, READ_SECONDS * 0.9)
@@ -41,12 +44,16 @@ class PoolPoller:
 
     def _look(self) -> PoolState | None:
         try:
-            state = pool_state(self._cloud)
+            state = replace(pool_state(self._cloud), hindrance=self._hindrance())
         except Exception as error:
             self._faults.warn("cannot read the pool: %s", error)
             return None
         self._faults.clear()
         return state
+
+    def _hindrance(self) -> str:
+        moments = self._past.read()
+        return moments[-1].hindrance if moments else ""
 
     def _run(self) -> None:
         self._look()  # boto3 loads EC2's large model at the first call: not while a visitor waits

@@ -62,6 +62,14 @@ class FleetReport:
     foreign: tuple[ForeignMessage, ...] | None = ()
 
     @property
+    def hindrance(self) -> str:
+        """Why photos wait although more workers are wanted, or why none could start; empty when all is well."""
+        if not self.moments:
+            return ""
+        last = self.moments[-1]
+        return last.hindrance or (f"no worker can start: {last.no_launch}" if last.no_launch else "")
+
+    @property
     def decisions(self) -> list[Moment]:
         """The last entries of the ledger, newest first."""
         return list(reversed((self.moments or ())[-SENTENCES:]))
@@ -88,7 +96,7 @@ class FleetReport:
         cost = self.cost
         return {
             "at": round(self.now, 3),
-            "pool": asdict(self.pool) if self.pool else None,
+            "pool": self.pool.counts() if self.pool else None,
             "dead_letters": self.dead_letters,
             "foreign_messages": None if self.foreign is None else [one.reason for one in self.foreign],
             "images_per_second": round(self.images_per_second, 2),
@@ -96,6 +104,7 @@ class FleetReport:
             "wait_seconds": {"median": self.waits[0], "p95": self.waits[1]} if self.waits else None,
             "cost": asdict(cost) | {"per_thousand": cost.per_thousand} if cost else None,
             "ledger": self.moments is not None,
+            "hindrance": self.hindrance,
             "decisions": [{"at": one.at, "sentence": one.sentence} for one in self.decisions],
         }
 

@@ -1,0 +1,44 @@
+// The batches that were sent from this browser or opened in it. It alone keeps the list: a batch's address is its only lock.
+
+const KEY = "shoal-batches";
+const MOST = 20;
+
+function read() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(KEY));
+    return Array.isArray(kept) ? kept.filter(({ id, at }) => /^[0-9a-z]+$/.test(id) && Number.isFinite(at)) : [];
+  } catch {
+    return []; // no storage here, or somebody else wrote it
+  }
+}
+
+// line: what the server said of the batch last.
+export function remember(id, line) {
+  const kept = read();
+  const at = kept.find((one) => one.id === id)?.at ?? Date.now();
+  const newest = [{ id, at, line }, ...kept.filter((one) => one.id !== id)].sort((one, other) => other.at - one.at);
+  try {
+    localStorage.setItem(KEY, JSON.stringify(newest.slice(0, MOST)));
+  } catch {
+    // a browser that keeps nothing
+  }
+}
+
+export function show(section) {
+  const kept = read();
+  const template = section.querySelector("template").content.firstElementChild;
+  section.hidden = !kept.length;
+  section.querySelector("ul").replaceChildren(...kept.map(({ id, at, line }) => {
+    const item = template.cloneNode(true);
+    item.querySelector("a").href = `/batches/${id}`;
+    item.querySelector("b").textContent = line;
+    const time = item.querySelector("time");
+    time.dateTime = new Date(at).toISOString();
+    time.textContent = new Date(at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
+    return item;
+  }));
+  section.querySelector("button").addEventListener("click", () => {
+    localStorage.removeItem(KEY);
+    section.hidden = true;
+  });
+}

@@ -1,0 +1,193 @@
+// Shows one photo large, with its boxes and their words. Arrow keys and swipes go to the others, two fingers, the wheel,
+// + and - enlarge. Escape and Close lead back to the photo's card.
+
+import { fill, number } from "./words.js";
+
+const LARGEST = 8; // times
+const TWICE = 2.5; // what a double click enlarges to
+const SWIPE = 50; // pixels
+const STEP = { ArrowLeft: -1, ArrowRight: 1 };
+const ZOOM = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, 0: 0 };
+
+export class Viewer {
+  // list: the PhotoList, whose order counts.
+  constructor(dialog, list) {
+    this.dialog = dialog;
+    this.list = list;
+    this.item = null;
+    this.fingers = new Map(); // pointer -> where it is
+    const at = (selector) => dialog.querySelector(selector);
+    Object.assign(this, { stage: at(".stage"), sheet: at(".sheet"), image: at("img"), marks: at(".marks"), at });
+    list.redrawn = (item) => { if (item === this.item) this.#describe(); };
+    list.list.addEventListener("click", (event) => this.#clicked(event));
+    dialog.addEventListener("close", () => this.#closed());
+    dialog.addEventListener("keydown", (event) => this.#pressed(event));
+    dialog.addEventListener("click", ({ target }) => {
+      if (target.closest("[data-close]")) dialog.close();
+      const step = target.closest("[data-step]");
+      if (step) this.#go(Number(step.dataset.step));
+    });
+    this.image.addEventListener("load", () => this.#fit());
+    this.image.addEventListener("error", () => this.#failed());
+    addEventListener("resize", () => { if (dialog.open) this.#fit(); });
+    this.#takeFingers();
+  }
+
+  #clicked(event) {
+    const link = event.target.closest("a.open[href]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    this.#show(link.closest(".photo"));
+    this.dialog.showModal();
+    this.at("[data-close]").focus();
+  }
+
+  #closed() {
+    this.image.removeAttribute("src");
+    this.#forget();
+    const link = this.item?.element.querySelector(".open");
+    this.item = null;
+    link?.focus();
+    link?.scrollIntoView({ block: "nearest" });
+  }
+
+  #forget() {
+    if (this.address) URL.revokeObjectURL(this.address);
+    this.address = "";
+  }
+
+  get #cards() { return [...this.list.list.children].filter((card) => card.querySelector("a.open[href]")); }
+
+  #go(step) {
+    const cards = this.#cards;
+    const next = cards[cards.indexOf(this.item.element) + step];
+    if (next) this.#show(next);
+  }
+
+  #show(card) {
+    this.item = this.list.items.get(Number(card.dataset.index));
+    this.#forget();
+    this.at(".trouble").hidden = true;
+    this.sheet.hidden = true;
+    if (this.item.file) this.address = URL.createObjectURL(this.item.file);
+    this.image.src = this.address || this.#onServer(this.item);
+    this.#describe();
+    const cards = this.#cards;
+    const place = cards.indexOf(card);
+    this.at(".position").textContent = fill(this.at(".position").dataset.words, number(place + 1), number(cards.length));
+    for (const button of this.dialog.querySelectorAll("[data-step]")) {
+      const next = cards[place + Number(button.dataset.step)];
+      button.setAttribute("aria-disabled", String(!next)); // a disabled button would lose the focus
+      const item = next && this.list.items.get(Number(next.dataset.index));
+      if (item && !item.file) new Image().src = this.#onServer(item);
+    }
+  }
+
+  #onServer({ index }) { return `/batches/${this.list.batch}/photos/${index}/picture`; }
+
+  // A format that this browser cannot show: the server's picture can be.
+  #failed() {
+    if (this.address && this.item?.large) {
+      this.#forget();
+      this.image.src = this.#onServer(this.item);
+    } else if (this.item) this.at(".trouble").hidden = false;
+  }
+
+  #describe() {
+    const { name, label, best, boxes, size, state, message } = this.item;
+    const done = state === "done";
+    this.at(".label").textContent = done ? label : message || name;
+    this.at(".percent").textContent = (done && best?.percent) || "";
+    this.at(".file").textContent = name;
+    this.image.alt = done ? label : name;
+    this.marks.replaceChildren(...(done ? boxes ?? [] : []).map(({ at, words }) => mark(at, size, words)));
+  }
+
+  // As large as the stage, but small pictures at most three times.
+  #fit() {
+    this.sheet.hidden = false;
+    const { naturalWidth: width, naturalHeight: height } = this.image;
+    const scale = Math.min(this.stage.clientWidth / width, this.stage.clientHeight / height, 3);
+    this.sheet.style.width = `${width * scale}px`;
+    this.sheet.style.height = `${height * scale}px`;
+    this.#move(1, 0, 0);
+  }
+
+  #move(zoom, x, y) {
+    this.zoom = Math.min(LARGEST, Math.max(1, zoom));
+    const reach = (size) => (size * (this.zoom - 1)) / 2;
+    const within = (value, size) => Math.max(-reach(size), Math.min(reach(size), value));
+    this.x = within(x, this.sheet.offsetWidth);
+    this.y = within(y, this.sheet.offsetHeight);
+    this.sheet.style.transform = `translate(${this.x}px, ${this.y}px) scale(${this.zoom})`;
+    this.sheet.style.setProperty("--zoom", this.zoom);
+  }
+
+  // The point under (x, y) stays where it is.
+  #enlarge(factor, x, y) {
+    const stage = this.stage.getBoundingClientRect();
+    const [fromX, fromY] = [x - stage.left - stage.width / 2, y - stage.top - stage.height / 2];
+    const zoom = Math.min(LARGEST, Math.max(1, this.zoom * factor));
+    const grown = zoom / this.zoom;
+    this.#move(zoom, fromX - (fromX - this.x) * grown, fromY - (fromY - this.y) * grown);
+  }
+
+  #pressed(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key in STEP) this.#go(STEP[event.key]);
+    else if (event.key in ZOOM) {
+      const { left, top, width, height } = this.stage.getBoundingClientRect();
+      this.#enlarge(ZOOM[event.key], left + width / 2, top + height / 2);
+    } else return;
+    event.preventDefault();
+  }
+
+  #takeFingers() {
+    const { stage, fingers } = this;
+    stage.addEventListener("pointerdown", (event) => {
+      stage.setPointerCapture(event.pointerId);
+      fingers.set(event.pointerId, event);
+      this.from = fingers.size === 1 ? event : null; // where a swipe began
+      event.preventDefault();
+    });
+    stage.addEventListener("pointermove", (event) => {
+      const before = fingers.get(event.pointerId);
+      if (!before) return;
+      const other = [...fingers.entries()].find(([id]) => id !== event.pointerId)?.[1];
+      if (other) {
+        const apart = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY) || 1;
+        this.#enlarge(apart(event) / apart(before), (event.clientX + other.clientX) / 2, (event.clientY + other.clientY) / 2);
+      } else if (this.zoom > 1) {
+        this.#move(this.zoom, this.x + event.clientX - before.clientX, this.y + event.clientY - before.clientY);
+      }
+      fingers.set(event.pointerId, event);
+    });
+    const lift = (event) => {
+      fingers.delete(event.pointerId);
+      if (event.type === "pointerup" && this.from && this.zoom === 1) {
+        const [x, y] = [event.clientX - this.from.clientX, event.clientY - this.from.clientY];
+        if (Math.abs(x) > SWIPE && Math.abs(x) > Math.abs(y)) this.#go(x < 0 ? 1 : -1);
+      }
+      this.from = null;
+    };
+    stage.addEventListener("pointerup", lift);
+    stage.addEventListener("pointercancel", lift);
+    stage.addEventListener("dblclick", (event) => this.#enlarge(this.zoom > 1 ? 0 : TWICE, event.clientX, event.clientY));
+    stage.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.#enlarge(Math.exp(-event.deltaY / 300), event.clientX, event.clientY);
+    }, { passive: false });
+  }
+}
+
+// Where an object is, in parts of the picture.
+function mark([left, top, right, bottom], [width, height], words) {
+  const made = Object.assign(document.createElement("div"), { className: "mark" });
+  const percent = (value, whole) => `${(100 * value) / whole}%`;
+  made.style.left = percent(left, width);
+  made.style.top = percent(top, height);
+  made.style.width = percent(right - left, width);
+  made.style.height = percent(bottom - top, height);
+  made.append(Object.assign(document.createElement("span"), { textContent: words }));
+  return made;
+}

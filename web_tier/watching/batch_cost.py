@@ -1,0 +1,38 @@
+"""What a batch cost: its share of what the instances cost while it was labelled, boot and idle time included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shoal.prices import cost_in_words, cost_title, roughly
+from shoal.settings import Settings
+from web_tier.watching import history
+from web_tier.watching.history import History
+
+
+class BatchCost:
+    """Reckons the cost of batches from the controller's ledger. price: of an instance for an hour; None if unknown."""
+
+    def __init__(self, past: History, settings: Settings, price: float | None) -> None:
+        self._past = past
+        self._settings = settings
+        self._price = price
+
+    def amount(self, began: float, seconds: float, photos: int) -> float | None:
+        """US dollars for `photos` photos that were labelled from `began` on; None when the ledger does not tell."""
+        moments = self._past.read()
+        if self._price is None or not moments or not photos:
+            return None
+        return history.share(moments, began, began + seconds, photos, self._price)
+
+    def fact(self, began: float, seconds: float, photos: int) -> tuple[str, str]:
+        """The title and the amount that a page shows; both are empty when the cost is unknown."""
+        amount = self.amount(began, seconds, photos)
+        return ("", "") if amount is None else (cost_title(self._settings), roughly(amount))
+
+    def told(self, began: float, seconds: float, photos: int) -> Mapping[str, object] | None:
+        """The cost for programs, as JSON types; None when it is unknown."""
+        amount = self.amount(began, seconds, photos)
+        if amount is None:
+            return None
+        return {"dollars": amount, "words": cost_in_words(self._settings, roughly(amount))}
