@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from functools import cache
 
@@ -83,11 +84,29 @@ def _digest(name: str) -> str:
     return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
 
 
+@cache
+def _packed(name: str) -> bytes:
+    return gzip.compress((STATIC / name).read_bytes(), mtime=0)
+
+
+def _pack(response: Response, name: str) -> None:
+    """Send a script or style sheet in a third of its size, to a client that takes it so."""
+    response.headers["Vary"] = "Accept-Encoding"
+    if response.status_code == 200 and request.accept_encodings["gzip"]:
+        response.close()  # the file that it was made of
+        response.direct_passthrough = False
+        response.data = _packed(name)
+        response.headers["Content-Encoding"] = "gzip"
+        response.set_etag(f"{_digest(name)}-gzip")
+
+
 def _finish(response: Response, headers: dict[str, str]) -> Response:
     response.headers.update(headers)
     if request.endpoint == "static" and response.status_code in (200, 304):
         lasting = "v" in request.args
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if lasting else "no-cache"
+        if request.path.endswith((".js", ".css")):
+            _pack(response, (request.view_args or {})["filename"])
     else:
         response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -17,15 +17,14 @@ export class Viewer {
     this.item = null;
     this.fingers = new Map(); // pointer -> where it is
     const at = (selector) => dialog.querySelector(selector);
-    Object.assign(this, { stage: at(".stage"), sheet: at(".sheet"), image: at("img"), marks: at(".marks"), at });
+    Object.assign(this, { at, stage: at(".stage"), sheet: at(".sheet"), image: at("img") });
     list.redrawn = (item) => { if (item === this.item) this.#describe(); };
     list.list.addEventListener("click", (event) => this.#clicked(event));
     dialog.addEventListener("close", () => this.#closed());
     dialog.addEventListener("keydown", (event) => this.#pressed(event));
     dialog.addEventListener("click", ({ target }) => {
       if (target.closest("[data-close]")) dialog.close();
-      const step = target.closest("[data-step]");
-      if (step) this.#go(Number(step.dataset.step));
+      this.#go(Number(target.closest("[data-step]")?.dataset.step ?? 0));
     });
     this.image.addEventListener("load", () => this.#fit());
     this.image.addEventListener("error", () => this.#failed());
@@ -60,8 +59,8 @@ export class Viewer {
 
   #go(step) {
     const cards = this.#cards;
-    const next = cards[cards.indexOf(this.item.element) + step];
-    if (next) this.#show(next);
+    const next = cards[cards.indexOf(this.item?.element) + step];
+    if (step && next) this.#show(next);
   }
 
   #show(card) {
@@ -100,7 +99,7 @@ export class Viewer {
     this.at(".percent").textContent = (done && best?.percent) || "";
     this.at(".file").textContent = name;
     this.image.alt = done ? label : name;
-    this.marks.replaceChildren(...(done ? boxes ?? [] : []).map(({ at, words }) => mark(at, size, words)));
+    this.at(".marks").replaceChildren(...(done ? boxes : []).map(({ at, words }) => mark(at, size, words)));
   }
 
   // As large as the stage, but small pictures at most three times.
@@ -113,10 +112,10 @@ export class Viewer {
     this.#move(1, 0, 0);
   }
 
+  // No edge of what is enlarged leaves that of its place.
   #move(zoom, x, y) {
-    this.zoom = Math.min(LARGEST, Math.max(1, zoom));
-    const reach = (size) => (size * (this.zoom - 1)) / 2;
-    const within = (value, size) => Math.max(-reach(size), Math.min(reach(size), value));
+    this.zoom = zoom;
+    const within = (value, size) => clamp(value, (-size * (zoom - 1)) / 2, (size * (zoom - 1)) / 2);
     this.x = within(x, this.sheet.offsetWidth);
     this.y = within(y, this.sheet.offsetHeight);
     this.sheet.style.transform = `translate(${this.x}px, ${this.y}px) scale(${this.zoom})`;
@@ -127,7 +126,7 @@ export class Viewer {
   #enlarge(factor, x, y) {
     const stage = this.stage.getBoundingClientRect();
     const [fromX, fromY] = [x - stage.left - stage.width / 2, y - stage.top - stage.height / 2];
-    const zoom = Math.min(LARGEST, Math.max(1, this.zoom * factor));
+    const zoom = clamp(this.zoom * factor, 1, LARGEST);
     const grown = zoom / this.zoom;
     this.#move(zoom, fromX - (fromX - this.x) * grown, fromY - (fromY - this.y) * grown);
   }
@@ -179,6 +178,8 @@ export class Viewer {
     }, { passive: false });
   }
 }
+
+const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 
 // Where an object is, in parts of the picture.
 function mark([left, top, right, bottom], [width, height], words) {
