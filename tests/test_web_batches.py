@@ -25,7 +25,6 @@ from web_tier.app import create_app
 from web_tier.results.collector import Collector
 from web_tier.results.hub import Hub
 from web_tier.results.pace import FIRST_SECONDS, LONGEST_SECONDS, Pace
-from web_tier.results.status import Counts, status_line
 from web_tier.services import EXTENSION, Services
 from web_tier.watching.pool_poller import pool_state
 from web_tier.words import duration
@@ -283,18 +282,6 @@ def test_only_what_may_succeed_is_tried_again(idle: Site) -> None:
     told = requests.get(f"{address}.json", timeout=10).json()["photos"]
     assert [photo["can_retry"] for photo in told] == [True, False, False]
     assert requests.post(f"{address}/retry", timeout=10).json() == {"retried": 1}
-
-
-@pytest.mark.parametrize(
-    ("count", "told"),
-    [
-        (Counts(60, 0, 0, 0, 60), "Done: 60 photos in 2 s, all from the answer cache"),
-        (Counts(60, 0, 2, 0, 5), "Done: 60 photos in 2 s, 2 of them failed, 5 from the answer cache"),
-        (Counts(10, 0, 2, 3, 0), "Cancelled: 3 photos. Labelled: 5, 2 failed"),
-    ],
-)
-def test_the_last_sentence_of_a_batch(count: Counts, told: str) -> None:
-    assert status_line(count, 2.0, None) == told
 
 
 def test_events_leave_at_once_and_not_when_the_stream_ends(idle: Site) -> None:

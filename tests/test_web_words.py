@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.web_fixtures import running_site
 from web_tier import words
+from web_tier.results.status import Counts, status_line
 
 SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 BYTES = {"bytes": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
@@ -37,6 +38,18 @@ BYTES = {"bytes": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
 )
 def test_durations(seconds: float, told: str, exact: str) -> None:
     assert (words.duration(seconds), words.duration(seconds, exact=True)) == (told, exact)
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (Counts(60, 0, 0, 0, 60), "Done: 60 photos in 2 s, all from the answer cache"),
+        (Counts(60, 0, 2, 0, 5), "Done: 60 photos in 2 s, 2 of them failed, 5 from the answer cache"),
+        (Counts(10, 0, 2, 3, 0), "Cancelled: 3 photos. Labelled: 5, 2 failed"),
+    ],
+)
+def test_the_last_sentence_of_a_batch(count: Counts, told: str) -> None:
+    assert status_line(count, 2.0, None) == told
 
 
 def in_units(told: str, units: dict[str, float] | dict[str, int]) -> tuple[float, float]:
