@@ -52,6 +52,9 @@ class BenchSite:
     environment: Mapping[str, str]
 
 
+MOST_CONNECTIONS = 1_900
+
+
 @contextmanager
 def site(folder: Path) -> Iterator[BenchSite]:
     """`python -m web_tier`, as a user starts it, and the cloud beside it."""
@@ -59,6 +62,7 @@ def site(folder: Path) -> Iterator[BenchSite]:
     with embedded_cloud(folder) as found:
         port = free_port()
         environment = dict(found) | {"SHOAL_PORT": str(port), "SHOAL_STATE_DIR": str(folder / "cloud")}
+        environment["SHOAL_CONNECTIONS_PER_ADDRESS"] = str(MOST_CONNECTIONS)  # all pages come from this machine
         prepare(environment, folder / "prepare.log")
         before = dict(os.environ)
         os.environ.update(environment)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -16,6 +18,7 @@ from playwright.sync_api import Browser
 from shoal.clock import SystemClock
 from shoal.memory import ManualClock, memory_cloud
 from tests.web_fixtures import Site, jpeg, running_site
+from web_tier.access.connections import ConnectionLimit
 from web_tier.access.guesses import FREE, LONGEST_SECONDS, MOST_ADDRESSES, Guesses
 from web_tier.access.origin import answers_to
 from web_tier.access.sessions import LASTS_SECONDS, OperatorSession, OperatorSessions
@@ -105,6 +108,34 @@ def test_behind_a_trusted_proxy_its_name_counts() -> None:
     for proxy, status in (("127.0.0.1", 202), ("", 403)):
         with running_site(trusted_proxy=proxy, **named) as site:
             assert requests.post(f"{site.url}/v1/batches", headers=asked, timeout=20, **PHOTO).status_code == status
+
+
+def test_one_client_cannot_take_all_connections() -> None:
+    with ExitStack() as held, running_site(work=False, connections_per_address=20) as site:
+        for _ in range(100):  # half-open: they never send a request
+            client = held.enter_context(
+                socket.create_connection(("127.0.0.1", site.port), source_address=("127.0.0.2", 0))
+            )
+            client.settimeout(10)
+        assert client.recv(1) == b""  # closed at once
+        assert requests.get(site.url, timeout=10).ok  # from 127.0.0.1
+
+
+@pytest.mark.parametrize(
+    ("address", "proxy", "right"),
+    [
+        ("10.0.0.1", "", False),
+        ("10.0.0.2", "", True),
+        ("2001:db8::9", "", False),
+        ("2001:db8:1::1", "", True),
+        ("10.0.0.1", "10.0.0.1", True),
+        ("10.0.0.1", "*", True),
+        ("10.0.0.1", "10.0.0.2", False),
+    ],
+)
+def test_whose_connections_are_counted_together(address: str, proxy: str, right: bool) -> None:
+    opened = ["10.0.0.1"] * 3 + ["2001:db8::1", "2001:db8::2", "2001:db8::3", "10.0.0.2"]
+    assert ConnectionLimit(3, proxy).allows(address, opened) is right
 
 
 def test_our_own_page_and_programs_may_send(site: Site) -> None:

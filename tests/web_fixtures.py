@@ -187,7 +187,7 @@ def running_site(cloud: Cloud | None = None, port: int = 0, work: bool = True, *
     """A web tier on a real socket, and a fake worker."""
     cloud = cloud or memory_cloud(SystemClock())
     ours = settings(**changes)
-    server = WebServer(create_app(ours, cloud, SystemClock()), "127.0.0.1", port, ours.web_threads, ours.trusted_proxy)
+    server = WebServer(create_app(ours, cloud, SystemClock()), "127.0.0.1", port, ours.web_threads)
     worker = FakeWorker(cloud)
     server.start()
     if work:

@@ -33,7 +33,7 @@ def main() -> int:
             # waitress logs broken connections of clients as warnings: that is noise.
             logging.getLogger("waitress").setLevel(logging.ERROR)
             app = create_app(settings, connect(settings), SystemClock())
-            server = WebServer(app, settings.host, settings.port, settings.web_threads, settings.trusted_proxy)
+            server = WebServer(app, settings.host, settings.port, settings.web_threads)
         except ShoalError as error:
             print(error, file=sys.stderr)  # noqa: T201 - the only line that the user needs
             return WRONG_SETTINGS

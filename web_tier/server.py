@@ -14,6 +14,7 @@ from waitress.server import create_server
 
 from shoal.errors import SettingsError
 from web_tier import waitress_internals
+from web_tier.access.connections import ConnectionLimit
 from web_tier.schemas.bodies import PHOTO_FORM_BYTES, body_limit
 from web_tier.services import EXTENSION, Services
 
@@ -41,18 +42,18 @@ ADJUSTMENTS: dict[str, Any] = {
 class WebServer:
     """Serves one app in its own thread. Call `start` once, then `stop` once."""
 
-    def __init__(self, app: Flask, host: str, port: int, threads: int, trusted_proxy: str = "") -> None:
-        """Bind the port. Raises SettingsError when it is not free, and WaitressMovedError for another waitress.
-
-        trusted_proxy: the IP address of a proxy whose X-Forwarded-* headers count, or "*".
-        """
+    def __init__(self, app: Flask, host: str, port: int, threads: int) -> None:
+        """Bind the port. Raises SettingsError when it is not free, and WaitressMovedError for another waitress."""
         self._services: Services = app.extensions[EXTENSION]
         self._map: dict[int, Any] = {}
         listening = _listen(host, port)
-        adjustments = ADJUSTMENTS | (_behind(trusted_proxy) if trusted_proxy else {})
+        settings = self._services.settings
+        adjustments = ADJUSTMENTS | (_behind(settings.trusted_proxy) if settings.trusted_proxy else {})
         self._server = create_server(app, map=self._map, sockets=[listening], threads=threads, **adjustments)
         waitress_internals.check(self._server)
         waitress_internals.limit_bodies(self._server, body_limit(app))
+        limit = ConnectionLimit(settings.connections_per_address, settings.trusted_proxy)
+        waitress_internals.limit_connections(self._server, limit.allows)
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
 
     @property

@@ -110,6 +110,21 @@ def has_unsent(server: Any) -> bool:
     return any(channel.total_outbufs_len for channel in list(server.active_channels.values()))
 
 
+def limit_connections(server: Any, may_connect: Callable[[str, list[str]], bool]) -> None:
+    """Close a new connection at once unless may_connect(its address, the addresses of those that are open).
+
+    Call it after `limit_bodies` and before the server runs.
+    """
+    make_channel = server.channel_class
+
+    def accept(owner: Any, connection: Any, address: Any, adj: Any, **options: Any) -> Any:
+        if may_connect(address[0], [channel.addr[0] for channel in owner.active_channels.values()]):
+            return make_channel(owner, connection, address, adj, **options)
+        return connection.close()
+
+    server.channel_class = accept
+
+
 # Limits on bodies
 
 DROPPED_BYTES = 64 * 1024 * 1024  # a client that still sends would see a broken connection instead of the answer

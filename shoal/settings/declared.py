@@ -213,6 +213,9 @@ class Settings:
         "The IP address of a proxy in front of the page whose headers X-Forwarded-For, -Proto and -Host count; `*` for "
         "any sender.",
     )
+    connections_per_address: int = _web(
+        256, "How many connections one client address may hold; more are closed at once.", least=1, most=1_900
+    )
     port: int = _web(8000, "The port of the page and the API.", least=1, most=65535)
     venue: str = _web("pool", "Where photos are labelled: a file in web_tier/venues/.")
     answer_seconds: float = _web(300.0, "How long a request waits for labels before it gets status 504.", least=1)

@@ -27,31 +27,32 @@ class Guesses:
     def pause(self, address: str) -> float:
         """Seconds until `address` may guess again; 0 when it may now."""
         with self._lock:
-            wrong, last = self._of(_network(address))
+            wrong, last = self._of(network(address))
         if wrong < FREE:
             return 0.0
         return max(0.0, last + min(2.0 ** (wrong - FREE), LONGEST_SECONDS) - self._clock.now())
 
     def wrong(self, address: str) -> None:
         """Note a wrong guess."""
-        network = _network(address)
+        guesser = network(address)
         with self._lock:
-            self._wrong[network] = (self._of(network)[0] + 1, self._clock.now())
-            self._wrong.move_to_end(network)
+            self._wrong[guesser] = (self._of(guesser)[0] + 1, self._clock.now())
+            self._wrong.move_to_end(guesser)
             while len(self._wrong) > MOST_ADDRESSES:
                 self._wrong.popitem(last=False)
 
     def right(self, address: str) -> None:
         """Forget the wrong guesses of `address`."""
         with self._lock:
-            self._wrong.pop(_network(address), None)
+            self._wrong.pop(network(address), None)
 
-    def _of(self, network: str) -> tuple[int, float]:
-        wrong, last = self._wrong.get(network, (0, 0.0))
+    def _of(self, guesser: str) -> tuple[int, float]:
+        wrong, last = self._wrong.get(guesser, (0, 0.0))
         return (wrong, last) if self._clock.now() - last < FORGET_SECONDS else (0, 0.0)
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
+    """What one client can change its address within: the address itself, and in IPv6 its network of 64 bits."""
     try:
         known = ip_address(address)
     except ValueError:  # a Unix socket
