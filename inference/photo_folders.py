@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # macOS, Windows, Synology, QNAP and Linux; in lower case.
-_SYSTEM_NAMES = frozenset(
+SYSTEM_NAMES = frozenset(
     [
         "__macosx",
         "icon\r",
@@ -48,7 +48,7 @@ class FolderFiles:
 
 def is_system_file(name: str) -> bool:
     """Whether systems make files or folders of this name by themselves."""
-    return name.startswith("._") or name.lower() in _SYSTEM_NAMES
+    return name.startswith("._") or name.lower() in SYSTEM_NAMES
 
 
 def is_leftover(name: str) -> bool:

@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 
 from shoal.clock import SystemClock
 from shoal.memory import memory_cloud
+from tests.cases_fixtures import LEFTOVERS
 from tests.web_fixtures import LimitedStore, Site, jpeg, running_site, wait_until
 from tests.web_screenshots import DESKTOP
 from web_tier.app import STATIC
@@ -483,3 +484,17 @@ def _start(store: Path, port: int) -> tuple[subprocess.Popen[str], str]:
     url = process.stdout.readline().strip()
     process.stdout.close()
     return process, url
+
+
+def test_a_folder_is_sent_without_what_systems_leave_behind(page: Page, idle: Site, tmp_path: Path) -> None:
+    folder = tmp_path / "card"
+    for name in (*LEFTOVERS, "cat.jpg", "inside/dog.jpg", "notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(jpeg())
+    page.goto(idle.url)
+    with page.expect_file_chooser() as chooser:
+        page.locator("#folder").click()
+    chooser.value.set_files(folder)
+    expect(page.locator(".photo .name")).to_have_count(2)
+    assert sorted(page.locator(".photo .name").all_inner_texts()) == ["cat.jpg", "dog.jpg"]
+    expect(page.locator("#left-out")).to_have_text("9 files in there are not photos and were left out.")

@@ -1,6 +1,6 @@
 // The ways in which photos get on the page: chosen, dropped, pasted, from a folder, from the examples.
 
-// take(files, leftOut): leftOut is the number of files in a folder that are no photos.
+// take(files, leftOut): leftOut is the number of files in a folder that are no photos, or that systems leave behind.
 export function installChoosers(page, take) {
   for (const input of page.querySelectorAll("#files, #camera")) {
     input.addEventListener("change", () => {
@@ -8,8 +8,12 @@ export function installChoosers(page, take) {
       input.value = ""; // so that the same photos can be chosen again
     });
   }
-  const suffixes = page.querySelector("#files").accept.split(",");
-  page.querySelector("#folder").addEventListener("click", () => chooseFolder(suffixes, take));
+  const folder = page.querySelector("#folder");
+  const known = {
+    suffixes: page.querySelector("#files").accept.split(","),
+    leftovers: new Set(folder.dataset.leftovers.split("|")),
+  };
+  folder.addEventListener("click", () => chooseFolder(known, take));
   page.querySelectorAll(".example").forEach((button) => {
     button.addEventListener("click", () => addExample(button, take));
   });
@@ -17,12 +21,14 @@ export function installChoosers(page, take) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length) take(files, 0);
   });
-  installDrop(page.querySelector("#veil"), suffixes, take);
+  installDrop(page.querySelector("#veil"), known, take);
 }
 
-function chooseFolder(suffixes, take) {
+function chooseFolder(known, take) {
   const input = Object.assign(document.createElement("input"), { type: "file", webkitdirectory: true, multiple: true });
-  input.addEventListener("change", () => takePhotos([...input.files], suffixes, take));
+  input.addEventListener("change", () => {
+    takePhotos([...input.files].map((file) => [file.webkitRelativePath, file]), known, take);
+  });
   input.click();
 }
 
@@ -30,8 +36,13 @@ function hasSuffix(name, suffixes) {
   return suffixes.some((suffix) => name.toLowerCase().endsWith(suffix));
 }
 
-function takePhotos(files, suffixes, take) {
-  const photos = files.filter((file) => file.type.startsWith("image/") || hasSuffix(file.name, suffixes));
+// files: [path from the chosen folder on, file] each.
+function takePhotos(files, { suffixes, leftovers }, take) {
+  const isLeftover = (name) => name.startsWith(".") || leftovers.has(name.toLowerCase());
+  const photos = files
+    .filter(([path]) => !path.split("/").slice(1).some(isLeftover))
+    .map(([, file]) => file)
+    .filter((file) => file.type.startsWith("image/") || hasSuffix(file.name, suffixes));
   take(photos, files.length - photos.length);
 }
 
@@ -46,7 +57,7 @@ async function addExample(button, take) {
   }
 }
 
-function installDrop(veil, suffixes, take) {
+function installDrop(veil, known, take) {
   let depth = 0;
   const show = (now) => { veil.hidden = !now; };
   const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
@@ -73,21 +84,21 @@ function installDrop(veil, suffixes, take) {
       return;
     }
     const files = [];
-    for (const entry of entries) await walk(entry, files);
-    takePhotos(files, suffixes, take);
+    for (const entry of entries) await walk(entry, entry.isFile ? `/${entry.name}` : entry.name, files);
+    takePhotos(files, known, take);
   });
 }
 
-async function walk(entry, files) {
+async function walk(entry, path, files) {
   if (entry.isFile) {
     const file = await new Promise((done) => entry.file(done, () => done(null)));
-    if (file) files.push(file);
+    if (file) files.push([path, file]);
     return;
   }
   const reader = entry.createReader();
   for (;;) { // a reader gives a hundred entries a call
     const some = await new Promise((done) => reader.readEntries(done, () => done([])));
     if (!some.length) return;
-    for (const one of some) await walk(one, files);
+    for (const one of some) await walk(one, `${path}/${one.name}`, files);
   }
 }

@@ -18,7 +18,7 @@ from flask import (
 )
 from werkzeug.wrappers import Response as BaseResponse
 
-from inference import store
+from inference import photo_folders, store
 from inference.decoding import photo_formats
 from inference.model import purpose
 from shoal.buckets import corrections
@@ -202,6 +202,7 @@ def _upload_page(error: str = "", status: int = 200) -> Response:
         too_large=too_large,
         accept=photo_formats.ACCEPT,
         offered_models=[(name, _offer(name)) for name in services().models],
+        leftovers="|".join(sorted(photo_folders.SYSTEM_NAMES)),
     )
     return make_response(page, status)
 
