@@ -248,7 +248,7 @@ def _rows(chosen: settings.Settings) -> Iterator[dict[str, Any]]:
             "agreement": _agreement_of(used, task, found, known),
             "float32": next((_agreement(card.agreement, task) for card in found if card.agreement), ""),
             "int8": next((_quantized(card) for card in found if card.quantized), ""),
-            "size": f"{sum(card.size for card in found) / 1e6:.0f} MB",
+            "size": f"{sum(card.size for card in found) / 1e6:.3g} MB",
             "source": found[0].source,
             "licence": found[0].licence,
             "made_at": found[0].made_at,

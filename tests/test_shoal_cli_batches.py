@@ -81,6 +81,7 @@ def test_csv_and_json_of_command_page_and_api_have_the_same_columns(site: Site, 
     downloaded = table(requests.get(f"{site.url}/batches/{batch}.csv", timeout=10).text)
 
     assert api == page
+    assert [name for name in own[0] if name in NAMES] == [name for name in NAMES if name in own[0]]
     assert [{name: one[name] for name in one if name != "path"} for one in own] == api
     assert all(set(one) >= JSON_FIELDS for one in api)
     assert tuple(listed[0]) == tuple(downloaded[0]) == NAMES

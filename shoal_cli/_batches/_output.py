@@ -14,6 +14,7 @@ from typing import Any, TextIO, TypeVar
 import click
 
 from inference.photo_folders import readable
+from shoal.messages import CANCELLED
 from shoal.photo_record import NAMES, TOP, table_rows
 from shoal_cli._batches._boxes import CocoFile, Drawings
 
@@ -101,8 +102,7 @@ class Output:
             for row in table_rows(photo, self._wanted.top, name):
                 self._row(row)
         elif self._wanted.form == "json":
-            cut = photo | {"labels": photo["labels"][: self._wanted.top]}
-            self._line(json.dumps({"path": name, **cut}, ensure_ascii=False))
+            self._line(json.dumps(_ordered(photo, name, self._wanted.top), ensure_ascii=False))
         else:
             self._line(in_words(photo, name or photo["name"], self._wanted.top))
         if self._drawings:
@@ -127,10 +127,16 @@ class Output:
         return self._out or sys.stdout
 
 
+def _ordered(photo: dict[str, Any], path: str, top: int) -> dict[str, Any]:
+    """A photo's record with its path and `top` labels, in the order of the columns."""
+    whole = {"path": path, **photo, "labels": photo["labels"][:top]}
+    return {name: whole[name] for name in NAMES if name in whole} | whole
+
+
 def in_words(photo: dict[str, Any], name: str, top: int = 1) -> str:
     """A photo in one line: its name and its `top` best labels or objects, or why it has none."""
     if photo["state"] == "failed":
-        return f"{name}: failed: {photo['error']}"
+        return f"{name}: {'' if photo['error'] == CANCELLED else 'failed: '}{photo['error']}"
     if photo["state"] == "queued":
         return f"{name}: waits"
     found = [(one["name"], one["probability"]) for one in photo["labels"]]

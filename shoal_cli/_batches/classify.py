@@ -16,7 +16,7 @@ from rich.console import Console
 from inference.decoding import photo_formats
 from inference.photo_folders import is_system_file, list_files, readable, tell_leftovers
 from shoal import settings
-from shoal.errors import Permanent
+from shoal.errors import Permanent, Retryable
 from shoal_cli._batches import _sent
 from shoal_cli._batches._following import Bars, answers
 from shoal_cli._batches._output import Output, Wanted, output_options
@@ -65,6 +65,8 @@ def command(paths: tuple[Path, ...], model: str, url: str | None, patience: floa
     except KeyboardInterrupt:
         _stop(client, sent)
         raise SystemExit(INTERRUPTED) from None
+    except Retryable as error:
+        raise Retryable(f"{error}. The photos that were sent are kept: `shoal results {sent.batch}`") from error
     _summarise(found, time.monotonic() - began, client.cost(sent.batch), sent.page)
     for sentence in (*out.told(), *filter(None, [left_out])):
         screen.print(sentence, markup=False, soft_wrap=True)
@@ -123,7 +125,7 @@ def _label(client: Client, batch: str, photos: list[Path], model: str, patience:
 def _stop(client: Client, sent: Sent) -> None:
     """Ask whether the batch goes on or is cancelled. Without a person to ask it goes on."""
     words = (
-        f"The photos that were sent are labelled. `shoal results {sent.batch}` shows them, "
+        f"The photos that were sent will be labelled. `shoal results {sent.batch}` shows them, "
         f"`shoal cancel {sent.batch}` ends it."
     )
     if not (screen.is_terminal and sys.stdin.isatty()):
