@@ -228,7 +228,9 @@ class Started:
 
     def read_until(self, words: str) -> None:
         while words not in self.told:
-            self.told += os.read(self._ours, 4096).decode()
+            more = os.read(self._ours, 4096)
+            assert more, f"it ended: {self.told}"
+            self.told += more.decode()
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
