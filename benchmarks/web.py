@@ -40,6 +40,7 @@ BATCH_PHOTOS = 20
 PAGES_A_BATCH = 10
 ALL_SECONDS = 120.0
 PART_SECONDS = 600.0
+MOST_CONNECTIONS = 1_900
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,6 @@ class BenchSite:
     process: psutil.Process
     cloud: Cloud
     environment: Mapping[str, str]
-
-
-MOST_CONNECTIONS = 1_900
 
 
 @contextmanager

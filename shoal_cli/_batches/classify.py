@@ -151,7 +151,9 @@ def _summarise(found: list[dict[str, Any]], took: float, cost: str, page: str) -
     cached = sum(bool(photo.get("cached")) for photo in found)
     # With remembered answers it would say nothing of how fast photos are labelled.
     speed = f"{cached} from the answer cache" if cached else f"{len(found) / took:.1f}/s"
-    told = ", ".join(filter(None, [f"{len(found)} photos in {took:.1f} s", speed, cost]))
+    told = ", ".join(
+        filter(None, [f"{len(found)} {'photo' if len(found) == 1 else 'photos'} in {took:.1f} s", speed, cost])
+    )
     screen.print(f"{told}; {failed} failed. {page}", markup=False, soft_wrap=True)
     spent = [sum(photo["seconds"].values()) for photo in found if photo.get("seconds")]
     if spent:
