@@ -110,5 +110,5 @@ def test_a_name_that_is_not_utf_8_is_readable_and_its_photo_is_labelled(site: Si
 
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
     assert "M\u00fcnchen/\u00e9t\u00e9.jpg" in done.stdout
-    assert "1 photos in" in done.stderr
+    assert "1 photo in" in done.stderr
     assert "0 failed" in done.stderr
