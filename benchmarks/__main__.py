@@ -1,7 +1,8 @@
 """`python -m benchmarks [PART ...]`: measure Shoal on this machine and print a table. Compare the ratios.
 
 Parts: labels, worker, start, memory, peer, page, web, idle, default; all of them by default. Each figure is the median
-of five rounds (of `default`: SHOAL_BENCH_ROUNDS). What is compared takes turns, so that a busy neighbour slows both.
+of five rounds. What is compared takes turns, so that a busy neighbour slows both. The part `default` takes
+SHOAL_BENCH_ROUNDS rounds of SHOAL_BENCH_PHOTOS photos.
 The model is in int8, quantized first if the cache has no int8; SHOAL_PRECISION=float32 measures float32.
 """
 
@@ -250,14 +251,15 @@ def _idle(_: Bench) -> Iterator[Row]:
 
 
 def _default(bench: Bench) -> Iterator[Row]:
-    payloads = [bench.payloads[number % len(bench.payloads)] for number in range(DEFAULT_PHOTOS)]
     rounds = int(os.environ.get("SHOAL_BENCH_ROUNDS", ROUNDS))
-    for way in default.WAYS:
+    count = int(os.environ.get("SHOAL_BENCH_PHOTOS", DEFAULT_PHOTOS))
+    payloads = [bench.payloads[number % len(bench.payloads)] for number in range(count)]
+    for way in default.ways():
         seen, shares = [], []
         for _ in range(rounds):
             seen.append(default.measure(payloads, way))
             shares.append(seen[-1].per_second / engine.infer(bench.recogniser, bench.payloads))
-        name = f"{way}, {DEFAULT_PHOTOS} photos, cold, default settings"
+        name = f"{way}, {count} photos, cold, default settings"
         share, most = _median(shares), max(one.launched for one in seen)
         figure = f"{_median([one.per_second for one in seen]):.1f} images/s, {share:.2f} of the engine"
         yield Row(name, figure, ">= 0.45", share >= 0.45)

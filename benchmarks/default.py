@@ -1,10 +1,12 @@
 """What a new user gets: a fresh state folder, default settings, an empty pool, and the photos at once.
 
-`python -m benchmarks default` measures it. `SHOAL_BENCH_ROUNDS=1` is a quick run.
+`python -m benchmarks default` measures it. `SHOAL_BENCH_ROUNDS=1 SHOAL_BENCH_PHOTOS=50` is a quick run.
 """
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -13,12 +15,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import requests
+from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.page import running
 from benchmarks.running.system import ROOT, RunningSystem
@@ -29,11 +32,16 @@ from shoal.settings import Settings
 
 CLIENTS = 100
 WATCH_SECONDS = 2.0
+ANSWER_SECONDS = 600.0
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+# What the person brings along: not a part of Shoal.
+BROWSER = "browser"
+STORE = "S3 and SQS"
 PARTS = {
     "worker": ("-m app_tier",),
     "web": ("-m web_tier",),
     "controller": ("-m controller",),
-    "S3 and SQS": ("service_process", "hypercorn", "ministack", "services_app"),
+    STORE: ("service_process", "hypercorn", "ministack", "services_app"),
     "EC2": ("-m local_cloud",),
 }
 
@@ -49,8 +57,13 @@ class DefaultRound:
 
     @property
     def outside(self) -> float:
-        """Core-milliseconds of a photo outside the workers."""
-        return sum(cost for part, cost in self.core_ms.items() if part != "worker")
+        """Core-milliseconds of a photo outside the workers and the browser."""
+        return sum(cost for part, cost in self.core_ms.items() if part not in ("worker", BROWSER))
+
+
+def ways() -> list[str]:
+    """The ways to send photos that can be measured here: those through the page need Chromium."""
+    return [way for way in WAYS if way != PAGE or Path(CHROMIUM).exists()]
 
 
 def measure(payloads: Sequence[bytes], way: str) -> DefaultRound:
@@ -60,15 +73,9 @@ def measure(payloads: Sequence[bytes], way: str) -> DefaultRound:
         for number, (path, payload) in enumerate(zip(paths, payloads, strict=True)):
             path.write_bytes(payload + f"{number}".encode())  # no two are the same, so no answer is remembered
         with _CoreWatch(system, len(payloads)) as cores:
-            began = time.perf_counter()
-            with ThreadPoolExecutor(1) as watch:
-                first = watch.submit(_first_label, system, began)
-                WAYS[way](system, paths)
-                seconds = time.perf_counter() - began
-                first_seconds = first.result()
-        return DefaultRound(
-            len(paths) / seconds, first_seconds, launched(read(system.state_dir / NAME)), cores.milliseconds
-        )
+            seconds, first_seconds, clients = WAYS[way](system, paths)
+        costs = {**cores.milliseconds, **{part: spent * 1000 / len(paths) for part, spent in clients.items()}}
+        return DefaultRound(len(paths) / seconds, first_seconds, launched(read(system.state_dir / NAME)), costs)
 
 
 def launched(entries: Iterator[Entry]) -> int:
@@ -81,24 +88,81 @@ def part_of(command: str) -> str:
     return next((part for part, words in PARTS.items() if any(word in command for word in words)), "other")
 
 
-def _classify(system: RunningSystem, paths: Sequence[Path]) -> None:
+Sent = tuple[float, float, dict[str, float]]
+"""Seconds until the last label and until the first, and core-seconds of the clients by their part."""
+
+
+def _classify(system: RunningSystem, paths: Sequence[Path]) -> Sent:
     command = [sys.executable, "-m", "shoal_cli", "classify", str(paths[0].parent), "--url", system.address]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    before = _core_seconds_of_children()
+    took = _timed(
+        system,
+        lambda: subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+    )
+    return *took, {"CLI": _core_seconds_of_children() - before}
 
 
-def _clients(system: RunningSystem, paths: Sequence[Path]) -> None:
+def _clients(system: RunningSystem, paths: Sequence[Path]) -> Sent:
     def send(path: Path) -> None:
         files = {"inputFile": (path.name, path.read_bytes())}
-        requests.post(system.address, files=files, timeout=300).raise_for_status()
+        requests.post(system.address, files=files, timeout=ANSWER_SECONDS).raise_for_status()
 
     with ThreadPoolExecutor(CLIENTS) as clients:
-        list(clients.map(send, paths))
+        return *_timed(system, lambda: list(clients.map(send, paths))), {}
 
 
-WAYS: dict[str, Callable[[RunningSystem, Sequence[Path]], None]] = {
+def _page(system: RunningSystem, paths: Sequence[Path]) -> Sent:
+    with _chromium() as browser:
+        page = browser.new_page()
+        page.goto(system.address)
+
+        def label() -> None:
+            page.set_input_files("#files", paths)
+            page.click("#go")
+            page.wait_for_function(
+                f"document.querySelector('#status')?.textContent.startsWith('Done: {len(paths)} ')",
+                timeout=ANSWER_SECONDS * 1000,
+            )
+
+        took = _timed(system, label)
+        spent = [one.cpu_times() for one in psutil.Process().children(recursive=True) if _is_browser(one)]
+        return *took, {BROWSER: sum(one.user + one.system for one in spent)}
+
+
+PAGE = "the page"
+WAYS: dict[str, Callable[[RunningSystem, Sequence[Path]], Sent]] = {
     "shoal classify": _classify,
     f"{CLIENTS} clients": _clients,
+    PAGE: _page,
 }
+
+
+def _timed(system: RunningSystem, label: Callable[[], object]) -> tuple[float, float]:
+    """Seconds until `label` returns, and until the first label is stored."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(1) as watch:
+        first = watch.submit(_first_label, system, began)
+        label()
+        return time.perf_counter() - began, first.result()
+
+
+@contextmanager
+def _chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def _is_browser(process: psutil.Process) -> bool:
+    return "chrom" in process.name()
+
+
+def _core_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _first_label(system: RunningSystem, began: float) -> float:
@@ -107,7 +171,7 @@ def _first_label(system: RunningSystem, began: float) -> float:
     def stored() -> bool:
         return bool(s3.list_objects_v2(Bucket=bucket, MaxKeys=1)["KeyCount"])
 
-    wait_for(stored, 120, "no label came", every_seconds=0.1)
+    wait_for(stored, ANSWER_SECONDS, "no label came", every_seconds=0.1)
     return time.perf_counter() - began
 
 
@@ -150,8 +214,10 @@ class _CoreWatch:
     def _look(self) -> None:
         for process in self._system.processes():
             try:
-                times = process.cpu_times()
-                self._last[process.pid] = part_of(" ".join(process.cmdline())), times.user + times.system
+                part, times = part_of(" ".join(process.cmdline())), process.cpu_times()
+                # Its checkpoints are written by children that live for a moment.
+                children = times.children_user + times.children_system if part == STORE else 0.0
+                self._last[process.pid] = part, times.user + times.system + children
             except psutil.Error:
                 continue  # it ended meanwhile
 

@@ -43,6 +43,16 @@ class Agreement:
         """Whether there are LEAST_PHOTOS and a true share of LEAST_AGREEMENT is within the interval or below it."""
         return self.photos >= LEAST_PHOTOS and self.upper_end >= LEAST_AGREEMENT
 
+    @property
+    def settled(self) -> bool:
+        """Whether it needs no more pictures: the share itself is LEAST_AGREEMENT or more, or it does not pass."""
+        if self.photos < LEAST_PHOTOS:
+            return False
+        return self.same >= LEAST_AGREEMENT * self.photos or not self.passes
+
+    def __add__(self, other: Agreement) -> Agreement:
+        return Agreement(self.same + other.same, self.photos + other.photos)
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:

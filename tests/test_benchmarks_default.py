@@ -32,5 +32,5 @@ def test_processes_are_told_apart(command: str, part: str) -> None:
     assert part_of(command) == part
 
 
-def test_what_is_outside_the_worker() -> None:
-    assert DefaultRound(30.0, 2.0, 1, {"worker": 28.0, "web": 5.0, "EC2": 2.5}).outside == 7.5
+def test_what_is_outside_the_worker_and_the_browser() -> None:
+    assert DefaultRound(30.0, 2.0, 1, {"worker": 28.0, "web": 5.0, "EC2": 2.5, "browser": 9.0}).outside == 7.5

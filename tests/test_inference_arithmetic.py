@@ -64,6 +64,14 @@ def test_the_upper_end_is_above_the_share_and_solves_wilson_s_equation(pair: tup
     assert (upper - same / photos) ** 2 == pytest.approx(1.959964**2 * upper * (1 - upper) / photos, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("same", "photos", "settled"),
+    [(99, 99, False), (98, 100, True), (106, 108, True), (105, 108, False), (102, 108, True), (208, 216, False)],
+)
+def test_more_pictures_are_needed_only_in_doubt(same: int, photos: int, settled: bool) -> None:
+    assert Agreement(same, photos).settled == settled
+
+
 @given(RATES, AGREEMENTS)
 def test_the_fastest_that_is_permitted_wins(rates: dict[str, float], agreement: dict[str, Agreement]) -> None:
     choice = choose(rates, agreement)

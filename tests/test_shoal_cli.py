@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from shoal_cli._batches._following import pause_seconds
 from tests.web_fixtures import Site, jpeg, running_site
 
 
@@ -112,3 +113,13 @@ def test_a_name_that_is_not_utf_8_is_readable_and_its_photo_is_labelled(site: Si
     assert "M\u00fcnchen/\u00e9t\u00e9.jpg" in done.stdout
     assert "1 photo in" in done.stderr
     assert "0 failed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answered", "total", "took", "pause"),
+    [(0, 1, 1.0, 0.3), (0, 500, 6.0, 0.6), (100, 500, 5.0, 2.0), (400, 500, 20.0, 0.5), (499, 500, 30.0, 0.3)],
+)
+def test_a_long_batch_is_looked_at_seldom_and_its_end_is_seen_at_once(
+    answered: int, total: int, took: float, pause: float
+) -> None:
+    assert pause_seconds(answered, total, took) == pytest.approx(pause)

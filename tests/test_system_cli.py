@@ -30,6 +30,7 @@ def test_the_demo_labels_shows_the_pool_and_leaves_nothing(tmp_path: Path) -> No
     assert "launched 1" in done.stdout
     assert "asked 1 to leave" in done.stdout
     assert "the pool went from 0 workers to 1 and is empty now" in done.stdout
+    assert re.search(r"100 more photos, sent at once to the warm pool: [1-9]\d* images/s on this machine", done.stdout)
     why = shoal(system, "why", "--last", "5m").stdout
     assert "launched 1" in why
     assert "asked 1 to leave" in why

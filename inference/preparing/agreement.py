@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import operator
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 
 from inference import tasks
 from inference.answer import Answer, Decoded, Outputs
-from inference.arithmetic import Agreement
+from inference.arithmetic import FLOAT32, Agreement
 from inference.engines import Engine, Loaded
 from inference.model import Model
 from inference.preparing.architecture import outputs
@@ -20,7 +22,6 @@ from shoal.errors import Permanent
 LIMIT = 1e-3  # the largest difference of a probability between two computations in float32
 
 _MANY = 1 << 40  # pixels: our own photos need no limit
-_BATCH = 8  # rows
 
 
 def measure(model: Model, reference: Any, engine: Engine, folder: Path, photos: Sequence[Path]) -> dict[str, Any]:
@@ -50,28 +51,63 @@ def decoded(model: Model, photos: Sequence[Path]) -> list[Decoded]:
     return [one for photo in photos if len((one := task.decode(model, photo.read_bytes(), _MANY)).tensor)]
 
 
-def both_ways(opened: Sequence[Decoded]) -> list[Decoded]:
-    """The photos, followed by their mirror images: twice as much is seen of an arithmetic."""
-    return [*opened, *(replace(one, tensor=np.ascontiguousarray(one.tensor[:, :, ::-1])) for one in opened)]
+def mirrored(opened: Sequence[Decoded]) -> list[Decoded]:
+    """The mirror images of the photos."""
+    return [replace(one, tensor=np.ascontiguousarray(one.tensor[:, :, ::-1])) for one in opened]
 
 
-def infer_all(loaded: Loaded, opened: Sequence[Decoded]) -> list[Outputs]:
-    """The outputs for each photo, computed in batches."""
-    if not opened:
-        return []
-    rows = np.concatenate([one.tensor for one in opened])
-    parts = [loaded.infer(rows[at : at + _BATCH]) for at in range(0, len(rows), _BATCH)]
-    return _split(tuple(np.concatenate(output) for output in zip(*parts, strict=True)), opened)
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What several arithmetics made of the same pictures.
+
+    outputs:           arithmetic -> its outputs for each picture.
+    agreement:         of each arithmetic except float32.
+    images_per_second: arithmetic -> its fastest call; empty if there were fewer pictures than a call takes.
+    """
+
+    outputs: dict[str, list[Outputs]]
+    agreement: dict[str, Agreement]
+    images_per_second: dict[str, float]
 
 
-def with_float32(model: Model, opened: list[Decoded], exact: list[Outputs], found: list[Outputs]) -> Agreement:
-    """For how many photos an arithmetic's best label, or its detections, are those of float32."""
+def compare(model: Model, loaded: Mapping[str, Loaded], opened: Sequence[Decoded]) -> Comparison:
+    """Compute the pictures in each arithmetic, and compare the best labels, or the detections, with those of float32.
+
+    The arithmetics take turns, and the fastest call counts, because other work on the machine only slows them.
+    """
+    outputs, rates = _in_turns(loaded, opened)
     task = tasks.by_name(model.task)
-    same = sum(
-        _names(task.read(model, a, one)) == _names(task.read(model, b, one))
-        for one, a, b in zip(opened, exact, found, strict=True)
-    )
-    return Agreement(same, len(opened))
+    names = {
+        arithmetic: [_names(task.read(model, found, one)) for one, found in zip(opened, each, strict=True)]
+        for arithmetic, each in outputs.items()
+    }
+    agreement = {
+        arithmetic: Agreement(sum(map(operator.eq, each, names[FLOAT32])), len(opened))
+        for arithmetic, each in names.items()
+        if arithmetic != FLOAT32
+    }
+    return Comparison(outputs, agreement, rates)
+
+
+def _in_turns(
+    loaded: Mapping[str, Loaded], opened: Sequence[Decoded]
+) -> tuple[dict[str, list[Outputs]], dict[str, float]]:
+    """The outputs of each arithmetic for each picture, and its images/s in its fastest full batch, if there is any."""
+    if not opened:
+        return {name: [] for name in loaded}, {}
+    rows = np.concatenate([one.tensor for one in opened])
+    size = max(one.batch for one in loaded.values())
+    parts: dict[str, list[Outputs]] = {name: [] for name in loaded}
+    seconds: dict[str, list[float]] = {name: [] for name in loaded}
+    for start in range(0, len(rows), size):
+        for name, one in loaded.items():
+            began = time.perf_counter()
+            parts[name].append(one.infer(rows[start : start + size]))
+            if start + size <= len(rows):
+                seconds[name].append(time.perf_counter() - began)
+    whole = {name: tuple(map(np.concatenate, zip(*each, strict=True))) for name, each in parts.items()}
+    rates = {name: size / min(each) for name, each in seconds.items() if each}
+    return {name: _split(found, opened) for name, found in whole.items()}, rates
 
 
 def _compare(model: Model, opened: list[Decoded], expected: list[Outputs], loaded: Loaded) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from inference import user_files
@@ -45,8 +46,13 @@ def fetch(cache_dir: Path) -> list[Path]:
 
 
 def fetch_two_sources(cache_dir: Path) -> tuple[list[Path], list[Path]]:
-    """The photos of clarifai, and those of ai-benchmark."""
-    benchmark, clarifai = (sorted(_unpacked(cache_dir, *wheel).rglob("*.jpg")) for wheel in _WHEELS)
+    """The photos of clarifai, and those of ai-benchmark. They are fetched at the same time: pip mostly waits.
+
+    Raises what `fetch` raises.
+    """
+    with ThreadPoolExecutor(len(_WHEELS)) as fetchers:
+        folders = list(fetchers.map(lambda wheel: _unpacked(cache_dir, *wheel), _WHEELS))
+    benchmark, clarifai = (sorted(folder.rglob("*.jpg")) for folder in folders)
     return clarifai, benchmark
 
 

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from shoal.errors import Retryable, ShoalError
 from shoal_cli._client import Client
 
-POLL_SECONDS = 0.3
+LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.3, 2.0  # between two looks at the results
+LOOKS = 10  # in the time that the rest is expected to take
 SILENT_SECONDS = 3.0  # without an answer for so long, a person wants to know why
 
 Tell = Callable[[int, str], None]
@@ -26,7 +27,8 @@ def answers(client: Client, batch: str, total: int, patience: float, tell: Tell)
     tell: is given the number of answers, and a sentence on what the others wait for, empty while all goes well.
     Raises Retryable after `patience` seconds without an answer.
     """
-    answered, last, asked = 0, time.monotonic(), time.monotonic()
+    answered = 0
+    began = last = asked = time.monotonic()
     while answered < total:
         why = ""
         for photo in client.photos(batch, answered - 1):
@@ -42,7 +44,17 @@ def answers(client: Client, batch: str, total: int, patience: float, tell: Tell)
                 f"{total - answered} photos were not answered for {patience:g} s: {client.address}/batches/{batch}"
             )
         if answered < total:
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause_seconds(answered, total, time.monotonic() - began))
+
+
+def pause_seconds(answered: int, total: int, took: float) -> float:
+    """The time until the next look at the results, for which the web tier lists what is left of the batch.
+
+    A share of the time that the rest is expected to take: few looks at a long batch, and the last label at once.
+    took: seconds until now.
+    """
+    left = took * (total - answered) / answered if answered else took
+    return min(LONGEST_PAUSE_SECONDS, max(LEAST_PAUSE_SECONDS, left / LOOKS))
 
 
 def _why(client: Client, batch: str) -> str:
