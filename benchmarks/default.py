@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 import requests
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from benchmarks.page import running
 from benchmarks.running.system import ROOT, RunningSystem
@@ -119,10 +119,7 @@ def _page(system: RunningSystem, paths: Sequence[Path]) -> Sent:
         def label() -> None:
             page.set_input_files("#files", paths)
             page.click("#go")
-            page.wait_for_function(
-                f"document.querySelector('#status')?.textContent.startsWith('Done: {len(paths)} ')",
-                timeout=ANSWER_SECONDS * 1000,
-            )
+            expect(page.locator("#status")).to_contain_text(f"Done: {len(paths)} ", timeout=ANSWER_SECONDS * 1000)
 
         took = _timed(system, label)
         spent = [one.cpu_times() for one in psutil.Process().children(recursive=True) if _is_browser(one)]

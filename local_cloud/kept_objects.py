@@ -7,6 +7,7 @@ InsufficientStorage, and the key keeps what it had.
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -128,14 +129,19 @@ def _write(s3: Any, bucket: str, key: str, obj: Record) -> None:
 
 @contextmanager
 def _draft(path: Path, content: bytes) -> Iterator[Path]:
-    """A file of this content beside `path`. It is gone at the end unless it was moved."""
+    """A file of this content beside `path`, to be moved. It is gone after an error."""
     draft = path.with_name(f"{path.name}.tmp")
     try:
-        draft.touch(mode=0o600)
-        draft.write_bytes(content)
+        with open(draft, "wb", opener=_open_private) as file:
+            file.write(content)
         yield draft
-    finally:
+    except BaseException:
         draft.unlink(missing_ok=True)
+        raise
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _take_back(s3: Any, bucket: str, key: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus, urlencode
+from xml.etree import ElementTree
 
 from shoal.aws import signed
 from shoal.aws.clients import Service, error_code, our_errors
@@ -48,15 +50,26 @@ class S3Store:
             return answer
 
     def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
-        paginator = self._s3.client.get_paginator("list_objects_v2")
-        pages = iter(paginator.paginate(Bucket=self.bucket, Prefix=prefix, StartAfter=after))
-        while True:
+        token: str | None = ""
+        while token is not None:
             with self._errors(f"list {self.bucket}"):
-                page = next(pages, None)
-            if page is None:
-                return
-            for one in page.get("Contents", ()):
-                yield StoredObject(one["Key"], one["Size"], one["LastModified"].timestamp())
+                found, token = self._page(prefix, after, token)
+            yield from found
+
+    def _page(self, prefix: str, after: str, token: str) -> tuple[Sequence[StoredObject], str | None]:
+        """Up to 1,000 objects, and the token of the next page, None after the last."""
+        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix}
+        query |= {"continuation-token": token} if token else {"start-after": after} if after else {}
+        path = f"/{self.bucket}?{urlencode(query, quote_via=quote, safe='~')}"
+        answer = signed.call(self._s3, "GET", path, {}, None)
+        if answer is not None:
+            return _read_page(answer)
+        more = {"ContinuationToken": token} if token else {}
+        page = self._s3.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, StartAfter=after, **more)
+        found = [
+            StoredObject(one["Key"], one["Size"], one["LastModified"].timestamp()) for one in page.get("Contents", ())
+        ]
+        return found, page.get("NextContinuationToken")
 
     def delete(self, key: str) -> None:
         with self._errors(f"remove {key} from {self.bucket}"):
@@ -75,6 +88,20 @@ class S3Store:
 
     def _path(self, key: str) -> str:
         return f"/{self.bucket}/{quote(key, safe='/~')}"
+
+
+def _read_page(answer: bytes) -> tuple[Sequence[StoredObject], str | None]:
+    """What a listing with URL-encoded keys says: boto3 needs 0.2 ms for each key, most of it for the time."""
+    root = ElementTree.fromstring(answer)
+    found = [
+        StoredObject(
+            unquote_plus(one.findtext("{*}Key", "")),
+            int(one.findtext("{*}Size", "")),
+            datetime.fromisoformat(one.findtext("{*}LastModified", "")).timestamp(),
+        )
+        for one in root.iterfind("{*}Contents")
+    ]
+    return found, root.findtext("{*}NextContinuationToken")
 
 
 def create_bucket(s3: Any, bucket: str) -> None:

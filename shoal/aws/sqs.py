@@ -85,7 +85,7 @@ class SqsQueue:
             "ApproximateNumberOfMessagesDelayed",
         )
         with our_errors(f"counts of {self.name}"):
-            answer = self._sqs.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=list(names))
+            answer = self._call("GetQueueAttributes", AttributeNames=list(names))
         attributes = answer.get("Attributes", {})
         if any(name not in attributes for name in names):
             raise Retryable(f"counts of {self.name}: SQS answered without them")
