@@ -57,7 +57,7 @@ def mirrored(opened: Sequence[Decoded]) -> list[Decoded]:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ArithmeticsCompared:
     """What several arithmetics made of the same pictures.
 
     outputs:           arithmetic -> its outputs for each picture.
@@ -70,7 +70,7 @@ class Comparison:
     images_per_second: dict[str, float]
 
 
-def compare(model: Model, loaded: Mapping[str, Loaded], opened: Sequence[Decoded]) -> Comparison:
+def compare(model: Model, loaded: Mapping[str, Loaded], opened: Sequence[Decoded]) -> ArithmeticsCompared:
     """Compute the pictures in each arithmetic, and compare the best labels, or the detections, with those of float32.
 
     The arithmetics take turns, and the fastest call counts, because other work on the machine only slows them.
@@ -86,7 +86,7 @@ def compare(model: Model, loaded: Mapping[str, Loaded], opened: Sequence[Decoded
         for arithmetic, each in names.items()
         if arithmetic != FLOAT32
     }
-    return Comparison(outputs, agreement, rates)
+    return ArithmeticsCompared(outputs, agreement, rates)
 
 
 def _in_turns(

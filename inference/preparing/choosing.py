@@ -25,7 +25,7 @@ from inference.engines import Loaded
 from inference.measured import Measurements
 from inference.model import Model
 from inference.preparing import agreement, photos, subprocess_task
-from inference.preparing.agreement import Comparison
+from inference.preparing.agreement import ArithmeticsCompared
 from inference.preparing.prepare import locked
 from inference.preparing.sources import Say
 from inference.store import Artefact
@@ -248,7 +248,7 @@ def _work(asked: str, tell: subprocess_task.Tell) -> dict[str, Any]:
 
 def looks(
     model: Model, loaded: Mapping[str, Loaded], opened: Sequence[Decoded], tell: subprocess_task.Tell
-) -> list[Comparison]:
+) -> list[ArithmeticsCompared]:
     """Compare the arithmetics on the photos, then on their mirror images those for which the photos do not settle it.
 
     An arithmetic that keeps the label of LEAST_AGREEMENT of the photos passes, and one that is refused needs no more
@@ -264,7 +264,7 @@ def looks(
     return seen
 
 
-def summed(seen: Sequence[Comparison]) -> dict[str, Agreement]:
+def summed(seen: Sequence[ArithmeticsCompared]) -> dict[str, Agreement]:
     """The agreement of each arithmetic on all pictures that it was compared on."""
     found: dict[str, Agreement] = {}
     for look in seen:
@@ -273,7 +273,7 @@ def summed(seen: Sequence[Comparison]) -> dict[str, Agreement]:
     return found
 
 
-def closeness_of_int8(seen: Sequence[Comparison]) -> dict[str, float]:
+def closeness_of_int8(seen: Sequence[ArithmeticsCompared]) -> dict[str, float]:
     """How close the probabilities of int8 are to those of float32; empty if it was not compared."""
     both = [look.outputs for look in seen if look.outputs.get(INT8)]
     if not both:
