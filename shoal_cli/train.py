@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from inference.photo_folders import readable
 from inference.training.recipe import SCRATCH_NETS, Recipe
 from inference.training.run import train
 from inference.training.views import KINDS
@@ -134,7 +136,8 @@ def command(dataset: Path, name: str | None, replace: bool, from_scratch: str | 
     limits = (chosen.max_pixels, chosen.max_file_bytes)
     try:
         with _progress() as listen:
-            done = train(recipe, dataset, chosen.engine, chosen.cache_dir, example_photos(), limits, listen, replace)
+            photos, asked = example_photos(), readable(shlex.join(["shoal", *sys.argv[1:]]))
+            done = train(recipe, dataset, chosen.engine, chosen.cache_dir, photos, limits, listen, replace, asked)
     except KeyboardInterrupt:
         click.echo("stopped: nothing was changed", err=True)
         sys.exit(_STOPPED)

@@ -237,14 +237,20 @@ def test_the_report_says_it_all(tmp_path: Path) -> None:
     mistakes = (report.Mistake("cat/7.jpg", "cat|dog", "<owl>", 0.61),)
     stages = ({"stage": "the head", "epochs": epochs, "best": 2},)
 
-    report.TrainingReport("mine", (("seed", "0"),), found, stages, mistakes, (("a.txt", "no image"),)).write(tmp_path)
+    counts = {"cat|dog": (30, 6, 8), "<owl>": (5, 1, 2)}
+    wrong = [(report.Mistake("owl/$1.jpg", "<owl>", "cat|dog", 0.9), np.full((8, 8, 3), 90, np.uint8))] * 30
+    skipped = (("a.txt", "no image"),)
+    made = report.TrainingReport("mine", (("seed", "0"),), counts, found, stages, mistakes, skipped)
+    made.write(tmp_path, wrong)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "confusion.png", "metrics.json", "report.html", "report.md",
+        "confusion.png", "loss.png", "metrics.json", "report.html", "report.md", "wrong.png",
     ]  # fmt: skip
     text = (tmp_path / "report.md").read_text()
     assert "90.0% of 10 test images right (with 95 % confidence between 59.6% and 98.2%)" in text
-    assert "| cat\\|dog | 8 | 100% | 88% |" in text
+    assert "| cat\\|dog | 30 | 6 | 8 | 100% | 88% |" in text
+    assert "24 of 30 wrong answers, the surest first" in text
+    assert "![The loss of each epoch](loss.png)" in text
     assert "| cat/7.jpg | cat\\|dog | <owl> | 61% |" in text
     assert "the head: 3 epochs; epoch 2 was kept" in text
     page = (tmp_path / "report.html").read_text()
@@ -252,8 +258,9 @@ def test_the_report_says_it_all(tmp_path: Path) -> None:
     assert "<owl>" not in page
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert numbers["figures"]["confusion"] == [[7, 1], [0, 2]]
-    with Image.open(tmp_path / "confusion.png") as picture:
-        assert len(picture.convert("RGB").getcolors(1 << 24) or ()) > 50
+    for name in ("confusion.png", "loss.png", "wrong.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert len(picture.convert("RGB").getcolors(1 << 24) or ()) > 50
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ _TEST_BATCH = 32
 _TELL_EVERY = 16  # images
 
 Split = dict[str, NDArray[np.int64]]
+Wrong = list[tuple[Mistake, NDArray[np.uint8]]]
 
 
 class Training:
@@ -68,7 +69,7 @@ class Training:
         else:
             net, stages = self._on_backbone()
         compared = self._make_artefact(net)
-        measured, mistakes = self._judge()
+        measured, mistakes, wrong = self._judge()
         done = {
             "accuracy": accuracy(measured),
             "too_few": figures.too_few(measured),
@@ -77,7 +78,7 @@ class Training:
             "agreement": compared,
         }
         self._tell(made=done)
-        self._report(device, stages, measured, mistakes, compared)
+        self._report(device, stages, (measured, mistakes, wrong), compared)
         return done
 
     def _describe(self) -> Model:
@@ -222,30 +223,44 @@ class Training:
             Image.fromarray(self._pictures.pixels[index]).save(folder / f"{index}.png")
         return sorted(folder.iterdir())
 
-    def _judge(self) -> tuple[Figures, list[Mistake]]:
-        """Measure the artefact, loaded as in a worker, on the test images."""
+    def _judge(self) -> tuple[Figures, list[Mistake], Wrong]:
+        """Measure the artefact, loaded as in a worker, on the test images. Returns their figures and mistakes, and the
+        validation images with wrong answers."""
         self._tell(say="measuring it on the test images")
-        loaded = self._engine.load(self._model, self._request.made / self._request.engine)
         test = self._parts[TEST]
-        batches = [test[start : start + _TEST_BATCH] for start in range(0, len(test), _TEST_BATCH)]
+        said, mistakes = self._answers(test)
+        found = figures.measure(self._classes, self._pictures.labels[test], said)
+        return found, [mistake for mistake, _ in mistakes], self._answers(self._parts[VALIDATION])[1]
+
+    def _answers(self, part: NDArray[np.int64]) -> tuple[NDArray[np.int64], Wrong]:
+        """The predicted classes of a part's images, and the wrong answers with their images, the surest first."""
+        if not len(part):
+            return part, []
+        loaded = self._engine.load(self._model, self._request.made / self._request.engine)
+        batches = [part[start : start + _TEST_BATCH] for start in range(0, len(part), _TEST_BATCH)]
         found = np.concatenate([loaded.infer(self._pictures.pixels[batch])[0] for batch in batches])
-        true, said = self._pictures.labels[test], found.argmax(axis=1)
-        mistakes = [
-            Mistake(
-                self._pictures.names[test[row]],
-                self._classes[true[row]],
-                self._classes[said[row]],
-                round(float(found[row, said[row]]), 4),
+        true, said = self._pictures.labels[part], found.argmax(axis=1)
+        wrong = [
+            (
+                Mistake(
+                    self._pictures.names[part[row]],
+                    self._classes[true[row]],
+                    self._classes[said[row]],
+                    round(float(found[row, said[row]]), 4),
+                ),
+                self._pictures.pixels[part[row]],
             )
             for row in np.flatnonzero(true != said)
         ]
-        return figures.measure(self._classes, true, said), mistakes
+        return said, sorted(wrong, key=lambda one: -one[0].probability)
 
     def _report(
-        self, device: str, stages: list[Fitted], measured: Figures, mistakes: list[Mistake], compared: dict[str, Any]
+        self, device: str, stages: list[Fitted], judged: tuple[Figures, list[Mistake], Wrong], compared: dict[str, Any]
     ) -> None:
-        recipe = self._recipe
+        recipe, (measured, mistakes, wrong) = self._recipe, judged
         facts = [
+            ("made", now()),
+            *([("command", self._request.command)] if self._request.command else []),
             ("dataset", readable(self._request.dataset)),
             ("start", f"{recipe.scratch_net}, from scratch" if recipe.scratch_net else recipe.backbone),
             (
@@ -263,11 +278,22 @@ class Training:
         TrainingReport(
             recipe.name,
             tuple(facts),
+            self._photos_by_class(),
             measured,
             tuple(asdict(stage) for stage in stages),
             tuple(mistakes),
             self._pictures.skipped,
-        ).write(self._request.report)
+        ).write(self._request.report, wrong)
+
+    def _photos_by_class(self) -> dict[str, tuple[int, int, int]]:
+        """Class -> its images to train, to validate and to test."""
+        labels, size = self._pictures.labels, len(self._classes)
+        counts = [np.bincount(labels[self._parts[part]], minlength=size) for part in parts.PARTS]
+        rows = zip(*counts, strict=True)
+        return {
+            name: (int(train), int(validate), int(test))
+            for name, (train, validate, test) in zip(self._classes, rows, strict=True)
+        }
 
     def _step(self, what: str) -> pictures.Step:
         def step(done: int, of: int) -> None:

@@ -70,6 +70,7 @@ class TrainingRequest:
     scratch:   an empty folder; the child writes the new model into `model` in it, then the report into `report`.
     kept:      the file that keeps features for the next training.
     max_pixels, max_bytes: larger images are skipped.
+    command:   for the report: how the training was asked for.
     """
 
     recipe: Recipe
@@ -80,6 +81,7 @@ class TrainingRequest:
     kept: Path
     max_pixels: int
     max_bytes: int
+    command: str = ""
 
     @property
     def made(self) -> Path:

@@ -1,4 +1,7 @@
-"""The report of a training: metrics.json for programs, report.md and report.html for people, confusion.png."""
+"""The report of a training: metrics.json for programs, report.md and report.html for people.
+
+Its pictures: the confusion matrix, the loss of each epoch, and validation images with wrong answers.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,20 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from inference.training.figures import Figures
 
 _NUMBERS_UP_TO = 30  # classes; with more the picture has colours without numbers
 _LISTED = 30  # images in a list; all are in metrics.json
-_PICTURE = "confusion.png"
+_WRONG_SHOWN = 24  # validation images
+_COLUMNS = 4  # of such images in a row
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A test image with a wrong answer: its true class, the predicted class and its probability."""
+    """An image with a wrong answer: its true class, the predicted class and its probability."""
 
     image: str
     true: str
@@ -28,21 +35,35 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class TrainingReport:
-    """The content of a report. facts: (name, value) pairs; stages: the fields of each `fit.Fitted`."""
+    """The content of a report.
+
+    facts:    (name, value) pairs.
+    photos:   class -> its images to train, to validate and to test.
+    stages:   the fields of each `fit.Fitted`.
+    mistakes: of the test images.
+    """
 
     title: str
     facts: tuple[tuple[str, str], ...]
+    photos: dict[str, tuple[int, int, int]]
     figures: Figures
     stages: tuple[dict[str, Any], ...]
     mistakes: tuple[Mistake, ...]
     skipped: tuple[tuple[str, str], ...]
 
-    def write(self, folder: Path) -> None:
-        """Write the four files of the report into an empty folder."""
+    def write(self, folder: Path, wrong: Sequence[tuple[Mistake, NDArray[np.uint8]]] = ()) -> None:
+        """Write the files of the report into an empty folder.
+
+        wrong: validation images with wrong answers, as RGB [side, side, 3]. They are shown, and test images are not:
+        who changes a model until its test images are right does not know how good it is.
+        """
         numbers = json.dumps(asdict(self), indent=2, ensure_ascii=False)
         (folder / "metrics.json").write_text(numbers + "\n", encoding="utf-8")
-        draw(self.figures, folder / _PICTURE)
-        blocks = _blocks(self)
+        draw(self.figures, folder / _CONFUSION.file)
+        draw_losses(self.stages, folder / _LOSS.file)
+        if wrong:
+            draw_wrong(wrong[:_WRONG_SHOWN], folder / _WRONG.file)
+        blocks = _blocks(self, len(wrong))
         (folder / "report.md").write_text(_markdown(self.title, blocks), encoding="utf-8")
         (folder / "report.html").write_text(_html(self.title, blocks), encoding="utf-8")
 
@@ -53,7 +74,17 @@ class _Table:
     rows: Sequence[tuple[str, ...]]
 
 
-_Block = str | _Table | Path  # a paragraph, a table, a picture
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    file: str
+    words: str
+
+
+_CONFUSION = _Picture("confusion.png", "The confusion matrix")
+_LOSS = _Picture("loss.png", "The loss of each epoch")
+_WRONG = _Picture("wrong.png", "Validation images with wrong answers")
+
+_Block = str | _Table | _Picture
 
 
 def accuracy(figures: Figures) -> str:
@@ -64,13 +95,17 @@ def accuracy(figures: Figures) -> str:
     )
 
 
-def _blocks(report: TrainingReport) -> list[tuple[str, list[_Block]]]:
+def _blocks(report: TrainingReport, wrong: int) -> list[tuple[str, list[_Block]]]:
     """[(heading, the blocks below it)]."""
     found: list[tuple[str, list[_Block]]] = [
-        ("Accuracy", [accuracy(report.figures), _of_classes(report.figures)]),
-        ("Confusion matrix", ["Rows: the true class. Columns: the predicted class.", Path(_PICTURE)]),
-        ("How it was trained", [_Table(("", ""), list(report.facts)), *map(_stage, report.stages)]),
+        ("Accuracy", [accuracy(report.figures), _of_classes(report)]),
+        ("Confusion matrix", ["Rows: the true class. Columns: the predicted class.", _CONFUSION]),
+        ("How it was trained", [_Table(("", ""), list(report.facts)), *map(_stage, report.stages), _LOSS]),
     ]
+    if wrong:
+        shown = f"{min(wrong, _WRONG_SHOWN)} of {wrong} wrong answers, the surest first: "
+        shown += "the true class, then the predicted."
+        found.append(("Validation images with wrong answers", [shown, _WRONG]))
     if report.mistakes:
         rows = [(one.image, one.true, one.said, f"{one.probability:.0%}") for one in report.mistakes]
         found.append(("Mistakes", _listed(("image", "true", "predicted", "probability"), rows)))
@@ -79,9 +114,12 @@ def _blocks(report: TrainingReport) -> list[tuple[str, list[_Block]]]:
     return found
 
 
-def _of_classes(figures: Figures) -> _Table:
-    rows = [(one.name, str(one.images), _percent(one.precision), _percent(one.recall)) for one in figures.classes]
-    return _Table(("class", "test images", "precision", "recall"), rows)
+def _of_classes(report: TrainingReport) -> _Table:
+    rows = [
+        (one.name, *map(str, report.photos[one.name]), _percent(one.precision), _percent(one.recall))
+        for one in report.figures.classes
+    ]
+    return _Table(("class", "to train", "to validate", "to test", "precision", "recall"), rows)
 
 
 def _percent(share: float | None) -> str:
@@ -115,8 +153,8 @@ def _markdown(title: str, blocks: Sequence[tuple[str, list[_Block]]]) -> str:
 def _markdown_of(block: _Block) -> list[str]:
     if isinstance(block, str):
         return [block]
-    if isinstance(block, Path):
-        return [f"![The confusion matrix]({block})"]
+    if isinstance(block, _Picture):
+        return [f"![{block.words}]({block.file})"]
     rows = [block.head, ("---",) * len(block.head), *block.rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
 
@@ -135,8 +173,8 @@ def _html(title: str, blocks: Sequence[tuple[str, list[_Block]]]) -> str:
 def _html_of(block: _Block) -> str:
     if isinstance(block, str):
         return f"<p>{escape(block)}</p>"
-    if isinstance(block, Path):
-        return f'<p><img src="{block}" alt="The confusion matrix"></p>'
+    if isinstance(block, _Picture):
+        return f'<p><img src="{block.file}" alt="{block.words}"></p>'
     head = "".join(f"<th>{escape(cell)}</th>" for cell in block.head)
     rows = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in block.rows)
     return f"<table><tr>{head}</tr>\n{rows}</table>"
@@ -160,6 +198,41 @@ def draw(figures: Figures, file: Path) -> None:
     if len(names) <= _NUMBERS_UP_TO:
         _write_numbers(axes, figures, shares)
     figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the true class")
+    figure.savefig(file)
+
+
+def draw_losses(stages: Sequence[dict[str, Any]], file: Path) -> None:
+    """Draw the loss of each epoch on the training and on the validation images, a plot for each stage."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(6.0 * len(stages), 3.6), dpi=100, layout="constrained")
+    for place, stage in enumerate(stages, start=1):
+        axes = figure.add_subplot(1, len(stages), place)
+        numbers = range(1, len(stage["epochs"]) + 1)
+        for name, words in (("loss", "training images"), ("val_loss", "validation images")):
+            axes.plot(numbers, [epoch[name] for epoch in stage["epochs"]], marker=".", label=words)
+        axes.axvline(stage["best"], color="grey", linestyle=":", label="kept")
+        axes.set_title(stage["stage"], fontsize="medium")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("loss")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+    figure.savefig(file)
+
+
+def draw_wrong(wrong: Sequence[tuple[Mistake, NDArray[np.uint8]]], file: Path) -> None:
+    """Draw images with wrong answers: above each its true class, the predicted class and its probability."""
+    from matplotlib.figure import Figure
+
+    rows = -(-len(wrong) // _COLUMNS)
+    figure = Figure(figsize=(2.5 * _COLUMNS, 2.9 * rows), dpi=100, layout="constrained")
+    for place, (mistake, pixels) in enumerate(wrong, start=1):
+        axes = figure.add_subplot(rows, _COLUMNS, place)
+        axes.imshow(pixels)
+        axes.set_axis_off()
+        title = f"{mistake.true}\n{mistake.said} {mistake.probability:.0%}"
+        axes.set_title(title, fontsize="small", parse_math=False)
     figure.savefig(file)
 
 

@@ -28,6 +28,7 @@ def train(
     limits: tuple[int, int],
     listen: Callable[[dict[str, Any]], None],
     replace: bool = False,
+    command: str = "",
 ) -> dict[str, Any]:
     """Train on the dataset in `source`, and put the model into the cache under the recipe's name.
 
@@ -35,6 +36,7 @@ def train(
     limits:  pixels and bytes; larger images are skipped.
     listen:  is called with {"say": text} and {"step": text, "at": number, "of": number, "note": optional text}.
     replace: whether to replace a model of that name.
+    command: for the report: how the training was asked for.
 
     Returns {"folder": path, "accuracy": text, "device": text, "skipped": [text], "agreement": see `agreement.measure`},
     and "no_report": the reason, if the model is there but its report could not be written.
@@ -49,7 +51,9 @@ def train(
     if recipe.backbone:
         _prepare_backbone(recipe, engine, cache_dir, photos, lambda text: listen({"say": text}))
     with _workspace(cache_dir, recipe.name) as (scratch, kept):
-        request = TrainingRequest(recipe, source.resolve(), engine, cache_dir.resolve(), scratch, kept, *limits)
+        request = TrainingRequest(
+            recipe, source.resolve(), engine, cache_dir.resolve(), scratch, kept, *limits, command
+        )
         done = _learn(request, home, replace, listen)
     return {"folder": str(home), **done}
 
