@@ -165,8 +165,8 @@ def test_each_detected_object_is_a_row_a_box_and_an_annotation(site: Site, photo
     assert told["annotations"][1] | {"score": 0} == {
         "id": 2, "image_id": 0, "category_id": 1, "bbox": [32, 4, 16, 40], "area": 640, "iscrowd": 0, "score": 0,
     }  # fmt: skip
-    assert "1 pictures with boxes are in" in done.stderr
-    assert "2 objects in 2 pictures are in" in done.stderr
+    assert "1 picture with boxes in" in done.stderr
+    assert "2 objects of 2 pictures in" in done.stderr
 
 
 def test_answers_that_were_remembered_are_no_speed(site: Site, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_batches_are_listed_read_again_and_cancelled(slow: Site, photos: Path, s
     rows = [json.loads(line) for line in run("results", "--json", address).stdout.splitlines()]
     assert sorted(row["state"] for row in rows) == ["done", "queued", "queued"]
     assert "2 wait" in run("results", address).stderr
-    assert run("cancel", address).stdout == "2 photos are cancelled, 1 had been labelled.\n"
+    assert run("cancel", address).stdout == "2 photos cancelled, 1 had been labelled.\n"
     assert requests.get(f"{slow.url}/v1/batches/{batch}", timeout=10).json()["state"] == "cancelled"
 
     assert "no batch was sent" in run("batches").stderr

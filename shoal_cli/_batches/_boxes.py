@@ -13,6 +13,11 @@ WHOLE = 100_000  # pixels of the longest side: pictures are not made smaller
 SMALL = 64  # to learn only the size of a picture
 
 
+def counted(count: int, noun: str) -> str:
+    """1 photo, 2 photos."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 class Drawings:
     """Saves each picture in which objects were detected, with a box around each, in `folder`."""
 
@@ -38,9 +43,9 @@ class Drawings:
 
     def told(self) -> str:
         """What was written, in a sentence."""
-        gone = f"; {self._unread} pictures cannot be read here" if self._unread else ""
+        gone = f"; {counted(self._unread, 'picture')} could not be read here" if self._unread else ""
         none = "" if self._count else ": no objects were detected, which only models that detect do"
-        return f"{self._count} pictures with boxes are in {self._folder}{gone}{'' if gone else none}"
+        return f"{counted(self._count, 'picture')} with boxes in {self._folder}{gone}{'' if gone else none}"
 
 
 def _payload(path: Path | None) -> bytes:
@@ -98,7 +103,8 @@ class CocoFile:
 
     def told(self) -> str:
         """What was written, in a sentence."""
-        return f"{len(self._annotations)} objects in {len(self._images)} pictures are in {self._file}"
+        objects, pictures = counted(len(self._annotations), "object"), counted(len(self._images), "picture")
+        return f"{objects} of {pictures} in {self._file}"
 
     def _size(self, photo: dict[str, Any], path: Path | None) -> tuple[int, int]:
         """Width and height of the upright picture: from its detections, else from the file; 0 when neither is here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from shoal_cli._batches import _sent
+from shoal_cli._batches._boxes import counted
 from shoal_cli._client import Client
 
 
@@ -19,4 +20,4 @@ def command(batch: str, url: str | None) -> None:
 
 def tell_cancelled(cancelled: int, labelled: int) -> str:
     """What a cancel did, in a sentence."""
-    return f"{cancelled} photos are cancelled, {labelled} had been labelled."
+    return f"{counted(cancelled, 'photo')} cancelled, {labelled} had been labelled."

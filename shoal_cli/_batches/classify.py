@@ -18,6 +18,7 @@ from inference.photo_folders import is_system_file, list_files, readable, tell_l
 from shoal import settings
 from shoal.errors import Permanent, Retryable
 from shoal_cli._batches import _sent
+from shoal_cli._batches._boxes import counted
 from shoal_cli._batches._following import Bars, answers
 from shoal_cli._batches._output import Output, Wanted, output_options
 from shoal_cli._batches._sent import Sent
@@ -151,9 +152,7 @@ def _summarise(found: list[dict[str, Any]], took: float, cost: str, page: str) -
     cached = sum(bool(photo.get("cached")) for photo in found)
     # With remembered answers it would say nothing of how fast photos are labelled.
     speed = f"{cached} from the answer cache" if cached else f"{len(found) / took:.1f}/s"
-    told = ", ".join(
-        filter(None, [f"{len(found)} {'photo' if len(found) == 1 else 'photos'} in {took:.1f} s", speed, cost])
-    )
+    told = ", ".join(filter(None, [f"{counted(len(found), 'photo')} in {took:.1f} s", speed, cost]))
     screen.print(f"{told}; {failed} failed. {page}", markup=False, soft_wrap=True)
     spent = [sum(photo["seconds"].values()) for photo in found if photo.get("seconds")]
     if spent:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from shoal import settings
 from shoal_cli._batches import _sent
+from shoal_cli._batches._boxes import counted
 from shoal_cli._batches._following import Bars, answers
 from shoal_cli._batches._output import Output, Wanted, output_options
 from shoal_cli._client import Client
@@ -45,7 +46,7 @@ def command(batch: str, wait: bool, url: str | None, patience: float, **output: 
             out.write(photo)
             count[photo["state"]] += 1
     waiting = f", {count['queued']} wait (--wait waits for them)" if count["queued"] else ""
-    screen.print(f"{count.total()} photos, {count['failed']} failed{waiting}. {sent.page}", soft_wrap=True)
+    screen.print(f"{counted(count.total(), 'photo')}, {count['failed']} failed{waiting}. {sent.page}", soft_wrap=True)
     for sentence in out.told():
         screen.print(sentence, markup=False, soft_wrap=True)
     if count["failed"]:
