@@ -30,16 +30,8 @@ PROBE_SECONDS = 4.0
 STALL_SECONDS = 30.0  # a download without progress is given up after this time
 FETCH_SECONDS = 1800.0  # 95 MB at half a megabit a second
 
-# What pip and npm write when no server answers.
-_NO_NETWORK = (
-    "NewConnectionError",
-    "NameResolutionError",
-    "ConnectTimeoutError",
-    "ENOTFOUND",
-    "ECONNREFUSED",
-    "EAI_AGAIN",
-    "ETIMEDOUT",
-)
+# What pip writes when no server answers.
+_NO_NETWORK = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError")
 
 Say = Callable[[str], None]
 
@@ -173,7 +165,7 @@ def _run(command: Sequence[str], folder: Path, what: str) -> None:
 
 
 def _reason(output: str) -> str:
-    """Why pip or npm failed, in a few words: without a network both write a screen full."""
+    """Why pip or npm failed, in a few words: without a network pip writes a screen full."""
     if any(word in output for word in _NO_NETWORK):
         return "the package index cannot be reached"
     lines = [line.strip() for line in output.splitlines() if line.strip()]
