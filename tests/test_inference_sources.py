@@ -102,7 +102,9 @@ def test_a_wheel_that_does_not_exist_is_said_in_one_line(tmp_path: Path) -> None
 
 
 def test_without_a_network_it_is_said_in_a_few_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    nowhere = {"INDEX_URL": "http://127.0.0.1:9/simple", "EXTRA_INDEX_URL": "", "FIND_LINKS": "", "NO_CACHE_DIR": "1"}
+    for name, value in {**nowhere, "CONFIG_FILE": "/dev/null"}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
     with pytest.raises(Retryable) as raised:
         sources.fetch_wheel("six", "1.17.0", SIX_SHA256, tmp_path)
 
