@@ -41,7 +41,7 @@ PARTS = {
     "worker": ("-m app_tier",),
     "web": ("-m web_tier",),
     "controller": ("-m controller",),
-    STORE: ("service_process", "hypercorn", "ministack", "services_app"),
+    STORE: ("service_process", "uvicorn", "ministack", "services_app"),
     "EC2": ("-m local_cloud",),
 }
 

@@ -97,8 +97,10 @@ class ServiceProcess:
             pid_file=self._folder.cloud / "ministack.pid",
             grace_seconds=STOP_SECONDS,
             program=(
-                *(sys.executable, "-m", "hypercorn", "local_cloud.services_app:app", "--workers", "0"),
-                *("--bind", f"fd://{listener}", "--keep-alive", "75", "--log-level", "WARNING"),
+                *(sys.executable, "-m", "uvicorn", "local_cloud.services_app:app", "--fd", str(listener)),
+                *("--http", "httptools", "--loop", "asyncio", "--ws", "none", "--lifespan", "on"),
+                *("--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "3", "--log-level", "warning"),
+                *("--no-access-log", "--no-server-header", "--no-date-header"),
             ),
             pass_fds=(listener,),
         )

@@ -1,4 +1,4 @@
-"""The application that hypercorn serves: the guard, then ministack."""
+"""The application that uvicorn serves: the guard, then ministack."""
 
 import json
 import logging

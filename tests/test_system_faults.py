@@ -164,7 +164,7 @@ def test_a_controller_whose_cloud_is_silent_ends_all_the_same(system: RunningSys
     system.start()
     wait_for(lambda: "acting with token" in system.text(), 60, "the controller did not start")
     controller = system.part("-m controller")
-    silent = [one for one in system.processes() if {"hypercorn", "local_cloud"} & set(one.cmdline())]
+    silent = [one for one in system.processes() if {"uvicorn", "local_cloud"} & set(one.cmdline())]
     assert silent
     for one in silent:
         one.suspend()
