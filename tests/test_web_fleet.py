@@ -14,7 +14,7 @@ import requests
 from playwright.sync_api import Browser, Page, expect
 
 from controller import ledger as controllers
-from shoal import dead_letters, ledger_file
+from shoal import aws, dead_letters, ledger_file
 from shoal import settings as shoal_settings
 from shoal.buckets import foreign_messages
 from shoal.buckets.foreign_messages import ForeignMessage
@@ -24,8 +24,10 @@ from shoal.ledger import Entry, Refusal
 from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, Result
 from shoal.ports import Beat
+from shoal.settings import in_force
+from tests.controller_daemon import daemon
 from tests.fleet_fixtures import write_ledger
-from tests.web_fixtures import Site, jpeg, running_site, settings
+from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
 from tests.web_screenshots import DESKTOP
 from web_tier.watching import history
 from web_tier.watching.history import History, Moment
@@ -208,6 +210,42 @@ def test_the_operator_sends_dead_letters_to_the_workers_again(site: Site, page: 
     assert site.cloud.dead_letters.depth().total == 0
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("button", name="Send them")).to_have_count(0)
+
+
+def sign_in_on(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/fleet/sign-in")
+    page.fill("#secret", SECRET)
+    page.get_by_role("button", name="Sign in").click()
+
+
+@pytest.mark.usefixtures("embedded_cloud")
+def test_the_operator_changes_a_live_setting(
+    tmp_path: Path, browser: Browser, cloud_environment: dict[str, str]
+) -> None:
+    aws.prepare(shoal_settings.load({"SHOAL_PREFIX": "rules"}))
+    page = browser.new_page()
+    with running_site(work=False, state_dir=tmp_path, operator_secret=SECRET) as site:
+        sign_in_on(page, site)
+        expect(page.locator("#live-title")).to_have_count(0)  # no controller runs there
+        with daemon(tmp_path, cloud_environment):
+            wait_until(lambda: in_force.read(tmp_path))
+            for value, told in (
+                ("2", "SHOAL_MAX_INSTANCES=2 holds now"),
+                ("many", "Nothing was changed. SHOAL_MAX_INSTANCES='many': expected a whole number"),
+            ):
+                page.goto(f"{site.url}/fleet")
+                page.locator("[name=name]").select_option("SHOAL_MAX_INSTANCES")
+                page.get_by_label("New value").fill(value)
+                page.get_by_role("button", name="Set").click()
+                expect(page.locator(".told")).to_have_text(told)
+                expect(page.locator("#figures")).to_contain_text("at most 2")
+            assert (tmp_path / "settings.env").read_text() == "SHOAL_MAX_INSTANCES=2\n"
+            signed_in = operator(site)
+            form = {"token": token(site, signed_in), "name": "SHOAL_POLICY", "value": "evil:policy"}
+            assert signed_in.post(f"{site.url}/fleet/setting", form, timeout=10).status_code == 400
+            stranger = requests.post(f"{site.url}/fleet/setting", {**form, "name": "SHOAL_QOS"}, timeout=10)
+            assert stranger.status_code == 403
+    page.context.close()
 
 
 def token(site: Site, browser: requests.Session) -> str:

@@ -1,4 +1,4 @@
-// The batches that were sent from this browser or opened in it. It alone keeps the list: a batch's address is its only lock.
+// The batches that were sent from this browser or opened in it, which alone keeps the list.
 
 const KEY = "shoal-batches";
 const MOST = 20;

@@ -1,13 +1,11 @@
-// Shows one photo large, with its boxes and their words. Arrow keys and swipes go to the others, two fingers, the wheel,
-// + and - enlarge. Escape and Close lead back to the photo's card.
+// Shows one photo large. Arrow keys and swipes go to the others; two fingers, the wheel, + and - enlarge.
 
 import { fill, number } from "./words.js";
 
 const LARGEST = 8; // times
-const TWICE = 2.5; // what a double click enlarges to
 const SWIPE = 50; // pixels
 const STEP = { ArrowLeft: -1, ArrowRight: 1 };
-const ZOOM = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, 0: 0 };
+const ZOOM = { "+": 1.5, "-": 1 / 1.5, 0: 0 };
 
 export class Viewer {
   // list: the PhotoList, whose order counts.
@@ -171,7 +169,6 @@ export class Viewer {
     };
     stage.addEventListener("pointerup", lift);
     stage.addEventListener("pointercancel", lift);
-    stage.addEventListener("dblclick", (event) => this.#enlarge(this.zoom > 1 ? 0 : TWICE, event.clientX, event.clientY));
     stage.addEventListener("wheel", (event) => {
       event.preventDefault();
       this.#enlarge(Math.exp(-event.deltaY / 300), event.clientX, event.clientY);
@@ -184,11 +181,8 @@ const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 // Where an object is, in parts of the picture.
 function mark([left, top, right, bottom], [width, height], words) {
   const made = Object.assign(document.createElement("div"), { className: "mark" });
-  const percent = (value, whole) => `${(100 * value) / whole}%`;
-  made.style.left = percent(left, width);
-  made.style.top = percent(top, height);
-  made.style.width = percent(right - left, width);
-  made.style.height = percent(bottom - top, height);
+  const inset = [top / height, 1 - right / width, 1 - bottom / height, left / width];
+  made.style.inset = inset.map((part) => `${100 * part}%`).join(" ");
   made.append(Object.assign(document.createElement("span"), { textContent: words }));
   return made;
 }

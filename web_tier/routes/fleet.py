@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from datetime import UTC, datetime
 from functools import partial
 
@@ -19,7 +20,10 @@ from flask import (
 from werkzeug.wrappers import Response as BaseResponse
 
 from shoal import dead_letters
+from shoal.errors import ShoalError
 from shoal.prices import cost_title, dollars, price_in_words
+from shoal.settings import change, in_force
+from web_tier.problems import Problem
 from web_tier.routes import operator
 from web_tier.services import services
 from web_tier.words import duration
@@ -27,6 +31,9 @@ from web_tier.words import duration
 log = logging.getLogger(__name__)
 
 blueprint = Blueprint("fleet", __name__)
+
+# A policy may be `module:attribute`, and what arrives in a request is never imported.
+LIVE = tuple(one for one in in_force.RELOADED if one.group in ("pool", "budget") and one.name != "policy")
 
 
 @blueprint.get("/fleet")
@@ -43,6 +50,8 @@ def fleet_page() -> str:
         signed_in=signed_in,
         token=operator.token(),
         told=operator.told(),
+        live=_live_settings() if signed_in else (),
+        most=in_force.most_instances(services().settings),
     )
 
 
@@ -86,6 +95,32 @@ def redrive() -> BaseResponse:
     log.info("the operator sent %d dead letters to the request queue again", count)
     operator.tell(f"{count:,} {'message is' if count == 1 else 'messages are'} in the request queue again.")
     return redirect(url_for("fleet.fleet_page"), 303)
+
+
+@blueprint.post("/fleet/setting")
+def change_setting() -> BaseResponse:
+    """Change a setting of the running controller, and tell what holds now."""
+    operator.check_operator()
+    name, value = request.form.get("name", ""), request.form.get("value", "").strip()
+    if name not in {one.variable for one in LIVE}:
+        raise Problem(400, "That setting cannot be changed here.")
+    try:
+        sentences = change({name: value}, os.environ | {"SHOAL_STATE_DIR": str(services().settings.state_dir)})
+    except ShoalError as error:
+        sentences = [f"Nothing was changed. {error}"]
+    else:
+        log.info("the operator changed a setting: %s", "; ".join(sentences))
+    services().reporter.changed()
+    for sentence in sentences:
+        operator.tell(sentence)
+    return redirect(url_for("fleet.fleet_page"), 303)
+
+
+def _live_settings() -> list[tuple[str, str]]:
+    """The settings that can be changed here, with the values that the controller goes by; none if none runs here."""
+    found = in_force.read(services().settings.state_dir)
+    values = found.values if found else {}
+    return [(one.variable, values[one.variable]) for one in LIVE if one.variable in values]
 
 
 def _sign_in_page(error: str = "", status: int = 200) -> Response:

@@ -24,6 +24,7 @@ from inference.model import purpose
 from shoal.buckets import corrections
 from shoal.errors import Permanent, ShoalError
 from shoal.messages import new_batch
+from shoal.settings import in_force
 from web_tier import words
 from web_tier.problems import Problem, wants_page
 from web_tier.results import table
@@ -167,6 +168,7 @@ def expected() -> Response:
     if pool is None:
         raise Problem(503, "The pool cannot be read at the moment.")
     settings, past = services().settings, services().history.read()
+    settings = replace(settings, max_instances=in_force.most_instances(settings))
     service, boot = measured(past, settings)
     found = estimate(int(text), service, boot, pool, settings, services().price)
     words, hindrance = in_words(found, settings), no_start(past, pool)
