@@ -236,7 +236,7 @@ def test_this_browser_knows_its_batches_and_no_others(page: Page, browser: Brows
     expect(page.locator("#status")).to_have_text(re.compile("^Done"))
     address = page.url
     page.goto(site.url)
-    expect(page.locator("#mine b")).to_have_text(re.compile("^Done: 2 photos in .*, 1 of them failed$"))
+    expect(page.locator("#mine a")).to_have_text(re.compile("^Done: 2 photos in .*, 1 of them failed$"))
     page.click("#mine a")
     expect(page).to_have_url(address)
     other = browser.new_page()

@@ -45,7 +45,6 @@ function drawName(element, name) {
   element.querySelector(".tail").textContent = letters.slice(-TAIL).join("");
 }
 
-// Opens the photo large. Before the server has it, the browser does.
 function drawLink(link, { index, name, file, large, state }) {
   if (large || (file && state !== "cancelled")) {
     link.href = `#photo-${index}`;

@@ -30,8 +30,7 @@ export function show(section) {
   section.hidden = !kept.length;
   section.querySelector("ul").replaceChildren(...kept.map(({ id, at, line }) => {
     const item = template.cloneNode(true);
-    item.querySelector("a").href = `/batches/${id}`;
-    item.querySelector("b").textContent = line;
+    Object.assign(item.querySelector("a"), { href: `/batches/${id}`, textContent: line });
     const time = item.querySelector("time");
     time.dateTime = new Date(at).toISOString();
     time.textContent = new Date(at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });

@@ -276,7 +276,7 @@ function status() {
   return line;
 }
 
-// What is labelled stays. What was not sent yet is not sent; what is on its way is cancelled when it has arrived.
+// Nothing more is sent; what is on its way is cancelled when it has arrived.
 async function cancel(event) {
   event.preventDefault();
   const button = at("cancel").querySelector("button");
@@ -285,21 +285,17 @@ async function cancel(event) {
     list.set(item.index, { state: "cancelled", message: at("cancel").dataset.words, unsent: true });
   }
   try {
-    await cancelOnServer();
-    if (uploader.busy) {
+    for (let busy = true; busy;) {
+      busy = uploader.busy;
+      const reply = await fetch(at("cancel").action, { method: "POST", headers: { Accept: "application/json" } });
+      if (!reply.ok) throw new Error(reply.statusText);
       while (uploader.busy) await new Promise((done) => { setTimeout(done, COUNT_EVERY / 4); });
-      await cancelOnServer();
     }
   } catch {
     line = "The server does not answer: nothing was cancelled. Try again.";
     refresh();
   }
   button.disabled = false;
-}
-
-async function cancelOnServer() {
-  const reply = await fetch(at("cancel").action, { method: "POST", headers: { Accept: "application/json" } });
-  if (!reply.ok) throw new Error(reply.statusText);
 }
 
 let saidAt = 0;

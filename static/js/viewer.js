@@ -110,7 +110,6 @@ export class Viewer {
     this.#move(1, 0, 0);
   }
 
-  // No edge of what is enlarged leaves that of its place.
   #move(zoom, x, y) {
     this.zoom = zoom;
     const within = (value, size) => clamp(value, (-size * (zoom - 1)) / 2, (size * (zoom - 1)) / 2);

@@ -67,7 +67,8 @@ class FleetReport:
         if not self.moments:
             return ""
         last = self.moments[-1]
-        return last.hindrance or (f"no worker can start: {last.no_launch}" if last.no_launch else "")
+        told = last.hindrance or (f"no worker can start: {last.no_launch}" if last.no_launch else "")
+        return told[:1].upper() + told[1:]
 
     @property
     def decisions(self) -> list[Moment]:
