@@ -154,6 +154,7 @@ def test_the_line_says_what_goes_on(page: Page, idle: Site) -> None:
 def test_the_tab_counts_and_a_finished_batch_speaks_of_no_workers(page: Page, idle: Site) -> None:
     idle.cloud.pool.launch(["a"], "t")
     label(page, idle, "test_0.JPG", "b.jpg")
+    expect(page.locator("#status")).to_have_text("Labelling: 0 of 2, 1 worker")
     expect(page).to_have_title("0 of 2 · Shoal")
     idle.worker.step(1)
     expect(page).to_have_title("1 of 2 · Shoal")
