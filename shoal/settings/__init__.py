@@ -1,6 +1,6 @@
 """Shoal's settings: declared once, read from the environment, checked. Everything else is handed a `Settings`."""
 
-from shoal.settings.changing import change
+from shoal.settings.changing import change, change_for
 from shoal.settings.checks import check_exposure
 from shoal.settings.declaration import Setting, as_text, variable
 from shoal.settings.declared import GROUPS, SETTINGS, Settings
@@ -21,6 +21,7 @@ __all__ = [
     "Settings",
     "as_text",
     "change",
+    "change_for",
     "check_exposure",
     "load",
     "load_with_env_file",

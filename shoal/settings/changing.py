@@ -13,9 +13,9 @@ from pathlib import Path
 from shoal.errors import Retryable, SettingsError, ShoalError
 from shoal.lifecycle import holder
 from shoal.settings import in_force
-from shoal.settings.declared import SETTINGS
+from shoal.settings.declared import SETTINGS, Settings
 from shoal.settings.in_force import InForce
-from shoal.settings.reading import load_changed, meant, own_file
+from shoal.settings.reading import environment_of, load_changed, meant, own_file
 
 ANSWER_SECONDS = 10.0
 LOOK_SECONDS = 0.05
@@ -44,6 +44,11 @@ def change(values: Mapping[str, str], environment: Mapping[str, str] | None = No
             _restore(path, before)
             raise
     return [_sentence(name, value, path, found) for name, value in values.items()]
+
+
+def change_for(settings: Settings, values: Mapping[str, str]) -> list[str]:
+    """`change` for the controller in the state folder of these settings."""
+    return change(values, environment_of(settings))
 
 
 def _check(name: str, value: str) -> None:

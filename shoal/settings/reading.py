@@ -66,6 +66,11 @@ def load_changed(values: Mapping[str, str], environment: Mapping[str, str] | Non
     return _with_cloud(load({**environment, **changed}), environment)
 
 
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment, with the state folder of these settings."""
+    return {**os.environ, variable("state_dir"): str(settings.state_dir)}
+
+
 def sources(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Where `load_with_own_file` takes the settings from: name -> file or variable; defaults are left out."""
     environment = os.environ if environment is None else environment

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from datetime import UTC, datetime
 from functools import partial
 
@@ -22,7 +21,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from shoal import dead_letters
 from shoal.errors import ShoalError
 from shoal.prices import cost_title, dollars, price_in_words
-from shoal.settings import change, in_force
+from shoal.settings import change_for, in_force
 from web_tier.problems import Problem
 from web_tier.routes import operator
 from web_tier.services import services
@@ -105,7 +104,7 @@ def change_setting() -> BaseResponse:
     if name not in {one.variable for one in LIVE}:
         raise Problem(400, "That setting cannot be changed here.")
     try:
-        sentences = change({name: value}, os.environ | {"SHOAL_STATE_DIR": str(services().settings.state_dir)})
+        sentences = change_for(services().settings, {name: value})
     except ShoalError as error:
         sentences = [f"Nothing was changed. {error}"]
     else:
