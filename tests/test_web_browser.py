@@ -251,19 +251,6 @@ def test_this_browser_knows_its_batches_and_no_others(page: Page, browser: Brows
     expect(page.locator("#mine")).to_be_hidden()
 
 
-def test_models_are_offered_by_what_they_do(page: Page) -> None:
-    with running_site(models="ssd_mobilenet_v2,mini_xception,unheard_of") as site:
-        page.goto(site.url)
-        expect(page.locator("#model option")).to_have_text(
-            [
-                "What a photo shows (resnet50)",
-                "Objects with boxes (ssd_mobilenet_v2)",
-                "Faces and their emotions (mini_xception)",
-                "unheard_of",
-            ]
-        )
-
-
 def test_names_are_text_and_never_markup(page: Page, site: Site) -> None:
     name = "<img src=x onerror=alert(1)>.jpg"
     label(page, site, name)

@@ -107,3 +107,16 @@ def test_one_model_needs_no_choice(page: Page) -> None:
     with running_site() as alone:
         page.goto(alone.url)
         expect(page.locator("#model")).to_have_count(0)
+
+
+def test_models_are_offered_by_what_they_do(page: Page) -> None:
+    with running_site(models="ssd_mobilenet_v2,mini_xception,unheard_of") as site:
+        page.goto(site.url)
+        expect(page.locator("#model option")).to_have_text(
+            [
+                "What a photo shows (resnet50)",
+                "Objects with boxes (ssd_mobilenet_v2)",
+                "Faces and their emotions (mini_xception)",
+                "unheard_of",
+            ]
+        )
