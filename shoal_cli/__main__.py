@@ -1,4 +1,4 @@
-"""The `shoal` command. Each file of this package and of the folders in FOLDERS has a command or group, `command`."""
+"""The `shoal` command. Each file of this package and of its folder `_batches` has a command or group, `command`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from shoal import __version__, plugins
 from shoal.errors import ShoalError
 from shoal.settings import misspelt
 
-FOLDERS = ("shoal_cli", "shoal_cli._batches")
-
 
 class Commands(click.Group):
-    """The commands in the files of FOLDERS. Imports only the file of the command that runs."""
+    """The commands in the files of both folders. Imports only the file of the command that runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return sorted(name for folder in FOLDERS for name in plugins.available(folder))
+        return sorted([*plugins.available("shoal_cli"), *plugins.available("shoal_cli._batches")])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        for folder in FOLDERS:
-            if cmd_name in plugins.available(folder):
-                command: click.Command = plugins.load(cmd_name, folder, "command")
-                return command
-        return None
+        command: click.Command | None = None
+        if cmd_name in plugins.available("shoal_cli"):
+            command = plugins.load(cmd_name, "shoal_cli", "command")
+        elif cmd_name in plugins.available("shoal_cli._batches"):
+            command = plugins.load(cmd_name, "shoal_cli._batches", "command")
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

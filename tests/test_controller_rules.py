@@ -141,11 +141,15 @@ def asked(*arguments: str) -> str:
 
 
 def test_why_tells_the_last_minutes_and_what_held_before(ledger: Path) -> None:
-    told = [line.split("  ", 1)[1] for line in asked("--last", "10m").splitlines()]
-    assert told == ["an hour ago", "a minute ago", "now"]
-    assert [line.split("  ", 1)[1] for line in asked("--last", "30s").splitlines()] == ["a minute ago", "now"]
-    assert len(asked("--last", "1d").splitlines()) == 4
-    assert asked("--last", "0s").splitlines()[0].endswith("now")
+    def told(last: str) -> list[str]:
+        total, *lines = asked("--last", last).splitlines()
+        assert total.startswith("In the last ")
+        return [line.split("  ", 1)[1] for line in lines]
+
+    assert told("10m") == ["an hour ago", "a minute ago", "now"]
+    assert told("30s") == ["a minute ago", "now"]
+    assert len(told("1d")) == 4
+    assert told("0s")[0].endswith("now")
     first = json.loads(asked("--last", "1.5h", "--json").splitlines()[0])
     assert first["sentence"] == "two hours ago"
 
@@ -177,7 +181,10 @@ def test_a_reload_takes_over_good_settings_and_refuses_bad_ones(
     aws.prepare(load({"SHOAL_PREFIX": "rules"}))
     with daemon(tmp_path, cloud_environment) as running:
         wait_for(
-            lambda: running.told("watching rules-req-queue: policy deadline, 0 to 15 instances; $0.0416 an hour"),
+            lambda: running.told(
+                "watching rules-req-queue: policy deadline, 0 to 15 instances; nothing on this machine; "
+                "would cost $0.0416 an hour"
+            ),
             "no start",
         )
         wait_for(lambda: running.entries, "no tick")
