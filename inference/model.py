@@ -81,6 +81,8 @@ class Model:
                WordNet or of the data set. The name is empty for a number that the data set does not use.
     stand_in:  the model that replaces it if no source has the weights; empty for none.
     threshold: the lowest score of a detection that is reported, in [0, 1].
+    none_below: a photo whose best class has a lower probability shows none of the classes; 0 for a model that always
+               names a class.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Model:
     labels: str
     stand_in: str = ""
     threshold: float = 0.5
+    none_below: float = 0.0
 
 
 _PURPOSES = {

@@ -1,6 +1,6 @@
 """Models that are described by files in the cache, not by a file in `inference/models`.
 
-    <cache>/models/<name>/model.json     task, side; of keras.applications: keras, title, size
+    <cache>/models/<name>/model.json     task, side, none_below; of keras.applications: keras, title, size
     <cache>/models/<name>/labels.csv     ",name" or "id,name" for each class, in class order
     <cache>/models/<name>/weights/       the Keras net or the ONNX file, its preprocessing inside
 
@@ -34,12 +34,18 @@ def is_name(text: str) -> bool:
 
 
 def describe(
-    name: str, task: str, side: int, classes: Sequence[str], folder: Path, ids: Sequence[str] | None = None
+    name: str,
+    task: str,
+    side: int,
+    classes: Sequence[str],
+    folder: Path,
+    ids: Sequence[str] | None = None,
+    none_below: float = 0.0,
 ) -> Model:
     """Write the description of a model into `folder`, and return it. `ids`: WordNet ids, one for each class."""
     with (folder / _LABELS).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(zip(ids or [""] * len(classes), classes, strict=True))
-    fields = {"task": task, "side": side}
+    fields = {"task": task, "side": side, "none_below": none_below}
     (folder / _DESCRIPTION).write_text(json.dumps(fields) + "\n")
     return _model(name, fields, folder)
 
@@ -76,4 +82,5 @@ def _model(name: str, fields: dict[str, Any], folder: Path) -> Model:
         source = KerasDownload(title, int(fields["size"]), "Keras' own: see its page on applications")
         return Model(name, title, task, side, (module, title), (source,), "imagenet.csv")
     labels = str((folder / _LABELS).resolve())
-    return Model(name=name, title=name, task=task, side=side, keras=(__name__, ""), sources=(), labels=labels)
+    below = float(fields.get("none_below", 0.0))
+    return Model(name, name, task, side, (__name__, ""), (), labels, none_below=below)

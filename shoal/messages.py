@@ -156,7 +156,8 @@ class Label:
     name:        as Keras spells it, for example Egyptian_cat.
     wordnet_id:  empty if the model does not know it. Two classes of ImageNet may share a name (crane, maillot), no id.
     probability: in [0, 1].
-    class_id:    the number of the class in the model's list; None in results that older workers stored.
+    class_id:    the number of the class in the model's list; None for none_of_these, and in results that older workers
+                 stored.
     """
 
     name: str

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from inference.photo_folders import readable
+from inference.training.none_of_these import MOST_TURNED_AWAY, TURNED_AWAY
 from inference.training.recipe import SCRATCH_NETS, Recipe
 from inference.training.run import train
 from inference.training.views import KINDS
@@ -105,6 +106,15 @@ _STOPPED = 130  # the status of a shell for a Ctrl-C
     help="The share of each class that decides when to stop.",
 )
 @click.option(
+    "--none-of-these",
+    type=click.FloatRange(0, MOST_TURNED_AWAY),
+    default=TURNED_AWAY,
+    show_default=True,
+    metavar="SHARE",
+    help="The share of rightly labelled photos that may get the answer none_of_these, for photos unlike all classes; "
+    "0 for a model without that answer.",
+)
+@click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=0,
@@ -154,6 +164,8 @@ def _tell(recipe: Recipe, done: dict[str, Any]) -> None:
     click.echo(f"{recipe.name}: {done['accuracy']}")
     if done["too_few"]:
         click.echo(f"Beware: {done['too_few']}")
+    if done["none_of_these"]:
+        click.echo(f"none of these: {done['none_of_these']}")
     if "no_report" in done:
         click.echo(f"the model is kept, but its report could not be written: {done['no_report']}", err=True)
     else:

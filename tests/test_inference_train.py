@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference.training import dataset, features, figures, parts, pictures, report, views
+from inference.training import dataset, features, figures, none_of_these, parts, pictures, report, views
 from inference.training.dataset import Arrays, Photos
 from inference.training.recipe import Recipe
 from shoal.errors import Permanent
@@ -240,7 +240,8 @@ def test_the_report_says_it_all(tmp_path: Path) -> None:
     counts = {"cat|dog": (30, 6, 8), "<owl>": (5, 1, 2)}
     wrong = [(report.Mistake("owl/$1.jpg", "<owl>", "cat|dog", 0.9), np.full((8, 8, 3), 90, np.uint8))] * 30
     skipped = (("a.txt", "no image"),)
-    made = report.TrainingReport("mine", (("seed", "0"),), counts, found, stages, mistakes, skipped)
+    none = none_of_these.NoneOfThese(0.05, 30, 0.5512, 10, 2, 1)
+    made = report.TrainingReport("mine", (("seed", "0"),), counts, found, stages, mistakes, skipped, none)
     made.write(tmp_path, wrong)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -248,6 +249,7 @@ def test_the_report_says_it_all(tmp_path: Path) -> None:
     ]  # fmt: skip
     text = (tmp_path / "report.md").read_text()
     assert "90.0% of 10 test images right (with 95 % confidence between 59.6% and 98.2%)" in text
+    assert "the answer if the best class has less than 55.12%; 2 of 10 test images get it, and 1 of those" in text
     assert "| cat\\|dog | 30 | 6 | 8 | 100% | 88% |" in text
     assert "24 of 30 wrong answers, the surest first" in text
     assert "![The loss of each epoch](loss.png)" in text
@@ -258,6 +260,7 @@ def test_the_report_says_it_all(tmp_path: Path) -> None:
     assert "<owl>" not in page
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert numbers["figures"]["confusion"] == [[7, 1], [0, 2]]
+    assert (numbers["none_of_these"]["below"], numbers["none_of_these"]["turned_away"]) == (0.5512, 2)
     for name in ("confusion.png", "loss.png", "wrong.png"):
         with Image.open(tmp_path / name) as picture:
             assert len(picture.convert("RGB").getcolors(1 << 24) or ()) > 50

@@ -93,6 +93,7 @@ def test_food_is_learned_and_a_worker_knows_it(cache: Path, food: Path) -> None:
     assert done.returncode == 0
     assert "skipped ramen/notes.txt: this is not an image that Shoal can read" in done.stdout
     assert "training on the CPU" in done.stderr or "training on the GPU" in done.stderr
+    assert "none of these: not learned: to turn away at most 5% takes 19 validation images" in done.stdout
     figures = metrics(cache, "food")["figures"]
     assert isinstance(figures, dict)
     assert (figures["images"], figures["accuracy"] >= 0.75) == (8, True)
@@ -130,6 +131,11 @@ def test_a_small_net_learns_digits_and_the_same_seed_gives_the_same_net(learned:
     assert isinstance(figures, dict)
     assert figures["images"] == 597
     assert figures["accuracy"] > 0.8  # chance is 0.1
+    none = metrics(learned, "digits")["none_of_these"]
+    assert isinstance(none, dict)
+    # The test digits were written by other people, so more of them than 5 % may be turned away.
+    assert (none["tested"], none["turned_away_right"] < 0.2 * 597) == (597, True)
+    assert 0.1 < none["below"] == store.model("digits", learned).none_below < 1
     assert metrics(learned, "digits")["stages"] == metrics(learned, "digits-again")["stages"]
 
 

@@ -130,4 +130,6 @@ def _split(found: Outputs, opened: Sequence[Decoded]) -> list[Outputs]:
 
 
 def _names(answer: Answer) -> list[str]:
-    return [label.name for label in answer.labels[:1]] + [found.name for found in answer.detections]
+    """The best class, also where the answer is that the photo shows none of the classes; and all detections."""
+    classes = [label.name for label in answer.labels if label.class_id is not None]
+    return classes[:1] + [found.name for found in answer.detections]

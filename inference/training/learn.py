@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from inference.photo_folders import readable
 from inference.preparing import agreement, architecture
 from inference.preparing.convert import now, versions
 from inference.preparing.subprocess_task import Tell
-from inference.training import dataset, features, figures, fit, nets, parts, pictures
+from inference.training import dataset, features, figures, fit, nets, none_of_these, parts, pictures
 from inference.training.dataset import Dataset, Photos
 from inference.training.figures import Figures
 from inference.training.fit import Fitted, TrainingBatches
+from inference.training.none_of_these import NoneOfThese
 from inference.training.parts import TEST, TRAIN, VALIDATION
 from inference.training.pictures import Pictures
 from inference.training.recipe import TrainingRequest
@@ -39,7 +40,20 @@ _TEST_BATCH = 32
 _TELL_EVERY = 16  # images
 
 Split = dict[str, NDArray[np.int64]]
-Wrong = list[tuple[Mistake, NDArray[np.uint8]]]
+
+
+@dataclass(frozen=True, slots=True)
+class PartAnswers:
+    """What the artefact says of the images of a part.
+
+    said, probability, right: the best class of each image, its probability, and whether it is the true class, [N].
+    wrong:                    the wrong answers with their images, the surest first.
+    """
+
+    said: NDArray[np.int64]
+    probability: NDArray[np.float32]
+    right: NDArray[np.bool_]
+    wrong: list[tuple[Mistake, NDArray[np.uint8]]]
 
 
 class Training:
@@ -69,22 +83,25 @@ class Training:
         else:
             net, stages = self._on_backbone()
         compared = self._make_artefact(net)
-        measured, mistakes, wrong = self._judge()
+        test, validation = self._judge()
+        measured = figures.measure(self._classes, self._pictures.labels[self._parts[TEST]], test.said)
+        none = self._learn_none(test, validation)
         done = {
             "accuracy": accuracy(measured),
             "too_few": figures.too_few(measured),
+            "none_of_these": none.words,
             "device": device,
             "skipped": [f"{name}: {why}" for name, why in self._pictures.skipped],
             "agreement": compared,
         }
         self._tell(made=done)
-        self._report(device, stages, (measured, mistakes, wrong), compared)
+        self._report(self._facts(device, compared), stages, measured, none, (test, validation))
         return done
 
-    def _describe(self) -> Model:
+    def _describe(self, none_below: float = 0.0) -> Model:
         recipe = self._recipe
         task, side = ("classify_whole", recipe.side) if recipe.scratch_net else ("classify", self._backbone().side)
-        return own.describe(recipe.name, task, side, self._classes, self._request.made)
+        return own.describe(recipe.name, task, side, self._classes, self._request.made, none_below=none_below)
 
     def _backbone(self) -> Model:
         return store.model(self._recipe.backbone, self._request.cache_dir)
@@ -223,42 +240,43 @@ class Training:
             Image.fromarray(self._pictures.pixels[index]).save(folder / f"{index}.png")
         return sorted(folder.iterdir())
 
-    def _judge(self) -> tuple[Figures, list[Mistake], Wrong]:
-        """Measure the artefact, loaded as in a worker, on the test images. Returns their figures and mistakes, and the
-        validation images with wrong answers."""
+    def _judge(self) -> tuple[PartAnswers, PartAnswers]:
+        """The answers of the artefact, loaded as in a worker, to the test images and to the validation images."""
         self._tell(say="measuring it on the test images")
-        test = self._parts[TEST]
-        said, mistakes = self._answers(test)
-        found = figures.measure(self._classes, self._pictures.labels[test], said)
-        return found, [mistake for mistake, _ in mistakes], self._answers(self._parts[VALIDATION])[1]
+        return self._answers(self._parts[TEST]), self._answers(self._parts[VALIDATION])
 
-    def _answers(self, part: NDArray[np.int64]) -> tuple[NDArray[np.int64], Wrong]:
-        """The predicted classes of a part's images, and the wrong answers with their images, the surest first."""
+    def _answers(self, part: NDArray[np.int64]) -> PartAnswers:
         if not len(part):
-            return part, []
+            return PartAnswers(part, np.empty(0, np.float32), np.empty(0, np.bool_), [])
         loaded = self._engine.load(self._model, self._request.made / self._request.engine)
         batches = [part[start : start + _TEST_BATCH] for start in range(0, len(part), _TEST_BATCH)]
         found = np.concatenate([loaded.infer(self._pictures.pixels[batch])[0] for batch in batches])
-        true, said = self._pictures.labels[part], found.argmax(axis=1)
+        true, said, probability = self._pictures.labels[part], found.argmax(axis=1), found.max(axis=1)
         wrong = [
             (
                 Mistake(
                     self._pictures.names[part[row]],
                     self._classes[true[row]],
                     self._classes[said[row]],
-                    round(float(found[row, said[row]]), 4),
+                    round(float(probability[row]), 4),
                 ),
                 self._pictures.pixels[part[row]],
             )
             for row in np.flatnonzero(true != said)
         ]
-        return said, sorted(wrong, key=lambda one: -one[0].probability)
+        return PartAnswers(said, probability, true == said, sorted(wrong, key=lambda one: -one[0].probability))
 
-    def _report(
-        self, device: str, stages: list[Fitted], judged: tuple[Figures, list[Mistake], Wrong], compared: dict[str, Any]
-    ) -> None:
-        recipe, (measured, mistakes, wrong) = self._recipe, judged
-        facts = [
+    def _learn_none(self, test: PartAnswers, validation: PartAnswers) -> NoneOfThese:
+        """Learn when the model answers "none of these", and write that into its description."""
+        share = self._recipe.none_of_these
+        right = validation.probability[validation.right]
+        found = none_of_these.learn(right, test.probability, test.right, share)
+        self._describe(found.below)
+        return found
+
+    def _facts(self, device: str, compared: dict[str, Any]) -> list[tuple[str, str]]:
+        recipe = self._recipe
+        return [
             ("made", now()),
             *([("command", self._request.command)] if self._request.command else []),
             ("dataset", readable(self._request.dataset)),
@@ -274,16 +292,27 @@ class Training:
                 f"{compared['float32']['same_label']} of {compared['photos']}",
             ),
         ]
+
+    def _report(
+        self,
+        facts: list[tuple[str, str]],
+        stages: list[Fitted],
+        measured: Figures,
+        none: NoneOfThese,
+        answers: tuple[PartAnswers, PartAnswers],
+    ) -> None:
+        test, validation = answers
         self._request.report.mkdir()
         TrainingReport(
-            recipe.name,
+            self._recipe.name,
             tuple(facts),
             self._photos_by_class(),
             measured,
             tuple(asdict(stage) for stage in stages),
-            tuple(mistakes),
+            tuple(mistake for mistake, _ in test.wrong),
             self._pictures.skipped,
-        ).write(self._request.report, wrong)
+            none,
+        ).write(self._request.report, validation.wrong)
 
     def _photos_by_class(self) -> dict[str, tuple[int, int, int]]:
         """Class -> its images to train, to validate and to test."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from inference import own
+from inference.training.none_of_these import TURNED_AWAY
 from inference.training.views import KINDS
 from shoal import plugins
 from shoal.errors import Permanent
@@ -30,6 +31,8 @@ class Recipe:
     views:       the number of altered copies of each training image for a frozen backbone, besides the image itself.
     augment:     how training images are altered, see `views.KINDS`.
     validation, test: shares of each class, if the dataset does not give these parts.
+    none_of_these: the share of photos of its classes that the model may turn away, see `none_of_these`; 0 for a model
+                 that always names a class.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Recipe:
     seed: int = 0
     validation: float = 0.15
     test: float = 0.2
+    none_of_these: float = TURNED_AWAY
 
     def __post_init__(self) -> None:
         if not own.is_name(self.name):

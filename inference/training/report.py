@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.training.figures import Figures
+from inference.training.none_of_these import NoneOfThese
 
 _NUMBERS_UP_TO = 30  # classes; with more the picture has colours without numbers
 _LISTED = 30  # images in a list; all are in metrics.json
@@ -50,6 +51,7 @@ class TrainingReport:
     stages: tuple[dict[str, Any], ...]
     mistakes: tuple[Mistake, ...]
     skipped: tuple[tuple[str, str], ...]
+    none_of_these: NoneOfThese
 
     def write(self, folder: Path, wrong: Sequence[tuple[Mistake, NDArray[np.uint8]]] = ()) -> None:
         """Write the files of the report into an empty folder.
@@ -102,6 +104,8 @@ def _blocks(report: TrainingReport, wrong: int) -> list[tuple[str, list[_Block]]
         ("Confusion matrix", ["Rows: the true class. Columns: the predicted class.", _CONFUSION]),
         ("How it was trained", [_Table(("", ""), list(report.facts)), *map(_stage, report.stages), _LOSS]),
     ]
+    if report.none_of_these.words:
+        found.insert(1, ("None of these", [report.none_of_these.words]))
     if wrong:
         shown = f"{min(wrong, _WRONG_SHOWN)} of {wrong} wrong answers, the surest first: "
         shown += "the true class, then the predicted."

@@ -38,8 +38,9 @@ def train(
     replace: whether to replace a model of that name.
     command: for the report: how the training was asked for.
 
-    Returns {"folder": path, "accuracy": text, "device": text, "skipped": [text], "agreement": see `agreement.measure`},
-    and "no_report": the reason, if the model is there but its report could not be written.
+    Returns {"folder": path, "accuracy": text, "too_few": text, "none_of_these": text, "device": text,
+    "skipped": [text], "agreement": see `agreement.measure`}, and "no_report": the reason, if the model is there but its
+    report could not be written.
     Raises Retryable or Permanent, whose text is one line and says what to do. A training that ends before its model is
     finished changes no model in the cache.
     """
