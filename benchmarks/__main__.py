@@ -89,7 +89,7 @@ def main() -> None:
         sys.exit(f"there is no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
     with _bench() as bench:
         model = f"{bench.recogniser.models[0]} on {bench.recogniser.engine} in {bench.card.precision}"
-        console.print(f"{_machine()}; {model}; median of {ROUNDS}\n")
+        console.print(f"{_machine()}; {model}; medians of {ROUNDS} rounds unless a line says otherwise\n")
         table = Table("", "measured", "must reach", "")
         try:
             for name in names:
@@ -259,7 +259,7 @@ def _default(bench: Bench) -> Iterator[Row]:
         for _ in range(rounds):
             seen.append(default.measure(payloads, way))
             shares.append(seen[-1].per_second / engine.infer(bench.recogniser, bench.payloads))
-        name = f"{way}, {count} photos, cold, default settings"
+        name = f"{way}, {count} photos, cold, default settings" + (f", {rounds} rounds" if rounds != ROUNDS else "")
         share, most = _median(shares), max(one.launched for one in seen)
         figure = f"{_median([one.per_second for one in seen]):.1f} images/s, {share:.2f} of the engine"
         yield Row(name, figure, ">= 0.45", share >= 0.45)
