@@ -32,7 +32,7 @@ COLUMNS = (
     Column("name", "The file name"),
     Column("batch", "The id of the batch"),
     Column("index", "The position in the batch, from 0", "integer"),
-    Column("state", "queued, done or failed"),
+    Column("state", "queued, done or failed; a cancelled photo is failed, and its error is `cancelled`"),
     Column("label", "The best label, or the surest object in the picture, as the model spells it"),
     Column("readable", "The label for people"),
     Column("wordnet_id", "The label's id in WordNet, where the model knows it"),

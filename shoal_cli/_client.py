@@ -84,8 +84,9 @@ class Client:
         return str((self.batch(batch).get("cost") or {}).get("words", ""))
 
     def status(self, batch: str) -> str:
-        """What goes on with a batch, in a sentence."""
-        return str(self._call("GET", f"/batches/{batch}/status").json()["line"])
+        """What goes on with a batch, and why too few workers start if something stands in the way."""
+        told = self._call("GET", f"/batches/{batch}/status").json()
+        return ". ".join(filter(None, [str(told["line"]), str(told.get("hindrance", ""))]))
 
     def cancel(self, batch: str) -> tuple[int, int]:
         """Cancel the photos without a result. Returns how many are cancelled, and how many had been labelled."""

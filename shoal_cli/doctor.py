@@ -160,6 +160,10 @@ def _progress(chosen: Settings) -> Finding:
     if last.standstill:
         fix = "free the store's disk, or see whether S3 answers the workers" if "store" in last.standstill else LOGS
         return Finding("progress", False, last.standstill, fix)
+    if last.backlog and last.hindrance:
+        fix = "see `shoal why`; `shoal set` changes the budget and the limits"
+        some = bool(last.machines)
+        return Finding("progress", some, last.hindrance, fix, note=some)
     lost = (
         f"{last.pool.lost} workers do not work and are being replaced, `shoal why` says why" if last.pool.lost else ""
     )

@@ -194,6 +194,8 @@ def test_batches_are_listed_read_again_and_cancelled(slow: Site, photos: Path, s
     assert run("cancel", address).stdout == "2 photos cancelled, 1 had been labelled.\n"
     assert requests.get(f"{slow.url}/v1/batches/{batch}", timeout=10).json()["state"] == "cancelled"
 
+    empty = requests.post(f"{slow.url}/batches", timeout=10).json()["batch"]
+    assert isinstance(run("results", "--url", slow.url, empty, status=1).exception, Permanent)
     assert "no batch was sent" in run("batches").stderr
     for wrong in ("nonsense", "http://127.0.0.1:1/batches/"):
         assert isinstance(run("results", wrong, status=1).exception, Permanent)

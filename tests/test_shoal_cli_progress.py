@@ -6,11 +6,12 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
 from shoal import ledger_file
-from shoal.ledger import Entry, PoolCounts
+from shoal.ledger import Entry, PoolCounts, Refusal
 from shoal.settings import Settings
 from shoal_cli import up
 from shoal_cli._processes import Child, pump
@@ -39,6 +40,15 @@ def test_a_standstill_is_bad_and_has_a_fix(tmp_path: Path, words: str, fix: str)
     told = found(tmp_path, ENTRY, replace(ENTRY, standstill=words), replace(ENTRY, dry_run=True))
     assert (told.good, told.told) == (False, words)
     assert fix in told.fix
+
+
+def test_what_lets_no_worker_start_is_bad_while_photos_wait(tmp_path: Path) -> None:
+    why = "budget $0.05 a day: one more machine to midnight UTC is $0.25, $0.05 are left"
+    held = replace(ENTRY, refused=(Refusal(1, why),), machines=0)
+    assert found(tmp_path, held) == Finding("progress", False, f"no worker can start: {why}", ANY)
+    assert found(tmp_path, replace(held, machines=1)).told == f"no more workers can start: {why}"
+    nothing_waits = found(tmp_path, replace(held, visible=0, in_flight=0, delayed=0))
+    assert (nothing_waits.good, nothing_waits.note) == (True, False)
 
 
 def test_no_ledger_here(tmp_path: Path) -> None:

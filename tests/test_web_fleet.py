@@ -137,6 +137,8 @@ def test_a_budget_that_stops_everything_is_said_everywhere(tmp_path: Path, brows
         expect(page.locator("#hindrance")).to_have_text(told)
         page.reload()
         expect(page.locator("#hindrance")).to_have_text(told)
+        status = requests.get(f"{page.url.partition('?')[0]}/status", timeout=10).json()  # what the command asks for
+        assert (status["line"], status["hindrance"]) == ("Waiting for a worker: none is running yet", told)
         site.worker.step()
         expect(page.locator("#status")).to_have_text(re.compile("^Done"))
         expect(page.locator("#hindrance")).to_be_hidden()

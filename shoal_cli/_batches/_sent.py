@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -41,7 +42,7 @@ class Sent:
 
 def keep(chosen: Settings, client: Client, batch: str, photos: Sequence[Path]) -> Sent:
     """Write down a new batch, and forget the oldest. A state folder that cannot be written costs only that."""
-    sent = Sent(batch, client.address, time.time(), tuple(str(path.absolute()) for path in photos))
+    sent = Sent(batch, client.address, time.time(), tuple(map(os.path.abspath, photos)))
     folder = chosen.state_dir / FOLDER
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from shoal import settings
+from shoal.errors import Permanent
 from shoal_cli._batches import _sent
 from shoal_cli._batches._boxes import counted
 from shoal_cli._batches._following import Bars, answers
@@ -38,6 +39,8 @@ def command(batch: str, wait: bool, url: str | None, patience: float, **output: 
     client = Client(sent.address)
     count: Counter[str] = Counter()
     total = client.batch(sent.batch)["total"]
+    if not total:
+        raise Permanent(f"{sent.batch} has no photos: `shoal batches` lists the batches that you sent")
     with Output(wanted, sent.path, settings.load().max_pixels) as out, Bars(screen, total) as bars:
         photos = client.photos(sent.batch)
         if wait:

@@ -104,7 +104,8 @@ def status(batch: str) -> Response:
     counts = (request.args.get(name, "") for name in ("unsent", "cancelled"))
     unsent, cancelled = (int(text) if re.fullmatch(r"[0-9]{1,6}", text) else 0 for text in counts)
     pool = None if found.finished else services().pool_poller.read()
-    return jsonify(line=status_line(Counts.of(found.photos, unsent, cancelled), found.seconds, pool))
+    line = status_line(Counts.of(found.photos, unsent, cancelled), found.seconds, pool)
+    return jsonify(line=line, hindrance=hindrance(pool))
 
 
 @blueprint.get("/batches/<batch>.csv")
