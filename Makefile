@@ -28,7 +28,7 @@ bench: .venv/installed-dev
 clean:
 	rm -rf .venv .shoal build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.venv/installed: requirements.txt $(filter-out requirements/develop.txt,$(wildcard requirements/*.txt)) constraints.txt
+.venv/installed: ami/make-venv requirements.txt $(filter-out requirements/develop.txt,$(wildcard requirements/*.txt)) constraints.txt
 	@PYTHON="$(PYTHON)" sh ami/make-venv .venv requirements.txt && touch $@
 
 .venv/aws/installed: tests/requirements-awscli.txt .venv/installed
