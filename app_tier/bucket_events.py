@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from shoal.errors import MalformedMessage
-from shoal.messages import SHOWN, Job, safe_name
+from shoal.messages import SHOWN, Job, is_job_key, safe_name
 from shoal.safe_json import integer, read_object, text
 
 NOBODY = "-"  # the reply_to of a photo for whose response nobody waits
@@ -62,7 +62,7 @@ class BucketEvents:
     def _photo(self, record: dict[str, Any]) -> Job | None:
         self._check_bucket(record["s3"]["bucket"]["name"])
         key = unquote_plus(text(record["s3"]["object"]["key"]))
-        if not text(record["eventName"]).startswith("ObjectCreated:") or key.endswith("/") or _is_ours(key):
+        if not text(record["eventName"]).startswith("ObjectCreated:") or key.endswith("/") or is_job_key(key):
             return None
         if not key.startswith(self._prefix):
             raise MalformedMessage(f"an event of S3 of {key[:SHOWN]!r}, which is not under {self._prefix!r}")
@@ -89,11 +89,3 @@ def read_event(body: str) -> dict[str, Any] | None:
         isinstance(record, dict) and record.get("eventSource") == "aws:s3" for record in records
     )
     return fields if is_event else None
-
-
-def _is_ours(key: str) -> bool:
-    try:
-        Job.from_key(key, "")
-    except MalformedMessage:
-        return False
-    return True

@@ -15,7 +15,7 @@ from shoal.buckets import foreign_messages, passing_records
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.buckets.pending_photos import Mark, read_marks
 from shoal.errors import MalformedMessage, NotFound, Retryable, ShoalError
-from shoal.messages import Job, Result, batch_floor
+from shoal.messages import Job, Result, batch_floor, is_job_key
 from shoal.ports import Clock, Cloud, Received, StoredObject
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class Sweeper:
         results = list(self._cloud.outputs.list("", after))
         answered = {one.key for one in results}
         marks = read_marks(self._cloud.outputs, results)
-        photos = [one for one in self._cloud.inputs.list("", after) if _is_job(one.key)]
+        photos = [one for one in self._cloud.inputs.list("", after) if is_job_key(one.key)]
         pending = [one for one in photos if any(mark.covers(one) for mark in marks)]
         now = self._clock.now()
         if empty and not self._cloud.requests.depth().total:
@@ -190,11 +190,3 @@ def overtaken(photos: Sequence[StoredObject], answered: AbstractSet[str], by_sec
     """The keys without a result that a photo stored more than `by_seconds` later has overtaken."""
     newest = max((one.modified_at for one in photos if one.key in answered), default=0.0)
     return older_than(newest - by_seconds, photos, answered)
-
-
-def _is_job(key: str) -> bool:
-    try:
-        Job.from_key(key, "")
-    except MalformedMessage:
-        return False
-    return True

@@ -145,6 +145,15 @@ class Job:
         return job
 
 
+def is_job_key(key: str) -> bool:
+    """Whether a key in the input bucket is of a photo that Shoal stored."""
+    try:
+        Job.from_key(key, "")
+    except MalformedMessage:
+        return False
+    return True
+
+
 def _is_index(digits: str) -> bool:
     return len(digits) <= MAX_INDEX_DIGITS and digits.isascii() and digits.isdigit()
 
