@@ -24,11 +24,17 @@ def read(path: Path) -> Iterator[Entry]:
                 yield from _entries(lines)
 
 
-def hindrance(path: Path) -> str:
-    """Why photos wait although more machines are wanted, by the newest entry that acted; "" when nothing is refused."""
+def last_acting(path: Path) -> Entry | None:
+    """The newest entry of a controller that acted, not of a dry run; None without one."""
     last = None
     for entry in read(path):
         last = last if entry.dry_run else entry
+    return last
+
+
+def hindrance(path: Path) -> str:
+    """Why photos wait although more machines are wanted, by the newest entry that acted; "" when nothing is refused."""
+    last = last_acting(path)
     return last.hindrance if last and last.backlog else ""
 
 

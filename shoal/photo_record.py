@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shoal.messages import Detection, Job, Label, Result
+from shoal.messages import Detection, Job, Label, Result, readable
 
 TOP = 5  # labels of a photo that are told
 QUEUED = "queued"
@@ -84,7 +84,7 @@ def table_rows(photo: Mapping[str, Any], top: int = TOP, path: str = "") -> Iter
     """
     whole = dict(photo) | {
         "path": path,
-        "labels": "; ".join(f"{one['name']} {one['probability']}" for one in photo.get("labels", ())[:top]),
+        "labels": _labels_text(photo.get("labels", ())[:top]),
         "warnings": "; ".join(photo.get("warnings") or ()),
         "seconds": f"{sum(photo['seconds'].values()):.4f}" if photo.get("seconds") else "",
     }
@@ -101,7 +101,7 @@ def _object(found: Mapping[str, Any]) -> dict[str, Any]:
     left, top, right, bottom = found["box"]
     return {
         "label": found["name"],
-        "readable": found["name"].replace("_", " "),
+        "readable": readable(found["name"]),
         "class_id": found.get("class_id"),
         "probability": found["score"],
         "score": found["score"],
@@ -109,8 +109,12 @@ def _object(found: Mapping[str, Any]) -> dict[str, Any]:
         "top": top,
         "right": right,
         "bottom": bottom,
-        "labels": "; ".join(f"{one['name']} {one['probability']}" for one in found.get("labels", ())),
+        "labels": _labels_text(found.get("labels", ())),
     }
+
+
+def _labels_text(labels: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(f"{one['name']} {one['probability']}" for one in labels)
 
 
 def _text(value: Any) -> str:
@@ -133,7 +137,7 @@ def _best(done: Result | None) -> dict[str, Any]:
 def _named(name: str | None, wordnet_id: str | None, class_id: int | None, probability: float | None) -> dict[str, Any]:
     return {
         "label": name,
-        "readable": name and name.replace("_", " "),
+        "readable": name and readable(name),
         "wordnet_id": wordnet_id,
         "class_id": class_id,
         "probability": probability,

@@ -152,9 +152,7 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
 
 def _progress(chosen: Settings) -> Finding:
     """Whether the photos that wait get on, by the controller's last entry."""
-    last = None
-    for entry in ledger_file.read(chosen.state_dir / ledger_file.NAME):
-        last = last if entry.dry_run else entry
+    last = ledger_file.last_acting(chosen.state_dir / ledger_file.NAME)
     if last is None:
         return Finding("progress", True, "the controller's ledger is not on this machine, or is empty")
     if last.standstill:

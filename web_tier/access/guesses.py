@@ -1,4 +1,4 @@
-"""Slows down whoever guesses the operator's secret: each wrong guess of an address doubles its pause."""
+"""Slows down guesses of the operator's secret: each wrong guess of an address doubles its pause."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, request
+from flask import Flask, request
 
 from web_tier.problems import Problem
 
@@ -24,8 +24,6 @@ _OWN = frozenset({"same-origin", "none"})  # none: the user typed the address
 _HEALTH = frozenset({"health.healthz", "health.readyz"})
 _HOST = re.compile(r"[\w.:\[\]-]{1,300}", re.ASCII)
 
-_CHANGING_GETS = "shoal_changing_gets"
-
 
 def install(app: Flask, allowed: Collection[str], changing_gets: Collection[str]) -> None:
     """Check each request of `app`.
@@ -33,15 +31,14 @@ def install(app: Flask, allowed: Collection[str], changing_gets: Collection[str]
     allowed:       further names that the page answers to, such as a domain; "*" allows all.
     changing_gets: the endpoints whose GET accepts photos.
     """
-    app.config[_CHANGING_GETS] = frozenset(changing_gets)
     names = frozenset(name.lower().rstrip(".") for name in allowed)
-    app.before_request(lambda: _check(names))
+    app.before_request(lambda: _check(names, changing_gets))
 
 
-def _check(allowed: frozenset[str]) -> None:
+def _check(allowed: frozenset[str], changing_gets: Collection[str]) -> None:
     if request.endpoint not in _HEALTH and not answers_to(request.host, allowed):
         raise Problem(421, f"Shoal does not answer to the name in this address. {_advice(request.host)}")
-    changes = request.method not in _CHANGES_NOTHING or request.endpoint in current_app.config[_CHANGING_GETS]
+    changes = request.method not in _CHANGES_NOTHING or request.endpoint in changing_gets
     if changes and not _from_here():
         raise Problem(
             403,

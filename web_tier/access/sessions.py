@@ -1,6 +1,6 @@
 """The operator's sessions: a random token in a cookie, and a record in the output bucket that ends it for good.
 
-The record has the hash of the token, so whoever reads the bucket cannot sign in. It holds no form of the secret but an
+The record has the hash of the token, so a reader of the bucket cannot sign in. It holds no form of the secret but an
 HMAC with the token as its key, so the secret cannot be guessed from it, and a new secret ends all sessions.
 """
 

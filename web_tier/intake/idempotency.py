@@ -26,7 +26,7 @@ from web_tier.schemas.requests import IDEMPOTENCY_KEY
 
 CHUNK_BYTES = 1024 * 1024
 
-_check_key = RequestCheck(IDEMPOTENCY_KEY, "The Idempotency-Key")
+check_key = RequestCheck(IDEMPOTENCY_KEY, "The Idempotency-Key")  # raises Problem (400) for an invalid key
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,6 @@ class Claim:
     batch: str
     complete: bool
     finish: Callable[[], None]
-
-
-def check_key(key: str) -> None:
-    """Raise Problem (400) for an invalid key."""
-    _check_key(key)
 
 
 def body_digest(body: IO[bytes], content_type: str) -> str:

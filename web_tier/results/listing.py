@@ -25,13 +25,17 @@ class Listing:
     @property
     def seconds(self) -> float:
         """From the first photo stored to the last change."""
-        times = [one.modified_at for one in (*self.stored.values(), *self.answered.values())]
+        times = self._times
         return max(times) - min(times) if times else 0.0
 
     @property
     def began(self) -> float:
         """When the first photo was stored, in seconds since 1970; 0 without any."""
-        return min((one.modified_at for one in (*self.stored.values(), *self.answered.values())), default=0.0)
+        return min(self._times, default=0.0)
+
+    @property
+    def _times(self) -> list[float]:
+        return [one.modified_at for one in (*self.stored.values(), *self.answered.values())]
 
 
 def jobs_of(keys: Iterable[str]) -> list[Job]:
