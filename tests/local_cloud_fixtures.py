@@ -79,8 +79,13 @@ class CloudProcess:
 
     def launch(self, user_data: str = "", **parameters: Any) -> str:
         """Run one instance; its id."""
+        return str(self.run(user_data, **parameters)["InstanceId"])
+
+    def run(self, user_data: str = "", **parameters: Any) -> dict[str, Any]:
+        """Run one instance; what the call answers about it."""
         parameters = {"ImageId": self.image(), "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.micro", **parameters}
-        return str(self.ec2.run_instances(UserData=user_data, **parameters)["Instances"][0]["InstanceId"])
+        described: dict[str, Any] = self.ec2.run_instances(UserData=user_data, **parameters)["Instances"][0]
+        return described
 
     def describe(self, identifier: str) -> dict[str, Any]:
         reservations = self.ec2.describe_instances(InstanceIds=[identifier])["Reservations"]

@@ -28,8 +28,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudProcess]:
 
 
 def test_an_instance_is_pending_first_then_running_then_runs_its_user_data(cloud: CloudProcess) -> None:
-    identifier = cloud.launch("#!/bin/sh\ngreet; ./greet-link; pwd; echo $HOME; sleep 100\n")
-    assert cloud.state(identifier) == "pending"
+    answer = cloud.run("#!/bin/sh\ngreet; ./greet-link; pwd; echo $HOME; sleep 100\n")
+    assert answer["State"]["Name"] == "pending"
+    identifier = answer["InstanceId"]
     cloud.wait_for(identifier, "running")
 
     cloud.wait_for_console(identifier, "/root/root\n")

@@ -1,6 +1,7 @@
 """The process itself: how it starts, what it refuses, and that its end leaves nothing behind."""
 
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from local_cloud.listeners import listen
 from tests.local_cloud_fixtures import ROOT, CloudProcess, make_image, running_cloud, start_process, until
 
 STUBBORN = "#!/bin/sh\ntrap '' TERM HUP INT\nsetsid sh -c 'sleep 1000; :' &\nwhile :; do sleep 1; done\n"
@@ -130,6 +132,15 @@ def test_by_default_everything_listens_on_the_loopback_interface_alone(tmp_path:
         listening = [one for pid in pids for one in psutil.Process(pid).net_connections() if one.status == "LISTEN"]
         assert {one.laddr.ip for one in listening} == {"127.0.0.1"}
         assert len({one.laddr.port for one in listening}) == 3
+
+
+def test_a_small_answer_does_not_wait_for_the_caller_s_acknowledgement() -> None:
+    with (
+        listen("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
