@@ -14,12 +14,12 @@ import pytest
 from app_tier.bucket_events import BucketEvents
 from app_tier.publisher import RepliesPort
 from app_tier.worker import Worker
-from benchmarks.running.waiting import wait_for as patiently
 from inference.answer import Answer, Decoded
 from shoal.errors import BadImage
 from shoal.lifecycle import StopSignal
 from shoal.messages import Job, Label, Result, new_batch
 from shoal.ports import Cloud
+from tests.waiting import wait_for as patiently
 
 DEADLINE_SECONDS = 60.0
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.running.waiting import wait_for as patiently
 from shoal.ledger import Entry
 from shoal.ledger_file import read
+from tests.waiting import wait_for as patiently
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_SECONDS = 30.0

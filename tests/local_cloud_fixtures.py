@@ -6,26 +6,16 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 
 from local_cloud.machines import processes
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
-Value = TypeVar("Value")
-
-
-def until(produce: Callable[[], Value], seconds: float = 20.0) -> Value:
-    """The first true value of `produce`; fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not (value := produce()):
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain; last value: {value!r}"
-        time.sleep(0.02)
-    return value
 
 
 def start_process(

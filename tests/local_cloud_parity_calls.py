@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tests.local_cloud_fixtures import until
+from tests.waiting import until
 
 SCRIPT = "#!/bin/sh\necho out of the instance\nsleep 100\n"
 TAGS = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "one"}]}]

@@ -15,7 +15,8 @@ from shoal.aws.s3 import create_bucket
 from shoal.errors import BucketMissing, NotFound, Permanent
 from shoal.settings import Settings, load
 from tests.app_tier_fixtures import DEADLINE_SECONDS, NamingRecogniser, put, result, short_polls, working
-from tests.web_fixtures import running_site, wait_until
+from tests.waiting import until
+from tests.web_fixtures import running_site
 
 pytestmark = pytest.mark.usefixtures(short_polls.__name__)
 
@@ -66,15 +67,15 @@ def test_an_outage_of_the_output_bucket_costs_no_photo_its_label(
         running_site(cloud, work=False) as site,
         working(cloud, NamingRecogniser(), VISIBILITY_SECONDS, replies=cloud.replies) as worker,
     ):
-        wait_until(lambda: worker.waits_for_store)
+        until(lambda: worker.waits_for_store)
         reply = requests.get(f"{site.url}/v1/batches/{jobs[0].batch}", timeout=30)
         assert (reply.status_code, reply.headers["Retry-After"]) == (503, "2")
-        wait_until(lambda: len(calls) >= REFUSALS, DEADLINE_SECONDS)
+        until(lambda: len(calls) >= REFUSALS, DEADLINE_SECONDS)
         assert calls[-1] - calls[0] > VISIBILITY_SECONDS * DELIVERIES
         assert worker.finished == 0
 
         create_bucket(client("s3"), settings.out_bucket)
-        wait_until(lambda: worker.finished == PHOTOS, DEADLINE_SECONDS)
+        until(lambda: worker.finished == PHOTOS, DEADLINE_SECONDS)
     assert {result(cloud, job).label for job in jobs} == {"photo"}
     assert (cloud.requests.depth().total, cloud.dead_letters.depth().total) == (0, 0)
 
@@ -102,6 +103,6 @@ def test_a_forbidden_output_bucket_is_no_photos_fault(settings: Settings, monkey
 
     monkeypatch.setattr(cloud.outputs, "put_new", forbidden)
     with working(cloud, NamingRecogniser(), VISIBILITY_SECONDS, replies=cloud.replies) as worker:
-        wait_until(lambda: worker.finished == len(jobs), DEADLINE_SECONDS)
+        until(lambda: worker.finished == len(jobs), DEADLINE_SECONDS)
     assert {result(cloud, job).label for job in jobs} == {"photo"}
     assert cloud.dead_letters.depth().total == 0

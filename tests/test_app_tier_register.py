@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from app_tier.register import Registration
-from benchmarks.running.waiting import wait_for
 from shoal.errors import Retryable
 from shoal.lifecycle import StopSignal
 from shoal.memory import MemoryRegister
 from shoal.ports import Beat
 from tests.app_tier_fixtures import ToldProgress
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
 DEADLINE_SECONDS = 10.0

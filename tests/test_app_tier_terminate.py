@@ -10,7 +10,6 @@ import pytest
 from app_tier import terminate
 from app_tier.drain import DrainWatch
 from app_tier.terminate import TerminateWatch
-from benchmarks.running.waiting import wait_for
 from shoal.clock import SystemClock
 from shoal.errors import NotFound, Retryable
 from shoal.lifecycle import StopSignal
@@ -18,6 +17,7 @@ from shoal.memory import ManualClock, MemoryQueue
 from shoal.ports import Received
 from shoal.retry import patiently
 from tests.app_tier_fixtures import ToldProgress
+from tests.waiting import wait_for
 
 DEADLINE_SECONDS = 10.0
 VALID_SECONDS = 5.0

@@ -17,7 +17,7 @@ import requests
 from benchmarks.running.system import ROOT, RunningSystem
 from tests.cases_fixtures import BASE64, CAT, FORMS, JPEG, LEFTOVERS, PHOTOS, Case
 from tests.test_web_accept import BROWSERS, PROGRAMS
-from tests.web_fixtures import wait_until
+from tests.waiting import until
 
 FILES = [("inputFile", (case.name, case.payload)) for case in PHOTOS]
 WAIT = {"Prefer": "wait=90"}
@@ -40,7 +40,7 @@ def finished(address: str) -> list[dict[str, Any]]:
         found[:] = requests.get(address, timeout=30).json()["photos"]
         return bool(found) and all(one["state"] in ("done", "failed") for one in found)
 
-    wait_until(answered, 120)
+    until(answered, 120)
     return found
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.local_cloud_fixtures import ROOT, CloudProcess, make_image, running_cloud, until
+from tests.local_cloud_fixtures import ROOT, CloudProcess, make_image, running_cloud
+from tests.waiting import until
 
 AWS = ROOT / ".venv" / "aws" / "bin" / "aws"
 # Ten lines that know nothing of this cloud but its queue and its bucket. Version 1 of the command line does not look at

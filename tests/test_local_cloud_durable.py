@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud, until
+from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud
+from tests.waiting import until
 
 STUBBORN = "#!/bin/sh\ntrap '' TERM HUP INT\necho up\nsetsid sh -c 'sleep 1000; :' &\nwhile :; do sleep 1; done\n"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.hostile_fixtures import hostile_services
-from tests.local_cloud_fixtures import CloudProcess, running_cloud, until
+from tests.local_cloud_fixtures import CloudProcess, running_cloud
+from tests.waiting import until
 
 CREATE_TABLE: dict[str, Any] = {
     "TableName": "results",

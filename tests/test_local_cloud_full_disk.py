@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from tests.disk_fixtures import SmallDisk, small_disk
 from tests.hostile_fixtures import HostileServices, hostile_services
-from tests.local_cloud_fixtures import until
+from tests.waiting import until
 
 KILOBYTES = 1024
 

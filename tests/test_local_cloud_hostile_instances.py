@@ -7,7 +7,8 @@ import botocore.exceptions
 import pytest
 
 from tests.hostile_fixtures import faults, hostile_cloud
-from tests.local_cloud_fixtures import ROOT, CloudProcess, make_image, until
+from tests.local_cloud_fixtures import ROOT, CloudProcess, make_image
+from tests.waiting import until
 
 PYTHON = ROOT / ".venv" / "bin" / "python"
 NOTICE = """#!/bin/sh

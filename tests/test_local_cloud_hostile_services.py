@@ -11,7 +11,7 @@ import pytest
 
 from local_cloud.hostile.dice import Hostility
 from tests.hostile_fixtures import CERTAIN, HostileServices, hostile_services
-from tests.local_cloud_fixtures import until
+from tests.waiting import until
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud, until
+from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud
+from tests.waiting import until
 
 GRACE_SECONDS = 1.5
 FOREVER = "#!/bin/sh\necho up\nwhile :; do sleep 1; done\n"

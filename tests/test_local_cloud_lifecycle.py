@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from local_cloud.listeners import listen
-from tests.local_cloud_fixtures import ROOT, CloudProcess, make_image, running_cloud, start_process, until
+from tests.local_cloud_fixtures import ROOT, CloudProcess, make_image, running_cloud, start_process
+from tests.waiting import until
 
 STUBBORN = "#!/bin/sh\ntrap '' TERM HUP INT\nsetsid sh -c 'sleep 1000; :' &\nwhile :; do sleep 1; done\n"
 

@@ -11,7 +11,8 @@ import requests
 from botocore.utils import InstanceMetadataFetcher, InstanceMetadataRegionFetcher
 
 from local_cloud.machines.metadata import Tokens
-from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud, until
+from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud
+from tests.waiting import until
 
 SCRIPT = "#!/bin/sh\necho at $AWS_EC2_METADATA_SERVICE_ENDPOINT.\nsleep 100\n"
 

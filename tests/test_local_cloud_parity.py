@@ -11,8 +11,9 @@ import boto3
 import pytest
 
 from benchmarks.running.ports import free_port
-from tests.local_cloud_fixtures import make_image, running_cloud, until
+from tests.local_cloud_fixtures import make_image, running_cloud
 from tests.local_cloud_parity_calls import ParityWorld, calls
+from tests.waiting import until
 
 # What a call answers: on plain moto, here, and why not the same.
 DIFFERENCES: dict[str, tuple[Any, Any, str]] = {

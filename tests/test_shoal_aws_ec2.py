@@ -11,7 +11,6 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
-from benchmarks.running.waiting import wait_for
 from shoal.aws import connect
 from shoal.aws.autoscaling import AutoScalingPool
 from shoal.aws.clients import client
@@ -23,6 +22,7 @@ from shoal.errors import CapacityUnavailable, Permanent, Retryable, SettingsErro
 from shoal.ports import InstancePool
 from shoal.settings import load
 from tests.signed_fixtures import send_signed
+from tests.waiting import wait_for
 
 SLEEP = "#!/bin/sh\nexec sleep 600\n"
 DEADLINE_SECONDS = 20.0

@@ -11,7 +11,7 @@ from shoal.aws import connect, prepare
 from shoal.messages import Job, Result, new_batch
 from shoal.ports import Cloud, JobQueue
 from shoal.settings import load
-from tests.web_fixtures import wait_until
+from tests.waiting import until
 from web_tier.results.collector import Collector
 from web_tier.results.hub import Hub
 
@@ -43,7 +43,7 @@ def test_hostile_responses_are_told_and_never_come_back(
         queue.send([body])
     collector = Collector(queue, hub)
     with hub.listen(Job.from_key(good.key, "").batch) as listener:
-        wait_until(lambda: collector.collect(0) == 0 and queue.depth().total == 0)
+        until(lambda: collector.collect(0) == 0 and queue.depth().total == 0)
         assert [one.key for one in listener.take(0).results] == [good.key]
     for body in HOSTILE:
         assert ascii(body[:300]) in caplog.text
@@ -61,5 +61,5 @@ def test_a_response_that_is_never_deleted_becomes_a_dead_letter(cloud: Cloud, ki
             queue.extend([one.receipt], 0)
         return queue.depth().total == 0
 
-    wait_until(given_up)
+    until(given_up)
     assert [one.body for one in cloud.dead_letters.receive(10, 1)] == ["poison"]

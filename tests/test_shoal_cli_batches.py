@@ -24,7 +24,8 @@ from shoal.errors import Permanent
 from shoal.photo_record import COLUMNS, NAMES
 from shoal_cli.__main__ import shoal
 from tests import web_fixtures
-from tests.web_fixtures import Site, jpeg, running_site, wait_until
+from tests.waiting import until
+from tests.web_fixtures import Site, jpeg, running_site
 
 JSON_FIELDS = {column.name for column in COLUMNS if not column.table_only}
 
@@ -247,7 +248,7 @@ class Started:
 def send_and_interrupt(slow: Site, photos: Path, terminal: bool) -> Started:
     """Send two photos, label the first, press Ctrl-C when it is written."""
     started = Started("--url", slow.url, "--csv", photos / "test_0.jpg", photos / "street.jpg", terminal=terminal)
-    wait_until(lambda: slow.cloud.requests.depth().total == 2)
+    until(lambda: slow.cloud.requests.depth().total == 2)
     slow.worker.step(1)
     assert started.process.stdout is not None
     assert started.process.stdout.readline().startswith("path,name,batch,index,state,label,")

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.running.waiting import wait_for as patiently
 from shoal.aws import connect, prepare, region, signed
 from shoal.aws.clients import client
 from shoal.aws.iam import create_role
@@ -22,6 +21,7 @@ from shoal.memory import MemoryLeaseRecord, memory_cloud, memory_lease
 from shoal.messages import MAX_REQUEST_BYTES
 from shoal.ports import Beat, Cloud, Grant, InstancePool, Lease, Received
 from shoal.settings import load
+from tests.waiting import wait_for as patiently
 
 VISIBILITY_SECONDS = 3
 DEADLINE_SECONDS = 20.0

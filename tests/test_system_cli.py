@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.running.system import ROOT, RunningSystem
-from benchmarks.running.waiting import wait_for
+from tests.waiting import wait_for
 
 EXAMPLES = ROOT / "static" / "examples"
 

@@ -18,8 +18,8 @@ import requests
 
 from benchmarks import photos
 from benchmarks.running.system import ROOT, RunningSystem
-from benchmarks.running.waiting import wait_for
 from shoal.settings import load
+from tests.waiting import wait_for
 
 COUNT = 100
 ANSWER_SECONDS = 180.0

@@ -14,9 +14,9 @@ import requests
 
 from benchmarks import photos
 from benchmarks.running.system import RunningSystem
-from benchmarks.running.waiting import wait_for
 from shoal.settings import load
 from tests.disk_fixtures import SmallDisk, small_disk
+from tests.waiting import wait_for
 
 SECONDS = 120.0
 PADDING = 150_000  # a JPEG may be followed by anything

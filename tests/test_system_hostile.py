@@ -14,9 +14,9 @@ import requests
 
 from benchmarks import photos
 from benchmarks.running.system import ROOT, RunningSystem
-from benchmarks.running.waiting import wait_for
 from benchmarks.soak import soak
 from shoal.settings import load
+from tests.waiting import wait_for
 
 COUNT = 24
 GROUP = 8

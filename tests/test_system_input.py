@@ -11,7 +11,7 @@ import requests
 
 from benchmarks import photos
 from benchmarks.running.system import ROOT, RunningSystem
-from benchmarks.running.waiting import wait_for
+from tests.waiting import wait_for
 
 CAT = (ROOT / "static" / "examples" / "cat.jpg").read_bytes()
 LABEL = "Egyptian_cat"

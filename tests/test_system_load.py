@@ -18,9 +18,9 @@ from PIL import Image
 
 from benchmarks import photos
 from benchmarks.running.system import PoolWatch, RunningSystem
-from benchmarks.running.waiting import wait_for
 from inference.process import load as load_recogniser
 from shoal.settings import load
+from tests.waiting import wait_for
 
 ROUNDS = 2  # the second starts from what the first left
 CLIENTS = 100

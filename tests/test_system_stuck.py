@@ -11,9 +11,9 @@ import requests
 
 from benchmarks.running import stub_engine
 from benchmarks.running.system import RunningSystem
-from benchmarks.running.waiting import wait_for
 from shoal import ledger_file
 from tests import hanging_receiver
+from tests.waiting import wait_for
 from tests.web_fixtures import jpeg
 
 SECONDS = 120.0

@@ -20,7 +20,8 @@ from shoal.clock import SystemClock
 from shoal.errors import Retryable
 from shoal.memory import memory_cloud
 from shoal.messages import CANCELLED, Job, Result, new_batch
-from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
+from tests.waiting import until
+from tests.web_fixtures import Site, jpeg, running_site, settings
 from web_tier.app import create_app
 from web_tier.results.collector import Collector
 from web_tier.results.hub import Hub
@@ -79,14 +80,14 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
             yield name, json.loads(line[6:])
 
 
-def until(told: Iterator[tuple[str, Any]], wanted: str) -> Any:
+def next_event(told: Iterator[tuple[str, Any]], wanted: str) -> Any:
     """The data of the next event called `wanted`."""
     return next(data for name, data in told if name == wanted)
 
 
 def test_the_page_shows_each_photo_with_its_label(site: Site) -> None:
     address = submit(site, "test_0.JPG", "b.jpg")
-    wait_until(lambda: finished(address))
+    until(lambda: finished(address))
     page = requests.get(address, headers=PAGE, timeout=10).text
     assert "test_0.JPG" in page
     assert "hair_spray" in page
@@ -101,7 +102,7 @@ def test_the_page_refreshes_itself_without_script_while_something_is_open(idle: 
     assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in page
     assert "Waiting for a worker: none is running yet" in page
     idle.cloud.pool.launch(["a", "b", "c"], "t")
-    wait_until(lambda: "Labelling: 0 of 1, 3 workers" in requests.get(address, headers=PAGE, timeout=10).text)
+    until(lambda: "Labelling: 0 of 1, 3 workers" in requests.get(address, headers=PAGE, timeout=10).text)
 
 
 def test_an_empty_batch_that_was_given_out_is_known_to_every_web_process(idle: Site) -> None:
@@ -123,18 +124,18 @@ def test_a_result_that_two_ways_bring_is_told_once(idle: Site) -> None:
     address = submit(idle, "a.jpg", "b.jpg")
     batch = address.rpartition("/")[2]
     with stream(address) as told:
-        until(told, "snapshot")
+        next_event(told, "snapshot")
         idle.worker.respond = False
         idle.worker.step(1)
-        (photo,) = until(told, "results")  # from the bucket
+        (photo,) = next_event(told, "results")  # from the bucket
         stored = idle.cloud.outputs.get(f"{batch}/{photo['index']:05d}/{photo['name']}")
         idle.cloud.responses.send([stored.decode()])
-        wait_until(lambda: not idle.cloud.responses.depth().total)
+        until(lambda: not idle.cloud.responses.depth().total)
         idle.worker.respond = True
         idle.worker.step()
-        (other,) = until(told, "results")
+        (other,) = next_event(told, "results")
         assert other["name"] != photo["name"]
-        assert until(told, "done")["total"] == 2
+        assert next_event(told, "done")["total"] == 2
 
 
 def test_pages_of_one_batch_share_what_they_ask_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,11 +154,11 @@ def test_pages_of_one_batch_share_what_they_ask_the_store(monkeypatch: pytest.Mo
     monkeypatch.setattr(cloud.outputs, "list", slow)
     with ThreadPoolExecutor(8) as pages:
         first = pages.submit(services.batches.answers, batch, ())
-        wait_until(lambda: asked)
+        until(lambda: asked)
         others = [pages.submit(services.batches.answers, batch, ()) for _ in range(7)]
         key = f"{batch}/00000/a.jpg"
         cloud.outputs.put(key, Result.failed(key, "x").to_json().encode(), "application/json")
-        wait_until(lambda: services.batches._asked)
+        until(lambda: services.batches._asked)
         gate.set()
         first.result(20)
         found = [one.result(20) for one in others]
@@ -239,11 +240,11 @@ def test_a_lost_response_message_costs_a_page_some_seconds_and_nothing_else(idle
     idle.worker.respond = False
     address = submit(idle, "test_0.JPG")
     with stream(address) as told:
-        assert until(told, "snapshot")["queued"] == 1
+        assert next_event(told, "snapshot")["queued"] == 1
         idle.worker.step()
-        (photo,) = until(told, "results")
+        (photo,) = next_event(told, "results")
         assert photo["label"] == "hair spray"
-        assert until(told, "done")["total"] == 1
+        assert next_event(told, "done")["total"] == 1
 
 
 def test_a_request_that_takes_too_long_names_its_batch() -> None:
@@ -261,14 +262,14 @@ def test_events_tell_snapshot_photos_results_pool_and_done_and_then_end(idle: Si
     instances = idle.cloud.pool.describe()
     idle.cloud.pool.drain([instances[0].id])
     with stream(address) as told:
-        assert [photo["state"] for photo in until(told, "snapshot")["photos"]] == ["queued", "queued"]
-        assert until(told, "pool") == {"visible": 2, "in_flight": 0, "pending": 0, "running": 2, "draining": 1}
+        assert [photo["state"] for photo in next_event(told, "snapshot")["photos"]] == ["queued", "queued"]
+        assert next_event(told, "pool") == {"visible": 2, "in_flight": 0, "pending": 0, "running": 2, "draining": 1}
         idle.worker.step()
         results: list[Any] = []
         while len(results) < 2:
-            results += until(told, "results")
+            results += next_event(told, "results")
         assert {photo["name"]: photo["state"] for photo in results} == {"test_0.JPG": "done", "fail.jpg": "failed"}
-        done = until(told, "done")
+        done = next_event(told, "done")
         assert (done["total"], done["failed"]) == (2, 1)
         assert [name for name, _ in told if name != "pool"] == []
 
@@ -287,22 +288,22 @@ def test_only_what_may_succeed_is_tried_again(idle: Site) -> None:
 def test_events_leave_at_once_and_not_when_the_stream_ends(idle: Site) -> None:
     address = submit(idle, "a.jpg", "b.jpg")
     with stream(address) as told:
-        until(told, "snapshot")
+        next_event(told, "snapshot")
         for _ in range(2):  # the second is not sent before the first was read
             idle.worker.step(1)
-            assert len(until(told, "results")) == 1
+            assert len(next_event(told, "results")) == 1
 
 
 def test_a_page_that_still_uploads_is_told_of_new_photos_after_done(idle: Site) -> None:
     address = submit(idle, "test_0.JPG")
     idle.worker.step()
     with stream(address, "?uploading=1") as told:
-        assert until(told, "done")["total"] == 1
+        assert next_event(told, "done")["total"] == 1
         files = {"inputFile": ("late.jpg", jpeg())}
         requests.post(f"{address}/photos?first=1", files=files, timeout=10)
-        assert until(told, "photos")[0]["name"] == "late.jpg"
+        assert next_event(told, "photos")[0]["name"] == "late.jpg"
         idle.worker.step()
-        assert until(told, "done")["total"] == 2
+        assert next_event(told, "done")["total"] == 2
 
 
 def test_a_long_batch_comes_in_parts(idle: Site) -> None:
@@ -345,7 +346,7 @@ def test_a_viewer_that_disappears_frees_its_thread() -> None:
     with running_site(work=False, web_threads=4) as site:
         address = submit(site, "a.jpg")
         for _ in range(6):  # more than there are threads, and than streams at once
-            wait_until(lambda: _look_and_leave(address))
+            until(lambda: _look_and_leave(address))
         assert requests.get(site.url + "/healthz", timeout=10).ok
 
 
@@ -358,8 +359,8 @@ def test_too_many_viewers_are_told_to_come_back(idle: Site) -> None:
     with running_site(idle.cloud, work=False, web_threads=4) as site:
         address = submit(site, "a.jpg")
         with stream(address) as one, stream(address) as two:
-            until(one, "snapshot")
-            until(two, "snapshot")
+            next_event(one, "snapshot")
+            next_event(two, "snapshot")
             reply = requests.get(address + "/events", timeout=10)
             assert reply.status_code == 503
             assert "Retry-After" in reply.headers
@@ -370,7 +371,7 @@ def test_retry_sends_what_failed_again_and_nothing_else(idle: Site) -> None:
     files = {"inputFile": ("broken.jpg", b"no photo")}
     requests.post(f"{address}/photos?first=2", files=files, timeout=10)
     idle.worker.step()
-    wait_until(lambda: shown(address)["failed"] == 2)
+    until(lambda: shown(address)["failed"] == 2)
     page = requests.get(address, headers=PAGE, timeout=10).text
     assert 'id="retry"' in page
     assert "Try failed photos again" in page
@@ -463,7 +464,7 @@ def test_the_collector_survives_a_queue_that_is_away(monkeypatch: pytest.MonkeyP
     collector.start()
     result = Result.failed("1m7yv8wnwyewm4djehxe/00000/a.jpg", "no")
     cloud.responses.send([result.to_json()])
-    wait_until(lambda: hub.recall(result.key))
+    until(lambda: hub.recall(result.key))
     collector.stop()
 
 

@@ -20,7 +20,8 @@ import requests
 
 from shoal.messages import safe_name
 from tests.test_web_server import child
-from tests.web_fixtures import jpeg, wait_until
+from tests.waiting import until
+from tests.web_fixtures import jpeg
 
 MB = 1_000_000
 V1 = "/v1/batches"
@@ -242,7 +243,7 @@ def test_a_length_that_is_too_large_makes_the_server_wait_for_this_client_alone(
     with unharmed(target), closing(connect(target)) as client:
         client.sendall(head.encode() + b'{"photos":[' + b"[]," * MB)
         assert requests.get(target.url + "/healthz", timeout=2).ok
-    wait_until(lambda: target.process.num_fds() <= files)
+    until(lambda: target.process.num_fds() <= files)
 
 
 def connect(target: Target) -> socket.socket:

@@ -20,7 +20,8 @@ from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 from shoal.clock import SystemClock
 from shoal.memory import memory_cloud
 from tests.cases_fixtures import LEFTOVERS
-from tests.web_fixtures import LimitedStore, Site, jpeg, running_site, wait_until
+from tests.waiting import until
+from tests.web_fixtures import LimitedStore, Site, jpeg, running_site
 from tests.web_screenshots import DESKTOP
 from web_tier.app import STATIC
 from web_tier.examples import find_examples
@@ -452,7 +453,7 @@ def test_nothing_is_lost_when_the_web_process_is_killed_in_mid_upload(page: Page
         page.goto(url)
         page.set_input_files("#files", photos(*(f"{number}.jpg" for number in range(120))))
         page.click("#go")
-        wait_until(lambda: len(list((store / "inputs").glob("*"))) >= 16)
+        until(lambda: len(list((store / "inputs").glob("*"))) >= 16)
         os.kill(process.pid, signal.SIGKILL)
         process.wait(10)
         expect(page.locator("#status")).to_have_text("Connection lost, trying again")

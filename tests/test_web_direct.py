@@ -27,7 +27,8 @@ from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, batch_floor, new_batch
 from shoal.ports import Cloud, UploadForm
 from shoal.settings import load
-from tests.web_fixtures import Site, jpeg, running_site, wait_until
+from tests.waiting import until
+from tests.web_fixtures import Site, jpeg, running_site
 from tests.web_screenshots import DESKTOP, chromium
 from web_tier.services import Services
 
@@ -44,7 +45,7 @@ def cloud(embedded_cloud: None) -> Cloud:
 @pytest.fixture
 def site(cloud: Cloud) -> Iterator[Site]:
     with running_site(cloud, max_file_bytes=LIMIT) as running:
-        wait_until(lambda: services(running).direct.on)
+        until(lambda: services(running).direct.on)
         yield running
 
 
@@ -92,7 +93,7 @@ def test_photos_go_straight_to_the_bucket_and_are_labelled_when_confirmed(site: 
     arrived = confirm(site, batch, (0, "test_0.JPG"), (1, second["name"]), (2, "never.jpg"), model="resnet50")
     assert [one["status"] for one in arrived] == ["accepted", "accepted", "missing"]
     here = f"{site.url}/v1/batches/{batch}"
-    wait_until(lambda: requests.get(here, timeout=10).json()["done"] == 2)
+    until(lambda: requests.get(here, timeout=10).json()["done"] == 2)
     assert site.cloud.inputs.get(f"{batch}/00000@resnet50/test_0.JPG") == jpeg()
     handled = len(site.worker.handled)
     again = confirm(site, batch, (0, "test_0.JPG"), model="resnet50")  # it has its label: nothing is queued
@@ -127,7 +128,7 @@ def test_every_printable_character_is_kept_in_a_name_both_ways(site: Site) -> No
     def is_done(batch: str) -> bool:
         return bool(requests.get(f"{site.url}/v1/batches/{batch}", timeout=10).json()["state"] == "done")
 
-    wait_until(lambda: is_done(form["batch"]) and is_done(told["batch"]), 90)
+    until(lambda: is_done(form["batch"]) and is_done(told["batch"]), 90)
     expected = [name.replace("${filename}", "$(filename)") for name in names]
     for batch in (form["batch"], told["batch"]):
         found = requests.get(f"{site.url}/batches/{batch}.json", timeout=30).json()["photos"]
@@ -318,6 +319,6 @@ def test_the_page_goes_through_the_server_when_the_bucket_cannot_be_reached(clou
             return 0
 
     with running_site(replace(cloud, uploads=Unreachable()), max_file_bytes=LIMIT) as site:
-        wait_until(lambda: services(site).direct.on)
+        until(lambda: services(site).direct.on)
         label(page, site, ("test_0.png", noise(1_200_000)), ("large.png", noise(1_300_000)))
         expect(page.locator("#status")).to_contain_text("Done: 2 photos", timeout=20_000)

@@ -27,7 +27,8 @@ from shoal.ports import Beat
 from shoal.settings import in_force
 from tests.controller_daemon import daemon
 from tests.fleet_fixtures import write_ledger
-from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
+from tests.waiting import until
+from tests.web_fixtures import Site, jpeg, running_site, settings
 from tests.web_screenshots import DESKTOP
 from web_tier.watching import history
 from web_tier.watching.history import History, Moment
@@ -230,7 +231,7 @@ def test_the_operator_changes_a_live_setting(
         sign_in_on(page, site)
         expect(page.locator("#live-title")).to_have_count(0)  # no controller runs there
         with daemon(tmp_path, cloud_environment):
-            wait_until(lambda: in_force.read(tmp_path))
+            until(lambda: in_force.read(tmp_path))
             for value, told in (
                 ("2", "SHOAL_MAX_INSTANCES=2 holds now"),
                 ("many", "Nothing was changed. SHOAL_MAX_INSTANCES='many': expected a whole number"),

@@ -10,7 +10,8 @@ import requests
 
 from shoal.clock import SystemClock
 from shoal.memory import memory_cloud
-from tests.web_fixtures import LimitedStore, Site, jpeg, running_site, wait_until
+from tests.waiting import until
+from tests.web_fixtures import LimitedStore, Site, jpeg, running_site
 
 
 @pytest.fixture
@@ -48,12 +49,12 @@ def test_the_photos_that_have_no_space_are_named_and_the_others_are_labelled(sit
         f"The storage is full. Not kept: large.jpg, other.jpg. 1 photo of this request is kept, in /batches/{batch}."
     )
     assert int(reply.headers["Retry-After"]) > 0
-    wait_until(lambda: requests.get(f"{url[:-7]}.json", timeout=30).json()["photos"][0]["state"] == "done")
+    until(lambda: requests.get(f"{url[:-7]}.json", timeout=30).json()["photos"][0]["state"] == "done")
 
     inputs.largest = len(LARGE)
     reply = requests.post(url, files=FILES, headers=headers, timeout=30)
     assert [one["status"] for one in reply.json()] == ["accepted"] * 3
-    wait_until(
+    until(
         lambda: [one["state"] for one in requests.get(f"{url[:-7]}.json", timeout=30).json()["photos"]] == ["done"] * 3
     )
 

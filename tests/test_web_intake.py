@@ -21,7 +21,8 @@ from shoal.clock import SystemClock
 from shoal.errors import Retryable
 from shoal.memory import ManualClock, MemoryQueue, memory_cloud
 from shoal.messages import Job, Result
-from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
+from tests.waiting import until
+from tests.web_fixtures import Site, jpeg, running_site, settings
 from web_tier.app import create_app
 from web_tier.intake.accept_photos import HELD
 from web_tier.intake.multipart import read_parts
@@ -446,11 +447,11 @@ def test_messages_of_many_requests_gather_while_a_call_is_under_way() -> None:
     outbox = Outbox(queue)
     with ThreadPoolExecutor(32) as requests_:
         first = [requests_.submit(outbox.send, [f"first {number}"], [{}]) for number in range(CALLS_AT_ONCE)]
-        wait_until(lambda: len(queue.calls) == CALLS_AT_ONCE)
+        until(lambda: len(queue.calls) == CALLS_AT_ONCE)
         later = [
             requests_.submit(outbox.send, [f"{number} {place}" for place in range(3)], [{}] * 3) for number in range(7)
         ]
-        wait_until(lambda: len(outbox._waiting) == 7)
+        until(lambda: len(outbox._waiting) == 7)
         queue.gate.set()
         for one in first + later:
             one.result(20)
@@ -463,9 +464,9 @@ def test_every_request_hears_that_its_messages_were_not_sent() -> None:
     outbox = Outbox(queue)
     with ThreadPoolExecutor(32) as requests_:
         first = [requests_.submit(outbox.send, ["good"], [{}]) for _ in range(CALLS_AT_ONCE)]
-        wait_until(lambda: len(queue.calls) == CALLS_AT_ONCE)
+        until(lambda: len(queue.calls) == CALLS_AT_ONCE)
         later = [requests_.submit(outbox.send, [body], [{}]) for body in ("bad", "good", "good")]
-        wait_until(lambda: len(outbox._waiting) == 3)
+        until(lambda: len(outbox._waiting) == 3)
         queue.gate.set()
         assert [one.exception(20) for one in first] == [None] * CALLS_AT_ONCE
         assert {type(one.exception(20)) for one in later} == {Retryable}

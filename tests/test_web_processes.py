@@ -27,7 +27,8 @@ from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, Result, new_batch
 from shoal.settings import Settings, load
 from tests.app_tier_fixtures import NamingRecogniser, result, wait_for, working
-from tests.web_fixtures import FakeWorker, jpeg, running_site, wait_until
+from tests.waiting import until
+from tests.web_fixtures import FakeWorker, jpeg, running_site
 from web_tier.results.reply_queue import ABANDONED_SECONDS, KEEP_SECONDS, ReplyQueue
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,7 +64,7 @@ def web(settings: Settings, log: Path) -> Iterator[Web]:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: answers(url) or process.poll() is not None, 60)
+        until(lambda: answers(url) or process.poll() is not None, 60)
         assert process.poll() is None, log.read_text()
         yield Web(process, url)
     finally:
@@ -100,12 +101,12 @@ def test_two_web_processes_serve_one_shoal_and_one_is_killed(tmp_path: Path) -> 
     with ExitStack() as around:
         first, second = (around.enter_context(web(settings, tmp_path / f"{name}.log")) for name in ("one", "two"))
         pool = around.enter_context(ThreadPoolExecutor(8))
-        wait_until(lambda: len(cloud.replies.kept()) == 2)
+        until(lambda: len(cloud.replies.kept()) == 2)
         # Sent to one, watched through the other; and a program waits at each.
         batch = first.upload("test_0.JPG", "b.jpg", "c.jpg")
         page = pool.submit(events, second.url, batch)
         waiting = [pool.submit(one.label, "test_0.JPG") for one in (first, second)]
-        wait_until(lambda: cloud.requests.depth().visible == 5)
+        until(lambda: cloud.requests.depth().visible == 5)
         worker.start()
         around.callback(worker.stop)
         assert page.result(30)["done"] == {
@@ -119,7 +120,7 @@ def test_two_web_processes_serve_one_shoal_and_one_is_killed(tmp_path: Path) -> 
         worker.pause()
         batch = first.upload("test_0.JPG", "fail.jpg")
         page = pool.submit(events, second.url, batch)
-        wait_until(lambda: cloud.requests.depth().visible == 2)
+        until(lambda: cloud.requests.depth().visible == 2)
         first.process.send_signal(signal.SIGKILL)
         first.process.wait(10)
         worker.go.set()
@@ -157,7 +158,7 @@ def test_a_request_message_without_reply_to_is_answered_in_the_common_queue() ->
 
 def test_jobs_name_the_queue_of_their_process_as_soon_as_there_is_one() -> None:
     with running_site(work=False) as site:
-        wait_until(lambda: site.cloud.replies.kept())
+        until(lambda: site.cloud.replies.kept())
         [name] = site.cloud.replies.kept()
         requests.post(f"{site.url}/v1/batches", files={"inputFile": ("a.jpg", jpeg())}, timeout=10)
         [message] = site.cloud.requests.receive(10, 5)
@@ -172,7 +173,7 @@ def test_the_common_queue_is_read_by_every_process() -> None:
         key = f"{batch['batch']}/00000/a.jpg"
         site.cloud.outputs.put(key, Result.failed(key, "no").to_json().encode(), "application/json")
         site.cloud.responses.send([Result.failed(key, "no").to_json()])
-        wait_until(lambda: site.cloud.responses.depth().total == 0)
+        until(lambda: site.cloud.responses.depth().total == 0)
 
 
 def test_queues_of_dead_processes_are_swept_away_and_those_of_living_ones_are_kept() -> None:

@@ -11,7 +11,7 @@ from shoal.clock import SystemClock
 from shoal.errors import Retryable
 from shoal.memory import MemoryQueue, memory_cloud
 from shoal.ports import Depth
-from tests.web_fixtures import wait_until
+from tests.waiting import until
 from web_tier.watching.readiness import Readiness
 
 NAME = "request queue"
@@ -48,13 +48,13 @@ def nobody_asks() -> bool:
 def test_what_became_known_while_nobody_waited_is_told(readiness: Readiness, away: AwayQueue) -> None:
     assert readiness.look(0)[NAME].endswith(" s")
     away.go_on.release()
-    wait_until(nobody_asks)
+    until(nobody_asks)
     told = readiness.look(1)  # time enough for those that answer
     assert told[NAME].startswith("no answer for ")
     assert told[NAME].endswith("before: it is away")
     assert told["input bucket"] == told["output bucket"] == told["response queue"] == "ok"
     away.go_on.release()
-    wait_until(nobody_asks)
+    until(nobody_asks)
 
 
 def test_what_was_told_in_time_is_told_as_it_is(readiness: Readiness, away: AwayQueue) -> None:

@@ -24,7 +24,8 @@ from shoal.aws import clients, connect
 from shoal.clock import SystemClock
 from shoal.errors import SettingsError
 from shoal.memory import memory_cloud
-from tests.web_fixtures import Site, jpeg, running_site, settings, wait_until
+from tests.waiting import until
+from tests.web_fixtures import Site, jpeg, running_site, settings
 from web_tier import waitress_internals
 from web_tier.app import create_app
 from web_tier.server import WebServer
@@ -146,7 +147,7 @@ def test_readiness_is_told_soon_when_the_store_is_away(monkeypatch: pytest.Monke
             assert (reply.status_code, reply.json()["status"]) == (503, "not ready")
             assert reply.json()["checks"]["input bucket"].startswith("no answer for ")
         assert sum(thread.name == "ready" for thread in threading.enumerate()) <= 4
-        wait_until(lambda: "test-req-queue" in requests.get(f"{site.url}/readyz", timeout=10).text)
+        until(lambda: "test-req-queue" in requests.get(f"{site.url}/readyz", timeout=10).text)
 
 
 def test_a_hundred_requests_at_once_are_all_answered(site: Site) -> None:
@@ -203,7 +204,7 @@ def test_five_thousand_photos_in_one_form_keep_memory_flat() -> None:
             found.update(requests.get(f"{url}{reply.headers['Location']}.json", timeout=30).json())
             return not found["queued"]
 
-        wait_until(finished, 60)
+        until(finished, 60)
         assert found["total"] == found["done"] == 5_000
 
 
@@ -229,7 +230,7 @@ def test_a_client_that_leaves_frees_its_thread() -> None:
         clients = [socket.create_connection(("127.0.0.1", site.port), 10) for _ in range(4)]
         for client in clients:
             client.sendall(head(body) + body)
-        wait_until(lambda: site.cloud.requests.depth().visible == 4)
+        until(lambda: site.cloud.requests.depth().visible == 4)
         for client in clients:
             client.close()
         assert requests.get(site.url + "/healthz", timeout=10).ok

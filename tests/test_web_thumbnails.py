@@ -9,7 +9,8 @@ import pytest
 import requests
 
 from inference import images
-from tests.web_fixtures import jpeg, running_site, wait_until
+from tests.waiting import until
+from tests.web_fixtures import jpeg, running_site
 from web_tier import thumbnail_gate
 from web_tier.thumbnail_gate import Busy, ThumbnailGate
 
@@ -42,7 +43,7 @@ def test_nobody_stands_behind_slow_thumbnails(monkeypatch: pytest.MonkeyPatch) -
 
         go.set()
         assert [one.result().content for one in made] == [b"small"] * len(made)
-        wait_until(lambda: requests.get(photo, timeout=10).status_code == 200)
+        until(lambda: requests.get(photo, timeout=10).status_code == 200)
 
 
 def test_few_requests_are_in_hand() -> None:

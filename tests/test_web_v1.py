@@ -20,7 +20,8 @@ from shoal.clock import SystemClock
 from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Result, new_batch
 from tests.test_web_fetch import serving
-from tests.web_fixtures import Site, jpeg, running_site, wait_until
+from tests.waiting import until
+from tests.web_fixtures import Site, jpeg, running_site
 from web_tier.intake import idempotency
 from web_tier.problems import Problem
 
@@ -57,7 +58,7 @@ def test_a_submission_is_answered_at_once_and_found_again(site: Site) -> None:
     told = reply.json()
     assert (told["total"], [photo["name"] for photo in told["photos"]]) == (2, ["test_0.jpg", "b.jpg"])
     here = f"{site.url}{reply.headers['Location']}"
-    wait_until(lambda: requests.get(here, timeout=10).json()["state"] == "done")
+    until(lambda: requests.get(here, timeout=10).json()["state"] == "done")
     found = requests.get(f"{site.url}{told['results']}", timeout=10).json()
     assert [photo["state"] for photo in found["photos"]] == ["done", "done"]
     assert found["photos"][0]["labels"][0]["name"] == "hair_spray"
@@ -165,11 +166,11 @@ def test_what_is_not_there_is_a_problem_document(site: Site, path: str) -> None:
 
 def test_the_model_that_was_asked_for_reaches_the_worker(site: Site) -> None:
     batch = post(site, files=[("model", (None, "resnet50")), *form("a.jpg")]).json()["batch"]
-    wait_until(lambda: f"{batch}/00000@resnet50/a.jpg" in site.worker.handled)
+    until(lambda: f"{batch}/00000@resnet50/a.jpg" in site.worker.handled)
     batch = post(site, json={"photos": [{"name": "a.jpg", "data": base64_of(PHOTO)}], "model": "resnet50"}).json()[
         "batch"
     ]
-    wait_until(lambda: f"{batch}/00000@resnet50/a.jpg" in site.worker.handled)
+    until(lambda: f"{batch}/00000@resnet50/a.jpg" in site.worker.handled)
     assert requests.get(f"{site.url}/batches/{batch}/photos/0/thumbnail", timeout=10).status_code == 200
 
 

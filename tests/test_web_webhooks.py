@@ -27,7 +27,8 @@ from shoal.errors import SettingsError
 from shoal.memory import memory_cloud
 from shoal.messages import Job, new_batch
 from shoal.settings import load
-from tests.web_fixtures import Site, jpeg, running_site, wait_until
+from tests.waiting import until
+from tests.web_fixtures import Site, jpeg, running_site
 from web_tier import services
 from web_tier.outside import signature
 from web_tier.outside.addresses import parse
@@ -131,7 +132,7 @@ def test_a_receiver_that_fails_first_gets_the_same_event_until_it_takes_it() -> 
         reply = submit(site, receiver.url, "test_0.jpg", "fail.jpg")
         assert reply.status_code == 202, reply.text
         batch = reply.json()["batch"]
-        wait_until(lambda: len(receiver.taken) == 3 and not records(site))
+        until(lambda: len(receiver.taken) == 3 and not records(site))
         for headers, body in receiver.taken:
             verify(headers, body)
             verify(headers, body, bytes(24))
@@ -153,10 +154,10 @@ def test_no_webhook_before_the_last_photo_is_answered() -> None:
         reply = requests.post(address, files=files, params={"webhook": receiver.url}, timeout=20)
         assert reply.status_code == 202
         site.worker.step(1)
-        wait_until(lambda: records(site))
+        until(lambda: records(site))
         assert not receiver.taken
         site.worker.step(1)
-        wait_until(lambda: receiver.taken)
+        until(lambda: receiver.taken)
 
 
 @pytest.mark.usefixtures("_hasty")
@@ -168,7 +169,7 @@ def test_photos_that_were_sent_to_the_bucket_have_their_webhook_with_the_last_co
             site.cloud.inputs.put(job.key, jpeg(), "image/jpeg")
             body = {"photos": [{"name": job.name, "index": job.index}], **more}
             assert requests.post(f"{site.url}/v1/batches/{batch}/photos/confirm", json=body, timeout=20).ok
-        wait_until(lambda: receiver.taken)
+        until(lambda: receiver.taken)
     told = json.loads(receiver.taken[0][1])["data"]
     assert (told["batch"], told["total"], told["done"]) == (batch, 2, 2)
 
@@ -179,10 +180,10 @@ def test_no_redirect_is_followed_and_who_is_gone_is_left_alone(status: int) -> N
     with receiving(status) as receiver, running_site(webhook_secret=SECRET, fetch_own=receiver.own) as site:
         submit(site, receiver.url, "a.jpg")
         if status == 410:
-            wait_until(lambda: receiver.taken and not records(site))
+            until(lambda: receiver.taken and not records(site))
             assert len(receiver.taken) == 1
         else:
-            wait_until(lambda: len(receiver.taken) == 3)
+            until(lambda: len(receiver.taken) == 3)
             assert records(site)
 
 
@@ -193,7 +194,7 @@ def test_a_receiver_that_never_takes_it_is_given_up_in_time(caplog: pytest.LogCa
         running_site(webhook_secret=SECRET, webhook_seconds=1.0, fetch_own=receiver.own) as site,
     ):
         submit(site, receiver.url, "a.jpg")
-        wait_until(lambda: receiver.taken and not records(site))
+        until(lambda: receiver.taken and not records(site))
         assert "is given up" in caplog.text
 
 
@@ -206,12 +207,12 @@ def test_of_several_processes_one_delivers_and_another_goes_on_when_it_dies(monk
         site_settings: dict[str, Any] = {"webhook_secret": SECRET, "fetch_own": receiver.own}
         with running_site(cloud, **site_settings) as first, running_site(cloud, work=False, **site_settings) as second:
             submit(first, receiver.url, "a.jpg")
-            wait_until(lambda: receiver.taken and not records(second))
+            until(lambda: receiver.taken and not records(second))
             assert len(receiver.taken) == 1
             # A claim whose process died while it delivered.
             batch = submit(first, receiver.url.replace("a=b", "c=d"), "b.jpg").json()["batch"]
             cloud.outputs.put_new(f"webhooks/{batch}/attempt-0", b"", "text/plain")
-            wait_until(lambda: len(receiver.taken) == 2 and not records(second))
+            until(lambda: len(receiver.taken) == 2 and not records(second))
 
 
 def test_what_a_killed_process_did_not_deliver_is_delivered_by_the_next(tmp_path: Path) -> None:
@@ -220,13 +221,13 @@ def test_what_a_killed_process_did_not_deliver_is_delivered_by_the_next(tmp_path
         with child(tmp_path, port, *given) as url:
             body = {"photos": [{"data": base64.b64encode(jpeg()).decode()}], "webhook": receiver.url}
             assert requests.post(f"{url}/v1/batches", json=body, timeout=20).status_code == 202
-            wait_until(lambda: receiver.taken)
+            until(lambda: receiver.taken)
             stored = tmp_path / "outputs"
-            wait_until(lambda: '"attempt": 1' in "".join(one.read_text() for one in stored.glob("webhooks*record")))
+            until(lambda: '"attempt": 1' in "".join(one.read_text() for one in stored.glob("webhooks*record")))
         assert len(receiver.taken) == 1
         with child(tmp_path, port, *given):
-            wait_until(lambda: len(receiver.taken) == 2)
-            wait_until(lambda: not list(stored.glob("webhooks*")))
+            until(lambda: len(receiver.taken) == 2)
+            until(lambda: not list(stored.glob("webhooks*")))
         ids = {headers["webhook-id"] for headers, _ in receiver.taken}
         assert len(ids) == 1
         verify(*receiver.taken[1])
@@ -289,7 +290,7 @@ def test_nothing_is_posted_inside_and_it_is_tried_once(
     monkeypatch.setattr(services, "Poster", turning)
     with running_site(webhook_secret=SECRET) as site:
         assert submit(site, "http://turns.example:8080/", "a.jpg").status_code == 202
-        wait_until(lambda: "is given up, attempt 1" in caplog.text and not records(site))
+        until(lambda: "is given up, attempt 1" in caplog.text and not records(site))
         assert caplog.text.count("refused to connect") == 1
 
 

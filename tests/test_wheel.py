@@ -18,8 +18,8 @@ import pytest
 import requests
 
 from benchmarks.running.system import RunningSystem
-from benchmarks.running.waiting import wait_for
 from shoal_cli._requirements import pins
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"shoal", "shoal_cli", "inference", "app_tier", "controller", "web_tier", "local_cloud"}

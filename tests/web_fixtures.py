@@ -6,8 +6,7 @@ import hashlib
 import io
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,16 +25,6 @@ from web_tier.results.timeline import STAGES
 from web_tier.server import WebServer
 
 LABELS = ("hair_spray", "golden_retriever", "sea_lion", "espresso", "sports_car", "daisy", "lighthouse", "tabby")
-DEADLINE_SECONDS = 20.0
-
-
-def wait_until(condition: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:
-    """Look again and again until `condition` holds; fail after `seconds`."""
-    pause = threading.Event()
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        pause.wait(0.02)
 
 
 def jpeg(colour: tuple[int, int, int] = (20, 110, 130), size: tuple[int, int] = (32, 24)) -> bytes:

@@ -25,7 +25,8 @@ from playwright.sync_api import Browser, FilePayload, Page, ViewportSize, sync_p
 
 from shoal.messages import Job  # noqa: E402
 from tests.fleet_fixtures import write_ledger  # noqa: E402
-from tests.web_fixtures import Site, running_site, wait_until  # noqa: E402
+from tests.waiting import until  # noqa: E402
+from tests.web_fixtures import Site, running_site  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +148,7 @@ def journey(browser: Browser, folder: Path, kind: str, size: ViewportSize, **opt
         page.wait_for_url("**/batches/*")
         page.wait_for_selector(".photo.queued")
         site.cloud.pool.launch([f"app-{number}" for number in range(1, 6)], "picture")
-        wait_until(lambda: site.cloud.requests.depth().visible >= 23)
+        until(lambda: site.cloud.requests.depth().visible >= 23)
         site.worker.step(9)
         page.wait_for_selector("text=/Labelling: .* 5 workers/")
         page.locator(".photo.done, .photo.failed").nth(9).wait_for()
