@@ -82,7 +82,8 @@ def _run(stop: StopSignal) -> int:
             BucketEvents(chosen.in_bucket, chosen.intake_prefix, chosen.max_file_bytes),
         )
         arithmetic = _arithmetic(recogniser) + (", measured by this worker" if again else "")
-        log.info("%s ready: %s on %s in %s", name, ", ".join(recogniser.models), recogniser.engine, arithmetic)
+        engines = ", ".join(dict.fromkeys(map(recogniser.engine, recogniser.models)))
+        log.info("%s ready: %s on %s in %s", name, ", ".join(recogniser.models), engines, arithmetic)
         gc.freeze()
         gc.enable()
         models = ", ".join(recogniser.models)

@@ -51,7 +51,6 @@ class RecogniserPort(Protocol):
     """The part of `inference.process.Recogniser` that a worker needs."""
 
     models: tuple[str, ...]
-    engine: str
 
     def serves(self, model: str) -> bool:
         """Whether this worker has the model."""
@@ -64,6 +63,9 @@ class RecogniserPort(Protocol):
 
     def version(self, model: str) -> str:
         """The version of the model's files."""
+
+    def engine(self, model: str) -> str:
+        """The program that runs the model."""
 
     def arithmetic(self, model: str) -> str:
         """In which the model is computed."""
@@ -281,7 +283,7 @@ class Worker:
             "done",
             answer.labels,
             model=model,
-            engine=self._recogniser.engine,
+            engine=self._recogniser.engine(delivery.job.model),
             worker=self._name,
             detections=answer.detections,
             warnings=answer.warnings,

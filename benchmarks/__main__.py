@@ -88,7 +88,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"there is no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
     with _bench() as bench:
-        model = f"{bench.recogniser.models[0]} on {bench.recogniser.engine} in {bench.card.precision}"
+        model = f"{bench.recogniser.models[0]} on {bench.recogniser.engine('')} in {bench.card.precision}"
         console.print(f"{_machine()}; {model}; medians of {ROUNDS} rounds unless a line says otherwise\n")
         table = Table("", "measured", "must reach", "")
         try:

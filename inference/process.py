@@ -50,16 +50,14 @@ class Recogniser:
 
     models:     the names of the models, the default first.
     precisions: the arithmetic of each of them.
-    engine:     the name of the engine.
     notices:    for people, one for each model that is replaced by its stand-in.
 
     In every method the empty name means the default model.
     """
 
-    def __init__(self, served: dict[str, _Served], engine: str, max_pixels: int, max_bytes: int) -> None:
+    def __init__(self, served: dict[str, _Served], max_pixels: int, max_bytes: int) -> None:
         self.models = tuple(served)
         self.precisions = tuple(one.artefact.precision for one in served.values())
-        self.engine = engine
         self.notices = tuple(one.artefact.notice for one in served.values() if one.artefact.notice)
         self._served = {"": served[self.models[0]]} | {one.model.name: one for one in served.values()} | served
         self._max_pixels = max_pixels
@@ -76,6 +74,10 @@ class Recogniser:
     def version(self, model: str) -> str:
         """The version of the model's files, see `inference.store.Card`."""
         return self._served[model].version
+
+    def engine(self, model: str) -> str:
+        """The name of the engine that runs the model."""
+        return self._served[model].artefact.engine
 
     def arithmetic(self, model: str) -> str:
         """In which the model is computed: float32, bfloat16 or int8."""
@@ -132,13 +134,12 @@ def load(
 
     Raises NotFound if a model is not in the cache, SettingsError for unknown names.
     """
-    chosen = engines.by_name(engine)
     found = {
         name: store.find(name, engine, cache_dir, weights if name == models[0] else None, precision) for name in models
     }
-    served = {name: _Served(artefact, chosen, threads) for name, artefact in found.items()}
+    served = {name: _Served(one, engines.by_name(one.engine), threads) for name, one in found.items()}
     _ = served[models[0]].loaded
-    return Recogniser(served, engine, max_pixels, max_bytes)
+    return Recogniser(served, max_pixels, max_bytes)
 
 
 def choose_here(name: str, engine: str, cache_dir: Path, weights: Path | None) -> bool:
@@ -151,9 +152,9 @@ def choose_here(name: str, engine: str, cache_dir: Path, weights: Path | None) -
     known, home = found.measured, found.folder.parent
     if known is None or known.here() is not None:
         return False
-    runner = engines.by_name(engine)
+    runner = engines.by_name(found.engine)
     compared = [one for one in runner.precisions() if one == FLOAT32 or one in known.agreement]
-    folders = {one: home / store.folder(engine, one) for one in compared}
+    folders = {one: home / store.folder(found.engine, one) for one in compared}
     ready = {one: folder for one, folder in folders.items() if store.ready(folder, weights)}
     if FLOAT32 not in ready:
         return False
@@ -161,7 +162,7 @@ def choose_here(name: str, engine: str, cache_dir: Path, weights: Path | None) -
     grey = np.full((1, found.model.side, found.model.side, 3), 128, np.uint8)
     rates = engines.images_per_second(loaded, grey)
     try:
-        known.with_here(choose(rates, known.agreement).precision, rates).write(home, engine)
+        known.with_here(choose(rates, known.agreement).precision, rates).write(home, found.engine)
     except OSError as error:
         raise Permanent(f"what was measured cannot be kept in {home} ({error.strerror})") from error
     return True
@@ -184,7 +185,7 @@ def process(recogniser: Recogniser, job: Job, payload: bytes) -> Result:
         "done",
         answer.labels,
         model=recogniser.resolve(job.model),
-        engine=recogniser.engine,
+        engine=recogniser.engine(job.model),
         seconds={"decode": opened - start, "infer": time.perf_counter() - opened},
         detections=answer.detections,
         warnings=answer.warnings,

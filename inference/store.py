@@ -3,6 +3,7 @@
     <cache>/models/<model>/                    weights from the model's own sources
     <cache>/models/<model>@<8 digits>/         weights from the user's file; the digits are a hash of its path
         weights/weights.weights.h5, card.json  the stock Keras model's weights, as fetched and verified
+        weights/<file>, ..., card.json         instead, of a model that names its engine: the files of its source
         <engine>/..., card.json                the files that the engine loads, made from those weights, in float32
         <engine>-int8/..., card.json           the same in 8-bit integers, made by `shoal models quantize`
         model.json, labels.csv                 of a model that is not in inference/models, see `inference.own`
@@ -164,12 +165,14 @@ def find(
 ) -> Artefact:
     """Find a prepared model and check that its files are there with their sizes.
 
+    engine:    runs the model, unless the model names its own.
     precision: "float32", "int8", or "auto" for the arithmetic that was chosen on this kind of CPU. Without a choice it
                is int8 if that was made, else float32.
 
     Returns the stand-in if the model has one. Raises NotFound, whose text names the command to run.
     """
     wanted = model(name, cache_dir)
+    engine = wanted.engine or engine
     home = model_folder(wanted, cache_dir, weights)
     kinds = (INT8, FLOAT32) if precision == "auto" else (precision,)
     folders = [(one, home / folder(engine, one)) for one in kinds]

@@ -18,6 +18,7 @@ from rich.table import Table
 from inference import arithmetic, measured, store
 from inference.arithmetic import FLOAT32, INT8
 from inference.measured import Measurements, OnCpu
+from inference.model import Model
 from inference.pixels import PIXELS
 from inference.preparing import adopt, bench, choosing
 from inference.preparing import prepare as preparation
@@ -236,8 +237,9 @@ def _rows(chosen: settings.Settings) -> Iterator[dict[str, Any]]:
         known = measured.read(home, engine, found[0].checksum)
         here = known.here() if known else None
         used = here.chosen if here else found[-1].precision
-        task = _task(found[0].model, chosen.cache_dir)
-        served = engine == chosen.engine and home in _served(chosen)
+        model = _described(found[0].model, chosen.cache_dir)
+        task = model.task if model else ""
+        served = engine == ((model and model.engine) or chosen.engine) and home in _served(chosen)
         yield {
             "name": home.name,
             "task": task,
@@ -269,15 +271,15 @@ def _home(chosen: settings.Settings, name: str) -> Path:
     return store.model_folder(wanted, chosen.cache_dir, _weights(chosen, name))
 
 
-def _task(name: str, cache_dir: Path) -> str:
+def _described(name: str, cache_dir: Path) -> Model | None:
     try:
-        return store.model(name, cache_dir).task
+        return store.model(name, cache_dir)
     except ShoalError:  # its file is gone
-        return ""
+        return None
 
 
 def _agreement_of(used: str, task: str, cards: list[Card], known: Measurements | None) -> str:
-    """How well the arithmetic that is used agrees with float32, or float32 with Keras."""
+    """How well the arithmetic that is used agrees with float32, or float32 with the reference."""
     if known and used in known.agreement:
         found = known.agreement[used]
         return _same(task, found.same, found.photos, "float32")
@@ -319,10 +321,10 @@ def _choice(known: Measurements, here: OnCpu) -> str:
 
 
 def _agreement(agreement: dict[str, Any], task: str) -> str:
-    """How well the engine agrees with Keras in float32."""
-    exact = agreement["float32"]
+    """How well the engine agrees with the reference in float32."""
+    exact, reference = agreement["float32"], agreement.get("reference", "Keras")
     within = f"{exact['max_difference']:.1g}"
-    return f"{_same(task, exact['same_label'], agreement['photos'], 'Keras')} (probabilities within {within})"
+    return f"{_same(task, exact['same_label'], agreement['photos'], reference)} (probabilities within {within})"
 
 
 def _same(task: str, same: int, photos: int, reference: str) -> str:

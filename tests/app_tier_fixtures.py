@@ -27,8 +27,6 @@ DEADLINE_SECONDS = 60.0
 class NamingRecogniser:
     """Names a photo after its bytes. b"bad" is no image; b"poison" breaks the engine."""
 
-    engine = "test"
-
     def __init__(self, models: tuple[str, ...] = ("resnet50",)) -> None:
         self.models = models
         self.batches: list[tuple[str, int]] = []
@@ -46,6 +44,9 @@ class NamingRecogniser:
 
     def version(self, model: str) -> str:
         return "0123456789ab"
+
+    def engine(self, model: str) -> str:
+        return "test"
 
     def arithmetic(self, model: str) -> str:
         return "float32"

@@ -1,4 +1,4 @@
-"""The models of the other two tasks, prepared once, and photos of things and people."""
+"""Prepared models of all tasks, and photos of things and people."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks import photos
-from inference import process
+from inference import process, store
 from inference.answer import Answer
 from inference.arithmetic import FLOAT32
 from inference.preparing import prepare as preparation
+from inference.store import Artefact
 from shoal import settings
 from tests.inference_fixtures import EXAMPLES, MAX_BYTES, MAX_PIXELS, PHOTOS
 
 
 @cache
-def recogniser(model: str) -> process.Recogniser:
-    """The model on OpenVINO, from the real cache."""
+def artefact(model: str) -> Artefact:
+    """The model in float32, in the real cache, for OpenVINO or the engine that it names."""
     place = settings.load().cache_dir
     preparation.prepare(model, "openvino", place, None, PHOTOS, print)
+    return store.find(model, "openvino", place, precision=FLOAT32)
+
+
+@cache
+def recogniser(model: str) -> process.Recogniser:
+    """The model on its engine, from the real cache."""
+    artefact(model)
+    place = settings.load().cache_dir
     return process.load([model], "openvino", place, None, MAX_PIXELS, MAX_BYTES, precision=FLOAT32)
 
 

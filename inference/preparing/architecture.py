@@ -24,7 +24,12 @@ def stock(model: Model) -> Any:
 
 
 def load(model: Model, folder: Path) -> Any:
-    """The reference in a weights folder of the cache: a Keras net, or the path of an ONNX file."""
+    """What a weights folder of the cache holds: a Keras net, the path of an ONNX file, or the folder's own path.
+
+    The folder itself is the net of a model that names its engine.
+    """
+    if model.engine:
+        return folder
     if (folder / own.ONNX).is_file():
         return folder / own.ONNX
     if (folder / own.NET).is_file():
@@ -47,7 +52,8 @@ def _module(model: Model) -> Any:
 def with_preprocessing(model: Model, net: Any) -> Any:
     """Put the preprocessing in front of a net: uint8 RGB [N, side, side, 3] in, probabilities [N, classes] out.
 
-    The result is a Keras net. The path of an ONNX file is returned as it is: its preprocessing is inside already.
+    The result is a Keras net. A path is returned as it is: an ONNX file has its preprocessing inside already, and the
+    engine of a model that names it knows the preprocessing of its files.
     """
     if isinstance(net, Path):
         return net

@@ -102,9 +102,9 @@ def quantize(
     exact = store.find(model, engine, cache_dir, weights, FLOAT32)
     if exact.model.task != "classify":
         raise Permanent(f"{exact.model.title} is no classifier: it stays in float32")
-    wanted = _ordered(engine, int8=True)
+    wanted = _ordered(exact.engine, int8=True)
     if INT8 not in wanted:
-        raise Permanent(f"{engine} has no int8: SHOAL_ENGINE=openvino has it")
+        raise Permanent(f"{exact.engine} has no int8: SHOAL_ENGINE=openvino has it")
     sets = _own_photos(own_photos) if own_photos else _fetched(cache_dir, (), say)
     with locked(exact.folder.parent, say):
         choice = _measure(exact, cache_dir, wanted, sets, {}, say)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from inference.preparing import agreement, architecture, sources, subprocess_tas
 from inference.preparing.sources import FetchedWeights, Say
 from shoal.errors import Permanent, Retryable
 
-_PACKAGES = ("keras", "tensorflow", "openvino", "numpy")
+_PACKAGES = ("keras", "tensorflow", "openvino", "opencv-python-headless", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,8 @@ def prepare(request: ConvertRequest, say: Say) -> dict[str, Any]:
     own = Path(request.own) if request.own else None
     origin = store.ready(home / store.WEIGHTS, own)
     if origin is not None:
-        say("starting TensorFlow")
-        say("reading the weights")
-        return {
-            "agreement": _make_artefact(model, architecture.load(model, home / store.WEIGHTS), request, origin, say)
-        }
+        net = _loaded(model, home / store.WEIGHTS, say)
+        return {"agreement": _make_artefact(model, net, request, origin, say)}
     fetched = sources.own(own) if own else None
     found = _filled(model, fetched, say) if fetched else _first_that_works(model, Path(request.scratch), say)
     if isinstance(found, str):
@@ -72,11 +70,17 @@ def prepare(request: ConvertRequest, say: Say) -> dict[str, Any]:
 def check(request: ConvertRequest, say: Say) -> dict[str, Any]:
     """Compare the artefact in float32 with the reference again. Returns {"agreement": ...}."""
     model = store.model(request.model, Path(request.cache))
-    say("starting TensorFlow")
     home = Path(request.home)
-    net = architecture.load(model, home / store.WEIGHTS)
+    net = _loaded(model, home / store.WEIGHTS, say)
     whole = architecture.with_preprocessing(model, net)
     return {"agreement": _compare(model, whole, request, home / request.engine, say)}
+
+
+def _loaded(model: Model, folder: Path, say: Say) -> Any:
+    if not model.engine:
+        say("starting TensorFlow")
+    say("reading the weights")
+    return architecture.load(model, folder)
 
 
 def _keep_weights(
@@ -84,7 +88,10 @@ def _keep_weights(
 ) -> store.Card:
     folder = Path(request.scratch) / store.WEIGHTS
     folder.mkdir()
-    net.save_weights(folder / store.WEIGHTS_FILE)
+    if model.engine:
+        shutil.copytree(fetched.path, folder, dirs_exist_ok=True)
+    else:
+        net.save_weights(folder / store.WEIGHTS_FILE)
     card = store.Card(
         model=model.name,
         engine=store.WEIGHTS,
@@ -117,6 +124,8 @@ def _first_that_works(model: Model, scratch: Path, say: Say) -> tuple[Any, Fetch
 
 def _filled(model: Model, fetched: FetchedWeights, say: Say) -> tuple[Any, FetchedWeights]:
     """The net with these weights. Only now is TensorFlow needed: without weights the answer comes at once."""
+    if model.engine:
+        return fetched.path, fetched
     say("starting TensorFlow")
     net = architecture.stock(model)
     say(f"loading the weights from {fetched.source}")
@@ -148,8 +157,12 @@ def _make_artefact(model: Model, net: Any, request: ConvertRequest, origin: stor
 
 
 def _compare(model: Model, reference: Any, request: ConvertRequest, folder: Path, say: Say) -> dict[str, Any]:
-    say(f"comparing it with the reference on {len(request.photos)} photos")
     engine = engines.by_name(request.engine)
+    if model.engine:
+        say(f"comparing batches with single photos, {len(request.photos)} photos")
+        reference = None
+    else:
+        say(f"comparing it with the reference on {len(request.photos)} photos")
     return agreement.measure(model, reference, engine, folder, [Path(photo) for photo in request.photos])
 
 

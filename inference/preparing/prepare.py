@@ -49,6 +49,9 @@ def prepare(
     with suppress(NotFound):
         if not again:
             return store.find(model, engine, cache_dir, weights)
+    engine = wanted.engine or engine
+    if wanted.engine and weights is not None:
+        raise Permanent(f"{wanted.title} runs its published files: it takes no weights of yours (SHOAL_MODEL_WEIGHTS)")
     home = store.model_folder(wanted, cache_dir, weights)
     with locked(home, say):
         with suppress(NotFound):  # the process that held the lock may have prepared it

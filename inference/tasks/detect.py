@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from inference import boxes, images, quality
 from inference.answer import Answer, Decoded
 from inference.model import Model, labels
+from shoal.errors import Permanent
 from shoal.messages import Detection
 
-OVERLAP = 0.5  # two boxes of a class that overlap more than this are one thing
 CANDIDATES = 200  # the best boxes, which are considered; rarely more than 50 are above the threshold
 MOST = 100  # detections in a picture, as in COCO's evaluation
 
@@ -27,23 +27,26 @@ def decode(model: Model, payload: bytes, max_pixels: int) -> Decoded:
 
 
 def read(model: Model, outputs: Sequence[NDArray[np.float32]], decoded: Decoded) -> Answer:
-    """The detections with a score of at least `model.threshold` in [1, anchors, 4 + classes], best first.
-
-    There may be none.
-    """
-    numbers, scores = np.split(outputs[0][0], [4], axis=1)
+    """The detections with a score of at least `model.threshold`, best first. There may be none."""
+    candidates, scores = _candidates(model, outputs)
     rows, classes = np.nonzero(scores >= model.threshold)
     best = np.argsort(-scores[rows, classes], kind="stable")[:CANDIDATES]
     rows, classes = rows[best], classes[best]
-    found = np.clip(boxes.decode(numbers[rows], boxes.anchors()[rows]), 0, 1)
+    found = np.clip(candidates[rows], 0, 1)
     names = labels(model.labels)
-    kept = boxes.suppress(found, scores[rows, classes], classes, OVERLAP)
+    kept = boxes.suppress(found, scores[rows, classes], classes, model.overlap)
     things = [
         _detection(names[classes[index]], float(scores[rows[index], classes[index]]), found[index], decoded.size)
         for index in kept
         if names[classes[index]][1]
     ]
     return Answer(detections=tuple(things[:MOST]), warnings=decoded.warnings)
+
+
+def _candidates(model: Model, outputs: Sequence[NDArray[np.float32]]) -> boxes.Scored:
+    if model.boxes is None:
+        raise Permanent(f"{model.name} has no `boxes`: its file must say how boxes are read from its outputs")
+    return model.boxes(tuple(outputs))
 
 
 def _detection(named: tuple[str, str], score: float, box: NDArray[np.float32], size: tuple[int, int]) -> Detection:

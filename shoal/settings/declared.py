@@ -162,7 +162,9 @@ class Settings:
     models: str = _worker("", "Further models that a request may name, separated by commas.", reload=True)
     model_weights: Path | None = _worker(None, "A file with your own weights for the default model.", reload=True)
     engine: str = _worker(
-        "openvino", "The program that runs the models: `openvino`, `onnxruntime` or `keras`.", reload=True
+        "openvino",
+        "The program that runs the models: `openvino`, `onnxruntime` or `keras`. A model may name its own.",
+        reload=True,
     )
     precision: str = _worker(
         "auto",
