@@ -129,11 +129,13 @@ def load(
 ) -> Recogniser:
     """Find prepared models and load the first; the others are loaded at their first use.
 
+    engine:    runs the models that name no engine of their own.
     weights:   the user's file of weights for the first model, or None.
     precision: "float32", "int8", or "auto" for the arithmetic that was chosen on this kind of CPU, see `store.find`.
 
     Raises NotFound if a model is not in the cache, SettingsError for unknown names.
     """
+    engines.by_name(engine)  # reports a wrong name before a model is looked for
     found = {
         name: store.find(name, engine, cache_dir, weights if name == models[0] else None, precision) for name in models
     }

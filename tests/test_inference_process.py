@@ -220,7 +220,7 @@ def test_an_unprepared_model_is_not_loaded(tmp_path: Path) -> None:
 
 
 def test_an_unknown_engine_is_answered_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="keras, onnxruntime, openvino"):
+    with pytest.raises(SettingsError, match="keras, onnxruntime, opencv, openvino"):
         process.load(["resnet50"], "tpu", tmp_path, None, MAX_PIXELS, MAX_BYTES)
 
 

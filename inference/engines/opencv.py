@@ -50,14 +50,14 @@ class OpenCv:
         if threads is not None:
             cv2.setNumThreads(threads)
         try:
-            return _Net(cv2.dnn.readNetFromDarknet(str(_file(folder, _LAYERS)), str(_file(folder, _WEIGHTS))))
+            return _Darknet(cv2.dnn.readNetFromDarknet(str(_file(folder, _LAYERS)), str(_file(folder, _WEIGHTS))))
         except (cv2.error, Permanent) as error:
             raise Permanent(
                 f"{model.name} cannot be loaded, the files in {folder} are damaged: run `shoal models prepare --again`"
             ) from error
 
 
-class _Net:
+class _Darknet:
     batch = 2
 
     def __init__(self, net: Any) -> None:
