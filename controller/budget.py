@@ -17,6 +17,7 @@ ENDS: dict[Period, str] = {
     "week": "the end of Sunday UTC",
     "month": "the end of the month UTC",
 }
+CENT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,21 @@ def _why(budget: Budget, spent: float, machines: int, each: float) -> str:
     """
     left = budget.amount - spent - machines * each
     places = next((digits for digits in range(2, 7) if round(left, digits) < round(each, digits)), 2)
-    rest = f"${left:.{places}f} are left" if left > 0 else "nothing is left"
+    rest = f"{_money(left, places)} are left" if left > 0 else "nothing is left"
     per = "an hour" if budget.period == "hour" else f"a {budget.period}"
-    why = f"budget ${budget.amount:.2f} {per}: one more machine to {ENDS[budget.period]} is "
-    why += f"${each:.{places}f}, {rest}"
+    why = f"budget {_money(budget.amount)} {per}: one more machine to {ENDS[budget.period]} is "
+    why += f"{_money(each, places)}, {rest}"
     if not spent and not machines:
         return why
-    running = f", {machines} running to then cost ${machines * each:.2f}" if machines else ""
-    return f"{why} (${spent:.2f} are spent{running})"
+    running = f", {machines} running to then cost {_money(machines * each)}" if machines else ""
+    return f"{why} ({_money(spent)} are spent{running})"
+
+
+def _money(amount: float, places: int = 2) -> str:
+    """US dollars; an amount below a cent at least with its first digit."""
+    if 0 < amount < CENT:
+        places = max(places, -math.floor(math.log10(amount)))
+    return f"${amount:.{places}f}"
 
 
 def _begin(period: Period, at: datetime) -> datetime:

@@ -20,7 +20,7 @@ from shoal.folders import folder, install_packages
 from shoal.ports import JobQueue, ObjectStore
 from shoal.prices import price_in_words, unknown_types
 from shoal.proxies import set_variables
-from shoal.settings import Settings
+from shoal.settings import Settings, in_force
 from shoal_cli._client import is_up
 from shoal_cli._requirements import pins
 
@@ -87,7 +87,8 @@ def _machine(chosen: Settings) -> Iterator[Finding]:
     if proxies := set_variables(os.environ):
         told = ", ".join(f"{name}={value}" for name, value in proxies.items())
         yield Finding("proxy", True, f"{told}; calls to this machine and to metadata go through none", note=True)
-    yield Finding("price", True, price_in_words(chosen), note=bool(unknown_types(chosen)))
+    going_by = in_force.applied(chosen)
+    yield Finding("price", True, price_in_words(going_by), note=bool(unknown_types(going_by)))
 
 
 def _packages() -> Finding:

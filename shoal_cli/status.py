@@ -27,7 +27,8 @@ def command(as_json: bool) -> None:
     depth, dead = cloud.requests.depth(), cloud.dead_letters.depth().total
     instances = sorted(cloud.pool.describe(), key=lambda one: one.launched_at)
     address = f"http://{chosen.host}:{chosen.port}"
-    most, held_back = in_force.most_instances(chosen), ledger_file.hindrance(chosen.state_dir / ledger_file.NAME)
+    chosen = in_force.applied(chosen)
+    most, held_back = chosen.max_instances, ledger_file.hindrance(chosen.state_dir / ledger_file.NAME)
     if as_json:
         told = {"page": address, "up": is_up(address), "backlog": asdict(depth), "dead_letters": dead}
         told |= {"max_instances": most, "held_back": held_back}

@@ -77,7 +77,7 @@ def look(chosen: Settings, cloud: Cloud) -> Sight:
         cloud.requests.depth(),
         cloud.dead_letters.depth().total,
         Counter(state(one) for one in cloud.pool.describe()),
-        in_force.most_instances(chosen),
+        in_force.applied(chosen).max_instances,
     )
 
 

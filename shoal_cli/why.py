@@ -17,7 +17,7 @@ from shoal import ledger_file, settings
 from shoal.errors import NotFound
 from shoal.ledger import ActKind, Entry
 from shoal.prices import cost_in_words, dollars, price_in_words, price_per_hour
-from shoal.settings import Settings
+from shoal.settings import Settings, in_force
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NUMBER = re.compile(r"\d[\d.,]*")
@@ -69,6 +69,7 @@ def total(entries: Sequence[Entry], since: float, now: float, chosen: Settings) 
     spans = [max(0.0, end - max(one.at, since)) for one, end in zip(acted, ends, strict=True)]
     seconds = sum(one.machines * span for one, span in zip(acted, spans, strict=True))
     launched = sum(len(act.machines) for one in acted if one.at >= since for act in one.done if act.kind == "launch")
+    chosen = in_force.applied(chosen)
     price = price_per_hour(chosen)
     cost = price_in_words(chosen) if price is None else cost_in_words(chosen, dollars(seconds / 3600 * price))
     peak = max((one.machines for one, span in zip(acted, spans, strict=True) if span), default=0)

@@ -193,6 +193,8 @@ def test_a_budget_that_lets_no_machine_start_tells_the_sum_in_full() -> None:
     assert allowance(Budget(0.0498, "day", 0.05 / 24), Spent(day)).why == (
         "budget $0.05 a day: one more machine to midnight UTC is $0.0500, $0.0498 are left"
     )
+    tiny = allowance(Budget(0.000001, "day", 0.05), Spent(day)).why
+    assert tiny.startswith("budget $0.000001 a day: one more machine to midnight UTC is $1.20, $0.000001 are left")
     assert allowance(Budget(1.0, "day", 0.05), Spent(day, 1.0)).why == (
         "budget $1.00 a day: one more machine to midnight UTC is $1.20, nothing is left ($1.00 are spent)"
     )

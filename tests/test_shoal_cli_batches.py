@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +142,15 @@ def test_a_folder_that_does_not_exist_is_told_before_anything_is_sent(photos: Pa
     assert f"There is no folder {tmp_path}/no for a.csv." in told
 
 
+def test_coco_tells_photos_of_the_same_name_in_two_folders_apart(site: Site, photos: Path, tmp_path: Path) -> None:
+    for name in ("north", "south"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        shutil.copy(photos / "street.jpg", tmp_path / "in" / name)
+    run("classify", "--url", site.url, "--coco", tmp_path / "coco.json", tmp_path / "in")
+    told = json.loads((tmp_path / "coco.json").read_text())
+    assert [image["file_name"] for image in told["images"]] == ["north/street.jpg", "south/street.jpg"]
+
+
 def test_each_detected_object_is_a_row_a_box_and_an_annotation(site: Site, photos: Path, tmp_path: Path) -> None:
     drawn, coco = tmp_path / "drawn", tmp_path / "coco.json"
     words = ("classify", "--url", site.url, "--csv", "--draw", drawn, "--coco", coco)
@@ -262,12 +272,14 @@ def state_of(slow: Site, started: Started) -> dict[str, Any]:
     return dict(requests.get(f"{slow.url}/v1/batches/{batch}", timeout=10).json())
 
 
-@pytest.mark.parametrize(("typed", "state_then"), [("cancel", "cancelled"), ("leave", "queued"), ("", "queued")])
+@pytest.mark.parametrize(
+    ("typed", "state_then"), [("c", "cancelled"), ("cancel", "cancelled"), ("leave", "queued"), ("", "queued")]
+)
 def test_ctrl_c_asks_whether_the_batch_goes_on(slow: Site, photos: Path, typed: str, state_then: str) -> None:
     started = send_and_interrupt(slow, photos, terminal=True)
-    started.read_until("or cancel it?")
+    started.read_until("or cancel it (c)?")
     started.type(f"{typed}\n")
-    started.read_until("had been labelled." if typed == "cancel" else "shoal cancel")
+    started.read_until("had been labelled." if state_then == "cancelled" else "shoal cancel")
 
     assert state_of(slow, started)["state"] == state_then
     assert started.end()[0] == 130

@@ -24,7 +24,7 @@ from shoal.ledger import Entry, Refusal
 from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, Result
 from shoal.ports import Beat
-from shoal.settings import in_force
+from shoal.settings import change_for, in_force
 from tests.controller_daemon import daemon
 from tests.fleet_fixtures import write_ledger
 from tests.waiting import until
@@ -65,7 +65,7 @@ def test_the_page_shows_queue_pool_ledger_and_cost(site: Site, page: Page) -> No
     page.get_by_role("link", name="Fleet").click()
 
     figures = page.locator(".figures div")
-    expect(figures.nth(0)).to_have_text(re.compile(r"Backlog\s*3\s*3 waiting, 0 in flight"))
+    expect(figures.nth(0)).to_have_text(re.compile(r"Backlog\s*3\s*3 waiting, 0 in work"))
     expect(figures.nth(1)).to_have_text(re.compile(r"Workers\s*2\s*0 starting, 0 leaving; at most 15"))
     expect(figures.nth(2)).to_have_text(re.compile(r"Images a second\s*\d+\.\d\s*computed in int8"))
     expect(figures.nth(4)).to_have_text(re.compile(r"Cost so far\s*\$0\.\d+"))
@@ -215,6 +215,13 @@ def test_the_operator_sends_dead_letters_to_the_workers_again(site: Site, page: 
     expect(page.get_by_role("button", name="Send them")).to_have_count(0)
 
 
+def test_nothing_is_offered_for_no_dead_letters() -> None:
+    with running_site(work=False, operator_secret=SECRET) as site:
+        page = operator(site).get(f"{site.url}/fleet", timeout=10).text
+    assert "Sign out" in page
+    assert "Send them to the workers again" not in page
+
+
 def sign_in_on(page: Page, site: Site) -> None:
     page.goto(f"{site.url}/fleet/sign-in")
     page.fill("#secret", SECRET)
@@ -232,17 +239,23 @@ def test_the_operator_changes_a_live_setting(
         expect(page.locator("#live-title")).to_have_count(0)  # no controller runs there
         with daemon(tmp_path, cloud_environment):
             until(lambda: in_force.read(tmp_path))
-            for value, told in (
-                ("2", "SHOAL_MAX_INSTANCES=2 holds now"),
-                ("many", "Nothing was changed. SHOAL_MAX_INSTANCES='many': expected a whole number"),
+            refused = "Nothing was changed. SHOAL_MAX_INSTANCES='many': expected a whole number"
+            for value, shown, told in (
+                ("2", ".told", "SHOAL_MAX_INSTANCES=2 holds now"),
+                ("many", "section:has(#live-title) [role=alert]", refused),
             ):
                 page.goto(f"{site.url}/fleet")
                 page.locator("[name=name]").select_option("SHOAL_MAX_INSTANCES")
                 page.get_by_label("New value").fill(value)
                 page.get_by_role("button", name="Set").click()
-                expect(page.locator(".told")).to_have_text(told)
+                expect(page.locator(shown)).to_have_text(told)
                 expect(page.locator("#figures")).to_contain_text("at most 2")
             assert (tmp_path / "settings.env").read_text() == "SHOAL_MAX_INSTANCES=2\n"
+            change_for(site.settings, {"SHOAL_PRICE_PER_HOUR": "7.5"})
+            page.goto(f"{site.url}/fleet")
+            expect(page.locator("#figures")).to_contain_text("$7.5 an hour")
+            estimate = requests.get(f"{site.url}/estimate?photos=3600", timeout=10).json()
+            assert estimate["dollars"] == pytest.approx(7.5 * site.settings.expected_service_seconds)
             signed_in = operator(site)
             form = {"token": token(site, signed_in), "name": "SHOAL_POLICY", "value": "evil:policy"}
             assert signed_in.post(f"{site.url}/fleet/setting", form, timeout=10).status_code == 400

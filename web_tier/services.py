@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import IO
 
 from flask import current_app, request
@@ -13,8 +14,7 @@ from shoal import ledger_file, plugins
 from shoal.buckets.corrections import Corrections
 from shoal.ledger_file import Follower
 from shoal.ports import Clock, Cloud
-from shoal.prices import price_per_hour
-from shoal.settings import Settings
+from shoal.settings import Settings, in_force
 from web_tier.access.guesses import Guesses
 from web_tier.access.sessions import OperatorSessions
 from web_tier.intake.accept_photos import Intake
@@ -59,7 +59,6 @@ class Services:
     replies: ReplyQueue
     collectors: tuple[Collector, ...]
     history: History
-    price: float | None
     batch_cost: BatchCost
     reporter: Reporter
     workers: ThreadPoolExecutor
@@ -105,7 +104,8 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     corrections = Corrections(cloud.outputs, workers, clock)
     past = History(Follower(settings.state_dir / ledger_file.NAME), clock)
-    pool_poller, price = PoolPoller(cloud, hub, past), price_per_hour(settings)
+    pool_poller = PoolPoller(cloud, hub, past)
+    going_by = partial(in_force.applied, settings)
     models = settings.served_models
     batches = Batches(cloud, clock, hub, workers, corrections)
     poster = Poster(settings.fetch_seconds, settings.fetch_own_places)
@@ -124,9 +124,8 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         # The common queue gets the results of photos that the sweeper, or an older version, queued.
         collectors=(Collector(replies, hub), Collector(cloud.responses, hub)),
         history=past,
-        price=price,
-        batch_cost=BatchCost(past, settings, price),
-        reporter=Reporter(cloud, pool_poller, hub, past, clock, price),
+        batch_cost=BatchCost(past, going_by),
+        reporter=Reporter(cloud, pool_poller, hub, past, clock, going_by),
         workers=workers,
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
         fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from shoal.errors import MalformedMessage
+from shoal.errors import MalformedMessage, SettingsError
 from shoal.lifecycle import holder
 from shoal.safe_json import integer, read_object, text
 from shoal.settings.declaration import as_text
@@ -60,8 +63,15 @@ def read(state_dir: Path) -> InForce | None:
     return found if holder(state_dir / LOCK) == found.pid else None
 
 
-def most_instances(settings: Settings) -> int:
-    """The cap that the controller of the state folder goes by, since its last reload; else that of the settings."""
+def applied(settings: Settings) -> Settings:
+    """The settings, with those that the controller of their state folder has read since it started.
+
+    Without a controller they are as they were. Values that cannot be read are left out.
+    """
     found = read(settings.state_dir)
-    told = found.values.get("SHOAL_MAX_INSTANCES", "") if found else ""
-    return int(told) if told.isdecimal() else settings.max_instances
+    values: dict[str, Any] = {}
+    for one in RELOADED:
+        if found and (told := found.values.get(one.variable)):
+            with contextlib.suppress(SettingsError):
+                values[one.name] = one.parse(told)
+    return dataclasses.replace(settings, **values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ class CocoFile:
         self._file = file
         self._max_pixels = max_pixels
         self._images: list[dict[str, Any]] = []
+        self._paths: dict[int, Path] = {}
         self._annotations: list[dict[str, Any]] = []
         self._categories: dict[int, str] = {}
 
@@ -89,14 +91,20 @@ class CocoFile:
             return
         width, height = self._size(photo, path)
         image = photo["index"]
-        name = path.name if path else photo["name"]
-        self._images.append({"id": image, "file_name": name, "width": width, "height": height})
+        if path:
+            self._paths[image] = path.absolute()
+        self._images.append({"id": image, "file_name": photo["name"], "width": width, "height": height})
         for found in photo.get("detections", ()):
             self._categories[found["class_id"]] = found["name"]
             self._annotations.append(_annotation(len(self._annotations) + 1, image, found))
 
     def write(self) -> None:
-        """Write the file."""
+        """Write the file. `file_name` is the path below the folder that all photos are in."""
+        if self._paths:
+            top = os.path.commonpath([path.parent for path in self._paths.values()])
+            for image in self._images:
+                if path := self._paths.get(image["id"]):
+                    image["file_name"] = path.relative_to(top).as_posix()
         categories = [{"id": number, "name": name} for number, name in sorted(self._categories.items())]
         whole = {"images": self._images, "annotations": self._annotations, "categories": categories}
         self._file.write_text(json.dumps(whole, indent=1) + "\n")

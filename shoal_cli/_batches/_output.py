@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,17 @@ _OPTIONS = (
                  help="Save the pictures there with boxes around the detected objects."),
     click.option("--coco", type=_FILE, metavar="FILE", help="Write the detected objects there, in COCO's format."),
 )  # fmt: skip
+
+
+def state(photo: Mapping[str, Any]) -> str:
+    """queued, done, failed or cancelled."""
+    return "cancelled" if photo.get("error") == CANCELLED else str(photo["state"])
+
+
+def failures(count: Mapping[str, int]) -> str:
+    """In words, how many photos failed and were cancelled. count: state -> photos."""
+    cancelled = count.get("cancelled", 0)
+    return f"{count.get('failed', 0)} failed" + (f", {cancelled} cancelled" if cancelled else "")
 
 
 def output_options(command: F) -> F:

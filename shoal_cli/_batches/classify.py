@@ -20,7 +20,7 @@ from shoal.errors import Permanent, Retryable
 from shoal_cli._batches import _sent
 from shoal_cli._batches._boxes import counted
 from shoal_cli._batches._following import Bars, answers
-from shoal_cli._batches._output import Output, Wanted, output_options
+from shoal_cli._batches._output import Output, Wanted, failures, output_options, state
 from shoal_cli._batches._sent import Sent
 from shoal_cli._batches.cancel import tell_cancelled
 from shoal_cli._client import Client
@@ -134,26 +134,27 @@ def _stop(client: Client, sent: Sent) -> None:
         return
     try:
         choice = click.prompt(
-            "\nLeave the batch running, or cancel it?",
-            type=click.Choice(["leave", "cancel"]),
-            default="leave",
+            "\nLeave the batch running (l), or cancel it (c)?",
+            type=click.Choice(["l", "c", "leave", "cancel"], case_sensitive=False),
+            show_choices=False,
+            default="l",
             err=True,
         )
     except click.Abort:  # a second Ctrl-C
-        choice = "leave"
-    if choice == "cancel":
+        choice = "l"
+    if choice in ("c", "cancel"):
         screen.print(tell_cancelled(*client.cancel(sent.batch)), markup=False)
     else:
         screen.print(words, markup=False, soft_wrap=True)
 
 
 def _summarise(found: list[dict[str, Any]], took: float, cost: str, page: str) -> None:
-    failed = sum(photo["state"] == "failed" for photo in found)
+    count = Counter(map(state, found))
     cached = sum(bool(photo.get("cached")) for photo in found)
     # With remembered answers it would say nothing of how fast photos are labelled.
     speed = f"{cached} from the answer cache" if cached else f"{len(found) / took:.1f}/s"
     told = ", ".join(filter(None, [f"{counted(len(found), 'photo')} in {took:.1f} s", speed, cost]))
-    screen.print(f"{told}; {failed} failed. {page}", markup=False, soft_wrap=True)
+    screen.print(f"{told}; {failures(count)}. {page}", markup=False, soft_wrap=True)
     spent = [sum(photo["seconds"].values()) for photo in found if photo.get("seconds")]
     if spent:
         deviation = statistics.stdev(spent) if len(spent) > 1 else 0.0

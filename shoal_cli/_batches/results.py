@@ -13,7 +13,7 @@ from shoal.errors import Permanent
 from shoal_cli._batches import _sent
 from shoal_cli._batches._boxes import counted
 from shoal_cli._batches._following import Bars, answers
-from shoal_cli._batches._output import Output, Wanted, output_options
+from shoal_cli._batches._output import Output, Wanted, failures, output_options, state
 from shoal_cli._client import Client
 
 FAILED = 2  # the exit status when a photo failed; 1 when the command failed
@@ -47,9 +47,10 @@ def command(batch: str, wait: bool, url: str | None, patience: float, **output: 
             photos = answers(client, sent.batch, total, patience, bars.bar("labelling"))
         for photo in photos:
             out.write(photo)
-            count[photo["state"]] += 1
+            count[state(photo)] += 1
     waiting = f", {count['queued']} wait (--wait waits for them)" if count["queued"] else ""
-    screen.print(f"{counted(count.total(), 'photo')}, {count['failed']} failed{waiting}. {sent.page}", soft_wrap=True)
+    told = f"{counted(count.total(), 'photo')}, {failures(count)}{waiting}"
+    screen.print(f"{told}. {sent.page}", markup=False, soft_wrap=True)
     for sentence in out.told():
         screen.print(sentence, markup=False, soft_wrap=True)
     if count["failed"]:

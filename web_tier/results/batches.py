@@ -155,7 +155,7 @@ class Batch:
 
     @property
     def cancelled(self) -> int:
-        """How many of the failed photos were cancelled."""
+        """How many were cancelled before they were labelled."""
         return sum(photo.is_cancelled for photo in self.photos)
 
     @property
@@ -175,7 +175,7 @@ class Batch:
             "state": self.state,
             "total": self.total,
             "done": self.count("done"),
-            "failed": self.count("failed"),
+            "failed": self.count("failed") - self.cancelled,
             "cancelled": self.cancelled,
             "queued": self.count("queued"),
             "page": f"/batches/{self.id}",
@@ -189,7 +189,8 @@ class Batch:
             "url": f"/batches/{self.id}",
             "total": self.total,
             "done": self.count("done"),
-            "failed": self.count("failed"),
+            "failed": self.count("failed") - self.cancelled,
+            "cancelled": self.cancelled,
             "queued": self.count("queued"),
             "seconds": round(self.seconds, 1),
             "photos": [photo.to_dict() for photo in self.photos],

@@ -20,7 +20,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from shoal import dead_letters
 from shoal.errors import ShoalError
-from shoal.prices import cost_title, dollars, price_in_words
+from shoal.prices import cost_title, dollars, price_in_words, price_per_hour
 from shoal.settings import change_for, in_force
 from web_tier.problems import Problem
 from web_tier.routes import operator
@@ -38,19 +38,24 @@ LIVE = tuple(one for one in in_force.RELOADED if one.group in ("pool", "budget")
 @blueprint.get("/fleet")
 def fleet_page() -> str:
     """The fleet now; the page's script asks again every other second."""
-    signed_in = operator.signed_in()
+    return _fleet_page()
+
+
+def _fleet_page(refused: str = "") -> str:
+    """The page; `refused` says why a setting was not changed."""
+    signed_in, settings = operator.signed_in(), in_force.applied(services().settings)
     return render_template(
         "fleet.html",
         report=services().reporter.read(),
-        settings=services().settings,
-        price=services().price,
-        price_in_words=price_in_words(services().settings),
-        cost_title=cost_title(services().settings),
+        settings=settings,
+        price=price_per_hour(settings),
+        price_in_words=price_in_words(settings),
+        cost_title=cost_title(settings),
         signed_in=signed_in,
         token=operator.token(),
         told=operator.told(),
         live=_live_settings() if signed_in else (),
-        most=in_force.most_instances(services().settings),
+        refused=refused,
     )
 
 
@@ -98,7 +103,7 @@ def redrive() -> BaseResponse:
 
 @blueprint.post("/fleet/setting")
 def change_setting() -> BaseResponse:
-    """Change a setting of the running controller, and tell what holds now."""
+    """Change a setting of the running controller, and tell what holds now; 400 and the reason when it is refused."""
     operator.check_operator()
     name, value = request.form.get("name", ""), request.form.get("value", "").strip()
     if name not in {one.variable for one in LIVE}:
@@ -106,9 +111,8 @@ def change_setting() -> BaseResponse:
     try:
         sentences = change_for(services().settings, {name: value})
     except ShoalError as error:
-        sentences = [f"Nothing was changed. {error}"]
-    else:
-        log.info("the operator changed a setting: %s", "; ".join(sentences))
+        return make_response(_fleet_page(f"Nothing was changed. {error}"), 400)
+    log.info("the operator changed a setting: %s", "; ".join(sentences))
     services().reporter.changed()
     for sentence in sentences:
         operator.tell(sentence)

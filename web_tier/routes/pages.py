@@ -24,6 +24,7 @@ from inference.model import purpose
 from shoal.buckets import corrections
 from shoal.errors import Permanent, ShoalError
 from shoal.messages import new_batch
+from shoal.prices import price_per_hour
 from shoal.settings import in_force
 from web_tier import words
 from web_tier.problems import Problem, wants_page
@@ -168,10 +169,9 @@ def expected() -> Response:
     pool = services().pool_poller.read()
     if pool is None:
         raise Problem(503, "The pool cannot be read at the moment.")
-    settings, past = services().settings, services().history.read()
-    settings = replace(settings, max_instances=in_force.most_instances(settings))
+    settings, past = in_force.applied(services().settings), services().history.read()
     service, boot = measured(past, settings)
-    found = estimate(int(text), service, boot, pool, settings, services().price)
+    found = estimate(int(text), service, boot, pool, settings, price_per_hour(settings))
     words, hindrance = in_words(found, settings), no_start(past, pool)
     return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=words, hindrance=hindrance)
 

@@ -18,12 +18,20 @@ from web_tier.routes.waiting import answers
 from web_tier.schemas import openapi
 from web_tier.schemas.bodies import FORM, JSON, PHOTO_FORM_BYTES, PHOTO_JSON_BYTES, takes
 from web_tier.schemas.check import whole_number
+from web_tier.schemas.query_names import check_query
 from web_tier.schemas.requests import AFTER, LIMIT
 from web_tier.services import form, json_stream, services
 
 blueprint = Blueprint("v1", __name__)
 
 _WAIT = re.compile(r"\s*wait\s*=\s*\"?(\d{1,6})\"?\s*", re.IGNORECASE)
+
+
+@blueprint.before_app_request
+def refuse_misspelt() -> None:
+    """Refuse a query parameter that the API does not have."""
+    if request.url_rule is not None and request.args:
+        check_query(request.method, request.url_rule.rule, request.args)
 
 
 @blueprint.get("/openapi.json")

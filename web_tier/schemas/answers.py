@@ -27,7 +27,7 @@ _BATCH = {
     },
     "total": COUNT,
     "done": COUNT,
-    "failed": COUNT | {"description": "Photos without a label, the cancelled ones too"},
+    "failed": COUNT | {"description": "Photos that cannot be labelled; without the cancelled ones"},
     "cancelled": COUNT,
     "queued": COUNT,
     "page": described("The path of the batch's page"),

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from shoal.prices import cost_in_words, cost_title, roughly
+from shoal.prices import cost_in_words, cost_title, price_per_hour, roughly
 from shoal.settings import Settings
 from web_tier.watching import history
 from web_tier.watching.history import History
 
 
 class BatchCost:
-    """Reckons the cost of batches from the controller's ledger. price: of an instance for an hour; None if unknown."""
+    """Reckons the cost of batches from the controller's ledger. settings: gives those that the controller goes by."""
 
-    def __init__(self, past: History, settings: Settings, price: float | None) -> None:
+    def __init__(self, past: History, settings: Callable[[], Settings]) -> None:
         self._past = past
         self._settings = settings
-        self._price = price
 
     def amount(self, began: float, seconds: float, photos: int) -> float | None:
         """US dollars for `photos` photos that were labelled from `began` on; None when the ledger does not tell."""
-        moments = self._past.read()
-        if self._price is None or not moments or not photos:
+        moments, price = self._past.read(), price_per_hour(self._settings())
+        if price is None or not moments or not photos:
             return None
-        return history.share(moments, began, began + seconds, photos, self._price)
+        return history.share(moments, began, began + seconds, photos, price)
 
     def fact(self, began: float, seconds: float, photos: int) -> tuple[str, str]:
         """The title and the amount that a page shows; both are empty when the cost is unknown."""
         amount = self.amount(began, seconds, photos)
-        return ("", "") if amount is None else (cost_title(self._settings), roughly(amount))
+        return ("", "") if amount is None else (cost_title(self._settings()), roughly(amount))
 
     def told(self, began: float, seconds: float, photos: int) -> Mapping[str, object] | None:
         """The cost for programs, as JSON types; None when it is unknown."""
         amount = self.amount(began, seconds, photos)
         if amount is None:
             return None
-        return {"dollars": amount, "words": cost_in_words(self._settings, roughly(amount))}
+        return {"dollars": amount, "words": cost_in_words(self._settings(), roughly(amount))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from shoal.buckets import foreign_messages
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.errors import ShoalError
 from shoal.ports import Clock, Cloud
+from shoal.prices import price_per_hour
+from shoal.settings import Settings
 from web_tier.results.hub import Answered, Hub, PoolState
 from web_tier.watching import history
 from web_tier.watching.history import History, Moment
@@ -87,7 +89,7 @@ class FleetReport:
         running = history.steps(moments, begin, end, lambda one: one.running)
         rates = history.rates(moments, begin, end, PLOT_PARTS)
         return [
-            plot("Backlog", begin, end, {"waiting": waiting, "in flight": in_flight}),
+            plot("Backlog", begin, end, {"waiting": waiting, "in work": in_flight}),
             plot("Machines", begin, end, {"all": machines, "at work": running}),
             plot("Images a second", begin, end, {"images a second": rates}, steps=False),
         ]
@@ -114,14 +116,20 @@ class Reporter:
     """Reads the fleet for all pages, once a second at most. Safe for many threads."""
 
     def __init__(
-        self, cloud: Cloud, pool_poller: PoolPoller, hub: Hub, past: History, clock: Clock, price: float | None
+        self,
+        cloud: Cloud,
+        pool_poller: PoolPoller,
+        hub: Hub,
+        past: History,
+        clock: Clock,
+        settings: Callable[[], Settings],
     ) -> None:
         self._cloud = cloud
         self._pool_poller = pool_poller
         self._hub = hub
         self._past = past
         self._clock = clock
-        self._price = price
+        self._settings = settings
         self._foreign: tuple[ForeignMessage, ...] = ()
         self._reading = SharedReading(self._look, READ_SECONDS)
 
@@ -139,9 +147,9 @@ class Reporter:
             images = history.rate(moments, now, RATE_SECONDS)
         else:
             images = sum(one.at >= time.monotonic() - RATE_SECONDS for one in answered) / RATE_SECONDS
-        cost = None
-        if moments and self._price is not None:
-            cost = Cost(history.cost(moments, now, self._price), moments[0].at, history.done(moments))
+        cost, price = None, price_per_hour(self._settings())
+        if moments and price is not None:
+            cost = Cost(history.cost(moments, now, price), moments[0].at, history.done(moments))
         pool, waits = self._pool_poller.read(), _waits(answered)
         return FleetReport(
             now,
