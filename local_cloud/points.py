@@ -59,6 +59,7 @@ _PICKER = "moto.core.serialize:XFormedAttributePicker"
 _STS = "moto.sts.models"
 _SERVER = "moto.moto_server.werkzeug_app"
 _OBJECTS = "ministack.services.s3"
+_FUNCTIONS = "ministack.services.lambda_svc"
 
 # Checked before moto's EC2 is imported: what it reads while it is imported.
 TABLES = (_function("moto.utilities.utils", "load_resource", "resource"),)
@@ -220,6 +221,10 @@ MINISTACK = (
     _function(_OBJECTS, "_remove_key_files", "fpath"),
     _function(_OBJECTS, "get_account_id", ""),
     *_names(_OBJECTS, "DATA_DIR _buckets"),
+    _function("ministack.core.lambda_runtime", "execution_credentials", "config"),
+    _function(_FUNCTIONS, "execution_credentials", "config"),
+    _function(_FUNCTIONS, "invoke_async_with_retry", "func event"),
+    _function(_FUNCTIONS, "_execute_function", "func event"),
 )
 
 

@@ -31,13 +31,16 @@ POLICIES = "LOCAL_CLOUD_POLICIES"
 
 def _layers() -> App:
     points.check(points.MINISTACK)
+    from local_cloud import functions
     from local_cloud.guard.forms import form_fields
     from local_cloud.guard.services_guard import ServicesGuard, trust_the_guard
     from local_cloud.guard.services_needs import ServicesNeeds
 
     trust_the_guard()
     keys = CloudKeys.take()
-    callers = Callers(keys, SessionKeys(keys.session_secret, time.time), frozenset({HONEST}))
+    sessions = SessionKeys(keys.session_secret, time.time)
+    functions.hook(sessions)
+    callers = Callers(keys, sessions, frozenset({HONEST}))
     region = os.environ["MINISTACK_REGION"]
     permissions = Permissions(PolicyFile(Path(os.environ[POLICIES])), ServicesNeeds(region), region)
     return ServicesGuard(_services(), Gate(callers, permissions, form_fields))
