@@ -16,6 +16,11 @@ from shoal.settings import Settings
 
 DIGITS = 1  # significant digits of a small amount: more would promise too much
 CENT = 0.01
+# AWS Lambda on x86 in us-east-1, first tier, without the free tier, in US dollars.
+FUNCTION_GB_SECOND = 0.0000166667
+FUNCTION_MILLION_CALLS = 0.20
+FUNCTION_NOTED = "2025"
+FUNCTION_SOURCE = "aws.amazon.com/lambda/pricing, unverified"
 LIST = Path(__file__).with_name("prices.csv")
 
 
@@ -74,6 +79,19 @@ def cost_in_words(settings: Settings, amount: str) -> str:
 def cost_title(settings: Settings) -> str:
     """What a cost of instances is called: on one's own machine it is what they would cost."""
     return f"Would cost on {_dearest(settings)}" if _is_free(settings) else "Cost"
+
+
+def function_cost(memory_mb: int, seconds: float, calls: int) -> float:
+    """What a Lambda function costs in US dollars: its GB-seconds and its calls. seconds: of all calls together."""
+    return memory_mb / 1024 * seconds * FUNCTION_GB_SECOND + calls * FUNCTION_MILLION_CALLS / 1e6
+
+
+def function_price_in_words(settings: Settings) -> str:
+    """The price of the Lambda function and where it comes from."""
+    second = function_cost(settings.lambda_memory_mb, 1000.0, 1000)
+    words = f"{dollars(second)} for 1,000 photos of one second each with {settings.lambda_memory_mb} MB"
+    words += f" (noted {FUNCTION_NOTED}, {FUNCTION_SOURCE})"
+    return f"nothing on this machine; would cost {words}" if _is_free(settings) else words
 
 
 def dollars(amount: float) -> str:

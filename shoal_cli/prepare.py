@@ -2,15 +2,48 @@
 
 import click
 
-from shoal import aws, settings
+from shoal import aws, prices, settings
+from shoal.settings import Settings
 
 
 @click.command()
-def command() -> None:
-    """Create the buckets, the queues, the table and the workers' role on AWS, if they are missing."""
+@click.option(
+    "--venue",
+    type=click.Choice(["pool", "lambda"]),
+    default="pool",
+    help="Where photos are labelled: by the workers, or also by a Lambda function.",
+)
+@click.option("--remove", is_flag=True, help="Delete the Lambda function and what belongs to it.")
+def command(venue: str, remove: bool) -> None:
+    """Create the buckets, the queues, the table and the workers' role on AWS, if they are missing.
+
+    With `--venue lambda` also a Lambda function, its role, its trigger and its tables.
+    """
     chosen = settings.load_with_env_file()
+    if remove:
+        if venue != "lambda":
+            raise click.UsageError("--remove needs --venue lambda: the pool's buckets hold photos and results")
+        _remove(chosen)
+        return
     aws.prepare(chosen)
     click.echo(f"buckets  {chosen.in_bucket}, {chosen.out_bucket}")
     click.echo(f"queues   {chosen.req_queue}, {chosen.resp_queue}, {chosen.dead_queue}, {chosen.term_queue}")
     click.echo(f"table    {chosen.pool_table}")
     click.echo(f"role     {chosen.role}")
+    if venue == "lambda":
+        aws.prepare_function(chosen)
+        click.echo(
+            f"function {chosen.function}: labels what is stored under {chosen.lambda_prefix} in {chosen.in_bucket}"
+        )
+        click.echo(f"tables   {chosen.images_table}, {chosen.labels_table}")
+        click.echo(f"failed   {chosen.function_failed_queue}")
+        click.echo(f"price    {prices.function_price_in_words(chosen)}")
+
+
+def _remove(chosen: Settings) -> None:
+    waiting = aws.remove_function(chosen)
+    click.echo(
+        f"removed function {chosen.function}, its role and trigger, {chosen.images_table}, {chosen.labels_table}"
+    )
+    if waiting:
+        click.echo(f"{chosen.function_failed_queue} stays: it holds {waiting} events that were not handled")

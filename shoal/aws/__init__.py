@@ -1,6 +1,16 @@
 """The ports on AWS: the only package that imports boto3."""
 
 from shoal.aws.clients import region
-from shoal.aws.connect import connect, connect_to_running, prepare, put_metrics
+from shoal.aws.connect import connect, connect_to_running, label_tables, prepare, put_metrics
+from shoal.aws.functions import prepare_function, remove_function
 
-__all__ = ["connect", "connect_to_running", "prepare", "put_metrics", "region"]
+__all__ = [
+    "connect",
+    "connect_to_running",
+    "label_tables",
+    "prepare",
+    "prepare_function",
+    "put_metrics",
+    "region",
+    "remove_function",
+]

@@ -14,6 +14,7 @@ from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
 from shoal.aws.ec2 import Ec2Pool
 from shoal.aws.iam import create_role
 from shoal.aws.instance_choice import InstanceChoice
+from shoal.aws.label_tables import LabelTables
 from shoal.aws.replies import SqsReplies
 from shoal.aws.s3 import S3Store, create_bucket
 from shoal.aws.sqs import SqsQueue, create_queue
@@ -60,6 +61,13 @@ def connect(
         lease=RecordLease(place, steady, time.time),
         terminations=SqsQueue(sqs, settings.term_queue),
     )
+
+
+def label_tables(settings: Settings) -> LabelTables:
+    """The tables of the venue `lambda`, without a call to the cloud. Raises Permanent when no region is set."""
+    use(settings.cloud)
+    region()
+    return LabelTables(Service("dynamodb"), settings.images_table, settings.labels_table)
 
 
 def put_metrics(pool: str, units: Mapping[str, str]) -> PutMetrics:

@@ -22,6 +22,7 @@ GROUPS = {
     "worker": "The workers",
     "web": "The page and the API",
     "cloud": "The instances",
+    "lambda": "The venue `lambda`",
     "local": "The embedded cloud of `shoal up`",
 }
 
@@ -32,6 +33,7 @@ _controller = partial(setting, "controller")
 _worker = partial(setting, "worker", worker=True)
 _web = partial(setting, "web")
 _cloud = partial(setting, "cloud")
+_function = partial(setting, "lambda")
 _local = partial(setting, "local")
 
 
@@ -253,6 +255,19 @@ class Settings:
         choices=("ec2", "autoscaling"),
     )  # fmt: skip
 
+    lambda_prefix: str = _function(
+        "lambda/", "The Lambda function labels the objects that are stored under this prefix of the input bucket.",
+        worker=True,
+    )  # fmt: skip
+    lambda_memory_mb: int = _function(512, "The memory of the Lambda function, in MB.", least=128, most=10_240)
+    lambda_seconds: int = _function(15, "The time limit of the Lambda function for an event.", least=1, most=900)
+    lambda_concurrency: int = _function(
+        10, "The number of events that the Lambda function handles at the same time; others wait.", least=1, most=1_000
+    )
+    lambda_image: str = _function(
+        "", "The address in ECR of the container image of the Lambda function; the embedded cloud needs none."
+    )
+
     local_boot_seconds: float = _local(1.0, "How long an embedded instance takes to boot.", least=0)
 
     cloud: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
@@ -292,6 +307,26 @@ class Settings:
     def pool_table(self) -> str:
         """The table with the register of the workers and the controllers' lease."""
         return f"{self.prefix}-pool"
+
+    @property
+    def images_table(self) -> str:
+        """The table with the labels of each photo that the Lambda function has labelled."""
+        return f"{self.prefix}-images"
+
+    @property
+    def labels_table(self) -> str:
+        """The table with the photos of each label."""
+        return f"{self.prefix}-labels"
+
+    @property
+    def function(self) -> str:
+        """The name of the Lambda function and of its role."""
+        return f"{self.prefix}-lambda"
+
+    @property
+    def function_failed_queue(self) -> str:
+        """The queue of the events that the Lambda function could not handle."""
+        return f"{self.prefix}-lambda-failed-queue"
 
     @property
     def image(self) -> str:

@@ -1,0 +1,1 @@
+"""What the Lambda function does with an event."""
