@@ -15,7 +15,7 @@ def command(label: str, limit: int) -> None:
 
     The photos are those that the venue lambda has labelled. A blank in LABEL also stands for an underscore.
     """
-    tables = aws.label_tables(settings.load_with_env_file())
+    tables = aws.running_label_tables(settings.load_with_env_file())
     names = dict.fromkeys((label, label.replace(" ", "_")))
     found = itertools.chain.from_iterable(tables.find(name, limit) for name in names)
     lines = [f"{one.confidence:.4f}  {one.url}" for one in itertools.islice(found, limit)]

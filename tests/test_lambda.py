@@ -95,7 +95,12 @@ class LambdaVenue:
         return body
 
     def shoal(self, *words: str) -> str:
-        run = subprocess.run(
+        run = self.run(*words)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", "shoal_cli", *words],
             cwd=ROOT,
             env={**os.environ, "SHOAL_STATE_DIR": str(self.cloud.state_dir)},
@@ -103,8 +108,6 @@ class LambdaVenue:
             text=True,
             timeout=DEADLINE_SECONDS,
         )
-        assert run.returncode == 0, run.stderr
-        return run.stdout
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +119,9 @@ def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LambdaVenue]:
         environment = {**os.environ, "SHOAL_STATE_DIR": str(cloud.state_dir)}
         chosen = settings.load_with_env_file(environment)
         made = LambdaVenue(cloud, chosen, aws.connect(chosen))
+        run = made.run("find", "bus")
+        assert run.returncode == 1
+        assert run.stderr.endswith("`shoal prepare --venue lambda` makes it\n")
         for _ in range(2):  # it is safe to repeat
             told = made.shoal("prepare", "--venue", "lambda")
         assert "shoal-lambda: labels what is stored under lambda/" in told

@@ -1,7 +1,7 @@
 """The ports on AWS: the only package that imports boto3."""
 
 from shoal.aws.clients import region
-from shoal.aws.connect import connect, connect_to_running, label_tables, prepare, put_metrics
+from shoal.aws.connect import connect, connect_to_running, label_tables, prepare, put_metrics, running_label_tables
 from shoal.aws.functions import prepare_function, remove_function
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "put_metrics",
     "region",
     "remove_function",
+    "running_label_tables",
 ]

@@ -77,13 +77,23 @@ def put_metrics(pool: str, units: Mapping[str, str]) -> PutMetrics:
 
 def connect_to_running(settings: Settings) -> Cloud:
     """`connect`, for a command of a person. Raises Permanent, which says how to start a Shoal when none runs here."""
+    _check_that_one_runs(settings)
+    return connect(settings)
+
+
+def running_label_tables(settings: Settings) -> LabelTables:
+    """`label_tables`, for a command of a person. Raises Permanent as `connect_to_running` does."""
+    _check_that_one_runs(settings)
+    return label_tables(settings)
+
+
+def _check_that_one_runs(settings: Settings) -> None:
     use(settings.cloud)
     try:
         region()
     except Permanent:
         told = f"Shoal is not running in {settings.state_dir}: start it with `shoal up`"
         raise Permanent(f"{told} (for a Shoal on AWS, set AWS_DEFAULT_REGION)") from None
-    return connect(settings)
 
 
 def connect_pool(settings: Settings, boot_file: Callable[[], str], max_instances: Callable[[], int]) -> InstancePool:

@@ -6,6 +6,7 @@ import io
 import json
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,23 @@ def remove_function(settings: Settings) -> int:
     Photos and results stay.
     """
     use(settings.cloud)
-    s3, sqs, functions = client("s3"), client("sqs"), client("lambda")
-    try:
-        with our_errors(f"delete function {settings.function}"):
-            arn = functions.get_function(FunctionName=settings.function)["Configuration"]["FunctionArn"]
-            _notify(s3, settings.in_bucket, arn, None)
-            functions.delete_function(FunctionName=settings.function)
-    except NotFound:
-        pass
+    _delete_function(client("lambda"), client("s3"), settings)
     _remove_role(client("iam"), settings.function)
     remove_tables(client("dynamodb"), settings.images_table, settings.labels_table)
-    return _remove_queue(sqs, settings.function_failed_queue)
+    return _remove_queue(client("sqs"), settings.function_failed_queue)
+
+
+def _delete_function(functions: Any, s3: Any, settings: Settings) -> None:
+    name = settings.function
+    try:
+        with our_errors(f"function {name}"):
+            arn = functions.get_function(FunctionName=name)["Configuration"]["FunctionArn"]
+    except NotFound:
+        return
+    with suppress(NotFound):  # the bucket is deleted, and its notifications with it
+        _notify(s3, settings.in_bucket, arn, None)
+    with our_errors(f"delete function {name}"):
+        functions.delete_function(FunctionName=name)
 
 
 def _check(settings: Settings) -> None:
