@@ -6,7 +6,15 @@ import pytest
 from click.testing import CliRunner
 
 from shoal import aws
-from shoal.prices import cost_in_words, listed, price_in_words, price_per_hour, unknown_types
+from shoal.prices import (
+    cost_in_words,
+    function_cost,
+    function_price_in_words,
+    listed,
+    price_in_words,
+    price_per_hour,
+    unknown_types,
+)
 from shoal.settings import load, load_with_env_file
 from shoal_cli import doctor, status
 
@@ -62,3 +70,10 @@ def test_status_and_doctor_say_that_a_price_is_unknown(monkeypatch: pytest.Monke
     shown = CliRunner().invoke(status.command, ["--json"], catch_exceptions=False).output
     assert '"price_per_hour": null, "unknown_prices": ["x9.huge"]' in shown
     assert f"note price: {told}" in CliRunner().invoke(doctor.command, [], catch_exceptions=False).output
+
+
+def test_a_function_costs_its_gigabyte_seconds_and_its_calls() -> None:
+    assert function_cost(1024, 60_000.0, 0) == pytest.approx(1.000002)
+    assert function_cost(512, 0.0, 5_000_000) == pytest.approx(1.0)
+    words = function_price_in_words(load({"SHOAL_LAMBDA_MEMORY_MB": "1024"}))
+    assert words.startswith("$0.02 for 1,000 photos of one second each with 1024 MB (noted 20")
