@@ -182,13 +182,19 @@ def process(recogniser: Recogniser, job: Job, payload: bytes) -> Result:
         return Result.failed(job.key, str(error), bad_photo=True)
     opened = time.perf_counter()
     answer = recogniser.infer(job.model, [decoded])[0]
+    return done(recogniser, job, answer, {"decode": opened - start, "infer": time.perf_counter() - opened})
+
+
+def done(recogniser: Recogniser, job: Job, answer: Answer, seconds: dict[str, float], worker: str = "") -> Result:
+    """The result of a job that was answered. seconds: stage -> seconds."""
     return Result(
         job.key,
         "done",
         answer.labels,
         model=recogniser.resolve(job.model),
         engine=recogniser.engine(job.model),
-        seconds={"decode": opened - start, "infer": time.perf_counter() - opened},
+        worker=worker,
+        seconds=seconds,
         detections=answer.detections,
         warnings=answer.warnings,
         model_version=recogniser.version(job.model),

@@ -69,7 +69,7 @@ def test_a_photo_is_one_trace_from_its_upload_to_its_response(collector: TraceCo
     traces.configure(collector.address, "shoal-web")
     before = time.time_ns()
     job = Job(new_batch(time.time()), 0, "a.jpg", "replies")
-    submission = pool.make(cloud).open()
+    submission = pool.PoolVenue(cloud.inputs, cloud.requests).open()
     submission.submit(job, b"photo")
     submission.flush()
     traces.close()

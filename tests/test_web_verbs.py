@@ -20,7 +20,7 @@ from shoal.errors import Permanent
 from shoal.memory import memory_cloud
 from shoal.messages import Job, Label, Result, new_batch
 from shoal.prices import dollars
-from shoal_cli.corrections import export
+from shoal_cli._batches.corrections import export
 from tests.web_fixtures import Site, jpeg, labels_of, running_site, settings
 from tests.web_screenshots import DESKTOP
 from web_tier.results import table as csv_table

@@ -9,19 +9,16 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote, unquote
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from shoal.buckets.folder_store import FolderStore  # noqa: E402
 from shoal.clock import SystemClock  # noqa: E402
-from shoal.errors import NotFound  # noqa: E402
 from shoal.lifecycle import StopSignal  # noqa: E402
 from shoal.memory import memory_cloud  # noqa: E402
-from shoal.ports import StoredObject  # noqa: E402
 from tests.web_fixtures import FakeWorker, settings  # noqa: E402
 from web_tier.app import create_app  # noqa: E402
 from web_tier.server import WebServer  # noqa: E402
@@ -29,40 +26,20 @@ from web_tier.server import WebServer  # noqa: E402
 PUT_SECONDS = 0.02  # about what a real store takes, so that there is a middle of the upload to be killed in
 
 
-class FolderStore:
-    """An ObjectStore in a folder."""
+class SlowFolderStore(FolderStore):
+    """A FolderStore that takes about as long as a real store."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        super().__init__(folder)
         self._slow = threading.Event()
 
     def put(self, key: str, body: bytes, content_type: str) -> None:
         self._slow.wait(PUT_SECONDS)
-        (self._folder / quote(key, safe="")).write_bytes(body)
+        super().put(key, body, content_type)
 
     def put_new(self, key: str, body: bytes, content_type: str) -> bool:
         self._slow.wait(PUT_SECONDS)
-        try:
-            with (self._folder / quote(key, safe="")).open("xb") as file:
-                file.write(body)
-        except FileExistsError:
-            return False
-        return True
-
-    def get(self, key: str) -> bytes:
-        try:
-            return (self._folder / quote(key, safe="")).read_bytes()
-        except FileNotFoundError:
-            raise NotFound(key) from None
-
-    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
-        found = sorted((unquote(path.name), path.stat()) for path in self._folder.iterdir())
-        ours = ((key, stat) for key, stat in found if key.startswith(prefix) and key > after)
-        return (StoredObject(key, stat.st_size, stat.st_mtime) for key, stat in ours)
-
-    def delete(self, key: str) -> None:
-        (self._folder / quote(key, safe="")).unlink(missing_ok=True)
+        return super().put_new(key, body, content_type)
 
 
 def main() -> None:
@@ -74,7 +51,7 @@ def main() -> None:
     port = 0
     if words:
         folder, port = Path(words[0]), int(words[1])
-        cloud = replace(cloud, inputs=FolderStore(folder / "inputs"), outputs=FolderStore(folder / "outputs"))
+        cloud = replace(cloud, inputs=SlowFolderStore(folder / "inputs"), outputs=SlowFolderStore(folder / "outputs"))
     with StopSignal() as stop:
         server = WebServer(create_app(settings(**own), cloud, SystemClock()), "127.0.0.1", port, 64)
         server.start()

@@ -10,17 +10,18 @@ from typing import IO
 
 from flask import current_app, request
 
-from shoal import ledger_file, plugins
+from shoal import ledger_file
 from shoal.buckets.corrections import Corrections
+from shoal.buckets.written_behind import WriteBehind
 from shoal.ledger_file import Follower
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings, in_force
 from web_tier.access.guesses import Guesses
 from web_tier.access.sessions import OperatorSessions
-from web_tier.intake.accept_photos import Intake
+from web_tier.intake.accept_photos import Intake, IntakeOutcome
 from web_tier.intake.direct import Direct
 from web_tier.intake.json_body import unpacked
-from web_tier.intake.offers import Form
+from web_tier.intake.offers import Form, OfferedPhotos
 from web_tier.outside.fetch import Fetcher
 from web_tier.outside.http_post import Poster
 from web_tier.results.batches import Batches
@@ -30,7 +31,8 @@ from web_tier.results.reply_queue import ReplyQueue
 from web_tier.results.space_watch import SpaceWatch
 from web_tier.results.webhooks import Webhooks
 from web_tier.thumbnail_gate import ThumbnailGate
-from web_tier.venues import Venue
+from web_tier.venues import Asker, VenueParts
+from web_tier.venues._offered import OfferedVenues
 from web_tier.watching.batch_cost import BatchCost
 from web_tier.watching.history import History
 from web_tier.watching.pool_poller import PoolPoller
@@ -39,6 +41,7 @@ from web_tier.watching.report import Reporter
 
 EXTENSION = "shoal"
 STORE_THREADS = 16
+WRITE_SECONDS = 0.7  # at a stop, for the results that are not stored yet
 FETCH_THREADS = 64  # photos that are fetched by address at the same time; each may take seconds
 OTHER_THREADS = 128  # reserved for everything except open pages; half of the threads if there are fewer than 256
 
@@ -54,7 +57,8 @@ class Services:
     batches: Batches
     corrections: Corrections
     intake: Intake
-    venue: Venue
+    venues: OfferedVenues
+    behind: WriteBehind
     pool_poller: PoolPoller
     replies: ReplyQueue
     collectors: tuple[Collector, ...]
@@ -75,6 +79,7 @@ class Services:
 
     def start(self) -> None:
         """Start the threads behind the routes."""
+        self.behind.start()
         for collector in self.collectors:
             collector.start()
         self.pool_poller.start()
@@ -89,6 +94,8 @@ class Services:
         self.webhooks.stop()
         self.direct.stop()
         self.hub.stop()
+        self.venues.stop()
+        self.behind.stop(WRITE_SECONDS)
         self.replies.close()
         self.workers.shutdown(wait=False)
         self.fetchers.shutdown(wait=False, cancel_futures=True)
@@ -96,11 +103,16 @@ class Services:
 
 
 def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
-    """Make the services; nothing runs yet. Raises SettingsError for an unknown venue."""
-    inputs, outputs = SpaceWatch(cloud.inputs), SpaceWatch(cloud.outputs)
+    """Make the services; `start` starts them. Raises SettingsError for an unknown venue, NotFound without its model."""
+    space = SpaceWatch(cloud.inputs), SpaceWatch(cloud.outputs)
+    behind = WriteBehind()
+    inputs, outputs = behind.around(space[0]), behind.around(space[1])
     cloud = replace(cloud, inputs=inputs, outputs=outputs)
     hub = Hub()
-    venue: Venue = plugins.load(settings.venue, "web_tier.venues", "make")(cloud)
+    parts = VenueParts(settings, cloud, inputs, outputs, behind, hub.publish)
+    venues = OfferedVenues(settings.venue, settings.further_venues, parts)
+    venue = venues.chosen
+    direct = settings.direct_uploads if venue.stores else "off"
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     corrections = Corrections(cloud.outputs, workers, clock)
     past = History(Follower(settings.state_dir / ledger_file.NAME), clock)
@@ -118,7 +130,8 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         batches=batches,
         corrections=corrections,
         intake=Intake(settings, models, venue, cloud.outputs, replies, hub, workers),
-        venue=venue,
+        venues=venues,
+        behind=behind,
         pool_poller=pool_poller,
         replies=replies,
         # The common queue gets the results of photos that the sweeper, or an older version, queued.
@@ -130,8 +143,8 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
         fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),
         models=models,
-        readiness=Readiness(cloud, {"input bucket": inputs.check, "output bucket": outputs.check}),
-        direct=Direct(settings.direct_uploads, settings.max_file_bytes, cloud, venue, hub, workers),
+        readiness=Readiness(cloud, {"input bucket": space[0].check, "output bucket": space[1].check}),
+        direct=Direct(direct, settings.max_file_bytes, cloud, venue, hub, workers),
         webhooks=Webhooks(cloud.outputs, batches, clock, poster, settings.webhook_keys, settings.webhook_seconds),
         thumbnails=ThumbnailGate(settings.web_threads),
         # Each open page uses a thread: reserve some for everything else.
@@ -156,3 +169,14 @@ def form() -> Form:
     """The photos in the form of the current request. The query may name the model."""
     limit = services().settings.max_file_bytes
     return Form(request.stream, request.headers.get("Content-Type", ""), limit, request.args.get("model", ""))
+
+
+def take(offers: OfferedPhotos, batch: str, first: int = 0, keep_photos: bool = True) -> list[IntakeOutcome]:
+    """`Intake.take` for the current request, whose query may name the venue. Raises Problem for one that is not there.
+
+    keep_photos: whether a venue that labels photos before it stores them stores them, too.
+    """
+    left = request.environ.get("waitress.client_disconnected")
+    asker = Asker(request.remote_addr or "", left or (lambda: False), keep_photos)
+    venue = services().venues.named(request.args.get("venue", ""))
+    return services().intake.take(offers, batch, first, venue, asker)

@@ -25,7 +25,7 @@ def main() -> None:
     def label_all(payloads: list[bytes]) -> None:
         batch = new_batch(time.time())
         jobs = [Job(batch, index, "a.jpg", chosen.resp_queue) for index in range(len(payloads))]
-        submission = pool.make(cloud).open()
+        submission = pool.PoolVenue(cloud.inputs, cloud.requests).open()
         with ThreadPoolExecutor(THREADS + 1) as threads:
             waiting = threads.submit(_wait, {job.key for job in jobs})
             list(threads.map(submission.submit, jobs, payloads))

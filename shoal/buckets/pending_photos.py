@@ -64,22 +64,26 @@ class PendingPhotos:
     """The mark of one request. Not for several threads.
 
     first: the index of its first photo.
+    marks: False for photos that are labelled before they are stored: they need no mark.
     """
 
-    def __init__(self, outputs: ObjectStore, batch: str, first: int) -> None:
+    def __init__(self, outputs: ObjectStore, batch: str, first: int, marks: bool = True) -> None:
         self._outputs = outputs
+        self._marks = marks
         self._key = f"{FOLDER}{batch}/{first:05d}"
         self._written_at: float | None = None
         self.last: int | None = None  # the index of the last photo that may be stored
 
     def cover(self, last: int) -> None:
         """Mark the photos up to the index `last`, before they are stored. May raise Retryable."""
+        if not self._marks:
+            return
         self._write(last, refused=False)
         self._written_at = time.monotonic()
 
     def refuse(self) -> None:
         """Mark what was stored of a request that is refused. A store that fails now does not raise."""
-        if self.last is not None:
+        if self._marks and self.last is not None:
             with suppress(ShoalError):
                 self._write(self.last, refused=True)
 

@@ -221,7 +221,11 @@ class Settings:
         256, "How many connections one client address may hold; more are closed at once.", least=1, most=1_900
     )
     port: int = _web(8000, "The port of the page and the API.", least=1, most=65535)
-    venue: str = _web("pool", "Where photos are labelled: a file in web_tier/venues/.")
+    venue: str = _web(
+        "pool",
+        "Where photos are labelled: `pool`, by the workers; `local`, in the web process; or `module:attribute`.",
+    )
+    venues: str = _web("", "Further venues that a request may name with `?venue=`, separated by commas.")
     answer_seconds: float = _web(300.0, "How long a request waits for labels before it gets status 504.", least=1)
     web_threads: int = _web(640, "Threads of the web server; each open page holds one.", least=4, most=2_000)
     direct_uploads: str = _web(
@@ -362,6 +366,11 @@ class Settings:
     def served_models(self) -> tuple[str, ...]:
         """The models that a request may name, the default first."""
         return tuple(dict.fromkeys((self.model, *_list(self.models))))
+
+    @property
+    def further_venues(self) -> tuple[str, ...]:
+        """The venues that a request may name besides the usual one."""
+        return _list(self.venues)
 
     @property
     def fetch_own_places(self) -> frozenset[str]:

@@ -20,7 +20,7 @@ from web_tier.results.batches import Batches, Photo
 from web_tier.results.hub import Hub
 from web_tier.results.reply_queue import ReplyQueue
 from web_tier.schemas.requests import MOST_INDEX
-from web_tier.venues import Submission, Venue
+from web_tier.venues import ANYBODY, Asker, Submission, Venue
 from web_tier.words import photos, too_large
 
 log = logging.getLogger(__name__)
@@ -73,8 +73,17 @@ class Intake:
         self._hub = hub
         self._workers = workers
 
-    def take(self, offers: OfferedPhotos, batch: str, first: int = 0) -> list[IntakeOutcome]:
+    def take(
+        self,
+        offers: OfferedPhotos,
+        batch: str,
+        first: int = 0,
+        venue: Venue | None = None,
+        asker: Asker = ANYBODY,
+    ) -> list[IntakeOutcome]:
         """Store and queue all photos of a request as `batch`, with indexes from `first` on.
+
+        venue: where they are labelled; the operator's choice when None. asker: who sends them.
 
         A photo that cannot be labelled is refused alone, and its failed result is stored. Photos are queued when all of
         the request is read and stored: until then they are pending, and after an error the sweeper removes them.
@@ -82,8 +91,9 @@ class Intake:
         kept (507) when the storage is full, and one that names the batch when the queue fails (503). Raises Retryable
         when the storage fails. After the last three the same call may be repeated: it writes the same objects.
         """
-        submission = self._venue.open()
-        pending = PendingPhotos(self._outputs, batch, first)
+        venue = venue or self._venue
+        submission = venue.open(asker)
+        pending = PendingPhotos(self._outputs, batch, first, marks=venue.stores)
         try:
             outcomes = self._store(offers, submission, pending, batch, first)
             pending.accept()

@@ -129,6 +129,25 @@ class Named:
     url: str
 
 
+class Single:
+    """The photo that is the body of a request. Of one that is larger than `keep_bytes` nothing is kept."""
+
+    whole = True
+
+    def __init__(self, name: str, stream: IO[bytes], keep_bytes: int, model: str = "") -> None:
+        self.model = model
+        self._name = name
+        self._stream = stream
+        self._keep_bytes = keep_bytes
+
+    def __iter__(self) -> Iterator[OfferedPhoto]:
+        payload = self._stream.read()
+        if not payload:
+            raise Problem(400, "The body is empty. Send the bytes of a photo.")
+        kept = len(payload) <= self._keep_bytes
+        yield Given(self._name, io.BytesIO(payload) if kept else None, len(payload))
+
+
 class Listed:
     """The photos of a JSON request. A few addresses are fetched ahead, at the same time."""
 

@@ -12,7 +12,7 @@ from web_tier.problems import RETRY_AFTER_SECONDS, unknown_batch
 from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.check import whole_number
 from web_tier.schemas.requests import FIRST
-from web_tier.services import form, services
+from web_tier.services import form, services, take
 from web_tier.thumbnail_gate import Busy
 
 blueprint = Blueprint("api", __name__)
@@ -39,7 +39,7 @@ def add_photos(batch: str) -> Response:
     """Accept photos of a batch, with indexes from `first` on. It is safe to send the same photos again."""
     if not is_batch(batch):
         raise unknown_batch()
-    outcomes = services().intake.take(form(), batch, whole_number("first", request.args, FIRST))
+    outcomes = take(form(), batch, whole_number("first", request.args, FIRST))
     return jsonify([_described(photo) for photo in outcomes])
 
 

@@ -36,7 +36,7 @@ from web_tier.results.view import View, page_of, pages_of
 from web_tier.routes import compat
 from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.requests import MOST_INDEX
-from web_tier.services import form, services
+from web_tier.services import form, services, take
 from web_tier.watching.estimate import estimate, in_words, measured, no_start
 
 blueprint = Blueprint("pages", __name__)
@@ -58,7 +58,7 @@ def upload() -> BaseResponse:
 def _from_form() -> BaseResponse:
     batch = new_batch(services().clock.now())
     try:
-        services().intake.take(form(), batch)
+        take(form(), batch)
     except Problem as problem:
         if problem.status != 400:
             raise

@@ -11,16 +11,16 @@ from shoal.messages import new_batch
 from web_tier.intake import idempotency
 from web_tier.intake.idempotency import Claim
 from web_tier.intake.json_body import read_submission
-from web_tier.intake.offers import Listed, OfferedPhotos
+from web_tier.intake.offers import Listed, OfferedPhotos, Single
 from web_tier.problems import Problem
 from web_tier.results.batches import Batch, Photo
-from web_tier.routes.waiting import answers
+from web_tier.routes.waiting import address, answers, labelled
 from web_tier.schemas import openapi
-from web_tier.schemas.bodies import FORM, JSON, PHOTO_FORM_BYTES, PHOTO_JSON_BYTES, takes
+from web_tier.schemas.bodies import ANY, FORM, JSON, PHOTO_FORM_BYTES, PHOTO_JSON_BYTES, takes
 from web_tier.schemas.check import whole_number
 from web_tier.schemas.query_names import check_query
 from web_tier.schemas.requests import AFTER, LIMIT
-from web_tier.services import form, json_stream, services
+from web_tier.services import form, json_stream, services, take
 
 blueprint = Blueprint("v1", __name__)
 
@@ -61,6 +61,23 @@ def submit() -> Response:
     return _submitted(Batch(claimed.batch, whole, 0.0), wait)
 
 
+@blueprint.post("/v1/label")
+@takes({ANY: PHOTO_JSON_BYTES})
+def label() -> Response:
+    """Label the photo in the body, and answer with its result."""
+    if request.mimetype in (FORM, JSON):
+        raise Problem(415, "Send the bytes of one photo as the body. POST /v1/batches takes forms and JSON.")
+    model = request.args.get("model", "")
+    if model:
+        services().intake.check_model(model)
+    name = request.args.get("name", "photo")
+    body = Single(name, request.stream, services().settings.max_file_bytes, model)
+    batch, (photo,) = labelled(body, services().settings.answer_seconds, keep_photos=False)
+    if photo.result is None:
+        raise Problem(504, f"The photo is not labelled yet. See {address(batch)}")
+    return make_response(photo.to_dict(), 200 if photo.state == "done" else 422)
+
+
 def _fingerprint() -> str:
     """Equal for two requests that are the same; empty without an idempotency key. Raises Problem (400)."""
     key = request.headers.get("Idempotency-Key")
@@ -80,7 +97,7 @@ def _claim(fingerprint: str) -> Claim:
 
 
 def _take(offers: OfferedPhotos, claimed: Claim, webhook: str | None) -> list[Photo]:
-    taken = services().intake.take(offers, claimed.batch)
+    taken = take(offers, claimed.batch)
     if webhook is not None:
         services().webhooks.register(claimed.batch, webhook, len(taken))
     claimed.finish()

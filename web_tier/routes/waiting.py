@@ -14,19 +14,20 @@ from web_tier.problems import Problem
 from web_tier.results.batches import Photo
 from web_tier.results.hub import Listener
 from web_tier.results.pace import Pace
-from web_tier.services import services
+from web_tier.services import services, take
 
 WAKE_SECONDS = 1.0  # how often it checks whether the client has left
 
 
-def labelled(offers: OfferedPhotos, seconds: float) -> tuple[str, list[Photo]]:
+def labelled(offers: OfferedPhotos, seconds: float, keep_photos: bool = True) -> tuple[str, list[Photo]]:
     """Accept photos as a new batch and wait up to `seconds`. Returns the batch and the state of its photos.
 
+    keep_photos: as in `web_tier.services.take`.
     Raises what `Intake.take` and `answers` raise.
     """
     batch = new_batch(services().clock.now())
     with services().hub.listen(batch) as listener:
-        photos = [taken.photo for taken in services().intake.take(offers, batch)]
+        photos = [taken.photo for taken in take(offers, batch, keep_photos=keep_photos)]
         found = answers(batch, photos, listener, seconds)
     return batch, [replace(photo, result=found.get(photo.job.key)) for photo in photos]
 
@@ -37,6 +38,7 @@ def answers(batch: str, photos: Sequence[Photo], listener: Listener, seconds: fl
     Raises Problem: 503 when the server stops, 499 when the client has left.
     """
     results = {photo.job.key: photo.result for photo in photos if photo.result}
+    results.update((result.key, result) for result in listener.take(0).results)  # of a venue that answers at once
     now, pace = time.monotonic(), Pace()
     deadline = now + seconds
     while len(results) < len(photos) and now < deadline:

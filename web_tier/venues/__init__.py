@@ -1,28 +1,81 @@
-"""Venues: where a model can run. Each file here is one; this file has the protocols Venue and Submission."""
+"""Venues: where a model can run. Each file here is one, unless its name begins with "_".
+
+This file has the protocols Venue and Submission, and what a venue is made of.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from shoal.messages import Job
+from shoal.buckets.written_behind import LateStore, WriteBehind
+from shoal.messages import Job, Result
+from shoal.ports import Cloud
+from shoal.settings import Settings
+
+
+def _stays() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who sends photos.
+
+    address:     the client's address; clients of different addresses are served in turn.
+    left:        tells whether the client has closed the connection. Any thread may call it.
+    keep_photos: whether the photos are kept beside their results, for the page of the batch.
+    """
+
+    address: str = ""
+    left: Callable[[], bool] = _stays
+    keep_photos: bool = True
+
+
+ANYBODY = Asker()
+
+
+@dataclass(frozen=True, slots=True)
+class VenueParts:
+    """What a venue is made of.
+
+    inputs, outputs: the buckets of `cloud`, as this process sees them, with `put_later`.
+    behind:          writes what `put_later` was given.
+    publish:         tells the pages and requests that wait of new results.
+    """
+
+    settings: Settings
+    cloud: Cloud
+    inputs: LateStore
+    outputs: LateStore
+    behind: WriteBehind
+    publish: Callable[[Iterable[Result]], None]
 
 
 class Submission(Protocol):
     """Submits the photos of one request. Both methods may raise Retryable. Many threads may call `submit`."""
 
     def submit(self, job: Job, payload: bytes) -> None:
-        """Hand over one photo. The venue labels it after `flush`."""
+        """Hand over one photo. The venue labels it after `flush`, or before this call returns."""
 
     def flush(self) -> None:
-        """Have the photos labelled. Without this call they are not."""
+        """Have the photos labelled. Without this call a venue that stores them first does not."""
 
 
 class Venue(Protocol):
-    """Labels photos. The results arrive in the output bucket and, as a hint, at the collector."""
+    """Labels photos. The results arrive in the output bucket and, as a hint, at the collector or the hub.
 
-    def open(self) -> Submission:
+    stores: whether it stores photos in the input bucket before it labels them.
+    """
+
+    stores: bool
+
+    def open(self, asker: Asker = ANYBODY) -> Submission:
         """Begin a submission."""
 
     def again(self, jobs: Sequence[Job]) -> None:
         """Label photos again that were submitted before. May raise Retryable."""
+
+    def stop(self) -> None:
+        """End the venue's threads. Photos that wait get an error that says to send them again."""

@@ -12,33 +12,38 @@ from dataclasses import dataclass, field
 
 from shoal import traces
 from shoal.messages import UPLOAD, Job
-from shoal.ports import Cloud, JobQueue, ObjectStore
-from web_tier.venues import Submission, Venue
+from shoal.ports import JobQueue, ObjectStore
+from web_tier.venues import ANYBODY, Asker, Submission, Venue, VenueParts
 
 CALL_MESSAGES = 10  # what SQS takes in one call
 CALLS_AT_ONCE = 1  # two calls would carry half as many messages each; one call is fast enough for any intake
 
 
-def make(cloud: Cloud) -> Venue:
+def make(parts: VenueParts) -> Venue:
     """Make the venue of this file."""
-    return PoolVenue(cloud.inputs, cloud.requests)
+    return PoolVenue(parts.cloud.inputs, parts.cloud.requests)
 
 
 class PoolVenue:
     """Stores photos and queues request messages for the workers of the pool."""
+
+    stores = True
 
     def __init__(self, inputs: ObjectStore, requests: JobQueue) -> None:
         self._inputs = inputs
         self._requests = requests
         self._outbox = Outbox(requests)
 
-    def open(self) -> Submission:
+    def open(self, asker: Asker = ANYBODY) -> Submission:  # noqa: ARG002 - the workers do not tell clients apart
         """Begin a submission."""
         return PoolSubmission(self._inputs, self._outbox)
 
     def again(self, jobs: Sequence[Job]) -> None:
         """Queue photos again that are stored already. May raise Retryable."""
         self._requests.send([job.to_json() for job in jobs])
+
+    def stop(self) -> None:
+        """Nothing runs in this process."""
 
 
 class PoolSubmission:

@@ -1,0 +1,117 @@
+"""The venue `local`: the web process labels the photos itself. No queue and no bucket is on the way to the answer.
+
+`submit` returns when the photo is labelled: what is accepted is answered. The result is written to the output bucket a
+moment later, and then the photo to the input bucket, if it is kept: in this order nobody queues it for the pool.
+"""
+
+from __future__ import annotations
+
+import logging
+import mimetypes
+from collections.abc import Sequence
+
+from inference import process
+from shoal.errors import Retryable, ShoalError
+from shoal.messages import Job, Result
+from shoal.settings import Settings
+from web_tier.problems import Problem
+from web_tier.venues import ANYBODY, Asker, Submission, Venue, VenueParts
+from web_tier.venues._engine import LocalEngine, PhotoToLabel
+from web_tier.venues._fair_queue import Full
+
+log = logging.getLogger(__name__)
+
+BUSY = "This server has as many photos as it can label in two seconds. Please send the photo again in a moment."
+LEFT = "the client has left"
+
+
+def make(parts: VenueParts) -> Venue:
+    """Load the models and start the engine. Raises NotFound when they are not prepared, SettingsError."""
+    return LocalVenue(parts, LocalEngine(load(parts.settings)))
+
+
+def load(settings: Settings) -> process.Recogniser:
+    """The models as a worker loads them, ready for the first photo."""
+    for name in settings.served_models if settings.precision == "auto" else ():
+        weights = settings.model_weights if name == settings.model else None
+        try:
+            process.choose_here(name, settings.engine, settings.cache_dir, weights)
+        except ShoalError as error:
+            log.warning("the arithmetic of %s is not chosen for this CPU: %s", name, error)
+    recogniser = process.load(
+        settings.served_models,
+        settings.engine,
+        settings.cache_dir,
+        settings.model_weights,
+        max_pixels=settings.max_pixels,
+        max_bytes=settings.max_file_bytes,
+        precision=settings.precision,
+    )
+    recogniser.warm_up()
+    return recogniser
+
+
+class LocalVenue:
+    """Labels photos in this process."""
+
+    stores = False
+
+    def __init__(self, parts: VenueParts, engine: LocalEngine) -> None:
+        self._parts = parts
+        self._engine = engine
+
+    def open(self, asker: Asker = ANYBODY) -> Submission:
+        """Begin a submission."""
+        return LocalSubmission(self._parts, self._engine, asker)
+
+    def again(self, jobs: Sequence[Job]) -> None:
+        """Label photos again that are in the input bucket. May raise Retryable."""
+        submission = LocalSubmission(self._parts, self._engine, Asker(keep_photos=False), patient=True)
+        for job in jobs:
+            submission.submit(job, self._parts.inputs.get(job.key))
+
+    def stop(self) -> None:
+        """End the engine's threads. Photos that wait get an error that says to send them again."""
+        self._engine.stop()
+
+
+class LocalSubmission:
+    """The photos of one request. The first is refused when too many photos wait; the others wait for a place.
+
+    patient: the first waits, too.
+    """
+
+    def __init__(self, parts: VenueParts, engine: LocalEngine, asker: Asker, patient: bool = False) -> None:
+        self._parts = parts
+        self._engine = engine
+        self._asker = asker
+        self._patient = patient
+
+    def submit(self, job: Job, payload: bytes) -> None:
+        """Label one photo. Raises Problem: 503 when too many photos wait or labelling failed, 499 for who has left."""
+        self._parts.behind.check()
+        result = self._label(job, payload)
+        self._parts.outputs.put_later(job.key, result.to_json().encode(), "application/json")
+        if self._asker.keep_photos:
+            self._parts.inputs.put_later(job.key, payload, _type_of(job))
+        self._parts.publish([result])
+
+    def flush(self) -> None:
+        """All photos are labelled already."""
+
+    def _label(self, job: Job, payload: bytes) -> Result:
+        photo = PhotoToLabel(job, payload, self._asker.left)
+        try:
+            result = self._engine.label(self._asker.address, photo, self._patient)
+        except Full:
+            if self._asker.left():
+                raise Problem(499, LEFT) from None
+            raise Problem(503, BUSY, self._engine.wait_seconds) from None
+        except Retryable as error:
+            raise Problem(503, str(error)) from error
+        self._patient = True  # the request is accepted
+        return result
+
+
+def _type_of(job: Job) -> str:
+    return mimetypes.guess_type(job.name)[0] or "application/octet-stream"
