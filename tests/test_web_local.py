@@ -32,7 +32,8 @@ from shoal.errors import NotFound, Permanent, Retryable
 from shoal.memory import MemoryStore, memory_cloud
 from shoal.messages import Job, Result
 from tests import inference_fixtures
-from tests.web_fixtures import Site, jpeg, running_site, wait_until
+from tests.waiting import until
+from tests.web_fixtures import Site, jpeg, running_site
 from web_tier.venues import local
 
 BATCH = "1m7yv8wnwyewm4djehxe"
@@ -112,7 +113,7 @@ def test_every_door_gives_the_label_of_the_pools_worker(site: Site) -> None:
 
 def test_the_result_is_stored_within_a_second_and_the_photo_of_a_form_after_it(site: Site) -> None:
     batch = label(site).json()["batch"]
-    wait_until(lambda: list(site.cloud.outputs.list(f"{batch}/")), seconds=1.0)
+    until(lambda: list(site.cloud.outputs.list(f"{batch}/")), seconds=1.0)
     key = f"{batch}/00000/photo"
     result = Result.from_json(site.cloud.outputs.get(key))
     assert (result.status, result.worker, set(result.seconds)) == (
@@ -123,7 +124,7 @@ def test_the_result_is_stored_within_a_second_and_the_photo_of_a_form_after_it(s
     assert not list(site.cloud.inputs.list(f"{batch}/"))
     files = {"inputFile": ("cat.jpg", CAT)}
     batch = requests.post(f"{site.url}/v1/batches", files=files, timeout=30).json()["batch"]
-    wait_until(lambda: list(site.cloud.inputs.list(f"{batch}/")), seconds=1.0)
+    until(lambda: list(site.cloud.inputs.list(f"{batch}/")), seconds=1.0)
     assert site.cloud.inputs.get(f"{batch}/00000/cat.jpg") == CAT
     assert not site.cloud.requests.depth().total
 
@@ -192,7 +193,7 @@ def test_a_venue_that_is_not_prepared_says_so_and_the_pool_goes_on(tmp_path: Pat
 def test_a_full_queue_is_503_with_retry_after_and_what_was_accepted_is_answered(slow: SlowRecogniser) -> None:
     with local_site() as site, ThreadPoolExecutor(60) as clients:
         asked = [clients.submit(label, site) for _ in range(60)]
-        wait_until(lambda: sum(one.done() for one in asked) >= 10)
+        until(lambda: sum(one.done() for one in asked) >= 10)
         refused = [one.result() for one in asked if one.done()]
         assert {one.status_code for one in refused} == {503}
         assert all(1 <= int(one.headers["Retry-After"]) <= 3 for one in refused)
@@ -201,7 +202,7 @@ def test_a_full_queue_is_503_with_retry_after_and_what_was_accepted_is_answered(
         slow.go.set()
         states = [one.result().status_code for one in asked]
         assert (states.count(200) + states.count(503), states.count(200) >= 25) == (60, True)
-        wait_until(lambda: len(stored(site)) == states.count(200), seconds=1.0)
+        until(lambda: len(stored(site)) == states.count(200), seconds=1.0)
         assert max(slow.batches) > 1
 
 
@@ -220,9 +221,9 @@ def test_clients_are_served_in_turn(slow: SlowRecogniser) -> None:
         greedy = [clients.submit(ask, site, "127.0.0.1") for _ in range(24)]
         services = site.server._services
         engine = services.venues.chosen._engine  # type: ignore[attr-defined]
-        wait_until(lambda: len(engine._waiting) >= 12)
+        until(lambda: len(engine._waiting) >= 12)
         modest = [clients.submit(ask, site, "127.0.0.2") for _ in range(2)]
-        wait_until(lambda: len(engine._waiting._clients.get("127.0.0.2", ())) == 2)
+        until(lambda: len(engine._waiting._clients.get("127.0.0.2", ())) == 2)
         slow.go.set()
         assert {one.result() for one in [*greedy, *modest]} == {200}
     last = max(at for at, address in enumerate(order) if address == "127.0.0.2")
@@ -234,20 +235,20 @@ def test_a_client_that_leaves_costs_no_decoding(slow: SlowRecogniser) -> None:
         staying = [clients.submit(label, site) for _ in range(12)]
         services = site.server._services
         engine = services.venues.chosen._engine  # type: ignore[attr-defined]
-        wait_until(lambda: len(engine._waiting) + slow.decoded >= 12)
+        until(lambda: len(engine._waiting) + slow.decoded >= 12)
         before = len(engine._waiting)
         leaving = socket.create_connection(("127.0.0.1", site.port), timeout=10)
         leaving.sendall(b"POST /v1/label HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(CAT) + CAT)
-        wait_until(lambda: len(engine._waiting) == before + 1)
+        until(lambda: len(engine._waiting) == before + 1)
         (gone,) = list(engine._waiting._clients.values())[-1:]
         photo = gone[-1]
         leaving.close()
-        wait_until(photo.left)
+        until(photo.left)
         slow.go.set()
         assert {one.result().status_code for one in staying} == {200}
-        wait_until(photo.answer.done)
+        until(photo.answer.done)
         assert slow.decoded == 12
-        wait_until(lambda: len(stored(site)) == 12)
+        until(lambda: len(stored(site)) == 12)
 
 
 def test_an_engine_that_fails_once_costs_nothing_and_one_that_fails_again_says_send_again(
@@ -268,7 +269,7 @@ def test_a_stop_tells_those_who_wait_to_send_again(slow: SlowRecogniser) -> None
         with local_site() as site:
             asked = [clients.submit(label, site) for _ in range(12)]
             engine = site.server._services.venues.chosen._engine  # type: ignore[attr-defined]
-            wait_until(lambda: len(engine._waiting) + slow.decoded >= 12)
+            until(lambda: len(engine._waiting) + slow.decoded >= 12)
             threading.Timer(0.2, slow.go.set).start()
         answers = [one.result() for one in asked]
     assert {one.status_code for one in answers} <= {200, 503}
@@ -297,7 +298,7 @@ def test_results_wait_for_a_store_that_is_away_and_are_seen_all_the_same() -> No
         assert requests.get(f"{site.url}/v1/batches/{batch}", timeout=10).json()["done"] == 1
         assert not list(outputs.list(""))
         outputs.away = False
-        wait_until(lambda: list(outputs.list(f"{batch}/")))
+        until(lambda: list(outputs.list(f"{batch}/")))
 
 
 def test_too_much_that_waits_to_be_written_refuses_more() -> None:
@@ -364,7 +365,7 @@ def test_shoal_serve_is_one_process_that_labels_and_ends(tmp_path: Path) -> None
         told = requests.post(f"{found[1]}/v1/label?name=cat.jpg", data=CAT, timeout=30).json()
         assert told["labels"][0]["name"] == "Egyptian_cat"
         path = tmp_path / "kept" / "results" / told["batch"] / "00000" / "cat.jpg"
-        wait_until(path.is_file, seconds=2)
+        until(path.is_file, seconds=2)
         assert json.loads(path.read_text())["labels"][0]["name"] == "Egyptian_cat"
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text()
         running.send_signal(signal.SIGINT)

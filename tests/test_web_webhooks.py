@@ -223,11 +223,11 @@ def test_what_a_killed_process_did_not_deliver_is_delivered_by_the_next(tmp_path
             assert requests.post(f"{url}/v1/batches", json=body, timeout=20).status_code == 202
             until(lambda: receiver.taken)
             stored = tmp_path / "outputs"
-            until(lambda: '"attempt": 1' in "".join(one.read_text() for one in stored.glob("webhooks*record")))
+            until(lambda: '"attempt": 1' in "".join(one.read_text() for one in stored.rglob("webhooks/**/record")))
         assert len(receiver.taken) == 1
         with child(tmp_path, port, *given):
             until(lambda: len(receiver.taken) == 2)
-            until(lambda: not list(stored.glob("webhooks*")))
+            until(lambda: not [one for one in stored.rglob("webhooks/**/*") if one.is_file()])
         ids = {headers["webhook-id"] for headers, _ in receiver.taken}
         assert len(ids) == 1
         verify(*receiver.taken[1])

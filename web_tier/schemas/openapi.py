@@ -18,9 +18,11 @@ from web_tier.schemas.requests import (
     INDEX,
     LIMIT,
     MODEL,
+    NAME,
     SUBMISSION,
     TEXT,
     UPLOADS,
+    VENUE,
     WEBHOOK,
     Schema,
     for_server,
@@ -28,12 +30,15 @@ from web_tier.schemas.requests import (
 
 _PROBLEMS = {
     "400": "The request is malformed",
+    "403": "The venue is not allowed here",
     "404": "There is no such batch or photo",
     "409": "The record of the Idempotency-Key cannot be read, or direct uploads are off",
     "413": "The request is too large",
     "415": "The body is neither a form nor JSON",
     "422": "The Idempotency-Key was used for another request",
+    "501": "The venue is not prepared here",
     "503": "The storage or the queue does not answer, or the server is stopping; try again",
+    "504": "The photo is not labelled yet; the text has the address of its batch",
     "507": "The storage is full. The text names the photos that were not kept; the same request may be sent again",
 }
 
@@ -54,6 +59,7 @@ def document(models: Sequence[str], settings: Settings) -> Schema:
         "servers": [{"url": "/"}],
         "paths": {
             "/v1/batches": {"post": _submit(models, settings)},
+            "/v1/label": {"post": _label(models)},
             "/v1/uploads": {"post": _offer_uploads(models)},
             "/v1/batches/{batch}/photos/confirm": {"post": _confirm_uploads(models, webhooks)},
             **_reading(),
@@ -84,6 +90,7 @@ def _submit(models: Sequence[str], settings: Settings) -> Schema:
         f"result. A JSON body has at most {PHOTO_JSON_BYTES // 1024 // 1024} MB; a form has no limit.",
         "parameters": [
             _parameter("model", "query", model),
+            _parameter("venue", "query", VENUE),
             _parameter("Prefer", "header", prefer),
             _parameter("Idempotency-Key", "header", IDEMPOTENCY_KEY),
             *webhook,
@@ -98,8 +105,31 @@ def _submit(models: Sequence[str], settings: Settings) -> Schema:
         "responses": {
             "200": _json("Every photo has its result", "Submitted") | _links(),
             "202": _json("The photos are queued", "Submitted") | _links(),
-            **_problem_references("400", "409", "413", "415", "422", "503", "507"),
+            **_problem_references("400", "403", "409", "413", "415", "422", "501", "503", "507"),
         },
+    }
+
+
+def _label(models: Sequence[str]) -> Schema:
+    answered = {
+        "200": _json("The photo is labelled", "Photo"),
+        "422": _json("The photo cannot be labelled: `error` says why", "Photo"),
+    }
+    return {
+        "operationId": "label",
+        "summary": "Label one photo",
+        "description": "The body is the photo. The answer is its result. 503: too many photos wait, send it again "
+        "after `Retry-After` seconds.",
+        "parameters": [
+            _parameter("name", "query", NAME),
+            _parameter("model", "query", MODEL | {"enum": list(models)}),
+            _parameter("venue", "query", VENUE),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}},
+        },
+        "responses": answered | _problem_references("400", "403", "413", "415", "501", "503", "504", "507"),
     }
 
 
