@@ -24,6 +24,7 @@ PACKAGES = (
     "controller",
     "web_tier",
     "local_cloud",
+    "comparison",
     "benchmarks",
     "tests",
 )

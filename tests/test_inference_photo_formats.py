@@ -12,7 +12,7 @@ from PIL import Image, TiffImagePlugin
 from inference import images
 from inference.decoding import camera_raw, photo_formats
 from shoal.errors import BadImage
-from shoal_cli._batches import classify
+from shoal_cli._batches._chosen_photos import chosen_photos
 from tests.inference_fixtures import MAX_BYTES, MAX_PIXELS, cat, encoded
 from tests.test_inference_levels import with_tag
 
@@ -72,7 +72,7 @@ def test_a_folder_is_sent_by_the_same_list(tmp_path: Path) -> None:
     for name in ("a.JPE", "b.jfif", "c.avif", "d.HIF", "e.txt"):
         (tmp_path / name).write_bytes(b"x")
 
-    photos, _ = classify._photos([tmp_path])
+    photos, _ = chosen_photos([tmp_path])
     assert [path.name for path in photos] == ["a.JPE", "b.jfif", "c.avif", "d.HIF"]
 
 

@@ -20,7 +20,7 @@ from shoal.errors import Permanent
 from shoal.memory import ManualClock, MemoryQueue, memory_cloud
 from shoal.messages import Job, Result, new_batch
 from shoal.ports import Beat, Cloud, Received
-from shoal_cli import dlq
+from shoal_cli._batches import dlq
 
 GOOD = Job("0" * 20, 0, "cat.jpg", "replies")
 SURROGATE = f'{{"v":1,"key":"{GOOD.key}\ud800","reply_to":"replies"}}'

@@ -6,26 +6,24 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from inference.decoding import photo_formats
-from inference.photo_folders import is_system_file, list_files, readable, tell_leftovers
 from shoal import settings
-from shoal.errors import Permanent, Retryable
+from shoal.errors import Retryable
 from shoal_cli._batches import _sent
 from shoal_cli._batches._boxes import counted
+from shoal_cli._batches._chosen_photos import chosen_photos
 from shoal_cli._batches._following import Bars, answers
 from shoal_cli._batches._output import Output, Wanted, failures, output_options, state
 from shoal_cli._batches._sent import Sent
 from shoal_cli._batches.cancel import tell_cancelled
 from shoal_cli._client import Client
 
-SUFFIXES_TOLD = 6
 FAILED = 2  # the exit status when a photo failed; 1 when the command failed
 INTERRUPTED = 130  # the status of a shell for a Ctrl-C
 
@@ -51,7 +49,7 @@ def command(paths: tuple[Path, ...], model: str, url: str | None, patience: floa
     wanted = Wanted.of(**output)
     chosen = settings.load()
     client = Client(url or f"http://{chosen.host}:{chosen.port}")
-    photos, left_out = _photos(paths)
+    photos, left_out = chosen_photos(paths)
     if model:
         client.check_model(model)
     began = time.monotonic()
@@ -73,44 +71,6 @@ def command(paths: tuple[Path, ...], model: str, url: str | None, patience: floa
         screen.print(sentence, markup=False, soft_wrap=True)
     if any(photo["state"] == "failed" for photo in found):
         raise SystemExit(FAILED)
-
-
-def _photos(paths: Sequence[Path]) -> tuple[list[Path], str]:
-    """The photos to send, and in words what is left out. A file that is named is sent whatever its suffix is.
-
-    A shell's * also names files such as Thumbs.db, so those are left out even when they are named.
-    """
-    photos: list[Path] = []
-    suffixes: Counter[str] = Counter()
-    leftovers = 0
-    for path in paths:
-        if is_system_file(path.name):
-            leftovers += 1
-        elif path.is_dir():
-            inside = list_files(path)
-            leftovers += inside.leftovers
-            for file in inside.files:
-                if file.suffix.lower() in photo_formats.SUFFIXES:
-                    photos.append(file)
-                else:
-                    suffixes[file.suffix.lower()] += 1
-        else:
-            photos.append(path)
-    told = _tell_left_out(leftovers, suffixes)
-    if not photos:
-        where = ", ".join(map(readable, paths))
-        raise Permanent(f"there are no photos in {where}" + (f" ({told})" if told else ""))
-    return photos, told
-
-
-def _tell_left_out(leftovers: int, suffixes: Counter[str]) -> str:
-    """What was left out, in one line; empty for nothing."""
-    told = [tell_leftovers(leftovers)] if leftovers else []
-    if suffixes:
-        names = ", ".join(readable(suffix) or "no suffix" for suffix, _ in suffixes.most_common(SUFFIXES_TOLD))
-        count = suffixes.total()
-        told.append(f"{count} other files skipped by suffix ({names})")
-    return "; ".join(told)
 
 
 def _label(client: Client, batch: str, photos: list[Path], model: str, patience: float) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,76 @@
+"""Runs a comparison: the photos of each stint through its lane, a few at once."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from comparison.measurement import Lane, Measurement
+from comparison.schedule import Stint
+
+
+class Door(Protocol):
+    """Sends a photo to a venue."""
+
+    def measure(self, stint: Stint, photo: str, content: bytes) -> Measurement:
+        """Send one photo through the stint's lane. Raises nothing: what goes wrong is in the measurement."""
+
+
+@dataclass
+class MeasuredRun:
+    """What was measured so far. busy_seconds: for each lane, how long its measured stints took together."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    busy_seconds: dict[Lane, float] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+def run(
+    stints: Iterable[Stint],
+    door: Door,
+    contents: Callable[[str, Lane], bytes],
+    concurrency: int,
+    tell: Callable[[MeasuredRun, Stint], object],
+) -> MeasuredRun:
+    """Go through the stints. Ctrl-C ends the run and keeps what was measured.
+
+    A lane whose first call fails is left out of what follows: its row says why.
+    contents: the bytes of a photo for a lane. tell: is called after each stint.
+    """
+    measured, out = MeasuredRun(), set[Lane]()
+    try:
+        with ThreadPoolExecutor(concurrency) as callers:
+            for stint in stints:
+                if stint.lane in out:
+                    continue
+                _run_stint(stint, door, contents, callers, measured)
+                if stint.phase == "cold" and measured.measurements[-1].error:
+                    out.add(stint.lane)
+                tell(measured, stint)
+    except KeyboardInterrupt:
+        measured.interrupted = True
+    return measured
+
+
+def _run_stint(
+    stint: Stint, door: Door, contents: Callable[[str, Lane], bytes], callers: ThreadPoolExecutor, measured: MeasuredRun
+) -> None:
+    def call(photo: str) -> Measurement:
+        return door.measure(stint, photo, contents(photo, stint.lane))
+
+    began = time.perf_counter()
+    calls = deque(callers.submit(call, photo) for photo in stint.photos)
+    try:
+        while calls:
+            measured.measurements.append(calls.popleft().result())
+    except KeyboardInterrupt:
+        for waiting in calls:
+            waiting.cancel()
+        raise
+    if stint.phase == "measured":
+        spent = time.perf_counter() - began
+        measured.busy_seconds[stint.lane] = measured.busy_seconds.get(stint.lane, 0.0) + spent

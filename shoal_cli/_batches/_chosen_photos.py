@@ -1,0 +1,51 @@
+"""The photos that the PATHS of a command name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from inference.decoding import photo_formats
+from inference.photo_folders import is_system_file, list_files, readable, tell_leftovers
+from shoal.errors import Permanent
+
+SUFFIXES_TOLD = 6
+
+
+def chosen_photos(paths: Sequence[Path]) -> tuple[list[Path], str]:
+    """The photos to send, and in words what is left out. A file that is named is sent whatever its suffix is.
+
+    A shell's * also names files such as Thumbs.db, so those are left out even when they are named.
+    """
+    photos: list[Path] = []
+    suffixes: Counter[str] = Counter()
+    leftovers = 0
+    for path in paths:
+        if is_system_file(path.name):
+            leftovers += 1
+        elif path.is_dir():
+            inside = list_files(path)
+            leftovers += inside.leftovers
+            for file in inside.files:
+                if file.suffix.lower() in photo_formats.SUFFIXES:
+                    photos.append(file)
+                else:
+                    suffixes[file.suffix.lower()] += 1
+        else:
+            photos.append(path)
+    told = _tell_left_out(leftovers, suffixes)
+    if not photos:
+        where = ", ".join(map(readable, paths))
+        raise Permanent(f"there are no photos in {where}" + (f" ({told})" if told else ""))
+    return photos, told
+
+
+def _tell_left_out(leftovers: int, suffixes: Counter[str]) -> str:
+    """What was left out, in one line; empty for nothing."""
+    told = [tell_leftovers(leftovers)] if leftovers else []
+    if suffixes:
+        names = ", ".join(readable(suffix) or "no suffix" for suffix, _ in suffixes.most_common(SUFFIXES_TOLD))
+        count = suffixes.total()
+        told.append(f"{count} other files skipped by suffix ({names})")
+    return "; ".join(told)

@@ -1,0 +1,101 @@
+"""`shoal compare` with a running Shoal."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from shoal_cli.__main__ import shoal
+from tests.waiting import until
+from tests.web_fixtures import Site, jpeg, running_site
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with running_site() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_STATE_DIR", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"test_0_{number}.jpg").write_bytes(jpeg((number, 9, 9), size=(640, 480)))
+    return folder
+
+
+def run(*words: str | Path, status: int = 0) -> Result:
+    done = CliRunner().invoke(shoal, ["compare", *map(str, words)])
+    assert done.exit_code == status, (done.output, done.exception)
+    return done
+
+
+def test_every_lane_is_measured_and_the_answer_told(site: Site, photos: Path, tmp_path: Path) -> None:
+    table, plot = tmp_path / "lanes.csv", tmp_path / "plots.png"
+    done = run("--url", site.url, "--venue", "pool", "--rounds", "2", "--csv", table, "--png", plot, "--json", photos)
+    told = json.loads(done.stdout)
+    whole, small = told["lanes"]
+    assert (whole["venue"], whole["size"], small["size"]) == ("pool", "as it is", "resized")
+    assert (whole["labelled"], small["labelled"], whole["failed"], small["failed"]) == (6, 6, 0, 0)
+    assert (whole["agreement"], small["agreement"]) == (1.0, 1.0)
+    assert 0 < whole["seconds"]["total"]["least"] <= whole["seconds"]["total"]["p95"]
+    assert told["answer"].endswith("a month.")
+    assert "no other venue was measured" in told["answer"]
+    with table.open(newline="") as opened:
+        assert [row["venue"] for row in csv.DictReader(opened)] == ["pool", "pool"]
+    with Image.open(plot) as drawn:
+        assert drawn.width > drawn.height > 300
+
+
+def test_a_venue_that_is_not_there_is_a_row_that_says_why(site: Site, photos: Path) -> None:
+    done = run("--url", site.url, "--venue", "moon", "--venue", "pool", "--rounds", "1", photos)
+    assert "no venue 'moon'" in done.output.replace("\n", " ")
+    assert "no other venue was measured" in done.output.replace("\n", " ")
+
+
+def test_a_link_is_emulated_and_said(site: Site, photos: Path) -> None:
+    words = ("--venue", "pool", "--rounds", "1", "--mbit", "8", "--delay-ms", "20")
+    done = run("--url", site.url, *words, "--json", photos)
+    assert json.loads(done.stdout)["lanes"][0]["seconds"]["total"]["least"] >= 0.04
+    told = run("--url", site.url, *words, photos).stdout
+    assert "The link is emulated: 8 Mbit/s, 20 ms each way." in told
+
+
+def test_ctrl_c_keeps_what_was_measured(site: Site, photos: Path, tmp_path: Path) -> None:
+    words = ("compare", "--url", site.url, "--venue", "pool", "--rounds", "1000", str(photos))
+    said = tmp_path / "said"
+    with said.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "shoal_cli", *words],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=os.environ,
+        )
+    until(lambda: "round 1 done" in said.read_text())
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "no other venue was measured" in out.replace("\n", " ")
+
+
+def test_without_a_photo_that_opens_there_is_nothing_to_compare(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no picture")
+    done = CliRunner().invoke(shoal, ["compare", "--url", site.url, str(tmp_path / "a.jpg")])
+    assert "none of these files is a photo that can be resized" in str(done.exception)
