@@ -107,7 +107,7 @@ class Tick:
         # A refusal's figures change with the time of day; its first words are what it is about.
         refused = tuple((one.count, one.why.partition(":")[0]) for one in self.refused)
         seen = self.observation
-        stops = bool(self.no_launch)
+        stops = self.no_launch.partition(":")[0]
         return seen.depth, self._pool(), self.decision.desired, refused, self.token, seen.standstill, stops
 
 

@@ -296,3 +296,9 @@ def test_a_full_disk_costs_entries_and_not_the_controller(tmp_path: Path, caplog
         ledger.record(ticks[3])
         lines = (disk.path / "ledger.jsonl").read_text().splitlines()
         assert [Entry.from_json(line).visible for line in lines][-1:] == [4]
+
+
+def test_another_budget_is_news_and_its_moving_figures_are_not() -> None:
+    before = tick(done=(), no_launch="budget $0.05 a day: $0.02 are left")
+    assert tick(done=(), no_launch="budget $0.05 a day: $0.01 are left").same_as(before)
+    assert not tick(done=(), no_launch="budget $0.10 a day: $0.02 are left").same_as(before)
