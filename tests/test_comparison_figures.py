@@ -147,6 +147,12 @@ def test_what_was_not_measured_or_labels_otherwise_is_not_in_the_answer() -> Non
     )
 
 
+@pytest.mark.parametrize(("resized", "best"), [(0.0195, "local"), (0.012, "local, resized")])
+def test_photos_are_resized_only_where_that_is_clearly_faster(resized: float, best: str) -> None:
+    told = [measured(LOCAL, 0.02), measured(SMALL, resized), measured(POOL, 0.05)]
+    assert answer(rows(told, {}, POOL), {}, 1).speed.startswith(f"Use {best}: ")
+
+
 def test_the_report_has_all_figures() -> None:
     found = rows([measured(LOCAL, 0.5), measured(SMALL, 0.25)], {LOCAL: 1.0, SMALL: 1.0}, LOCAL)
     cost: dict[str, MonthlyCost] = {"local": AlwaysOn(0.1, 2)}
