@@ -138,7 +138,7 @@ def test_the_real_card_tells_where_the_model_comes_from() -> None:
     assert card.source
     assert card.checksum.startswith(("sha512-", "sha256:"))
     assert "MIT" in card.licence
-    assert set(card.versions) == {"keras", "tensorflow", "openvino", "numpy"}
+    assert {"keras", "tensorflow", "openvino", "numpy"} <= set(card.versions)
     assert card.size > 100_000_000
     assert card.agreement["float32"]["same_label"] == card.agreement["photos"] >= 8
     assert card.agreement["float32"]["max_difference"] < 1e-4

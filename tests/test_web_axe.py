@@ -96,6 +96,7 @@ def test_a_failed_batch_a_batch_with_warnings_and_the_page_of_a_problem(site: Si
 
 
 def test_the_fleet_and_its_operator(site: Site, page: Page, axe: str) -> None:
+    site.cloud.dead_letters.send(["a message that no worker could finish"])
     page.goto(f"{site.url}/fleet")
     is_fine(page, axe)
     page.click("text=Sign in to act")

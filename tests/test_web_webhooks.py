@@ -200,7 +200,7 @@ def test_a_receiver_that_never_takes_it_is_given_up_in_time(caplog: pytest.LogCa
 
 @pytest.mark.usefixtures("_hasty")
 def test_of_several_processes_one_delivers_and_another_goes_on_when_it_dies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "CLAIM_SECONDS", 1.0)
+    monkeypatch.setattr(webhooks, "CLAIM_SECONDS", 5.0)
     monkeypatch.setattr(webhooks, "LIST_SECONDS", 0.05)
     cloud = memory_cloud(SystemClock())
     with receiving(200) as receiver:
@@ -209,9 +209,11 @@ def test_of_several_processes_one_delivers_and_another_goes_on_when_it_dies(monk
             submit(first, receiver.url, "a.jpg")
             until(lambda: receiver.taken and not records(second))
             assert len(receiver.taken) == 1
-            # A claim whose process died while it delivered.
+            # A claim whose process died while it delivered: it is there before the batch is finished.
+            first.worker.pause()
             batch = submit(first, receiver.url.replace("a=b", "c=d"), "b.jpg").json()["batch"]
             cloud.outputs.put_new(f"webhooks/{batch}/attempt-0", b"", "text/plain")
+            first.worker.go.set()
             until(lambda: len(receiver.taken) == 2 and not records(second))
 
 

@@ -138,4 +138,5 @@ def clock(at: float) -> str:
 
 
 blueprint.add_app_template_filter(dollars)
+blueprint.add_app_template_filter("{:,}".format, "number")
 blueprint.add_app_template_filter(partial(duration, exact=True), "brief")
