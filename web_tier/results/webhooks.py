@@ -229,6 +229,9 @@ class Webhooks:
             return record.due
         if not self._outputs.put_new(record.claim, b"", "text/plain"):
             return self._after_other(record, now)
+        if self._read(batch) is None:  # another process has delivered it since, and its claim is gone
+            self._outputs.delete(record.claim)
+            return None
         return self._attempt(record)
 
     def _after_other(self, record: PendingWebhook, now: float) -> float:
