@@ -12,8 +12,6 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from types import ModuleType
-from typing import cast
 
 from app_tier.allocator import give_back_large_blocks
 from app_tier.bucket_events import BucketEvents
@@ -52,21 +50,12 @@ def _run(stop: StopSignal) -> int:
     logs.configure(chosen.log_level)
     give_back_large_blocks()
     traces.configure(chosen.otlp_endpoint, "shoal-worker")
-    # A worker converts no models. Without its converter OpenVINO is imported in two thirds of the time.
-    sys.modules.setdefault("openvino.tools.ovc", cast(ModuleType, None))
+    process.without_converter()
     # Importing boto3 and loading the model take about as long: do both at once.
     with ThreadPoolExecutor(1) as aside:
         connecting = aside.submit(_connect, chosen)
-        again = chosen.precision == "auto" and _choose_arithmetic(chosen)
-        recogniser = process.load(
-            chosen.served_models,
-            chosen.engine,
-            chosen.cache_dir,
-            chosen.model_weights,
-            max_pixels=chosen.max_pixels,
-            max_bytes=chosen.max_file_bytes,
-            precision=chosen.precision,
-        )
+        again = process.choose_as_set(chosen)
+        recogniser = process.load_as_set(chosen)
         recogniser.warm_up()
         cloud = connecting.result()
     with ExitStack() as around:
@@ -98,18 +87,6 @@ def _run(stop: StopSignal) -> int:
     traces.close()
     log.info("%s leaves (%s): %d messages finished", name, stop.reason, finished)
     return 0
-
-
-def _choose_arithmetic(chosen: settings.Settings) -> bool:
-    """Measure again on a kind of CPU on which nobody has chosen the arithmetic; returns whether it was necessary."""
-    again = False
-    for name in chosen.served_models:
-        weights = chosen.model_weights if name == chosen.model else None
-        try:
-            again |= process.choose_here(name, chosen.engine, chosen.cache_dir, weights)
-        except ShoalError as error:
-            log.warning("the arithmetic of %s is not chosen for this CPU: %s", name, error)
-    return again
 
 
 def _arithmetic(recogniser: process.Recogniser) -> str:

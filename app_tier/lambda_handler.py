@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
-from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from app_tier.function.event_labeller import EventLabeller
 from inference import process
@@ -22,17 +20,8 @@ def _labeller() -> EventLabeller:
     """Made at the first event. A failed attempt is not kept."""
     chosen = settings.load()
     logs.configure(chosen.log_level)
-    # A function converts no models. Without its converter OpenVINO is imported in two thirds of the time.
-    sys.modules.setdefault("openvino.tools.ovc", cast(ModuleType, None))
-    recogniser = process.load(
-        chosen.served_models,
-        chosen.engine,
-        chosen.cache_dir,
-        chosen.model_weights,
-        max_pixels=chosen.max_pixels,
-        max_bytes=chosen.max_file_bytes,
-        precision=chosen.precision,
-    )
+    process.without_converter()
+    recogniser = process.load_as_set(chosen)
     cloud = aws.connect(chosen)
     return EventLabeller(
         recogniser,

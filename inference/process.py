@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import logging
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Protocol, cast
 
 import numpy as np
 from PIL import Image
@@ -15,8 +19,10 @@ from inference import engines, images, store, tasks
 from inference.answer import Answer, Decoded, Outputs
 from inference.arithmetic import FLOAT32, choose
 from inference.engines import Engine, Loaded
-from shoal.errors import BadImage, Permanent
+from shoal.errors import BadImage, Permanent, ShoalError
 from shoal.messages import Job, Result
+
+log = logging.getLogger(__name__)
 
 
 class _Served:
@@ -142,6 +148,60 @@ def load(
     served = {name: _Served(one, engines.by_name(one.engine), threads) for name, one in found.items()}
     _ = served[models[0]].loaded
     return Recogniser(served, max_pixels, max_bytes)
+
+
+class RecogniserSettings(Protocol):
+    """The settings of a recogniser; `shoal.settings.Settings` has them."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def served_models(self) -> Sequence[str]: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def cache_dir(self) -> Path: ...
+    @property
+    def model_weights(self) -> Path | None: ...
+    @property
+    def max_pixels(self) -> int: ...
+    @property
+    def max_file_bytes(self) -> int: ...
+    @property
+    def precision(self) -> str: ...
+
+
+def load_as_set(settings: RecogniserSettings) -> Recogniser:
+    """`load`, by the settings."""
+    return load(
+        settings.served_models,
+        settings.engine,
+        settings.cache_dir,
+        settings.model_weights,
+        max_pixels=settings.max_pixels,
+        max_bytes=settings.max_file_bytes,
+        precision=settings.precision,
+    )
+
+
+def without_converter() -> None:
+    """Import OpenVINO without its converter, in two thirds of the time. For a process that converts no models."""
+    sys.modules.setdefault("openvino.tools.ovc", cast(ModuleType, None))
+
+
+def choose_as_set(settings: RecogniserSettings) -> bool:
+    """`choose_here` for each served model, where the settings leave the choice open. Returns whether it chose one.
+
+    A model whose arithmetic cannot be chosen is named in the log.
+    """
+    chosen = False
+    for name in settings.served_models if settings.precision == "auto" else ():
+        weights = settings.model_weights if name == settings.model else None
+        try:
+            chosen |= choose_here(name, settings.engine, settings.cache_dir, weights)
+        except ShoalError as error:
+            log.warning("the arithmetic of %s is not chosen for this CPU: %s", name, error)
+    return chosen
 
 
 def choose_here(name: str, engine: str, cache_dir: Path, weights: Path | None) -> bool:

@@ -6,20 +6,17 @@ moment later, and then the photo to the input bucket, if it is kept: in this ord
 
 from __future__ import annotations
 
-import logging
 import mimetypes
 from collections.abc import Sequence
 
 from inference import process
-from shoal.errors import Retryable, ShoalError
+from shoal.errors import Retryable
 from shoal.messages import Job, Result
 from shoal.settings import Settings
 from web_tier.problems import Problem
 from web_tier.venues import ANYBODY, Asker, Submission, Venue, VenueParts
 from web_tier.venues._engine import LocalEngine, PhotoToLabel
 from web_tier.venues._fair_queue import Full
-
-log = logging.getLogger(__name__)
 
 BUSY = "This server has as many photos as it can label in two seconds. Please send the photo again in a moment."
 LEFT = "the client has left"
@@ -32,21 +29,8 @@ def make(parts: VenueParts) -> Venue:
 
 def load(settings: Settings) -> process.Recogniser:
     """The models as a worker loads them, ready for the first photo."""
-    for name in settings.served_models if settings.precision == "auto" else ():
-        weights = settings.model_weights if name == settings.model else None
-        try:
-            process.choose_here(name, settings.engine, settings.cache_dir, weights)
-        except ShoalError as error:
-            log.warning("the arithmetic of %s is not chosen for this CPU: %s", name, error)
-    recogniser = process.load(
-        settings.served_models,
-        settings.engine,
-        settings.cache_dir,
-        settings.model_weights,
-        max_pixels=settings.max_pixels,
-        max_bytes=settings.max_file_bytes,
-        precision=settings.precision,
-    )
+    process.choose_as_set(settings)
+    recogniser = process.load_as_set(settings)
     recogniser.warm_up()
     return recogniser
 
