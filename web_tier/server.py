@@ -21,6 +21,7 @@ from web_tier.services import EXTENSION, Services
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 1.5
+LEAST_SECONDS = 0.5  # for the requests that run, when the services took long to stop
 FLUSH_SECONDS = 0.3
 BACKLOG = 1024  # connections that wait to be accepted
 
@@ -68,9 +69,10 @@ class WebServer:
 
     def stop(self) -> None:
         """Close the port, end open streams and waiting requests, and stop the threads, within two seconds."""
+        requests_end = time.monotonic() + STOP_SECONDS
         waitress_internals.run_in_loop(self._server, lambda: waitress_internals.close_port(self._server))
         self._services.stop()
-        waitress_internals.end_threads(self._server, STOP_SECONDS)
+        waitress_internals.end_threads(self._server, max(LEAST_SECONDS, requests_end - time.monotonic()))
         deadline = time.monotonic() + FLUSH_SECONDS
         while time.monotonic() < deadline and waitress_internals.has_unsent(self._server):
             self._thread.join(0.02)

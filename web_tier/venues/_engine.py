@@ -12,7 +12,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent import futures
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from inference import process
@@ -31,6 +33,7 @@ ENGINE_THREADS = 2  # while one reads what the engine answered, the engine has t
 DECODE_THREADS = max(2, min(4, os.cpu_count() or 1))
 NAME = "local"  # the worker that results name
 MEASURED_SECONDS = 4.0  # of work, after which older work counts half
+LAST_SECONDS = 0.8  # for the photos in work when the engine stops; the web server stops within two seconds
 
 BROKE = "Labelling this photo broke. Please send it again."
 STOPPING = "The server is about to restart. Please send the photo again."
@@ -52,6 +55,16 @@ class PhotoToLabel:
         now = time.perf_counter()
         self.seconds[stage] = now - self.since
         self.since = now
+
+    def done(self, result: Result) -> None:
+        """Give the caller the result, unless an error came first."""
+        with suppress(InvalidStateError):
+            self.answer.set_result(result)
+
+    def failed(self, error: Exception) -> None:
+        """Give the caller an error, unless an answer came first."""
+        with suppress(InvalidStateError):
+            self.answer.set_exception(error)
 
 
 class LabelRate:
@@ -98,6 +111,7 @@ class LocalEngine:
         self.rate = LabelRate()
         self._waiting: FairQueue[PhotoToLabel] = FairQueue(self._places)
         self._decoded: list[tuple[PhotoToLabel, Decoded]] = []
+        self._open: set[PhotoToLabel] = set()
         self._changed = threading.Condition()
         self._stopping = False
         self._threads = [
@@ -115,12 +129,14 @@ class LocalEngine:
         """
         self.rate.begin()
         done = False
+        self._open.add(photo)
         try:
             self._waiting.put(client, photo, photo.left if wait else None)
             result = photo.answer.result()
             done = True
             return result
         finally:
+            self._open.discard(photo)
             self.rate.end(done)
 
     @property
@@ -129,7 +145,7 @@ class LocalEngine:
         return max(1, math.ceil(len(self._waiting) / self.rate.per_second))
 
     def stop(self) -> None:
-        """End the threads. Photos that wait get an error that says to send them again."""
+        """End the threads. Photos that wait, or are not done in a moment, get an error that says to send them again."""
         rest = self._waiting.close()
         with self._changed:
             self._stopping = True
@@ -137,7 +153,11 @@ class LocalEngine:
             self._decoded.clear()
             self._changed.notify_all()
         for photo in rest:
-            photo.answer.set_exception(Retryable(STOPPING))
+            photo.failed(Retryable(STOPPING))
+        in_work = list(self._open)
+        futures.wait((photo.answer for photo in in_work), LAST_SECONDS)
+        for photo in in_work:
+            photo.failed(Retryable(STOPPING))
 
     def _places(self) -> int:
         return max(LEAST_PLACES, int(self.rate.per_second * WAITING_SECONDS))
@@ -147,27 +167,27 @@ class LocalEngine:
     def _decode(self) -> None:
         while photo := self._waiting.take():
             if photo.left():
-                photo.answer.set_exception(Full("the client has left"))
+                photo.failed(Full("the client has left"))
                 continue
             try:
                 self._prepare(photo)
             except Exception:
                 log.exception("decoding %s broke", photo.job.key)
-                photo.answer.set_exception(Retryable(BROKE))
+                photo.failed(Retryable(BROKE))
 
     def _prepare(self, photo: PhotoToLabel) -> None:
         photo.note("queue")
         try:
             decoded = self.recogniser.decode(photo.job.model, photo.payload)
         except BadImage as error:
-            photo.answer.set_result(Result.failed(photo.job.key, str(error), NAME, bad_photo=True))
+            photo.done(Result.failed(photo.job.key, str(error), NAME, bad_photo=True))
             return
         photo.note("decode")
         with self._changed:
             # Decode one batch ahead: what waits longer, waits in the fair queue.
             self._changed.wait_for(lambda: len(self._decoded) < self._ahead(photo) or self._stopping)
             if self._stopping:
-                photo.answer.set_exception(Retryable(STOPPING))
+                photo.failed(Retryable(STOPPING))
                 return
             self._decoded.append((photo, decoded))
             self._changed.notify_all()
@@ -208,9 +228,9 @@ class LocalEngine:
             self._answer([photo], self.recogniser.infer(photo.job.model, [decoded]))
         except Exception:
             log.exception("labelling %s broke", photo.job.key)
-            photo.answer.set_exception(Retryable(BROKE))
+            photo.failed(Retryable(BROKE))
 
     def _answer(self, photos: Sequence[PhotoToLabel], answers: Sequence[Answer]) -> None:
         for photo, answer in zip(photos, answers, strict=True):
             photo.note("infer")
-            photo.answer.set_result(process.done(self.recogniser, photo.job, answer, photo.seconds, NAME))
+            photo.done(process.done(self.recogniser, photo.job, answer, photo.seconds, NAME))
