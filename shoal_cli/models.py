@@ -114,8 +114,11 @@ def quantize_(model: str | None, photos: Path | None) -> None:
     "--json", "as_json", is_flag=True, help="A JSON list, with source, licence and the reason of each choice."
 )
 def list_(as_json: bool) -> None:
-    """List the prepared models: task, whether they are served, arithmetic on this kind of CPU, agreement and size."""
-    chosen = settings.load()
+    """List the prepared models: task, whether they are served, arithmetic on this kind of CPU, agreement and size.
+
+    While Shoal runs, the served models are those that its controller gives to workers.
+    """
+    chosen = settings.in_force.applied(settings.load())
     rows = list(_rows(chosen))
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))

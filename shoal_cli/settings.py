@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from shoal.settings import GROUPS, SETTINGS, Setting, as_text, load_with_own_file, own_file, sources
+from shoal.settings import GROUPS, SETTINGS, Setting, as_text, in_force, load_with_own_file, own_file, sources
 
 HEAD = """# Settings
 
@@ -36,7 +36,8 @@ def command(form: str | None) -> None:
     """Show all settings by group: value, source, default and meaning. Secrets are not shown.
 
     The values are those of the controller, which reads the file SHOAL_ENV_FILE (or settings.env in the state folder)
-    over the environment. The other programs read the environment only.
+    over the environment. The other programs read the environment only. Where the controller that runs goes by another
+    value, that is shown, too.
     """
     if form == "markdown":
         click.echo(markdown(), nl=False)
@@ -50,6 +51,7 @@ def command(form: str | None) -> None:
 
 def _rows() -> Iterator[dict[str, Any]]:
     settings, found = load_with_own_file(), sources()
+    running = in_force.read(settings.state_dir)
     for one in SETTINGS:
         yield {
             **asdict(one),
@@ -57,6 +59,7 @@ def _rows() -> Iterator[dict[str, Any]]:
             "default": as_text(one.default),
             "value": shown(one, getattr(settings, one.name)),
             "source": found.get(one.name, "default"),
+            "in_force": running.values.get(one.variable) if running else None,
             "on_reload": on_reload(one),
         }
 
@@ -71,6 +74,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
                 click.echo(click.style(f"{row['variable']}={row['value']}", bold=given), nl=False)
                 click.echo(f"  ({row['source']}{default})")
                 click.echo(f"    {row['help']}")
+                if row["in_force"] not in (None, row["value"]):
+                    click.echo(f"    The controller that runs goes by {row['in_force'] or 'no value'}.")
     path = own_file()
     click.echo(f"\nThe controller's own file: {path}{'' if path.exists() else ' (does not exist)'}")
 

@@ -1,8 +1,9 @@
-"""`shoal status`: the queue, the pool, the price of an instance, the dead letters."""
+"""`shoal status`: the queue, the pool, the price of an instance, the budget, the dead letters."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from dataclasses import asdict
 
@@ -12,26 +13,28 @@ from rich.table import Table
 
 from shoal import ledger_file, settings
 from shoal.aws import connect_to_running
+from shoal.ledger import Entry
 from shoal.ports import Instance
-from shoal.prices import price_in_words, price_per_hour, unknown_types
-from shoal.settings import in_force
+from shoal.prices import dollars, price_in_words, price_per_hour, unknown_types
+from shoal.settings import Settings, in_force
 from shoal_cli._client import is_up
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def command(as_json: bool) -> None:
-    """Show the backlog, the workers by state, the price of an instance and the dead letters."""
+    """Show the backlog, the workers by state, the price of an instance, the budget and the dead letters."""
     chosen = settings.load_with_env_file()
     cloud = connect_to_running(chosen)
     depth, dead = cloud.requests.depth(), cloud.dead_letters.depth().total
     instances = sorted(cloud.pool.describe(), key=lambda one: one.launched_at)
     address = f"http://{chosen.host}:{chosen.port}"
     chosen = in_force.applied(chosen)
-    most, held_back = chosen.max_instances, ledger_file.hindrance(chosen.state_dir / ledger_file.NAME)
+    last = ledger_file.last_acting(chosen.state_dir / ledger_file.NAME)
+    most, held_back = chosen.max_instances, last.hindrance if last and last.backlog else ""
     if as_json:
         told = {"page": address, "up": is_up(address), "backlog": asdict(depth), "dead_letters": dead}
-        told |= {"max_instances": most, "held_back": held_back}
+        told |= {"max_instances": most, "held_back": held_back, "budget": chosen.budget_amount or None}
         told |= {"price_per_hour": price_per_hour(chosen), "unknown_prices": unknown_types(chosen)}
         click.echo(json.dumps(told | {"instances": [asdict(one) for one in instances]}))
         return
@@ -47,6 +50,8 @@ def command(as_json: bool) -> None:
     if held_back:
         console.print(f"held back    {held_back}", markup=False, soft_wrap=True)
     console.print(f"price        {price_in_words(chosen)}", markup=False, soft_wrap=True)
+    if chosen.budget_amount:
+        console.print(f"budget       {budget_in_words(chosen, last)}", markup=False, soft_wrap=True)
     if instances:
         table = Table("name", "instance", "state")
         for one in instances:
@@ -57,3 +62,11 @@ def command(as_json: bool) -> None:
 def state(one: Instance) -> str:
     """The state as EC2 names it; "leaving" for an instance that drains."""
     return "leaving" if one.drain_since is not None and one.state in ("pending", "running") else one.state
+
+
+def budget_in_words(chosen: Settings, last: Entry | None) -> str:
+    """The budget, what was spent of it by the controller's last entry, and why no machine may start, if so."""
+    words = f"{dollars(chosen.budget_amount)} a {chosen.budget_period}".replace("a hour", "an hour")
+    if last and last.spent:
+        words += f", {dollars(last.spent.amount)} spent until {time.strftime('%H:%M', time.localtime(last.spent.at))}"
+    return f"{words}; no machine may start: {last.no_launch}" if last and last.no_launch else words

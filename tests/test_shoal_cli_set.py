@@ -77,4 +77,8 @@ def test_a_running_controller_takes_it_at_once_or_the_file_stays_as_it_was(
         found = in_force.read(state)
         assert found is not None
         assert (found.pid, found.values["SHOAL_MAX_INSTANCES"]) == (running.process.pid, "3")
+        (state / "settings.env").write_text("SHOAL_MAX_INSTANCES=9\n")  # not read yet
+        shown = CliRunner().invoke(shoal, ["settings"], catch_exceptions=False).output
+        assert "SHOAL_MAX_INSTANCES=9" in shown
+        assert "The controller that runs goes by 3." in shown
     assert in_force.read(state) is None

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from shoal import ledger_file
-from shoal.ledger import DoneAct, Entry, Refusal
+from shoal.ledger import DoneAct, Entry, Refusal, Spent
 from shoal.ports import Depth
 from shoal.settings import Settings, load
-from shoal_cli import watch, why
+from shoal_cli import status, watch, why
 from shoal_cli.__main__ import shoal
 
 NOW = 1_800_000_000.0
@@ -79,3 +79,12 @@ def test_what_holds_the_pool_back_is_said_with_the_sum(tmp_path: Path) -> None:
     assert BUDGET.why in str(watch.frame(Settings(), seen, [refused]))
     assert "(at most 4)" in str(watch.frame(Settings(), seen, [refused]))
     assert BUDGET.why not in str(watch.frame(Settings(), replace(seen, backlog=Depth(0, 0, 0)), [refused]))
+
+
+def test_status_tells_the_budget_also_while_nothing_waits() -> None:
+    chosen = load({"SHOAL_BUDGET_AMOUNT": "0.05", "SHOAL_BUDGET_PERIOD": "hour"})
+    assert status.budget_in_words(chosen, None) == "$0.05 an hour"
+    idle = replace(LEDGER[0], spent=Spent(NOW, 0.012))
+    assert status.budget_in_words(chosen, idle).startswith("$0.05 an hour, $0.01 spent until ")
+    spent = replace(idle, no_launch="nothing is left")
+    assert status.budget_in_words(chosen, spent).endswith("; no machine may start: nothing is left")
