@@ -10,12 +10,14 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from comparison.measurement import AS_IT_IS, Lane, Size
+from comparison.measurement import AS_IT_IS, RESIZED, Lane, Size
+from shoal.errors import Permanent
 
 SETS = {"small": 296, "medium": 2_070, "big": 4_913}  # as many as the published comparison had
 SHORT_SIDE = 256  # models look at 224 or 300 pixels, so the labels hardly change
 QUALITY = 85
 _MARK_BYTES = 12
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for odd files
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class PreparedPhotos:
         self._files: dict[tuple[str, Size], Path] = {}
 
     def add(self, photo: ComparedPhoto, sizes: Sequence[Size]) -> None:
-        """Make a photo in these sizes. Raises OSError for a file that cannot be read, or is no picture Pillow opens."""
+        """Make a photo in these sizes. Raises what Pillow raises for a file that cannot be read or is no picture."""
         made: dict[tuple[str, Size], Path] = {}
         for size in sizes:
             if size == AS_IT_IS and not photo.quality:
@@ -89,6 +91,23 @@ def _changed(photo: ComparedPhoto, size: Size) -> bytes:
     body = io.BytesIO()
     upright.save(body, "JPEG", quality=photo.quality or QUALITY)
     return body.getvalue()
+
+
+def prepare(photos: Sequence[ComparedPhoto], folder: Path) -> tuple[PreparedPhotos, list[str]]:
+    """Make the photos in both sizes in `folder`; and the names of those that cannot be resized, which are left out.
+
+    Raises Permanent when none is left.
+    """
+    prepared, left_out = PreparedPhotos(folder), list[str]()
+    sizes: tuple[Size, ...] = (AS_IT_IS, RESIZED)
+    for photo in photos:
+        try:
+            prepared.add(photo, sizes)
+        except _UNREADABLE:
+            left_out.append(photo.name)
+    if not prepared.names():
+        raise Permanent("none of these files is a photo that can be resized, so there is nothing to compare")
+    return prepared, left_out
 
 
 def unlike_any_other(content: bytes) -> bytes:

@@ -20,6 +20,14 @@ class Door(Protocol):
         """Send one photo through the stint's lane. Raises nothing: what goes wrong is in the measurement."""
 
 
+class _Stopped(Exception):
+    """The run is asked to end."""
+
+
+def _never() -> bool:
+    return False
+
+
 @dataclass
 class MeasuredRun:
     """What was measured so far. busy_seconds: for each lane, how long its measured stints took together."""
@@ -35,8 +43,9 @@ def run(
     contents: Callable[[str, Lane], bytes],
     concurrency: int,
     tell: Callable[[MeasuredRun, Stint], object],
+    stopped: Callable[[], bool] = _never,
 ) -> MeasuredRun:
-    """Go through the stints. Ctrl-C ends the run and keeps what was measured.
+    """Go through the stints. Ctrl-C, or `stopped` after a call, ends the run; what was measured is kept.
 
     A lane whose first call fails is left out of what follows: its row says why.
     contents: the bytes of a photo for a lane. tell: is called after each stint.
@@ -47,17 +56,22 @@ def run(
             for stint in stints:
                 if stint.lane in out:
                     continue
-                _run_stint(stint, door, contents, callers, measured)
+                _run_stint(stint, door, contents, callers, measured, stopped)
                 if stint.phase == "cold" and measured.measurements[-1].error:
                     out.add(stint.lane)
                 tell(measured, stint)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _Stopped):
         measured.interrupted = True
     return measured
 
 
 def _run_stint(
-    stint: Stint, door: Door, contents: Callable[[str, Lane], bytes], callers: ThreadPoolExecutor, measured: MeasuredRun
+    stint: Stint,
+    door: Door,
+    contents: Callable[[str, Lane], bytes],
+    callers: ThreadPoolExecutor,
+    measured: MeasuredRun,
+    stopped: Callable[[], bool],
 ) -> None:
     def call(photo: str) -> Measurement:
         return door.measure(stint, photo, contents(photo, stint.lane))
@@ -67,7 +81,9 @@ def _run_stint(
     try:
         while calls:
             measured.measurements.append(calls.popleft().result())
-    except KeyboardInterrupt:
+            if stopped():
+                raise _Stopped
+    except (KeyboardInterrupt, _Stopped):
         for waiting in calls:
             waiting.cancel()
         raise

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from comparison.measurement import Lane, Phase
+from comparison.measurement import AS_IT_IS, RESIZED, Lane, Phase
 
 SEED = 20_260  # the order is mixed, and the same each time
+WARM_UP = 4  # calls to a lane after its first that are not counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,12 @@ class Stint:
     photos: tuple[str, ...]
 
 
-def stints(lanes: Sequence[Lane], photos: Sequence[str], rounds: int, warm_up: int) -> Iterator[Stint]:
+def both_sizes(venues: Iterable[str]) -> list[Lane]:
+    """Two lanes for each venue: photos as they are, and resized."""
+    return [Lane(venue, size) for venue in venues for size in (AS_IT_IS, RESIZED)]
+
+
+def stints(lanes: Sequence[Lane], photos: Sequence[str], rounds: int, warm_up: int = WARM_UP) -> Iterator[Stint]:
     """A cold call and `warm_up` more for each lane; then the rounds, in each of which every lane has its turn.
 
     The lanes of a round come in a mixed order: a machine that gets slower with time is not counted against the last.

@@ -14,7 +14,8 @@ from comparison.costs import LARGEST_VOLUME, AlwaysOn, MonthlyCost, PerCall, Poo
 from comparison.figures import TimeSpread, rows
 from comparison.measurement import AS_IT_IS, RESIZED, Lane, Measurement, Phase
 from comparison.report import COLUMNS, as_json, csv_rows
-from comparison.schedule import stints
+from comparison.running import run
+from comparison.schedule import Stint, both_sizes, stints
 
 LOCAL, POOL, SMALL = Lane("local", AS_IT_IS), Lane("pool", AS_IT_IS), Lane("local", RESIZED)
 
@@ -75,6 +76,23 @@ def test_every_photo_goes_once_through_every_lane_in_every_round(
         assert {stint.lane for stint in one} == set(lanes)
         assert {stint.round for stint in one} == {number + 1}
         assert all(sorted(stint.photos) == sorted(names) for stint in one)
+
+
+class CountingDoor:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def measure(self, stint: Stint, photo: str, content: bytes) -> Measurement:
+        self.calls += 1
+        return Measurement(stint.lane, photo, stint.round, stint.phase, 1.0)
+
+
+def test_a_run_that_is_stopped_keeps_what_was_measured() -> None:
+    door, photos = CountingDoor(), ["a", "b", "c"]
+    plan = stints(both_sizes(["pool"]), photos, 5)
+    done = run(plan, door, lambda *_: b"", 1, lambda *_: None, lambda: door.calls >= 12)
+    assert done.interrupted
+    assert 11 <= len(done.measurements) <= door.calls <= 13  # of 40: the three of this stint may have begun
 
 
 prices = st.floats(0.001, 1)

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from comparison import plots, report, running
-from comparison.answer import answer
-from comparison.costs import AlwaysOn, MonthlyCost, Pool, per_thousand
-from comparison.figures import LaneFigures, TimeSpread, rows
+from comparison import plots, running, tables
 from comparison.link import Link
-from comparison.measurement import AS_IT_IS, RESIZED, Lane, Size
-from comparison.photos import SETS, ComparedPhoto, PreparedPhotos, as_they_are, made_from
-from comparison.price_list import noted, pool_calls
+from comparison.outcome import Outcome
+from comparison.photos import SETS, as_they_are, made_from, prepare
+from comparison.price_list import noted
 from comparison.running import MeasuredRun
-from comparison.schedule import Stint, stints
+from comparison.schedule import Stint, both_sizes, stints
+from comparison.tables import WordTable
 from comparison.venue_api import VenueApi
 from inference.photo_folders import readable
 from shoal import settings
-from shoal.errors import Permanent
-from shoal.prices import listed, price_per_hour
-from shoal.settings import Settings
 from shoal_cli._batches._chosen_photos import chosen_photos
 
 VENUES = ("local", "pool")
-WARM_UP = 4
-WEB_MACHINE = "t3.small"  # runs the web tier and the controller of a pool
-WAVES_A_DAY = 10.0
-REFERENCE = "pool"  # labels are compared with those of this venue, photos as they are
 INTERRUPTED = 130
 
 screen = Console(stderr=True, highlight=False)
@@ -70,44 +59,29 @@ def command(
     chosen = settings.load()
     files, left_out = chosen_photos(paths)
     photos = made_from(files, SETS[size_of_set]) if size_of_set else as_they_are(files)
-    lanes = [Lane(venue, size) for venue in venues or VENUES for size in (AS_IT_IS, RESIZED)]
     link = Link(mbit, delay_ms)
     door = VenueApi((url or f"http://{chosen.host}:{chosen.port}").rstrip("/"), link)
     with tempfile.TemporaryDirectory(prefix="shoal-compare-") as folder:
-        prepared, unread = _prepare(photos, Path(folder))
-        measured = running.run(
-            stints(lanes, prepared.names(), rounds, WARM_UP), door, prepared.lane_content, concurrency, _tell
-        )
-    found = rows(measured.measurements, measured.busy_seconds, Lane(REFERENCE, AS_IT_IS))
-    costs = _costs(chosen, found)
-    told = answer(found, costs, images_a_day)
+        prepared, unread = prepare(photos, Path(folder))
+        plan = stints(both_sizes(venues or VENUES), prepared.names(), rounds)
+        measured = running.run(plan, door, prepared.lane_content, concurrency, _tell)
+    found = Outcome.of(measured, chosen, images_a_day)
     if as_json:
-        click.echo(json.dumps(report.as_json(found, costs, images_a_day, told)))
+        click.echo(json.dumps(found.to_dict()))
     else:
-        _print(found, costs, images_a_day, link)
-        click.echo(str(told))
+        _print(found, link)
     if csv_file:
-        _write_csv(csv_file, found)
+        csv_file.write_text(found.to_csv(), newline="")
     if png_file:
-        plots.draw(found, costs, png_file)
-    for sentence in filter(None, [left_out, unread]):
+        plots.draw(found.rows, found.costs, png_file)
+    for sentence in filter(None, [left_out, _tell_unread(unread)]):
         screen.print(sentence, markup=False, soft_wrap=True)
-    if measured.interrupted:
+    if found.interrupted:
         raise SystemExit(INTERRUPTED)
 
 
-def _prepare(photos: Sequence[ComparedPhoto], folder: Path) -> tuple[PreparedPhotos, str]:
-    """Make the photos in both sizes; and in words, which files are left out. Raises Permanent when none is left."""
-    prepared, unread = PreparedPhotos(folder), list[str]()
-    sizes: tuple[Size, ...] = (AS_IT_IS, RESIZED)
-    for photo in photos:
-        try:
-            prepared.add(photo, sizes)
-        except OSError:
-            unread.append(readable(photo.path.name))
-    if not prepared.names():
-        raise Permanent("none of these files is a photo that can be resized, so there is nothing to compare")
-    return prepared, f"Left out, for they cannot be resized: {', '.join(unread)}" if unread else ""
+def _tell_unread(names: list[str]) -> str:
+    return f"Left out, for they cannot be resized: {', '.join(map(readable, names))}" if names else ""
 
 
 def _tell(measured: MeasuredRun, stint: Stint) -> None:
@@ -117,56 +91,17 @@ def _tell(measured: MeasuredRun, stint: Stint) -> None:
         screen.print(f"{stint.lane}: {what} {f'failed: {failed}' if failed else 'done'}", markup=False, soft_wrap=True)
 
 
-def _costs(chosen: Settings, found: Sequence[LaneFigures]) -> dict[str, MonthlyCost]:
-    """The cost of each venue that was measured, from the speed of its photos as they are."""
-    speeds = {row.lane.venue: row.capacity for row in found if row.seconds and row.lane.size == AS_IT_IS}
-    worker = price_per_hour(chosen)
-    if worker is None:
-        return {}
-    costs: dict[str, MonthlyCost] = {}
-    for venue, speed in speeds.items():
-        if venue == "pool":
-            kept = listed()[WEB_MACHINE].per_hour + chosen.min_instances * worker
-            costs[venue] = Pool(
-                kept, worker, speed, chosen.quiet_seconds + chosen.expected_boot_seconds, WAVES_A_DAY, pool_calls()
-            )
-        elif venue == "local":
-            costs[venue] = AlwaysOn(worker, speed)
-    return costs
-
-
-def _print(found: Sequence[LaneFigures], costs: dict[str, MonthlyCost], volume: int, link: Link) -> None:
-    table = Table("venue", "part", "mean", "SD", "min", "max", "p50", "p95", title="milliseconds an image")
-    summary = Table("venue", "images/s", "first call", "bytes sent", "same label", "1,000 images", "a month", "failed")
-    for row in found:
-        for at, (part, spread) in enumerate(row.seconds.items()):
-            table.add_row(str(row.lane) if at == 0 else "", part, *_milliseconds(spread))
-        cost = costs.get(row.lane.venue)
-        summary.add_row(
-            str(row.lane),
-            f"{row.images_per_second:.1f}" if row.seconds else "-",
-            f"{row.cold:.2f} s" if row.cold is not None else "-",
-            f"{row.sent_bytes:,.0f}" if row.seconds else "-",
-            f"{100 * row.agreement:.0f} %" if row.agreement is not None else "-",
-            f"${per_thousand(cost, volume):.4f}" if cost else "-",
-            f"${cost.month(volume):.2f}" if cost else "-",
-            f"{row.failed}: {row.why}" if row.failed else "0",
-        )
+def _print(found: Outcome, link: Link) -> None:
     out = Console(highlight=False)
-    out.print(table, summary)
-    out.print(f"Costs at {volume:,} images a day are modelled with prices noted in {noted()}; the rest is measured.")
+    out.print(_drawn(tables.times(found.rows)), _drawn(tables.summary(found.rows, found.costs, found.volume)))
+    out.print(f"Costs are modelled with prices noted in {noted()}; the rest is measured.")
     if link:
         out.print(f"The link is emulated: {link}.", markup=False)
+    click.echo(str(found.answer))
 
 
-def _milliseconds(spread: TimeSpread) -> list[str]:
-    values = (spread.mean, spread.sd, spread.least, spread.most, spread.p50, spread.p95)
-    return [f"{1000 * value:.1f}" for value in values]
-
-
-def _write_csv(file: Path, found: Sequence[LaneFigures]) -> None:
-    lines: list[dict[str, Any]] = list(report.csv_rows(found))
-    with file.open("w", newline="") as opened:
-        writer = csv.DictWriter(opened, report.COLUMNS)
-        writer.writeheader()
-        writer.writerows(lines)
+def _drawn(words: WordTable) -> Table:
+    drawn = Table(*words.head, title=words.title)
+    for row in words.rows:
+        drawn.add_row(*map(Text, row))
+    return drawn

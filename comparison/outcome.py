@@ -1,0 +1,53 @@
+"""What a comparison found: the figures of each lane, the costs, and the answer; also as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from comparison import report
+from comparison.answer import Verdict, answer
+from comparison.costs import MonthlyCost
+from comparison.figures import LaneFigures, rows
+from comparison.measurement import AS_IT_IS, Lane
+from comparison.pricing import monthly_costs
+from comparison.running import MeasuredRun
+from shoal.settings import Settings
+
+REFERENCE = Lane("pool", AS_IT_IS)  # labels are compared with those of this lane
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A comparison that has ended. costs: venue -> its cost. volume: the images a day that are priced."""
+
+    rows: Sequence[LaneFigures]
+    costs: Mapping[str, MonthlyCost]
+    volume: int
+    interrupted: bool
+
+    @classmethod
+    def of(cls, measured: MeasuredRun, settings: Settings, volume: int) -> Self:
+        """What was found so far; costs as these settings make them."""
+        found = rows(measured.measurements, measured.busy_seconds, REFERENCE)
+        return cls(found, monthly_costs(settings, found), volume, measured.interrupted)
+
+    @property
+    def answer(self) -> Verdict:
+        """Which lane to use, and from which volume on another is cheaper."""
+        return answer(self.rows, self.costs, self.volume)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, as JSON types."""
+        return report.as_json(self.rows, self.costs, self.volume, self.answer)
+
+    def to_csv(self) -> str:
+        """A line for each lane."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, report.COLUMNS)
+        writer.writeheader()
+        writer.writerows(report.csv_rows(self.rows))
+        return text.getvalue()

@@ -1,0 +1,32 @@
+"""What the venues of a Shoal cost a month, from its settings, listed prices and the measured speeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from comparison.costs import AlwaysOn, MonthlyCost, Pool
+from comparison.figures import LaneFigures
+from comparison.measurement import AS_IT_IS
+from comparison.price_list import pool_calls
+from shoal.prices import listed, price_per_hour
+from shoal.settings import Settings
+
+WEB_MACHINE = "t3.small"  # runs the web tier and the controller of a pool
+WAVES_A_DAY = 10.0
+
+
+def monthly_costs(settings: Settings, rows: Sequence[LaneFigures]) -> dict[str, MonthlyCost]:
+    """The cost of each venue that was measured, from the speed of its photos as they are; none without a price."""
+    speeds = {row.lane.venue: row.capacity for row in rows if row.seconds and row.lane.size == AS_IT_IS}
+    worker = price_per_hour(settings)
+    if worker is None:
+        return {}
+    costs: dict[str, MonthlyCost] = {}
+    for venue, speed in speeds.items():
+        if venue == "pool":
+            kept = listed()[WEB_MACHINE].per_hour + settings.min_instances * worker
+            idle = settings.quiet_seconds + settings.expected_boot_seconds
+            costs[venue] = Pool(kept, worker, speed, idle, WAVES_A_DAY, pool_calls())
+        elif venue == "local":
+            costs[venue] = AlwaysOn(worker, speed)
+    return costs
