@@ -23,13 +23,18 @@ def read_object(text: str | bytes, what: str = "a message") -> dict[str, Any]:
 
     All numbers in it are finite, its integers fit in 64 bits, all its texts can be encoded.
     """
-    try:
-        value = _read(text)
-    except (ValueError, RecursionError) as error:
-        raise MalformedMessage(f"not {what}: no JSON: {error}") from error
+    value = read_value(text, what)
     if not isinstance(value, dict):
         raise MalformedMessage(f"not {what}: no JSON object")
     return value
+
+
+def read_value(text: str | bytes, what: str = "an answer") -> Any:
+    """Read any JSON value, as `read_object` reads an object. Raises MalformedMessage and nothing else."""
+    try:
+        return _read(text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedMessage(f"not {what}: no JSON: {error}") from error
 
 
 def _read(text: str | bytes) -> Any:

@@ -152,4 +152,9 @@ def in_words(photo: dict[str, Any], name: str, top: int = 1) -> str:
         return f"{name}: waits"
     found = [(one["name"], one["probability"]) for one in photo["labels"]]
     found = found or [(one["name"], one["score"]) for one in photo.get("detections", ())]
-    return f"{name}, " + (", ".join(f"{label} {share:.1%}" for label, share in found[:top]) or "nothing found")
+    return f"{name}, " + (", ".join(map(_with_share, found[:top])) or "nothing found")
+
+
+def _with_share(found: tuple[str, float | None]) -> str:
+    label, share = found
+    return label if share is None else f"{label} {share:.1%}"

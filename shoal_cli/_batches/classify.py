@@ -15,9 +15,11 @@ from rich.console import Console
 
 from shoal import settings
 from shoal.errors import Retryable
+from shoal.photo_record import TOP
 from shoal_cli._batches import _sent
 from shoal_cli._batches._boxes import counted
 from shoal_cli._batches._chosen_photos import chosen_photos
+from shoal_cli._batches._contracts import CONTRACTS, Endpoint, averages
 from shoal_cli._batches._following import Bars, answers
 from shoal_cli._batches._output import Output, Wanted, failures, output_options, state
 from shoal_cli._batches._sent import Sent
@@ -33,23 +35,38 @@ screen = Console(stderr=True, highlight=False)
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--model", default="", help="A model that the Shoal serves; its default when not given.")
+@click.option("--contract", type=click.Choice(list(CONTRACTS)), help="Call an endpoint of a published system instead.")
 @output_options
 @click.option("--url", help="The address of Shoal; made from SHOAL_HOST and SHOAL_PORT when not given.")
 @click.option(
     "--timeout", "patience", type=float, default=600.0, show_default=True, help="Seconds to wait without an answer."
 )
-def command(paths: tuple[Path, ...], model: str, url: str | None, patience: float, **output: Any) -> None:
+def command(
+    paths: tuple[Path, ...], model: str, contract: str | None, url: str | None, patience: float, **output: Any
+) -> None:
     """Label the photos in PATHS: files, and folders with their subfolders.
 
     Prints the batch's address and a summary to standard error, and a line for each photo as soon as it and those
     before it are answered. Ctrl-C asks whether the batch goes on; `shoal results` shows it later.
 
+    With --contract each photo is a call to a Shoal's endpoint of that contract, or to another's that --url names with
+    its path. At the end stand the average times of inference and transfer.
+
     The exit status is 0 when every photo was labelled, 2 when some failed, 1 when the command itself failed.
     """
+    if contract:
+        output["top"] = output["top"] or TOP
     wanted = Wanted.of(**output)
     chosen = settings.load()
-    client = Client(url or f"http://{chosen.host}:{chosen.port}")
+    address = url or f"http://{chosen.host}:{chosen.port}"
     photos, left_out = chosen_photos(paths)
+    if contract:
+        if model or wanted.draw or wanted.coco:
+            raise click.UsageError("The contracts know no --model, and too little of a box for --draw and --coco.")
+        endpoint = Endpoint(CONTRACTS[contract], address, patience)
+        _by_contract(endpoint, photos, left_out, wanted, chosen.max_pixels)
+        return
+    client = Client(address)
     if model:
         client.check_model(model)
     began = time.monotonic()
@@ -69,6 +86,28 @@ def command(paths: tuple[Path, ...], model: str, url: str | None, patience: floa
     _summarise(found, time.monotonic() - began, client.cost(sent.batch), sent.page)
     for sentence in (*out.told(), *filter(None, [left_out])):
         screen.print(sentence, markup=False, soft_wrap=True)
+    if any(photo["state"] == "failed" for photo in found):
+        raise SystemExit(FAILED)
+
+
+def _by_contract(endpoint: Endpoint, photos: list[Path], left_out: str, wanted: Wanted, max_pixels: int) -> None:
+    """Send the photos to an endpoint of a published system. Whatever ends it, the averages until then are told."""
+    found: list[dict[str, Any]] = []
+    began = time.monotonic()
+    try:
+        with Output(wanted, photos.__getitem__, max_pixels) as out, Bars(screen, len(photos)) as bars:
+            labelling = bars.bar("labelling")
+            for photo in endpoint.label(photos):
+                out.write(photo)
+                found.append(photo)
+                labelling(len(found), "")
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        failed = failures(Counter(map(state, found)))
+        told = f"{counted(len(found), 'photo')} in {time.monotonic() - began:.1f} s; {failed}. {endpoint.address}"
+        for sentence in filter(None, [told, averages(found), left_out]):
+            screen.print(sentence, markup=False, soft_wrap=True)
     if any(photo["state"] == "failed" for photo in found):
         raise SystemExit(FAILED)
 
