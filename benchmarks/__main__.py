@@ -1,7 +1,7 @@
 """`python -m benchmarks [PART ...]`: measure Shoal on this machine and print a table. Compare the ratios.
 
-Parts: labels, worker, start, memory, peer, page, web, idle, default; all of them by default. Each figure is the median
-of five rounds. What is compared takes turns, so that a busy neighbour slows both. The part `default` takes
+Parts: labels, worker, start, memory, peer, page, web, idle, default, local; all of them by default. Each figure is the
+median of five rounds. What is compared takes turns, so that a busy neighbour slows both. The part `default` takes
 SHOAL_BENCH_ROUNDS rounds of SHOAL_BENCH_PHOTOS photos.
 The model is in int8, quantized first if the cache has no int8; SHOAL_PRECISION=float32 measures float32.
 """
@@ -23,9 +23,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cloudless, cold_start, default, engine, idle, memory, page, photos, web
+from benchmarks import cloudless, cold_start, default, engine, idle, local, memory, page, photos, web
 from benchmarks.linked_cache import linked_cache
-from benchmarks.peers import peer
+from benchmarks.peers import peer, servers
 from benchmarks.running.processes import embedded_cloud, prepare
 from inference import store
 from inference.arithmetic import FLOAT32, INT8, Agreement
@@ -41,6 +41,7 @@ PEER_BYTES = 80_000
 MEMORY_PHOTOS = 10_000
 INTAKE_PHOTOS = 400
 DEFAULT_PHOTOS = 500
+LOCAL_PHOTOS = 300
 OPEN_PAGES = 500
 ROUNDS = 5
 LATENCY_SECONDS = 0.02
@@ -270,6 +271,42 @@ def _default(bench: Bench) -> Iterator[Row]:
         yield Row("  core-ms a photo outside the worker", f"{outside:.1f} ({parts})", "<= 15", outside <= 15)
 
 
+def _local(bench: Bench) -> Iterator[Row]:
+    folder, photos_folder = bench.folder / "local", bench.folder_of(PEER_BYTES, 60)
+    folder.mkdir()
+    found = local.compare(bench.recogniser, bench.settings.cache_dir, photos_folder, LOCAL_PHOTOS, ROUNDS, folder)
+    for set_up, rate in found.tried.items():
+        yield Row(f"{set_up}, tried", f"{rate:.1f} images/s")
+    yield Row("decode + engine in one process, 80 KB photos", f"{_median(one['limit'] for one in found.rounds):.1f}")
+    yield _share(f"local, {servers.CLIENTS} clients, the photo as the body", found.rounds, "body", 0.9)
+    yield _share(f"local, {servers.CLIENTS} clients, a form", found.rounds, "form", 0.85)
+    for peer_server in found.best:
+        ratio = _median(one["body"] / one[peer_server.name] for one in found.rounds)
+        rate = _median(one[peer_server.name] for one in found.rounds)
+        figure = f"{rate:.1f} images/s, local does {ratio:.2f} times as many"
+        yield Row(f"{peer_server}, {servers.CLIENTS} clients", figure, "local is faster", ratio > 1)
+    yield from _local_alone(bench, photos_folder, folder)
+    yield from _local_overload(photos_folder, _median(one["body"] for one in found.rounds), folder)
+
+
+def _local_alone(bench: Bench, photos_folder: Path, folder: Path) -> Iterator[Row]:
+    ours, bare = local.alone(bench.recogniser, photos_folder, folder)
+    figure = f"{ours * 1000:.1f} ms, {(ours - bare) * 1000:+.1f} ms on decode + engine"
+    yield Row("local, one client, median", figure, "<= +3 ms", ours - bare <= 0.003)
+
+
+def _local_overload(photos_folder: Path, rate: float, folder: Path) -> Iterator[Row]:
+    seen = local.overload(photos_folder, rate, folder)
+    least, longest, growth = min(seen.rates), max(seen.waited), (seen.end - seen.settled) / 1e6
+    figure = f"{len(seen.answered)} answered, {len(seen.refused)} refused, {len(seen.other)} others"
+    yield Row(f"local, {local.OVERLOAD} times too many requests, a minute", figure, "no others", not seen.other)
+    share = least / rate
+    yield Row("  the slowest 10 s", f"{least:.1f} images/s, {share:.0%} of its rate", ">= 90 %", share >= 0.9)
+    yield Row("  the longest wait for an answer", f"{longest:.2f} s", "<= 3 s", longest <= 3)
+    figure = f"{seen.end / 1e6:.0f} MB, {growth:+.0f} MB since second 10"
+    yield Row("  memory", figure, "flat", growth <= 20)
+
+
 PARTS = {
     "labels": _labels,
     "worker": _worker,
@@ -280,6 +317,7 @@ PARTS = {
     "web": _web,
     "idle": _idle,
     "default": _default,
+    "local": _local,
 }
 
 

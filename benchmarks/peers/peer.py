@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.peers import rounds
+from benchmarks.peers.environment import install
 from benchmarks.running.ports import free_port
 from benchmarks.running.processes import embedded_cloud, prepare, running
 from benchmarks.running.waiting import wait_for
@@ -57,7 +58,7 @@ class Comparison:
 
 def compare(cache_dir: Path, folder: Path, photos: Path, count: int, times: int) -> Comparison:
     """Rounds of `count` photos from the folder `photos`, in turns; `folder` is a scratch folder."""
-    python = install(cache_dir)
+    python = install(cache_dir, PACKAGES)
     with redis(python, folder) as address:
         tried = {}
         for set_up in SET_UPS:
@@ -85,19 +86,6 @@ def shoal_client(folder: Path, photos: Path) -> Iterator[tuple[subprocess.Popen[
         ):
             rounds.play(client, WARM_UP_PHOTOS)
             yield worker, client
-
-
-def install(cache_dir: Path) -> Path:
-    """The Python of an environment with Celery and Redis that sees our packages; pip makes it once."""
-    home = cache_dir / "peers" / "-".join(PACKAGES).replace("==", "-")
-    if not (home / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        pip = [str(home / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES]
-        subprocess.run(pip, check=True)
-        (home / "ready").touch()
-    site = home / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
-    (site / "shoal.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    return home / "bin" / "python"
 
 
 @contextmanager
