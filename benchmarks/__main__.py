@@ -1,8 +1,8 @@
 """`python -m benchmarks [PART ...]`: measure Shoal on this machine and print a table. Compare the ratios.
 
-Parts: labels, worker, start, memory, peer, page, web, idle, default, local; all of them by default. Each figure is the
-median of five rounds. What is compared takes turns, so that a busy neighbour slows both. The part `default` takes
-SHOAL_BENCH_ROUNDS rounds of SHOAL_BENCH_PHOTOS photos.
+Parts: labels, worker, start, memory, peer, page, web, idle, default, local, lambda; all of them by default. Each figure
+is the median of five rounds. What is compared takes turns, so that a busy neighbour slows both. The part `default`
+takes SHOAL_BENCH_ROUNDS rounds of SHOAL_BENCH_PHOTOS photos.
 The model is in int8, quantized first if the cache has no int8; SHOAL_PRECISION=float32 measures float32.
 """
 
@@ -23,10 +23,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cloudless, cold_start, default, engine, idle, local, memory, page, photos, web
+from benchmarks import cloudless, cold_start, default, engine, idle, memory, page, photos, web
 from benchmarks.linked_cache import linked_cache
 from benchmarks.peers import peer, servers
 from benchmarks.running.processes import embedded_cloud, prepare
+from benchmarks.venues import function, local
 from inference import store
 from inference.arithmetic import FLOAT32, INT8, Agreement
 from inference.preparing.choosing import quantize
@@ -307,6 +308,17 @@ def _local_overload(photos_folder: Path, rate: float, folder: Path) -> Iterator[
     yield Row("  memory", figure, "flat", growth <= 20)
 
 
+def _lambda(bench: Bench) -> Iterator[Row]:
+    payloads = [path.read_bytes() for path in sorted(bench.folder_of(PEER_BYTES, 60).iterdir())]
+    seen = function.measure(payloads, bench.folder / "lambda", ROUNDS)
+    added, cold = _median([one.added for one in seen]), _median([one.cold for one in seen])
+    peak = max(one.peak for one in seen) / 1e6
+    figure = f"{added * 1000:.1f} ms on decode + engine"
+    yield Row("Lambda's handler, warm, its own time", figure, "<= +10 ms", added <= 0.01)
+    yield Row("  start of its process to the first answer", f"{cold:.2f} s", "<= 1.5 s", cold <= 1.5)
+    yield Row("  its memory at the peak", f"{peak:.0f} MB", "<= 452 MB", peak <= 452)
+
+
 PARTS = {
     "labels": _labels,
     "worker": _worker,
@@ -318,6 +330,7 @@ PARTS = {
     "idle": _idle,
     "default": _default,
     "local": _local,
+    "lambda": _lambda,
 }
 
 

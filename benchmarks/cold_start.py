@@ -8,11 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import boto3.session
-
-from benchmarks.running.processes import running
+from benchmarks.running.processes import client_of, running
 from shoal.messages import Job, Result, new_batch
 from shoal.settings import load
 
@@ -48,7 +45,7 @@ class Queues:
     def __init__(self, cloud: Mapping[str, str]) -> None:
         self._settings = load(dict(cloud))
         self._cloud = cloud
-        self._sqs, self._s3 = self._client("sqs"), self._client("s3")
+        self._sqs, self._s3 = client_of(cloud, "sqs"), client_of(cloud, "s3")
 
     def fill(self, payloads: Sequence[bytes]) -> None:
         """Send photos and their messages."""
@@ -78,12 +75,3 @@ class Queues:
 
     def _url(self, queue: str) -> str:
         return str(self._sqs.get_queue_url(QueueName=queue)["QueueUrl"])
-
-    def _client(self, service: str) -> Any:
-        return boto3.session.Session().client(
-            service,
-            region_name=self._cloud["AWS_DEFAULT_REGION"],
-            endpoint_url=self._cloud[f"AWS_ENDPOINT_URL_{service.upper()}"],
-            aws_access_key_id=self._cloud["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self._cloud["AWS_SECRET_ACCESS_KEY"],
-        )

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import boto3.session
 
 from benchmarks.running.system import ROOT
 from benchmarks.running.waiting import wait_for
@@ -68,3 +70,14 @@ def prepare(cloud: Mapping[str, str], log: Path) -> None:
     with running(command, cloud, log) as process:
         if process.wait(START_SECONDS):
             raise RuntimeError(f"the buckets and queues could not be made: {log.read_text()}")
+
+
+def client_of(cloud: Mapping[str, str], service: str) -> Any:
+    """A boto3 client for a service of an embedded cloud."""
+    return boto3.session.Session().client(
+        service,
+        region_name=cloud["AWS_DEFAULT_REGION"],
+        endpoint_url=cloud.get(f"AWS_ENDPOINT_URL_{service.upper()}", cloud["AWS_ENDPOINT_URL"]),
+        aws_access_key_id=cloud["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=cloud["AWS_SECRET_ACCESS_KEY"],
+    )

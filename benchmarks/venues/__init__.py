@@ -1,0 +1,1 @@
+"""The venues besides the pool, measured."""
