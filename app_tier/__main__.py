@@ -18,6 +18,8 @@ from app_tier.bucket_events import BucketEvents
 from app_tier.drain import DrainWatch
 from app_tier.register import Registration, seconds_alive
 from app_tier.stall import StallWatch, end_stalled
+from app_tier.suspects.open_photos import OpenPhotos
+from app_tier.suspects.suspects import Suspects
 from app_tier.terminate import TerminateWatch
 from app_tier.worker import Worker
 from inference import process
@@ -69,6 +71,9 @@ def _run(stop: StopSignal) -> int:
             chosen.visibility_seconds,
             chosen.answer_cache,
             BucketEvents(chosen.in_bucket, chosen.intake_prefix, chosen.max_file_bytes),
+            Suspects(
+                cloud.outputs, chosen.max_deliveries, OpenPhotos(chosen.run_dir and chosen.run_dir / "open-photos")
+            ),
         )
         arithmetic = _arithmetic(recogniser) + (", measured by this worker" if again else "")
         engines = ", ".join(dict.fromkeys(map(recogniser.engine, recogniser.models)))

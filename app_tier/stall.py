@@ -23,7 +23,8 @@ class StallWatch(Watcher):
     """Calls `end` when no message leaves the worker for too long. Runs until the drain is over.
 
     seconds: how long messages may be in progress without any of them leaving. Counted in looks: the time in which the
-             whole process or its machine was stopped, or waited for the store, is no fault of the engine.
+             whole process or its machine was stopped, or waited for the store, is no fault of the engine. The time
+             in which a photo is tried alone does not count either: that has a limit of its own.
     """
 
     def __init__(self, progress: Progress, seconds: float, end: Callable[[], None]) -> None:
@@ -36,7 +37,8 @@ class StallWatch(Watcher):
     def step(self) -> bool:
         """Look once."""
         let_go = self._progress.let_go
-        stands = self._progress.in_progress and let_go == self._before and not self._progress.waits_for_store
+        excused = self._progress.waits_for_store or self._progress.tries_alone
+        stands = self._progress.in_progress and let_go == self._before and not excused
         self._looks = self._looks + 1 if stands else 0
         self._before = let_go
         if self._looks <= LOOKS:

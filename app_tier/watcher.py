@@ -40,6 +40,10 @@ class Progress(Protocol):
         """Whether the buckets do not answer or are full, so that it cannot get on."""
 
     @property
+    def tries_alone(self) -> bool:
+        """Whether it tries a photo alone, in a process that ends at its own limits."""
+
+    @property
     def idle_since(self) -> float | None:
         """Since when no message is in progress (`time.monotonic()`); None while one is."""
 

@@ -2,7 +2,8 @@
 
 One thread receives. A few fetch and decode ahead of need. Two run the engine on small batches. The publisher's threads
 store and publish. A message is deleted only after its result is stored and its response is sent. So a worker may be
-killed at any line: its messages in progress are delivered again and give the same objects.
+killed at any line: its messages in progress are delivered again and give the same objects. A photo that was open when a
+worker's process ended is tried alone, in a process of its own.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from app_tier.answers import Answers
@@ -24,9 +27,12 @@ from app_tier.pixel_budget import PixelBudget, pixels_in
 from app_tier.prefetch import Prefetch
 from app_tier.publisher import Publisher, RepliesPort
 from app_tier.store_patience import StorePatience
+from app_tier.suspects.alone import Broken
+from app_tier.suspects.suspects import Suspects
 from inference.answer import Answer, Decoded
 from shoal import traces
-from shoal.errors import BadImage, MalformedMessage, NotFound, ShoalError
+from shoal.buckets.suspects import GIVEN_UP
+from shoal.errors import BadImage, MalformedMessage, NotFound, Retryable, ShoalError
 from shoal.lifecycle import StopSignal
 from shoal.logs import WarnOnce
 from shoal.messages import UPLOAD, Job, Result
@@ -84,6 +90,7 @@ class Worker:
     name:     the instance's name, for the results.
     remember: how many answers to keep for identical bytes.
     events:   reads the events that announce photos; none announces any when None.
+    suspects: what is known of photos that may end this process; nothing of its predecessor's when None.
     """
 
     def __init__(
@@ -96,6 +103,7 @@ class Worker:
         visibility_seconds: int,
         remember: int = 0,
         events: BucketEvents | None = None,
+        suspects: Suspects | None = None,
     ) -> None:
         self._cloud = cloud
         self._recogniser = recogniser
@@ -108,12 +116,15 @@ class Worker:
         self._answers = Answers(remember)
         self._inference_queue = InferenceQueue()
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "fetch")
+        self._suspects = suspects or Suspects(cloud.outputs)
+        self._alone = ThreadPoolExecutor(1, "alone")  # one at a time: each needs the memory of a small worker
         self._other_messages = OtherMessages(cloud, events or BucketEvents(), self._fetchers)
         self._patience = StorePatience(stop)
         self._publisher = Publisher(cloud, self._patience, replies, self._done, self._give_back)
         self._receive_faults = WarnOnce(log)
         self.finished = 0
         self.received = 0
+        self.tries_alone = False
 
     @property
     def in_progress(self) -> int:
@@ -153,11 +164,13 @@ class Worker:
             finally:
                 receiver.join()
                 self._fetchers.shutdown()
+                self._alone.shutdown()
         return self.finished
 
     # receive
 
     def _receive_until_stop(self) -> None:
+        self._count_left_open()
         fetches: dict[Future[None], Delivery] = {}
         while not self._stop.stopping:
             fetches = {fetch: delivery for fetch, delivery in fetches.items() if not fetch.done()}
@@ -201,48 +214,104 @@ class Worker:
             return self._other_messages.photo(message, str(error))
         if job.reply_to in self._replies:
             return job
-        # Not deleted: after some deliveries SQS moves it to the dead-letter queue, and the photo fails.
-        log.error(
-            "request message left for the dead-letter queue: reply_to names %r, which is not a response queue of this "
-            "Shoal",
-            job.reply_to,
-        )
-        return None
+        # Its photo is not lost: the sweeper finds it without a message.
+        foreign = f"reply_to names {job.reply_to!r}, which is not a response queue of this Shoal"
+        return self._other_messages.photo(message, foreign)
 
     # fetch and decode
 
     def _prepare(self, delivery: Delivery) -> None:
+        with self._without_breaking(delivery):
+            if not self._recogniser.serves(delivery.job.model):
+                self._publish_failed(delivery, f"this Shoal does not serve the model {delivery.job.model!r}")
+            elif self._patience.call(lambda: self._suspects.holds(delivery)):
+                self._alone.submit(self._try_alone, delivery)
+            elif image := self._fetch_and_decode(delivery):
+                self._inference_queue.put(image)
+
+    @contextmanager
+    def _without_breaking(self, delivery: Delivery) -> Iterator[None]:
+        """Handle what breaks in the block: the photo fails, or its message goes back."""
         try:
-            image = self._fetch_and_decode(delivery)
+            yield
         except BadImage as error:
             self._publish_failed(delivery, str(error), bad_photo=True)
         except NotFound:
             self._publish_failed(delivery, "the photo is no longer in the input bucket")
+        except Broken as error:
+            self._count_broken(delivery, error)
         except ShoalError as error:
             self._give_back([delivery], error)
         except Exception as error:
             log.exception("fetch of %s broke", delivery.job.key)
             self._give_back([delivery], error)
-        else:
-            if image is not None:
-                self._inference_queue.put(image)
 
-    def _fetch_and_decode(self, delivery: Delivery) -> Image | None:
-        """The image for the engine; None when the photo is answered already: from memory, or as failed."""
-        if not self._recogniser.serves(delivery.job.model):
-            self._publish_failed(delivery, f"this Shoal does not serve the model {delivery.job.model!r}")
-            return None
-        model = self._recogniser.resolve(delivery.job.model)
+    def _fetch(self, delivery: Delivery) -> bytes:
         began = time.perf_counter()
         payload = self._patience.call(lambda: self._cloud.inputs.get(delivery.job.key))
-        began = delivery.note("fetch", began)
+        delivery.note("fetch", began)
+        return payload
+
+    def _fetch_and_decode(self, delivery: Delivery) -> Image | None:
+        """The image for the engine; None when the photo is answered already, from memory."""
+        model = self._recogniser.resolve(delivery.job.model)
+        payload = self._fetch(delivery)
+        began = delivery.ended
         digest = self._answers.name(model, payload)
         if answer := self._answers.find(digest):
             self._publish_answer(delivery, model, answer, cached=True)
             return None
-        with self._pixel_budget.taken(pixels_in(payload)):
-            decoded = self._recogniser.decode(delivery.job.model, payload)
+        with self._pixel_budget.taken(pixels_in(payload)), self._suspects.opened([delivery]):
+            decoded = self._decode(delivery, payload)
         return Image(delivery, model, decoded, digest, delivery.note("decode", began))
+
+    def _decode(self, delivery: Delivery, payload: bytes) -> Decoded:
+        try:
+            return self._recogniser.decode(delivery.job.model, payload)
+        except ShoalError:
+            raise
+        except Exception as error:
+            raise Broken(f"decoding of {delivery.job.key} broke") from error
+
+    # suspects
+
+    def _count_left_open(self) -> None:
+        """Count the photos that were open when this machine's last worker process ended."""
+        for key in self._suspects.left_open:
+            log.warning("%s was open when the last worker process here ended: it is tried alone from now on", key)
+            try:
+                self._patience.call(lambda key=key: self._suspects.count(key))  # type: ignore[misc]
+            except Retryable:
+                return  # this worker leaves: the next one counts them
+            except Exception:
+                log.exception("%s is not counted", key)
+        self._suspects.forget_left_open()
+
+    def _try_alone(self, delivery: Delivery) -> None:
+        if self._stop.stopping:
+            self._give_up([delivery])
+            return
+        self.tries_alone = True
+        with self._without_breaking(delivery):
+            payload = self._fetch(delivery)
+            began = delivery.ended
+            outcome = self._suspects.try_alone(delivery.job, payload)
+            delivery.note("infer", began)
+            self._publisher.publish(Finished(delivery, replace(outcome, worker=self._name)))
+        self.tries_alone = False
+
+    def _count_broken(self, delivery: Delivery, error: Broken) -> None:
+        """Count a photo at which something broke: it fails, or its message goes back and it is tried alone."""
+        log.error("%s", error, exc_info=error.__cause__)
+        try:
+            too_often = self._patience.call(lambda: self._suspects.count(delivery.job.key))
+        except Exception as reason:
+            self._give_back([delivery], reason)
+            return
+        if too_often:
+            self._publish_failed(delivery, GIVEN_UP)
+        else:
+            self._give_back([delivery], error)
 
     # infer
 
@@ -256,7 +325,8 @@ class Worker:
     def _infer(self, batch: Sequence[Image]) -> None:
         began = time.perf_counter()
         try:
-            answers = self._recogniser.infer(batch[0].model, [one.decoded for one in batch])
+            with self._suspects.opened([one.delivery for one in batch]):
+                answers = self._recogniser.infer(batch[0].model, [one.decoded for one in batch])
         except Exception as error:
             self._infer_each(batch, error)
             return
@@ -272,8 +342,9 @@ class Worker:
             for one in batch:
                 self._infer([one])
             return
-        log.error("inference of %s broke", batch[0].delivery.job.key, exc_info=error)
-        self._give_back([batch[0].delivery], error)
+        broken = Broken(f"inference of {batch[0].delivery.job.key} broke")
+        broken.__cause__ = error
+        self._count_broken(batch[0].delivery, broken)
 
     # what becomes of a message
 
@@ -305,7 +376,7 @@ class Worker:
             traces.add(one.message.attributes, "label", stages)
 
     def _give_back(self, deliveries: Sequence[Delivery], error: Exception) -> None:
-        """Put messages back in the queue; after some deliveries they become dead letters."""
+        """Put messages back in the queue; after very many deliveries they become dead letters."""
         for one in deliveries:
             log.warning("%s goes back to the queue (delivery %d): %s", one.job.key, one.message.deliveries, error)
         self._let_go(deliveries)

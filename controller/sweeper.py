@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from shoal.buckets import foreign_messages, passing_records
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.buckets.pending_photos import Mark, read_marks
+from shoal.buckets.suspects import GIVEN_UP
 from shoal.errors import MalformedMessage, NotFound, Retryable, ShoalError
 from shoal.messages import Job, Result, batch_floor, is_job_key
 from shoal.ports import Clock, Cloud, Received, StoredObject
@@ -28,7 +29,6 @@ SHOWN = 300  # characters of a message that is not ours
 MOST_TOLD = 1000
 # A slow worker keeps some dozens, and so did one that died: others are rightly answered long before those.
 OVERTAKEN_AFTER = 4
-GIVEN_UP = "labelling was tried several times and no worker finished it; try again, or try another photo"
 
 
 class Sweeper:

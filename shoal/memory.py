@@ -13,7 +13,7 @@ from shoal.clock import SystemClock
 from shoal.errors import CapacityUnavailable, NotFound, Permanent
 from shoal.lease import LeaseRecord, RecordLease
 from shoal.messages import MAX_REQUEST_BYTES
-from shoal.ports import Beat, Cloud, Depth, Instance, JobQueue, Received, StoredObject, UploadForm
+from shoal.ports import LAST_NET_DELIVERIES, Beat, Cloud, Depth, Instance, JobQueue, Received, StoredObject, UploadForm
 
 
 class ManualClock:
@@ -309,7 +309,9 @@ def memory_lease(clock: SystemClock | ManualClock, place: MemoryLeaseRecord | No
     return RecordLease(place or MemoryLeaseRecord(), clock.now, clock.now)
 
 
-def memory_cloud(clock: SystemClock | ManualClock, visibility_seconds: float = 30.0, max_deliveries: int = 5) -> Cloud:
+def memory_cloud(
+    clock: SystemClock | ManualClock, visibility_seconds: float = 30.0, max_deliveries: int = LAST_NET_DELIVERIES
+) -> Cloud:
     """A cloud in memory with the same queues and limits as the real one."""
     dead_letters = MemoryQueue(clock, visibility_seconds)
     requests = MemoryQueue(clock, visibility_seconds, MAX_REQUEST_BYTES, max_deliveries, dead_letters)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+LAST_NET_DELIVERIES = 100  # of a request message; a photo that ends workers fails long before
 MOST_IN_PROGRESS = 32  # messages of one worker: enough to keep its engine busy; the rest is left to other workers
 
 

@@ -113,7 +113,7 @@ def _model(chosen: Settings, name: str) -> str:
 
 
 def _cloud(chosen: Settings) -> Iterator[Finding]:
-    from shoal.aws import connect, region
+    from shoal.aws import check_last_net, connect, region
 
     endpoint = chosen.cloud.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL", "")
     where = f"embedded, at {endpoint}" if endpoint else "AWS"
@@ -142,6 +142,7 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
         (chosen.dead_queue, cloud.dead_letters),
     ):
         yield _tried(f"queue {name}", partial(_count, queue), make)
+    yield _tried("dead letters", partial(check_last_net, chosen), make)
     yield _tried("workers", lambda: f"{len(cloud.pool.describe())} instances, at most {chosen.max_instances}", start)
     yield _progress(chosen)
     address = f"http://{chosen.host}:{chosen.port}"

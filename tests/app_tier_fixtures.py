@@ -7,12 +7,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app_tier.bucket_events import BucketEvents
 from app_tier.publisher import RepliesPort
+from app_tier.suspects.alone import Broken
+from app_tier.suspects.open_photos import OpenPhotos
+from app_tier.suspects.suspects import Suspects
 from app_tier.worker import Worker
 from inference.answer import Answer, Decoded
 from shoal.errors import BadImage
@@ -30,6 +34,7 @@ class NamingRecogniser:
     def __init__(self, models: tuple[str, ...] = ("resnet50",)) -> None:
         self.models = models
         self.batches: list[tuple[str, int]] = []
+        self.alone: list[str] = []  # the keys of the photos that were tried alone
         self.decoded = 0
         self.called = 0
         self.gate = threading.Event()
@@ -109,6 +114,21 @@ class ToldProgress:
     idle_since: float | None = None
     received: int = 0
     waits_for_store: bool = False
+    tries_alone: bool = False
+
+
+def suspects_of(cloud: Cloud, recogniser: NamingRecogniser, most: int = 5, file: Path | None = None) -> Suspects:
+    """Suspects whose photos are tried in this process."""
+
+    def alone(job: Job, photo: bytes) -> Result:
+        recogniser.alone.append(job.key)
+        try:
+            answer = recogniser.infer(job.model, [recogniser.decode(job.model, photo)])[0]
+        except RuntimeError as error:
+            raise Broken("it ended its process") from error
+        return Result(job.key, "done", answer.labels)
+
+    return Suspects(cloud.outputs, most, OpenPhotos(file), alone)
 
 
 def worker_of(
@@ -119,9 +139,12 @@ def worker_of(
     remember: int = 0,
     replies: RepliesPort | None = None,
     events: BucketEvents | None = None,
+    suspects: Suspects | None = None,
 ) -> Worker:
     replies = replies or {"replies": cloud.responses}
-    return Worker(cloud, recogniser, replies, "app-tier-instance-1", stop, visibility_seconds, remember, events)
+    suspects = suspects or suspects_of(cloud, recogniser)
+    name = "app-tier-instance-1"
+    return Worker(cloud, recogniser, replies, name, stop, visibility_seconds, remember, events, suspects)
 
 
 @contextmanager
@@ -132,9 +155,10 @@ def working(
     remember: int = 0,
     replies: RepliesPort | None = None,
     events: BucketEvents | None = None,
+    suspects: Suspects | None = None,
 ) -> Iterator[Worker]:
     stop = StopSignal()
-    worker = worker_of(cloud, recogniser, stop, visibility_seconds, remember, replies, events)
+    worker = worker_of(cloud, recogniser, stop, visibility_seconds, remember, replies, events, suspects)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:

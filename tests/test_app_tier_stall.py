@@ -1,4 +1,4 @@
-"""A worker that holds messages and is done with none of them ends, and others get them."""
+"""A worker that holds messages and is done with none of them ends; the photo at which it hung is then tried alone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from app_tier.stall import LOOKS, StallWatch
 from benchmarks.cold_start import Queues
 from benchmarks.running import stub_engine
 from benchmarks.running.processes import embedded_cloud, prepare, running
+from shoal.buckets.suspects import GIVEN_UP
 from shoal.clock import SystemClock
 from shoal.memory import memory_cloud
 from tests.app_tier_fixtures import DEADLINE_SECONDS, NamingRecogniser, put, short_polls, wait_for, working
@@ -40,7 +41,7 @@ class LookedAt:
     """Has so many messages in progress. At each look one more has left, until it is told to hang."""
 
     finished, busy_seconds, idle_since = 0, 0.0, None
-    received, waits_for_store = 0, False
+    received, waits_for_store, tries_alone = 0, False, False
 
     def __init__(self, in_progress: int) -> None:
         self.in_progress = in_progress
@@ -88,26 +89,29 @@ def test_an_engine_that_hangs_is_seen_and_a_slow_one_is_not() -> None:
         assert ended.wait(DEADLINE_SECONDS)
 
 
-def test_its_process_ends_says_where_it_hung_and_another_labels_the_photo(tmp_path: Path) -> None:
+def test_its_process_ends_and_the_next_tries_its_photos_alone_until_they_are_labelled_or_fail(tmp_path: Path) -> None:
     (tmp_path / "hanging.py").write_text(HANGING)
     stub_engine.prepare(tmp_path / "cache", "hanging:ENGINE")
-    stub_engine.prepare(tmp_path / "cache")
     command, log = [sys.executable, "-m", "app_tier"], tmp_path / "worker.log"
     with embedded_cloud(tmp_path) as cloud:
         environment = cloud | {
             "SHOAL_VISIBILITY_SECONDS": "3",
             "SHOAL_STALL_SECONDS": "2",
+            "SHOAL_MAX_DELIVERIES": "2",
+            "SHOAL_ENGINE": "hanging:ENGINE",
+            "SHOAL_RUN_DIR": str(tmp_path),
             "SHOAL_CACHE_DIR": str(tmp_path / "cache"),
             "PYTHONPATH": str(tmp_path),
         }
         prepare(environment, tmp_path / "prepare.log")
         queues = Queues(environment)
-        queues.fill([jpeg()])
-        with running(command, environment | {"SHOAL_ENGINE": "hanging:ENGINE"}, log) as process:
+        queues.fill([jpeg(), jpeg((0, 0, 0))])
+        with running(command, environment, log) as process:
             assert process.wait(DEADLINE_SECONDS) == 1
         told = log.read_text()
         assert "nothing was done with the messages held for 2 s: this worker ends" in told
         assert "hanging.py" in told  # in the stack of the thread that hangs
-        with running(command, environment | {"SHOAL_ENGINE": stub_engine.NAME}, log):
-            [(_, result)] = queues.collect(1)
-    assert result.status == "done"
+        with running(command, environment, log) as process:
+            results = [result for _, result in queues.collect(2)]
+            assert process.poll() is None
+    assert {one.error for one in results} == {"", GIVEN_UP}

@@ -80,6 +80,9 @@ MAY: Calls = {
         Bucket=f"{PREFIX}-out-bucket", Key="a/b c+ü", Body=b"{}"
     ),
     "tell missing from forbidden": lambda _, role: role.client("s3").list_objects_v2(Bucket=f"{PREFIX}-in-bucket"),
+    "see a suspect": lambda _, role: role.client("s3").list_objects_v2(
+        Bucket=f"{PREFIX}-out-bucket", Prefix="suspects/1"
+    ),
     "receive": lambda cloud, role: role.client("sqs").receive_message(QueueUrl=queue_url(cloud, f"{PREFIX}-req-queue")),
     "find a queue": lambda _, role: role.client("sqs").get_queue_url(QueueName=f"{PREFIX}-req-queue"),
     "respond": lambda cloud, role: role.client("sqs").send_message(

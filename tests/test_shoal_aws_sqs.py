@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -12,9 +14,11 @@ import boto3.session
 import pytest
 from botocore.config import Config
 
+from shoal.aws import check_last_net, prepare
 from shoal.aws.clients import Service
 from shoal.aws.sqs import SqsQueue
-from shoal.errors import NotFound, Retryable
+from shoal.errors import NotFound, Permanent, Retryable
+from shoal.settings import load
 
 DEADLINE_SECONDS = 20.0
 
@@ -45,3 +49,19 @@ def test_a_queue_that_is_away_does_not_hold_up_another() -> None:
         connection.close()
         with pytest.raises(Retryable):
             away.result(DEADLINE_SECONDS)
+
+
+@pytest.mark.usefixtures("embedded_cloud")
+def test_a_queue_of_an_older_shoal_gets_the_number_of_deliveries_that_lost_machines_do_not_use_up() -> None:
+    chosen = load({"SHOAL_PREFIX": f"t{uuid.uuid4().hex[:12]}"})
+    prepare(chosen)
+    url = client().get_queue_url(QueueName=chosen.req_queue)["QueueUrl"]
+    policy = json.loads(
+        client().get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]["RedrivePolicy"]
+    )
+    old = json.dumps(policy | {"maxReceiveCount": 5})
+    client().set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": old})
+    with pytest.raises(Permanent, match="after 5 deliveries instead of 100"):
+        check_last_net(chosen)
+    prepare(chosen)
+    assert check_last_net(chosen) == "after 100 deliveries"

@@ -10,11 +10,12 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner
 
-from controller.sweeper import GIVEN_UP, Sweeper
+from controller.sweeper import Sweeper
 from shoal import dead_letters
 from shoal.aws.clients import Service
 from shoal.aws.dynamodb import DynamoRegister
 from shoal.buckets import foreign_messages
+from shoal.buckets.suspects import GIVEN_UP
 from shoal.clock import SystemClock
 from shoal.errors import Permanent
 from shoal.memory import ManualClock, MemoryQueue, memory_cloud

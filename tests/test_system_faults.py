@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from app_tier.suspects.open_photos import FILE_BYTES
 from benchmarks import photos
 from benchmarks.running.system import ROOT, RunningSystem
 from shoal.settings import load
@@ -258,6 +259,7 @@ def test_a_second_worker_finds_the_first_and_leaves(system: RunningSystem, pictu
     system.start()
     requests.post(system.address, files={"inputFile": ("a.jpg", pictures[0])}, timeout=60)
     [worker] = system.workers()
+    assert (Path(worker.environ()["SHOAL_RUN_DIR"]) / "open-photos").stat().st_size == FILE_BYTES
     done = subprocess.run([ROOT / "ami" / "start-worker"], env=worker.environ(), timeout=30, check=False)
     assert done.returncode == 0
     assert [one.pid for one in system.workers()] == [worker.pid]

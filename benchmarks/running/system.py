@@ -19,6 +19,7 @@ from benchmarks.running.ports import free_port
 from benchmarks.running.waiting import wait_for
 from local_cloud.hostile import HONEST
 from shoal.aws.uploads import PROBE_PREFIX
+from shoal.buckets.passing_records import SUSPECTS
 from shoal.settings import Settings, load, read_env_file
 
 ROOT = Path(__file__).parent.parent.parent
@@ -136,10 +137,10 @@ class RunningSystem:
         )
 
     def keys(self, bucket: str) -> set[str]:
-        """All keys in a bucket, without the test uploads of a starting web process."""
+        """The keys of photos or results in a bucket: no test uploads of a web process, no counts of suspects."""
         pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
         keys = {one["Key"] for page in pages for one in page.get("Contents", ())}
-        return {key for key in keys if not key.startswith(PROBE_PREFIX)}
+        return {key for key in keys if not key.startswith((PROBE_PREFIX, f"{SUSPECTS}/"))}
 
     def waiting(self, queue: str) -> int:
         """Messages of any kind in a queue."""

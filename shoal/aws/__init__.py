@@ -1,10 +1,19 @@
 """The ports on AWS: the only package that imports boto3."""
 
 from shoal.aws.clients import region
-from shoal.aws.connect import connect, connect_to_running, label_tables, prepare, put_metrics, running_label_tables
+from shoal.aws.connect import (
+    check_last_net,
+    connect,
+    connect_to_running,
+    label_tables,
+    prepare,
+    put_metrics,
+    running_label_tables,
+)
 from shoal.aws.functions import prepare_function, remove_function
 
 __all__ = [
+    "check_last_net",
     "connect",
     "connect_to_running",
     "label_tables",

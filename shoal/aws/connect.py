@@ -17,14 +17,14 @@ from shoal.aws.instance_choice import InstanceChoice
 from shoal.aws.label_tables import LabelTables
 from shoal.aws.replies import SqsReplies
 from shoal.aws.s3 import S3Store, create_bucket
-from shoal.aws.sqs import SqsQueue, create_queue
+from shoal.aws.sqs import SqsQueue, create_queue, most_deliveries
 from shoal.aws.template import LaunchTemplate
 from shoal.aws.uploads import S3Uploads, allow_forms
 from shoal.errors import Permanent
 from shoal.lease import RecordLease
 from shoal.lifecycle import steady
 from shoal.messages import MAX_REQUEST_BYTES
-from shoal.ports import Cloud, InstancePool
+from shoal.ports import LAST_NET_DELIVERIES, Cloud, InstancePool
 from shoal.settings import Settings
 
 MAX_EVENT_BYTES = 64 * 1024  # S3's own messages are longer than Shoal's
@@ -61,6 +61,15 @@ def connect(
         lease=RecordLease(place, steady, time.time),
         terminations=SqsQueue(sqs, settings.term_queue),
     )
+
+
+def check_last_net(settings: Settings) -> str:
+    """How often a request message is delivered at most. Raises Permanent if not LAST_NET_DELIVERIES times."""
+    use(settings.cloud)
+    found = most_deliveries(client("sqs"), settings.req_queue)
+    if found != LAST_NET_DELIVERIES:
+        raise Permanent(f"after {found} deliveries instead of {LAST_NET_DELIVERIES}, so lost machines can fail a photo")
+    return f"after {found} deliveries"
 
 
 def label_tables(settings: Settings) -> LabelTables:
@@ -141,7 +150,7 @@ def prepare(settings: Settings) -> None:
         settings.visibility_seconds,
         max_bytes=MAX_EVENT_BYTES if settings.intake_prefix else MAX_REQUEST_BYTES,
         dead_letters=settings.dead_queue,
-        max_deliveries=settings.max_deliveries,
+        max_deliveries=LAST_NET_DELIVERIES,
     )
     create_queue(
         sqs,

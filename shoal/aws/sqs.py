@@ -164,6 +164,15 @@ def create_queue(
         sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
 
 
+def most_deliveries(sqs: Any, name: str) -> int:
+    """After how many deliveries a message of this queue becomes a dead letter; 0 for never. Raises NotFound."""
+    with our_errors(f"queue {name}"):
+        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
+    policy = json.loads(answer.get("Attributes", {}).get("RedrivePolicy", "{}"))
+    return int(policy.get("maxReceiveCount", 0))
+
+
 def queue_arn(sqs: Any, name: str) -> str:
     """The ARN of a queue. Raises NotFound."""
     with our_errors(f"queue {name}"):

@@ -1,4 +1,7 @@
-"""Records in the output bucket that are worth nothing after a day: idempotency keys and sessions of the operator."""
+"""Records in the output bucket that are worth nothing after a day.
+
+They are idempotency keys, sessions of the operator, and counts of photos that ended a worker's process.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ from shoal.ports import ObjectStore
 
 IDEMPOTENCY = "idempotency"
 SESSIONS = "sessions"
+SUSPECTS = "suspects"
 KEPT_SECONDS = 24 * 3600.0
 
 
 def remove_old(outputs: ObjectStore, now: float) -> None:
     """Remove what is older than a day. now: seconds since 1970, by the store's clock. May raise Retryable."""
-    for folder in (IDEMPOTENCY, SESSIONS):
+    for folder in (IDEMPOTENCY, SESSIONS, SUSPECTS):
         for record in list(outputs.list(f"{folder}/")):
             if now - record.modified_at > KEPT_SECONDS:
                 outputs.delete(record.key)

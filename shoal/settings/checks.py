@@ -9,7 +9,7 @@ from shoal.settings.declared import Settings
 
 MAX_BUCKET_NAME = 63  # the limit of S3
 MIN_SECRET = 16
-OWN_FOLDERS = ("-probe/", "corrections/", "foreign/", "idempotency/", "pending/", "webhooks/")  # of the buckets
+OWN_FOLDERS = ("-probe/", "corrections/", "foreign/", "idempotency/", "pending/", "sessions/", "suspects/", "webhooks/")
 
 
 def check(settings: Settings) -> None:

@@ -150,8 +150,10 @@ class Settings:
     sweep_days: float = _controller(4.0, "The age, in days, up to which lost photos are searched for.", least=0.001)
     max_deliveries: int = _controller(
         5,
-        "Deliveries of a request or response message before it becomes a dead letter; `shoal prepare` sets it.",
+        "How often a photo may end the worker's process or break its engine before it fails for good; deliveries of a "
+        "response before it becomes a dead letter.",
         least=1,
+        worker=True,
     )
     metrics_port: int = _controller(0, "The port on 127.0.0.1 for Prometheus metrics; 0 for none.", least=0, most=65535)
     cloudwatch: str = _controller(
@@ -191,6 +193,11 @@ class Settings:
         300.0, "A worker that holds messages and finishes none for this long ends as after a fault.", least=1,
         reload=True,
     )  # fmt: skip
+    run_dir: Path | None = _worker(
+        None,
+        "The folder, empty after a boot, where a worker notes which photos it has open; `ami/start-worker` sets it.",
+        worker=False,
+    )
     beat_seconds: float = _worker(2.0, "The time between two beats of a worker.", least=0.1)
     visibility_seconds: int = _worker(
         30,
@@ -299,7 +306,7 @@ class Settings:
 
     @property
     def dead_queue(self) -> str:
-        """The queue of request messages that were delivered `max_deliveries` times and never finished."""
+        """The queue of request messages that were delivered a hundred times and never finished."""
         return f"{self.prefix}-dead-queue"
 
     @property
