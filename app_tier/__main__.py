@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
+import secrets
+import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -108,13 +109,17 @@ def _connect(chosen: settings.Settings) -> Cloud:
 
 
 def _watch_instance(stop: StopSignal, around: ExitStack) -> tuple[str, str]:
-    """Watch for the drain mark, if this is an instance; returns the worker's name and its id."""
+    """Watch for the drain mark, if this is an instance; returns the worker's name and its id.
+
+    Elsewhere it makes both up: other than those of every other worker.
+    """
     from shoal.aws.ec2 import DRAIN_TAG
     from shoal.aws.metadata import instance_metadata
 
     metadata = instance_metadata()
     if metadata is None:
-        return (f"worker-{os.getpid()}",) * 2
+        # The digits: in containers every process is number 1, and some have the name of their host.
+        return (f"worker-{socket.gethostname()}-{secrets.token_hex(3)}",) * 2
 
     def pause() -> bool:
         return stop.wait(RETRY_SECONDS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import sys
 import uuid
 from pathlib import Path
@@ -59,7 +61,9 @@ def test_a_worker_calls_its_engine_alone_first_and_needs_nothing_that_is_slow_to
     with running([sys.executable, "-c", PROGRAM], {**os.environ, **own}, log) as process:
         wait_for(lambda: cloud.responses.depth().visible == 20 and cloud.requests.depth().total == 0)
         wait_for(lambda: len(cloud.register.workers()) == 1)
-        [beat] = cloud.register.workers().values()
+        [(name, beat)] = cloud.register.workers().items()
+        # A pid alone is 1 in every container.
+        assert re.fullmatch(rf"worker-{re.escape(socket.gethostname())}-[0-9a-f]{{6}}", name)
         assert beat.arithmetic == "float32, measured by this worker"
         process.terminate()
         assert process.wait(DEADLINE_SECONDS) == 0
