@@ -1,5 +1,5 @@
 # Thin: each target is a line or two. The work is in the programs they start.
-.PHONY: run demo test test-changed check bench clean
+.PHONY: run demo test test-changed check bench containers clean
 
 PYTHON ?= python3
 BASE ?= main
@@ -24,6 +24,10 @@ check: .venv/installed-dev
 
 bench: .venv/installed-dev
 	@exec .venv/bin/python -m benchmarks
+
+# The images of the web process, the worker and the Lambda function: built, and tried with real photos.
+containers: .venv/installed-dev
+	@exec ami/containers
 
 clean:
 	rm -rf .venv .shoal build .mypy_cache .ruff_cache .pytest_cache .hypothesis
