@@ -49,7 +49,8 @@ ENGINE_THREADS = 2  # while one reads what the engine answered, the engine has t
 PIXELS_AT_ONCE = 32_000_000  # unpacked, 128 MB at 4 bytes each
 POLL_SECONDS = 2.0  # a drain waits for the poll under way, or its messages would be invisible until they time out
 PLACE_SECONDS = 0.2  # how often a worker that is full looks for a stop
-RETRY_SECONDS = 2  # until a message that was given back is visible again
+RETRY_SECONDS = 2  # until a message that was given back is visible again, times its deliveries: an outage may last
+MOST_RETRY_SECONDS = 60  # so a fault must last for an hour and more until the last net takes a message
 RECEIVE_PAUSE_SECONDS = 1.0
 
 
@@ -380,7 +381,8 @@ class Worker:
         for one in deliveries:
             log.warning("%s goes back to the queue (delivery %d): %s", one.job.key, one.message.deliveries, error)
         self._let_go(deliveries)
-        self._show(deliveries, RETRY_SECONDS)
+        seconds = RETRY_SECONDS * max(one.message.deliveries for one in deliveries)
+        self._show(deliveries, min(seconds, MOST_RETRY_SECONDS))
 
     def _give_up(self, deliveries: Sequence[Delivery]) -> None:
         """Give messages that were not begun to other workers at once."""

@@ -12,7 +12,7 @@ from app_tier.suspects.open_photos import MOST_KEY_BYTES, OpenPhotos
 from shoal.buckets import suspects
 from shoal.buckets.suspects import GIVEN_UP
 from shoal.clock import SystemClock
-from shoal.errors import Retryable
+from shoal.errors import Permanent, Retryable
 from shoal.memory import memory_cloud
 from shoal.messages import Job, new_batch
 from shoal.ports import MOST_IN_PROGRESS, Cloud
@@ -43,6 +43,26 @@ def test_lost_machines_do_not_count_against_a_photo(cloud: Cloud) -> None:
         wait_for(lambda: worker.finished == 1)
     assert result(cloud, job).label == "photo"
     assert recogniser.alone == []
+
+
+@pytest.mark.parametrize(("deliveries", "seconds"), [(1, 2), (5, 10), (50, 60)])
+def test_what_cannot_be_read_comes_back_later_each_time(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, deliveries: int, seconds: int
+) -> None:
+    monkeypatch.setattr("app_tier.worker.RETRY_SECONDS", 2)
+    hidden = list[int]()
+
+    def forbidden(_: str) -> bytes:
+        raise Permanent("AccessDenied")
+
+    monkeypatch.setattr(cloud.inputs, "get", forbidden)
+    put(cloud, b"photo")
+    for _ in range(deliveries - 1):
+        deliver_in_vain(cloud)
+    monkeypatch.setattr(cloud.requests, "extend", lambda _, seconds: hidden.append(seconds))
+    with working(cloud, NamingRecogniser()):
+        wait_for(lambda: hidden)
+    assert hidden[0] == seconds
 
 
 def test_what_breaks_the_engine_or_a_decoder_is_tried_alone_then_fails_and_the_others_are_labelled(
