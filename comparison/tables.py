@@ -33,7 +33,7 @@ def summary(rows: Sequence[LaneFigures], costs: Mapping[str, MonthlyCost], volum
     """The other figures of each lane. volume: images a day that are priced."""
     head = ("venue", "images/s", "first call", "bytes sent", "same label", "1,000 images", "a month", "failed")
     lines = tuple(_summary_of(row, costs.get(row.lane.venue), volume) for row in rows)
-    return WordTable(f"Speed, labels, and cost at {volume:,} images a day", head, lines)
+    return WordTable(f"At {volume:,} images a day", head, lines)
 
 
 def _summary_of(row: LaneFigures, cost: MonthlyCost | None, volume: int) -> tuple[str, ...]:

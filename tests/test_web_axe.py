@@ -109,6 +109,14 @@ def test_the_fleet_and_its_operator(site: Site, page: Page, axe: str) -> None:
     page.get_by_role("button", name="Send them to the workers again").click()
     expect(page.locator(".told")).to_be_visible()
     is_fine(page, axe)
+    page.goto(f"{site.url}/compare")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    is_fine(page, axe)
+    site.worker.start()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("link", name="CSV")).to_be_visible()
+    is_fine(page, axe)
 
 
 def test_the_page_of_the_api(site: Site, page: Page, axe: str) -> None:

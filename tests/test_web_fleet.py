@@ -174,7 +174,7 @@ def test_the_cost_of_a_batch_is_on_its_page(
         page.click("#go")
         for _ in range(2):
             expect(page.locator("#fact-cost")).to_have_text("under a cent")
-            expect(page.locator("#cost-title")).to_have_text(title)
+            expect(page.locator("dt:has(+ #fact-cost)")).to_have_text(title)
             page.reload()
         batch = page.url.rpartition("/")[2]
         told = requests.get(f"{site.url}/v1/batches/{batch}", timeout=10).json()["cost"]

@@ -216,6 +216,8 @@ def fleet(page: Page, site: Site, folder: Path, kind: str) -> None:
     page.get_by_role("button", name="Send them").click()
     page.locator(".told").scroll_into_view_if_needed()
     shoot(page, folder, f"operator-{kind}")
+    page.goto(f"{site.url}/compare")
+    shoot(page, folder, f"compare-{kind}")
 
 
 def readme_picture(browser: Browser, folder: Path, url: str) -> None:

@@ -18,7 +18,7 @@ from web_tier.results.card import QUEUED, card, others
 from web_tier.results.status import COUNTING
 from web_tier.results.timeline import latency, timeline
 from web_tier.results.view import ORDERS, SHOWN
-from web_tier.routes import api, contracts, events, fleet, health, pages, uploads, v1
+from web_tier.routes import api, compare, contracts, events, fleet, health, pages, uploads, v1
 from web_tier.schemas import bodies
 from web_tier.services import EXTENSION, build
 
@@ -64,7 +64,7 @@ def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
     app.jinja_env.globals.update(card=card, others=others, timeline=timeline, queued=QUEUED, shown=SHOWN, orders=ORDERS)
     app.jinja_env.globals.update(counting=COUNTING, latency=latency)
     app.jinja_env.filters["number"] = words.number
-    for part in (pages, api, events, fleet, health, v1, uploads, contracts):
+    for part in (pages, api, events, fleet, compare, health, v1, uploads, contracts):
         app.register_blueprint(part.blueprint)
     problems.install(app)
     bodies.install(app)

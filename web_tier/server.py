@@ -55,6 +55,7 @@ class WebServer:
         waitress_internals.limit_bodies(self._server, body_limit(app))
         limit = ConnectionLimit(settings.connections_per_address, settings.trusted_proxy)
         waitress_internals.limit_connections(self._server, limit.allows)
+        self._services.comparisons.address = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
 
     @property

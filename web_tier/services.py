@@ -18,6 +18,7 @@ from shoal.ports import Clock, Cloud
 from shoal.settings import Settings, in_force
 from web_tier.access.guesses import Guesses
 from web_tier.access.sessions import OperatorSessions
+from web_tier.comparisons.runner import Comparisons
 from web_tier.intake.accept_photos import Intake, IntakeOutcome
 from web_tier.intake.direct import Direct
 from web_tier.intake.json_body import unpacked
@@ -76,6 +77,7 @@ class Services:
     streams: threading.BoundedSemaphore
     sessions: OperatorSessions
     guesses: Guesses
+    comparisons: Comparisons
 
     def start(self) -> None:
         """Start the threads behind the routes."""
@@ -88,6 +90,7 @@ class Services:
 
     def stop(self) -> None:
         """End open pages and waiting requests, and the threads."""
+        self.comparisons.stop()
         for collector in self.collectors:
             collector.stop()
         self.pool_poller.stop()
@@ -151,6 +154,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         streams=threading.BoundedSemaphore(max(settings.web_threads // 2, settings.web_threads - OTHER_THREADS)),
         sessions=OperatorSessions(cloud.outputs, clock, settings.operator_secret),
         guesses=Guesses(clock),
+        comparisons=Comparisons(venues.names, going_by),
     )
 
 

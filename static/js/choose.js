@@ -59,24 +59,16 @@ async function addExample(button, take) {
 
 function installDrop(veil, known, take) {
   let depth = 0;
-  const show = (now) => { veil.hidden = !now; };
-  const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-  addEventListener("dragenter", (event) => {
-    if (!hasFiles(event)) return;
-    depth += 1;
-    show(true);
+  const deep = (now) => { depth = Math.max(0, now); veil.hidden = !depth; };
+  const on = (name, action) => addEventListener(name, (event) => {
+    if ([...(event.dataTransfer?.types ?? [])].includes("Files")) action(event);
   });
-  addEventListener("dragleave", (event) => {
-    if (!hasFiles(event)) return;
-    depth = Math.max(0, depth - 1);
-    show(depth > 0);
-  });
-  addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
-  addEventListener("drop", async (event) => {
-    if (!hasFiles(event)) return;
+  on("dragenter", () => deep(depth + 1));
+  on("dragleave", () => deep(depth - 1));
+  on("dragover", (event) => event.preventDefault());
+  on("drop", async (event) => {
     event.preventDefault();
-    depth = 0;
-    show(false);
+    deep(0);
     const plain = [...event.dataTransfer.files];
     const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
     if (!entries.some((entry) => entry.isDirectory)) {

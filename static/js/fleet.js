@@ -1,10 +1,10 @@
-// Keeps the fleet page up to date: asks for the page again and takes over what is marked as live.
+// Keeps a page up to date: asks for it again and takes over what is marked as live.
 
 const EVERY = 2000;
 
 async function look() {
   try {
-    const reply = await fetch("/fleet", { headers: { Accept: "text/html" } });
+    const reply = await fetch(location.pathname, { headers: { Accept: "text/html" } });
     if (!reply.ok) throw new Error(reply.status);
     const fresh = new DOMParser().parseFromString(await reply.text(), "text/html");
     for (const old of document.querySelectorAll("[data-live]")) {

@@ -28,11 +28,8 @@ export class Live {
       this.tell.connection(true);
       this.tell.photos(photos);
     });
-    on("photos", (list) => this.tell.photos(list));
     on("results", (list) => this.tell.photos(list));
-    on("pool", (state) => this.tell.pool(state));
-    on("status", (told) => this.tell.status(told));
-    on("done", (facts) => this.tell.done(facts));
+    for (const name of ["photos", "pool", "status", "done"]) on(name, (told) => this.tell[name](told));
     source.onerror = () => this.#again();
   }
 

@@ -155,7 +155,7 @@ function watch(batch, uploading) {
     status(told) { ({ line, hindrance } = told); refresh(); },
     done({ total, cost: [title, amount] }) {
       allAnswered = total;
-      [at("cost-title").textContent, at("fact-cost").textContent] = [title, amount];
+      [at("fact-cost").previousSibling.textContent, at("fact-cost").textContent] = [title, amount];
       if (completing) completed();
       refresh();
     },
@@ -199,19 +199,17 @@ function draw() {
   at("uploaded").value = started ? uploader.sentShare : 1;
   at("labelled").max = list.size || 1;
   at("labelled").value = list.answered;
-  at("fact-done").textContent = number(list.counts.done);
-  at("fact-failed").textContent = number(list.counts.failed);
-  at("fact-cancelled").textContent = number(list.counts.cancelled);
-  at("fact-open").textContent = number(list.open);
+  const { done, failed, cancelled } = list.counts;
+  for (const [name, count] of Object.entries({ done, failed, cancelled, open: list.open })) at(`fact-${name}`).textContent = number(count);
   if (pool) at("fact-workers").textContent = number(pool.running + pool.draining);
-  showFact("fact-cancelled", list.counts.cancelled > 0);
+  showFact("fact-cancelled", cancelled > 0);
   showFact("fact-open", !over);
   showFact("fact-workers", !over && (pool || at("fact-workers").textContent));
   showFact("fact-cost", over && at("fact-cost").textContent);
   at("cancel").hidden = over || !list.batch;
   at("copy").disabled = !list.answered;
   if (!finder.plain) count(over);
-  if (over) at("retry").hidden = !list.canRetry && (at("retry").hidden || !list.counts.failed);
+  if (over) at("retry").hidden = !list.canRetry && (at("retry").hidden || !failed);
   sayNowAndThen(words, over);
 }
 

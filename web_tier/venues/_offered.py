@@ -34,6 +34,11 @@ class OfferedVenues:
                     log.warning("the venue %s is not available: %s", name, error)
                     self._faults[name] = str(error)
 
+    @property
+    def names(self) -> list[str]:
+        """Those that a request may name, the operator's choice first; also one that could not be made."""
+        return [*self._venues, *self._faults]
+
     def named(self, name: str) -> Venue:
         """The venue that a request names; the operator's choice for "". Raises Problem: 400, 403 or 501."""
         if not name:

@@ -91,7 +91,7 @@ class FleetReport:
         return [
             plot("Backlog", begin, end, {"waiting": waiting, "in work": in_flight}),
             plot("Machines", begin, end, {"all": machines, "at work": running}),
-            plot("Images a second", begin, end, {"images a second": rates}, steps=False),
+            plot("Images a second", begin, end, {"": rates}, steps=False),
         ]
 
     def to_dict(self) -> dict[str, Any]:
