@@ -34,6 +34,15 @@ def test_the_second_process_finds_what_the_first_made(artefact: Path) -> None:
         assert not list(other.iterdir())
 
 
+def test_whoever_may_read_the_artefact_may_read_what_is_kept(artefact: Path) -> None:
+    artefact.chmod(0o755)
+    with compiled_folder(artefact, "1.0") as place:
+        assert place
+        assert place.stat().st_mode & 0o777 == 0o700  # nobody else reads half a file
+    [kept] = [path for path in artefact.iterdir() if path.is_dir()]
+    assert kept.stat().st_mode & 0o777 == 0o755
+
+
 def test_many_at_once_leave_one_whole_folder(artefact: Path) -> None:
     together = Barrier(8)
 

@@ -35,6 +35,7 @@ def compiled_folder(artefact: Path, *made_for: str) -> Iterator[Path | None]:
         return
     try:
         yield scratch
+        scratch.chmod(artefact.stat().st_mode & 0o777)  # for every user of the models; mkdtemp's is for one
         with contextlib.suppress(OSError):  # another process was faster
             scratch.rename(kept)
     finally:
