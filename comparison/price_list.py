@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,9 @@ LIST = Path(__file__).with_name("prices.csv")
 
 POOL_CALLS = {"s3_put": 2, "s3_get": 2, "sqs_request": 0.6}
 """Calls for one image: photo and result are stored and read; ten messages share each of about six calls to SQS."""
+
+FUNCTION_CALLS = {"s3_put": 2, "s3_get": 2, "dynamodb_write": 12}
+"""Calls for one image: as above, and a transaction of six items, each of which counts twice."""
 
 
 @cache
@@ -28,4 +32,13 @@ def noted() -> str:
 
 def pool_calls() -> float:
     """US dollars of calls to S3 and SQS for one image in the pool."""
-    return sum(number * prices()[item] for item, number in POOL_CALLS.items())
+    return _priced(POOL_CALLS)
+
+
+def function_calls() -> float:
+    """US dollars of calls to S3 and DynamoDB for one image in the Lambda function."""
+    return _priced(FUNCTION_CALLS)
+
+
+def _priced(calls: Mapping[str, float]) -> float:
+    return sum(number * prices()[item] for item, number in calls.items())

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from comparison.costs import AlwaysOn, MonthlyCost, Pool
+from comparison.costs import AlwaysOn, MonthlyCost, PerCall, Pool
 from comparison.figures import LaneFigures
 from comparison.measurement import AS_IT_IS
-from comparison.price_list import pool_calls
-from shoal.prices import listed, price_per_hour
+from comparison.price_list import function_calls, pool_calls
+from shoal.prices import FUNCTION_GB_SECOND, FUNCTION_MILLION_CALLS, listed, price_per_hour
 from shoal.settings import Settings
 
 WEB_MACHINE = "t3.small"  # runs the web tier and the controller of a pool
 WAVES_A_DAY = 10.0
+BESIDE_SECONDS = 0.05  # of a Lambda function for an image: fetch the photo, store the result, write the tables
 
 
 def monthly_costs(settings: Settings, rows: Sequence[LaneFigures]) -> dict[str, MonthlyCost]:
     """The cost of each venue that was measured, from the speed of its photos as they are; none without a price."""
-    speeds = {row.lane.venue: row.capacity for row in rows if row.seconds and row.lane.size == AS_IT_IS}
+    measured = [row for row in rows if row.seconds and row.lane.size == AS_IT_IS]
     worker = price_per_hour(settings)
     if worker is None:
         return {}
     costs: dict[str, MonthlyCost] = {}
-    for venue, speed in speeds.items():
+    for row in measured:
+        venue, speed = row.lane.venue, row.capacity
         if venue == "pool":
             kept = listed()[WEB_MACHINE].per_hour + settings.min_instances * worker
             idle = settings.quiet_seconds + settings.expected_boot_seconds
             costs[venue] = Pool(kept, worker, speed, idle, WAVES_A_DAY, pool_calls())
         elif venue == "local":
             costs[venue] = AlwaysOn(worker, speed)
+        elif venue == "lambda":
+            billed = row.seconds["inference"].mean + BESIDE_SECONDS
+            per_image = FUNCTION_MILLION_CALLS / 1e6 + function_calls()
+            costs[venue] = PerCall(settings.lambda_memory_mb / 1024, billed, FUNCTION_GB_SECOND, per_image)
     return costs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -18,6 +18,29 @@ class Door(Protocol):
 
     def measure(self, stint: Stint, photo: str, content: bytes) -> Measurement:
         """Send one photo through the stint's lane. Raises nothing: what goes wrong is in the measurement."""
+
+
+@dataclass(frozen=True)
+class Doors:
+    """A door for each venue that has its own, by name, and one for the others."""
+
+    own: Mapping[str, Door]
+    others: Door
+
+    def measure(self, stint: Stint, photo: str, content: bytes) -> Measurement:
+        """Send one photo through the door of the stint's venue."""
+        return self.own.get(stint.lane.venue, self.others).measure(stint, photo, content)
+
+
+@dataclass(frozen=True)
+class ClosedDoor:
+    """The door of a venue that is not there."""
+
+    why: str
+
+    def measure(self, stint: Stint, photo: str, _content: bytes) -> Measurement:
+        """A failed call that says why."""
+        return Measurement(stint.lane, photo, stint.round, stint.phase, 0.0, error=self.why)
 
 
 class _Stopped(Exception):

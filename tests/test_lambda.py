@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -258,6 +259,21 @@ def test_many_events_wait_for_the_concurrency_limit(venue: LambdaVenue) -> None:
         venue.item(key)
     functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=venue.chosen.lambda_concurrency)
     assert venue.failed_events() == []
+
+
+def test_it_is_a_lane_of_a_comparison_that_leaves_nothing_behind(venue: LambdaVenue, tmp_path: Path) -> None:
+    for name in NAMES[:2]:
+        (tmp_path / f"{name}.jpg").write_bytes(photo(name))
+    told = json.loads(venue.shoal("compare", str(tmp_path), "--venue", "lambda", "--rounds", "1", "--json"))
+    assert [(lane["venue"], lane["labelled"], lane["failed"]) for lane in told["lanes"]] == [("lambda", 2, 0)] * 2
+    parts = told["lanes"][0]["seconds"]
+    assert min(parts["wait"]["mean"], parts["inference"]["mean"], parts["transfer"]["mean"]) > 0
+    assert 0 < told["costs"]["lambda"]["a_month"]["100"] < told["costs"]["lambda"]["a_month"]["1000"]
+    for bucket in (venue.ports.inputs, venue.ports.outputs):
+        assert list(bucket.list("lambda/compare/")) == []
+    items = venue.cloud.client("dynamodb").scan(TableName=venue.chosen.images_table)["Items"]
+    assert not [one for one in items if "/compare/" in one[IMAGE]["S"]]
+    assert "lambda/compare/" not in venue.shoal("find", "cat")
 
 
 def test_the_function_has_the_rights_of_its_role_and_no_more(venue: LambdaVenue) -> None:

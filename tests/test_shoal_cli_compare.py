@@ -64,7 +64,8 @@ def test_every_lane_is_measured_and_the_answer_told(site: Site, photos: Path, tm
 
 
 def test_a_venue_that_is_not_there_is_a_row_that_says_why(site: Site, photos: Path) -> None:
-    done = run("--url", site.url, "--venue", "moon", "--venue", "pool", "--rounds", "1", photos)
+    done = run("--url", site.url, *("--venue", "moon", "--venue", "pool", "--venue", "lambda"), "--rounds", "1", photos)
+    assert "Shoal is not running" in done.output.replace("\n", " ")
     assert "no venue 'moon'" in done.output.replace("\n", " ")
     assert "no other venue was measured" in done.output.replace("\n", " ")
 

@@ -10,12 +10,13 @@ from shoal.aws.connect import (
     put_metrics,
     running_label_tables,
 )
-from shoal.aws.functions import prepare_function, remove_function
+from shoal.aws.functions import function_exists, prepare_function, remove_function
 
 __all__ = [
     "check_last_net",
     "connect",
     "connect_to_running",
+    "function_exists",
     "label_tables",
     "prepare",
     "prepare_function",

@@ -46,6 +46,17 @@ def prepare_function(settings: Settings) -> None:
     _set_trigger(client("s3"), client("lambda"), settings, function)
 
 
+def function_exists(settings: Settings) -> bool:
+    """Whether `prepare_function` has made the function. Raises Permanent and Retryable as every call."""
+    use(settings.cloud)
+    try:
+        with our_errors(f"function {settings.function}"):
+            client("lambda").get_function(FunctionName=settings.function)
+    except NotFound:
+        return False
+    return True
+
+
 def remove_function(settings: Settings) -> int:
     """Delete what `prepare_function` made. Returns the number of failed events, whose queue stays when there are any.
 

@@ -72,6 +72,18 @@ class LabelTables:
                 return
         raise Retryable(f"labels of {url}: another event of the same photo is written at the same time")
 
+    def forget(self, url: str) -> bool:
+        """Delete what the tables say of a photo; False if they know nothing of it. Raises Retryable."""
+        known = self._known(url)
+        if known is None:
+            return False
+        rows = _keys(url, {name: float(value["N"]) for name, value in known.items() if name not in _COLUMNS})
+        deletes = [(self._images, {IMAGE: {"S": url}})]
+        deletes += [(self._labels, {LABEL: {"S": label}, RANK: {"S": rank}}) for label, rank in rows]
+        writes = [{"Delete": {"TableName": table, "Key": key}} for table, key in deletes]
+        self._call("TransactWriteItems", TransactItems=writes)
+        return True
+
     def find(self, label: str, limit: int) -> Iterator[FoundImage]:
         """The photos with a label, the surest first; at most `limit`. Raises Permanent when the table is missing."""
         query = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -11,17 +13,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from comparison import plots, running, tables
+from comparison import lambda_venue, plots, running, tables
+from comparison.lambda_venue import LambdaVenue
 from comparison.link import Link
 from comparison.outcome import Outcome
 from comparison.photos import SETS, as_they_are, made_from, prepare
 from comparison.price_list import noted
-from comparison.running import MeasuredRun
+from comparison.running import ClosedDoor, Door, Doors, MeasuredRun
 from comparison.schedule import Stint, both_sizes, stints
 from comparison.tables import WordTable
 from comparison.venue_api import VenueApi
 from inference.photo_folders import readable
-from shoal import settings
+from shoal import aws, settings
+from shoal.errors import ShoalError
+from shoal.settings import Settings
 from shoal_cli._batches._chosen_photos import chosen_photos
 
 VENUES = ("local", "pool")
@@ -33,7 +38,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--venue", "venues", multiple=True, help="A venue to measure; once for each. All by default.")
+@click.option(
+    "--venue", "venues", multiple=True, help="A venue to measure; once for each. All that are there by default."
+)
 @click.option(
     "--set", "size_of_set", type=click.Choice(list(SETS)), help="Make 296, 2,070 or 4,913 images from the photos."
 )
@@ -56,15 +63,16 @@ def command(
     Sends each photo through every venue, as it is and resized, in several rounds, to a running Shoal. Prints a table of
     times, speed, agreement and cost, and the answer. Ctrl-C ends it and keeps what was measured.
     """
-    chosen = settings.load()
+    chosen = settings.load_with_env_file()
     files, left_out = chosen_photos(paths)
     photos = made_from(files, SETS[size_of_set]) if size_of_set else as_they_are(files)
     link = Link(mbit, delay_ms)
-    door = VenueApi((url or f"http://{chosen.host}:{chosen.port}").rstrip("/"), link)
-    with tempfile.TemporaryDirectory(prefix="shoal-compare-") as folder:
+    api = VenueApi((url or f"http://{chosen.host}:{chosen.port}").rstrip("/"), link)
+    asked = venues or _available(chosen)
+    with tempfile.TemporaryDirectory(prefix="shoal-compare-") as folder, _function(chosen, asked, link) as own:
         prepared, unread = prepare(photos, Path(folder))
-        plan = stints(both_sizes(venues or VENUES), prepared.names(), rounds)
-        measured = running.run(plan, door, prepared.lane_content, concurrency, _tell)
+        plan = stints(both_sizes(asked), prepared.names(), rounds)
+        measured = running.run(plan, Doors(own, api), prepared.lane_content, concurrency, _tell)
     found = Outcome.of(measured, chosen, images_a_day)
     if as_json:
         click.echo(json.dumps(found.to_dict()))
@@ -78,6 +86,38 @@ def command(
         screen.print(sentence, markup=False, soft_wrap=True)
     if found.interrupted:
         raise SystemExit(INTERRUPTED)
+
+
+def _available(chosen: Settings) -> tuple[str, ...]:
+    """The venues that are asked when none is named: the function only where it is prepared."""
+    with suppress(ShoalError):
+        if aws.function_exists(chosen):
+            return (*VENUES, lambda_venue.NAME)
+    return VENUES
+
+
+@contextmanager
+def _function(chosen: Settings, asked: Sequence[str], link: Link) -> Iterator[dict[str, Door]]:
+    """The door of the Lambda function, by its name, if it is asked. What it has stored is deleted at the end."""
+    if lambda_venue.NAME not in asked:
+        yield {}
+        return
+    try:
+        cloud, tables = aws.connect_to_running(chosen), aws.label_tables(chosen)
+        there, why = aws.function_exists(chosen), "it is not there: `shoal prepare --venue lambda` makes it"
+    except ShoalError as error:
+        there, why = False, str(error)
+    if not there:
+        yield {lambda_venue.NAME: ClosedDoor(why)}
+        return
+    door = LambdaVenue(cloud.inputs, cloud.outputs, chosen.lambda_prefix, link)
+    try:
+        yield {lambda_venue.NAME: door}
+    finally:
+        try:
+            door.clean(lambda key: tables.forget(f"s3://{chosen.in_bucket}/{key}"))
+        except ShoalError as error:
+            screen.print(f"What was stored under {door.prefix} is still there: {error}", markup=False, soft_wrap=True)
 
 
 def _tell_unread(names: list[str]) -> str:
