@@ -226,3 +226,31 @@ def test_a_worker_starts_without_tensorflow() -> None:
     # What `python -m app_tier` imports before it has read a setting.
     script = "import app_tier.__main__, sys; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+
+
+def copied(file: str, stages: set[str]) -> set[str]:
+    """The packages that these stages of a container file copy. A stage without a name is ""."""
+    found, stage = set(), ""
+    for line in (ROOT / "ami" / file).read_text().splitlines():
+        if line.startswith("FROM "):
+            stage = line.partition(" AS ")[2]
+        elif (copy := re.fullmatch(r"COPY (\w+) /opt/shoal/\1", line)) and stage in stages:
+            found.add(copy[1])
+    return found & set(PACKAGES)
+
+
+@pytest.mark.parametrize(
+    ("package", "file", "stages"),
+    [
+        ("app_tier", "Containerfile", {"code", "worker"}),
+        ("web_tier", "Containerfile", {"code", "web"}),
+        ("app_tier", "lambda.Containerfile", {""}),
+    ],
+)
+def test_a_container_image_has_the_packages_that_its_process_imports(package: str, file: str, stages: set[str]) -> None:
+    needed, new = {package}, {package}
+    while new:
+        files = [path for path in SOURCES if path.parts[0] in new]
+        found = {module.partition(".")[0] for path in files for module in imports(path)} & set(PACKAGES)
+        needed, new = needed | found, found - needed
+    assert copied(file, stages) == needed
