@@ -199,10 +199,11 @@ def test_batches_are_listed_read_again_and_cancelled(slow: Site, photos: Path, s
     slow.worker.step(1)
     address = f"{slow.url}/batches/{batch}"
 
-    rows = [json.loads(line) for line in run("results", "--json", address).stdout.splitlines()]
+    rows = [json.loads(line) for line in run("results", "--json", address, status=2).stdout.splitlines()]
     assert sorted(row["state"] for row in rows) == ["done", "queued", "queued"]
-    assert "2 wait" in run("results", address).stderr
+    assert "2 wait" in run("results", address, status=2).stderr
     assert run("cancel", address).stdout == "2 photos cancelled, 1 had been labelled.\n"
+    assert "0 failed, 2 cancelled" in run("results", address, status=2).stderr
     assert requests.get(f"{slow.url}/v1/batches/{batch}", timeout=10).json()["state"] == "cancelled"
 
     empty = requests.post(f"{slow.url}/batches", timeout=10).json()["batch"]

@@ -26,7 +26,7 @@ from shoal_cli._batches._sent import Sent
 from shoal_cli._batches.cancel import tell_cancelled
 from shoal_cli._client import Client
 
-FAILED = 2  # the exit status when a photo failed; 1 when the command failed
+NOT_ALL = 2  # the exit status when a photo has no label; 1 when the command failed
 INTERRUPTED = 130  # the status of a shell for a Ctrl-C
 
 screen = Console(stderr=True, highlight=False)
@@ -52,7 +52,8 @@ def command(
     With --contract each photo is a call to a Shoal's endpoint of that contract, or to another's that --url names with
     its path. At the end stand the average times of inference and transfer.
 
-    The exit status is 0 when every photo was labelled, 2 when some failed, 1 when the command itself failed.
+    The exit status is 0 when every photo was labelled, 2 when some failed or were cancelled, 1 when the command itself
+    failed.
     """
     if contract:
         output["top"] = output["top"] or TOP
@@ -86,8 +87,8 @@ def command(
     _summarise(found, time.monotonic() - began, client.cost(sent.batch), sent.page)
     for sentence in (*out.told(), *filter(None, [left_out])):
         screen.print(sentence, markup=False, soft_wrap=True)
-    if any(photo["state"] == "failed" for photo in found):
-        raise SystemExit(FAILED)
+    if any(photo["state"] != "done" for photo in found):
+        raise SystemExit(NOT_ALL)
 
 
 def _by_contract(endpoint: Endpoint, photos: list[Path], left_out: str, wanted: Wanted, max_pixels: int) -> None:
@@ -108,8 +109,8 @@ def _by_contract(endpoint: Endpoint, photos: list[Path], left_out: str, wanted: 
         told = f"{counted(len(found), 'photo')} in {time.monotonic() - began:.1f} s; {failed}. {endpoint.address}"
         for sentence in filter(None, [told, averages(found), left_out]):
             screen.print(sentence, markup=False, soft_wrap=True)
-    if any(photo["state"] == "failed" for photo in found):
-        raise SystemExit(FAILED)
+    if any(photo["state"] != "done" for photo in found):
+        raise SystemExit(NOT_ALL)
 
 
 def _label(client: Client, batch: str, photos: list[Path], model: str, patience: float) -> Iterator[dict[str, Any]]:

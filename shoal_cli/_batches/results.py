@@ -16,7 +16,7 @@ from shoal_cli._batches._following import Bars, answers
 from shoal_cli._batches._output import Output, Wanted, failures, output_options, state
 from shoal_cli._client import Client
 
-FAILED = 2  # the exit status when a photo failed; 1 when the command failed
+NOT_ALL = 2  # the exit status when a photo has no label; 1 when the command failed
 
 screen = Console(stderr=True, highlight=False)
 
@@ -32,7 +32,8 @@ screen = Console(stderr=True, highlight=False)
 def command(batch: str, wait: bool, url: str | None, patience: float, **output: Any) -> None:
     """Show the photos of BATCH, the id of a batch or the address of its page. `shoal batches` lists yours.
 
-    The exit status is as that of `shoal classify`.
+    The exit status is 0 when every photo was labelled, 2 when some failed, were cancelled or still wait, 1 when the
+    command itself failed.
     """
     wanted = Wanted.of(**output)
     sent = _sent.find(batch, url)
@@ -53,5 +54,5 @@ def command(batch: str, wait: bool, url: str | None, patience: float, **output: 
     screen.print(f"{told}. {sent.page}", markup=False, soft_wrap=True)
     for sentence in out.told():
         screen.print(sentence, markup=False, soft_wrap=True)
-    if count["failed"]:
-        raise SystemExit(FAILED)
+    if count["done"] < count.total():
+        raise SystemExit(NOT_ALL)
