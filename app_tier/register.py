@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app_tier.watcher import Progress, Watcher
 from shoal.errors import ShoalError
-from shoal.lifecycle import StopSignal, steady
+from shoal.lifecycle import StopSignal, peak_bytes, steady
 from shoal.logs import WarnOnce
 from shoal.ports import Beat, Register
 
@@ -78,6 +78,7 @@ class Registration(Watcher):
             progress.received,
             progress.waits_for_store,
             self._arithmetic,
+            peak_bytes(),
         )
         try:
             self._register.beat(self._worker, beat)

@@ -56,6 +56,7 @@ class LaneFigures:
     images_per_second: labelled photos over the time in which they were sent, at the given concurrency.
     agreement:  the share of photos with the same label as in the reference lane; None without a photo in common.
     failed:     failed calls; why: the reason of the first.
+    peak_bytes: the most memory that a process of the venue has held at once; 0 when it is not known.
     """
 
     lane: Lane
@@ -67,6 +68,7 @@ class LaneFigures:
     agreement: float | None
     failed: int
     why: str
+    peak_bytes: int = 0
 
     @property
     def capacity(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from comparison import report
@@ -30,9 +30,13 @@ class Outcome:
     interrupted: bool
 
     @classmethod
-    def of(cls, measured: MeasuredRun, settings: Settings, volume: int) -> Self:
-        """What was found so far; costs as these settings make them."""
-        found = rows(measured.measurements, measured.busy_seconds, REFERENCE)
+    def of(cls, measured: MeasuredRun, settings: Settings, volume: int, peaks: Mapping[str, int]) -> Self:
+        """What was found so far; costs as these settings make them.
+
+        peaks: venue -> the most memory that a process of it has held at once, in bytes.
+        """
+        lanes = rows(measured.measurements, measured.busy_seconds, REFERENCE)
+        found = [replace(row, peak_bytes=peaks.get(row.lane.venue, 0)) for row in lanes]
         return cls(found, monthly_costs(settings, found), volume, measured.interrupted)
 
     @property

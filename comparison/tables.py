@@ -31,7 +31,8 @@ def times(rows: Sequence[LaneFigures]) -> WordTable:
 
 def summary(rows: Sequence[LaneFigures], costs: Mapping[str, MonthlyCost], volume: int) -> WordTable:
     """The other figures of each lane. volume: images a day that are priced."""
-    head = ("venue", "images/s", "first call", "bytes sent", "same label", "1,000 images", "a month", "failed")
+    figures = ("images/s", "first call", "bytes sent", "peak memory", "same label")
+    head = ("venue", *figures, "1,000 images", "a month", "failed")
     lines = tuple(_summary_of(row, costs.get(row.lane.venue), volume) for row in rows)
     return WordTable(f"At {volume:,} images a day", head, lines)
 
@@ -42,6 +43,7 @@ def _summary_of(row: LaneFigures, cost: MonthlyCost | None, volume: int) -> tupl
         f"{row.images_per_second:.1f}" if row.seconds else "-",
         f"{row.cold:.2f} s" if row.cold is not None else "-",
         f"{row.sent_bytes:,.0f}" if row.seconds else "-",
+        f"{row.peak_bytes / 1e6:,.0f} MB" if row.peak_bytes else "-",
         f"{100 * row.agreement:.0f} %" if row.agreement is not None else "-",
         f"${per_thousand(cost, volume):.4f}" if cost else "-",
         f"${cost.month(volume):,.2f}" if cost else "-",

@@ -58,6 +58,14 @@ class VenueApi:
             error=error,
         )
 
+    def peak_bytes(self) -> dict[str, int]:
+        """Venue -> the most memory that a process of it has held at once; empty where this cannot be read."""
+        try:
+            found = self._session().get(f"{self.address}/fleet.json", timeout=TIMEOUT_SECONDS).json()["peak_bytes"]
+            return {str(venue): int(size) for venue, size in found.items()}
+        except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
     def _call(self, lane: Lane, photo: str, body: bytes) -> tuple[dict[str, Any], str]:
         """The photo's result, and why there is no label."""
         reply = self._session().post(

@@ -28,6 +28,15 @@ def steady() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def peak_bytes() -> int:
+    """The most memory that this process has held at once (VmHWM of proc(5)), in bytes; 0 where the kernel hides it."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+
 def keep_private(folder: Path) -> None:
     """Let only the owner read `folder`, and the files that this process and its children make from now on."""
     os.umask(0o077)

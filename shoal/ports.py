@@ -85,6 +85,7 @@ class Beat:
     received:      messages received since the start of the process, those that it cannot read included.
     waits_for_store: True when it cannot get on because the buckets do not answer or are full.
     arithmetic:    in which it computes, for people: `int8`; for several models `resnet50 int8, mini_xception float32`.
+    peak_bytes:    the most memory that its process has held at once; 0 when it is not known.
     """
 
     count: int
@@ -97,6 +98,7 @@ class Beat:
     received: int = 0
     waits_for_store: bool = False
     arithmetic: str = ""
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from shoal.ports import Beat
 from shoal_cli.__main__ import shoal
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
@@ -23,6 +24,8 @@ from tests.web_fixtures import Site, jpeg, running_site
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with running_site() as running:
+        running.cloud.register.beat("i-1", Beat(1, peak_bytes=300_000_000))
+        running.cloud.register.beat("i-2", Beat(1, peak_bytes=200_000_000))
         yield running
 
 
@@ -54,6 +57,7 @@ def test_every_lane_is_measured_and_the_answer_told(site: Site, photos: Path, tm
     assert (whole["venue"], whole["size"], small["size"]) == ("pool", "as it is", "resized")
     assert (whole["labelled"], small["labelled"], whole["failed"], small["failed"]) == (6, 6, 0, 0)
     assert (whole["agreement"], small["agreement"]) == (1.0, 1.0)
+    assert (whole["peak_bytes"], small["peak_bytes"]) == (300_000_000, 300_000_000)
     assert 0 < whole["seconds"]["total"]["least"] <= whole["seconds"]["total"]["p95"]
     assert told["answer"].endswith("a month.")
     assert "no other venue was measured" in told["answer"]

@@ -51,6 +51,7 @@ class DynamoRegister:
             "received": _number(beat.received),
             "waits_for_store": {"BOOL": beat.waits_for_store},
             "arithmetic": {"S": beat.arithmetic},
+            "peak_bytes": _number(beat.peak_bytes),
         }
         with _lost_is_retryable(), our_errors(f"enter {worker} in register {self._table}"):
             signed.call_json(self._dynamodb, PROTOCOL, "PutItem", TableName=self._table, Item=item)
@@ -181,6 +182,7 @@ def _beat(item: dict[str, Any]) -> Beat:
             int(figure("received")) if "received" in item else 0,  # absent: the worker is of an older version
             item.get("waits_for_store", {}).get("BOOL") is True,
             safe_json.text(item["arithmetic"]["S"]) if "arithmetic" in item else "",  # a worker of an older image
+            int(figure("peak_bytes")) if "peak_bytes" in item else 0,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise MalformedMessage(f"not a beat: {error!r}") from error

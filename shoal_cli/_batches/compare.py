@@ -73,7 +73,7 @@ def command(
         prepared, unread = prepare(photos, Path(folder))
         plan = stints(both_sizes(asked), prepared.names(), rounds)
         measured = running.run(plan, Doors(own, api), prepared.lane_content, concurrency, _tell)
-    found = Outcome.of(measured, chosen, images_a_day)
+    found = Outcome.of(measured, chosen, images_a_day, api.peak_bytes())
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     else:
@@ -141,7 +141,9 @@ def _print(found: Outcome, link: Link) -> None:
 
 
 def _drawn(words: WordTable) -> Table:
-    drawn = Table(*words.head, title=words.title)
+    drawn = Table(title=words.title)
+    for name in words.head:
+        drawn.add_column(name, overflow="fold")
     for row in words.rows:
         drawn.add_row(*map(Text, row))
     return drawn

@@ -120,4 +120,5 @@ class Comparisons:
 
         door = VenueApi(self.address, Link())
         measured = running.run(plan, door, prepared.lane_content, 1, tell, self._stop.is_set)
-        return ComparisonState(outcome=Outcome.of(measured, self._settings(), images_a_day), left_out=tuple(left_out))
+        found = Outcome.of(measured, self._settings(), images_a_day, door.peak_bytes())
+        return ComparisonState(outcome=found, left_out=tuple(left_out))

@@ -11,7 +11,8 @@ from typing import Any
 from shoal.buckets import foreign_messages
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.errors import ShoalError
-from shoal.ports import Clock, Cloud
+from shoal.lifecycle import peak_bytes
+from shoal.ports import Beat, Clock, Cloud
 from shoal.prices import price_per_hour
 from shoal.settings import Settings
 from web_tier.results.hub import Answered, Hub, PoolState
@@ -51,6 +52,7 @@ class FleetReport:
     moments:     the last day of the ledger.
     arithmetics: in which the workers compute, each once.
     foreign:     the kept messages that are not Shoal's.
+    worker_peak_bytes: the most memory that a worker has held at once; 0 without a worker.
     """
 
     now: float
@@ -62,6 +64,7 @@ class FleetReport:
     moments: tuple[Moment, ...] | None
     arithmetics: tuple[str, ...] = ()
     foreign: tuple[ForeignMessage, ...] | None = ()
+    worker_peak_bytes: int = 0
 
     @property
     def hindrance(self) -> str:
@@ -71,6 +74,11 @@ class FleetReport:
         last = self.moments[-1]
         told = last.hindrance or (f"no worker can start: {last.no_launch}" if last.no_launch else "")
         return told[:1].upper() + told[1:]
+
+    @property
+    def peak_bytes(self) -> dict[str, int]:
+        """Venue -> the most memory that a process of it has held at once; 0 when it is not known."""
+        return {"local": peak_bytes(), "pool": self.worker_peak_bytes}
 
     @property
     def decisions(self) -> list[Moment]:
@@ -108,6 +116,7 @@ class FleetReport:
             "cost": asdict(cost) | {"per_thousand": cost.per_thousand} if cost else None,
             "ledger": self.moments is not None,
             "hindrance": self.hindrance,
+            "peak_bytes": self.peak_bytes,
             "decisions": [{"at": one.at, "sentence": one.sentence} for one in self.decisions],
         }
 
@@ -150,7 +159,7 @@ class Reporter:
         cost, price = None, price_per_hour(self._settings())
         if moments and price is not None:
             cost = Cost(history.cost(moments, now, price), moments[0].at, history.done(moments))
-        pool, waits = self._pool_poller.read(), _waits(answered)
+        pool, waits, workers = self._pool_poller.read(), _waits(answered), self._workers()
         return FleetReport(
             now,
             pool,
@@ -159,16 +168,17 @@ class Reporter:
             waits,
             cost,
             moments,
-            self._arithmetics(),
+            tuple(sorted({one.arithmetic for one in workers if one.arithmetic})),
             self._foreign_messages(),
+            max((one.peak_bytes for one in workers), default=0),
         )
 
-    def _arithmetics(self) -> tuple[str, ...]:
+    def _workers(self) -> list[Beat]:
         try:
-            return tuple(sorted({one.arithmetic for one in self._cloud.register.workers().values() if one.arithmetic}))
+            return list(self._cloud.register.workers().values())
         except ShoalError as error:
             log.info("cannot read the register: %s", error)
-            return ()
+            return []
 
     def _dead_letters(self) -> int | None:
         try:
