@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -141,7 +142,7 @@ def _print(found: Outcome, link: Link) -> None:
 
 
 def _drawn(words: WordTable) -> Table:
-    drawn = Table(title=words.title)
+    drawn = Table(title=words.title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in words.head:
         drawn.add_column(name, overflow="fold")
     for row in words.rows:
