@@ -36,7 +36,6 @@ class _Message:
     visible_at: float
     deliveries: int = 0
     receipt: str = ""
-    received_at: float = 0.0
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -100,11 +99,7 @@ class MemoryQueue:
             message.visible_at = now + self._visibility_seconds
             message.deliveries += 1
             message.receipt = f"r{next(self._receipts)}"
-            message.received_at = message.received_at or now
-        return [
-            Received(one.body, one.receipt, one.deliveries, one.sent_at, one.received_at, one.attributes)
-            for one in taken
-        ]
+        return [Received(one.body, one.receipt, one.deliveries, one.sent_at, now, one.attributes) for one in taken]
 
     def _bury_worn_out(self, now: float) -> None:
         if self._dead_letters is None or self._max_deliveries is None:

@@ -16,7 +16,8 @@ class Received:
 
     receipt:     the receipt handle of this delivery.
     deliveries:  how often the message was delivered, this time included.
-    sent_at, received_at: when it was sent and first received (seconds since 1970, by the queue's clock).
+    sent_at, received_at: when it was sent, and when this delivery was received (seconds since 1970, by the queue's
+                 clock). SQS tells no time of a later delivery: its `received_at` is by the receiver's clock.
     """
 
     body: str

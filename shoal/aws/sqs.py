@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -107,12 +108,14 @@ class SqsQueue:
 
 def _received(message: dict[str, Any]) -> Received:
     attributes = message.get("Attributes", {})
+    deliveries = int(attributes.get("ApproximateReceiveCount", 1))
+    first = int(attributes.get("ApproximateFirstReceiveTimestamp", 0)) / 1000
     return Received(
         message["Body"],
         message["ReceiptHandle"],
-        int(attributes.get("ApproximateReceiveCount", 1)),
+        deliveries,
         int(attributes.get("SentTimestamp", 0)) / 1000,
-        int(attributes.get("ApproximateFirstReceiveTimestamp", 0)) / 1000,
+        first if deliveries == 1 else max(first, time.time()),  # SQS tells the time of the first delivery only
         {name: one.get("StringValue", "") for name, one in message.get("MessageAttributes", {}).items()},
     )
 
