@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,21 +45,35 @@ class Client:
         """Create a batch. Returns its id."""
         return str(self._call("POST", "/batches").json()["batch"])
 
-    def upload(self, batch: str, photos: Sequence[Path], model: str = "") -> Iterator[int]:
+    def upload(
+        self,
+        batch: str,
+        photos: Sequence[Path],
+        model: str = "",
+        patience: float = PATIENCE_SECONDS,
+        away: Callable[[str], None] = lambda _: None,
+        there: Collection[int] = (),
+    ) -> Iterator[int]:
         """Send the photos in small groups, a few groups at once. Yields the number of photos of each finished group.
 
-        A group that fails is sent again for a minute. That does no harm: its photos keep their index.
+        A group that fails is sent again for `patience` seconds. That does no harm: its photos keep their index.
+        away: is told, in any thread, that there is no answer. there: the indexes of photos that are not sent.
         """
-        with ThreadPoolExecutor(GROUPS_AT_ONCE) as senders:
-            groups = list(_groups(photos))
-            sent = senders.map(lambda group: self._send(batch, group[0], group[1], model), groups)
-            yield from sent
+        ended = threading.Event()
 
-    def _send(self, batch: str, first: int, group: Sequence[Path], model: str) -> int:
-        patiently(
-            lambda: self._send_once(batch, first, group, model), PATIENCE_SECONDS, lambda: time.sleep(RETRY_SECONDS)
-        )
-        return len(group)
+        def send(group: tuple[int, list[Path]]) -> int:
+            def once() -> None:
+                with told(away, patience):
+                    self._send_once(batch, *group, model)
+
+            patiently(once, patience, lambda: ended.wait(RETRY_SECONDS))
+            return len(group[1])
+
+        with ThreadPoolExecutor(GROUPS_AT_ONCE) as senders:
+            try:
+                yield from senders.map(send, list(_groups(photos, there)))
+            finally:
+                ended.set()  # after a Ctrl-C nobody waits for the groups that are sent again
 
     def _send_once(self, batch: str, first: int, group: Sequence[Path], model: str) -> None:
         with contextlib.ExitStack() as opened:
@@ -117,15 +131,27 @@ class Client:
         return reply
 
 
-def _groups(photos: Sequence[Path]) -> Iterator[tuple[int, list[Path]]]:
-    """Yield (index of the first photo, photos) for each group."""
+@contextlib.contextmanager
+def told(away: Callable[[str], None], seconds: float) -> Iterator[None]:
+    """Tell `away` of a call in the block that had no answer, which is made again for `seconds`."""
+    try:
+        yield
+    except Retryable as error:
+        away(f"{error}. Trying again for {seconds:g} s.")
+        raise
+
+
+def _groups(photos: Sequence[Path], there: Collection[int]) -> Iterator[tuple[int, list[Path]]]:
+    """Yield (index of the first photo, photos) for each group of neighbours, without those that are there."""
     first, group, size = 0, list[Path](), 0
     for index, path in enumerate(photos):
-        size += path.stat().st_size
-        group.append(path)
-        if len(group) == GROUP_PHOTOS or size >= GROUP_BYTES:
+        if index not in there:
+            first = first if group else index
+            size += path.stat().st_size
+            group.append(path)
+        if group and (index in there or len(group) == GROUP_PHOTOS or size >= GROUP_BYTES):
             yield first, group
-            first, group, size = index + 1, [], 0
+            group, size = [], 0
     if group:
         yield first, group
 

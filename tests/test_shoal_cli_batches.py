@@ -21,9 +21,13 @@ import requests
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from shoal.errors import Permanent
+from shoal import settings
+from shoal.errors import Permanent, Retryable
 from shoal.photo_record import COLUMNS, NAMES
 from shoal_cli.__main__ import shoal
+from shoal_cli._batches import _sent
+from shoal_cli._batches._following import answers
+from shoal_cli._client import Client
 from tests import web_fixtures
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
@@ -296,3 +300,46 @@ def test_without_a_terminal_ctrl_c_leaves_it_running_and_says_how_to_come_back(s
     assert f"`shoal results {found['batch']}` shows them" in started.told
     rows = table(run("results", "--wait", "--csv", found["batch"]).stdout)
     assert [row["label"] for row in rows] == ["hair_spray", "person", "person"]
+
+
+def test_a_batch_of_which_a_part_was_sent_says_so_and_is_resumed(photos: Path) -> None:
+    paths = sorted(photos.iterdir())
+    with running_site() as site:
+        client = Client(site.url)
+        sent = _sent.keep(settings.load(), client, client.new_batch(), paths)
+        assert sum(client.upload(sent.batch, paths, there=(1,))) == 2
+
+        told = run("results", "--wait", sent.batch, status=2).stderr
+        assert "2 of 3 photos were sent, 1 was not: `shoal classify --resume" in told
+        rows = table(run("classify", "--csv", "--resume", sent.batch, status=2).stdout)
+        assert list(dict.fromkeys(row["name"] for row in rows)) == [path.name for path in paths]
+        assert "was not" not in run("results", sent.batch, status=2).stderr
+
+
+def test_a_shoal_that_goes_away_is_asked_until_the_patience_ends(photos: Path) -> None:
+    paths = sorted(photos.iterdir())
+    told: list[str] = []
+    with running_site(work=False) as site:
+        client = Client(site.url)
+        batch = client.new_batch()
+        sent = _sent.keep(settings.load(), client, batch, paths)
+    with pytest.raises(Retryable):
+        list(client.upload(batch, paths, patience=0.0, away=told.append))
+    with pytest.raises(Retryable):
+        list(answers(client, batch, 1, 0.0, lambda _, why: told.append(why)))
+    assert all("Trying again for 0 s" in sentence for sentence in told)
+    assert len(told) == 2
+    failed = run("classify", "--resume", sent.batch, "--timeout", "0", status=1).exception
+    assert "no Shoal answers" in str(failed)
+
+    with running_site(cloud=site.cloud, port=site.port):
+        assert len(run("classify", "--resume", batch, status=2).stdout.splitlines()) == 3
+
+
+def test_resume_needs_a_batch_of_ours_and_no_paths(site: Site, photos: Path) -> None:
+    assert "or --resume BATCH" in run("classify", "--resume", "a", photos, status=2).stderr
+    strange = Client(site.url).new_batch()
+    assert "was not sent from here" in str(run("classify", "--resume", strange, status=1).exception)
+    own = batch_of(run("classify", "--url", site.url, photos / "test_0.jpg"))
+    (photos / "test_0.jpg").unlink()
+    assert "is no longer there" in str(run("classify", "--resume", own, status=1).exception)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from shoal.errors import Retryable, ShoalError
-from shoal_cli._client import Client
+from shoal_cli._client import Client, told
 
 LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.3, 2.0  # between two looks at the results
 LOOKS = 10  # in the time that the rest is expected to take
@@ -25,17 +26,18 @@ def answers(client: Client, batch: str, total: int, patience: float, tell: Tell)
     """Yield the photos in order, each as soon as it and all before it have an answer.
 
     tell: is given the number of answers, and a sentence on what the others wait for, empty while all goes well.
-    Raises Retryable after `patience` seconds without an answer.
+    Raises Retryable after `patience` seconds without an answer, also while no Shoal answers at all.
     """
-    answered = 0
+    answered, index = 0, -1
     began = last = asked = time.monotonic()
     while answered < total:
         why = ""
-        for photo in client.photos(batch, answered - 1):
-            if photo["state"] == "queued":
-                break
-            answered, last = answered + 1, time.monotonic()
-            yield photo
+        with _retried(tell, answered, patience, last):
+            for photo in client.photos(batch, index):
+                if photo["state"] == "queued":
+                    break
+                answered, index, last = answered + 1, photo["index"], time.monotonic()
+                yield photo
         if time.monotonic() - max(last, asked) > SILENT_SECONDS:
             asked, why = time.monotonic(), _why(client, batch)
         tell(answered, why)
@@ -45,6 +47,17 @@ def answers(client: Client, batch: str, total: int, patience: float, tell: Tell)
             )
         if answered < total:
             time.sleep(pause_seconds(answered, total, time.monotonic() - began))
+
+
+@contextmanager
+def _retried(tell: Tell, answered: int, patience: float, last: float) -> Iterator[None]:
+    """Go on after a call that had no answer, unless the last answer is `patience` seconds ago. Raises Retryable."""
+    try:
+        with told(lambda why: tell(answered, why), patience):
+            yield
+    except Retryable:
+        if time.monotonic() - last > patience:
+            raise
 
 
 def pause_seconds(answered: int, total: int, took: float) -> float:

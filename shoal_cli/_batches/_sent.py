@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from inference.photo_folders import readable
 from shoal import settings
 from shoal.errors import Permanent
 from shoal.messages import is_batch
@@ -34,6 +35,17 @@ class Sent:
     def page(self) -> str:
         """The address of its page."""
         return f"{self.address}/batches/{self.batch}"
+
+    def unsent(self, arrived: int) -> str:
+        """How many photos of the batch did not arrive, and how to go on; empty when all did, or when it is not ours."""
+        missing = len(self.paths) - arrived
+        if missing <= 0:
+            return ""
+        were = "was" if missing == 1 else "were"
+        return (
+            f"{arrived} of {len(self.paths)} photos were sent, {missing} {were} not: "
+            f"`shoal classify --resume {self.batch}` sends the rest and shows all"
+        )
 
     def path(self, index: int) -> Path | None:
         """The file of a photo; None when it was not sent from here."""
@@ -75,6 +87,16 @@ def find(text: str, url: str | None) -> Sent:
     own = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
     address = url or own or (known.address if known else f"http://{chosen.host}:{chosen.port}")
     return Sent(batch, address.rstrip("/"), known.at if known else 0.0, known.paths if known else ())
+
+
+def find_own(text: str, url: str | None) -> Sent:
+    """As `find`, for a batch that was sent from here and whose files are still there. Raises Permanent for another."""
+    found = find(text, url)
+    if not found.paths:
+        raise Permanent(f"{found.batch} was not sent from here: `shoal batches` lists yours")
+    if gone := next((path for path in found.paths if not Path(path).is_file()), ""):
+        raise Permanent(f"{readable(gone)} is no longer there: `shoal results {found.batch}` shows what was sent")
+    return found
 
 
 def _read(file: Path) -> Sent | None:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,23 @@ screen = Console(stderr=True, highlight=False)
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--model", default="", help="A model that the Shoal serves; its default when not given.")
 @click.option("--contract", type=click.Choice(list(CONTRACTS)), help="Call an endpoint of a published system instead.")
+@click.option("--resume", metavar="BATCH", default="", help="Send the photos of a batch that were not sent, no PATHS.")
 @output_options
 @click.option("--url", help="The address of Shoal; made from SHOAL_HOST and SHOAL_PORT when not given.")
 @click.option(
     "--timeout", "patience", type=float, default=600.0, show_default=True, help="Seconds to wait without an answer."
 )
 def command(
-    paths: tuple[Path, ...], model: str, contract: str | None, url: str | None, patience: float, **output: Any
+    paths: tuple[Path, ...],
+    model: str,
+    contract: str | None,
+    resume: str,
+    url: str | None,
+    patience: float,
+    **output: Any,
 ) -> None:
     """Label the photos in PATHS: files, and folders with their subfolders.
 
@@ -55,35 +63,56 @@ def command(
     The exit status is 0 when every photo was labelled, 2 when some failed or were cancelled, 1 when the command itself
     failed.
     """
+    if bool(paths) == bool(resume) or (resume and contract):
+        raise click.UsageError("Give PATHS, or --resume BATCH without PATHS and --contract.")
     if contract:
         output["top"] = output["top"] or TOP
     wanted = Wanted.of(**output)
     chosen = settings.load()
     address = url or f"http://{chosen.host}:{chosen.port}"
-    photos, left_out = chosen_photos(paths)
+    photos, left_out = chosen_photos(paths) if paths else ([], "")
     if contract:
         if model or wanted.draw or wanted.coco:
             raise click.UsageError("The contracts know no --model, and too little of a box for --draw and --coco.")
         endpoint = Endpoint(CONTRACTS[contract], address, patience)
         _by_contract(endpoint, photos, left_out, wanted, chosen.max_pixels)
         return
-    client = Client(address)
+    known = _sent.find_own(resume, url) if resume else None
+    client = Client(known.address if known else address)
     if model:
         client.check_model(model)
+    sent = known or _sent.keep(chosen, client, client.new_batch(), photos)
+    _follow(client, sent, BatchRequest(wanted, model, patience, chosen.max_pixels, bool(resume)), left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """What the options say of a batch. patience: seconds to wait without an answer. resumed: a part may be there."""
+
+    wanted: Wanted
+    model: str
+    patience: float
+    max_pixels: int
+    resumed: bool
+
+
+def _follow(client: Client, sent: Sent, request: BatchRequest, left_out: str) -> None:
+    """Send what was not sent, write all photos with their answers, and end with the exit status."""
     began = time.monotonic()
-    sent = _sent.keep(chosen, client, client.new_batch(), photos)
+    progress = BatchProgress(client, sent, request)
     screen.print(f"Batch {sent.batch}: {sent.page}", markup=False, soft_wrap=True)
+    found = []
     try:
-        with Output(wanted, photos.__getitem__, chosen.max_pixels) as out:
-            found = []
-            for photo in _label(client, sent.batch, photos, model, patience):
+        with Output(request.wanted, sent.path, request.max_pixels) as out:
+            for photo in progress.label():
                 out.write(photo)
                 found.append(photo)
     except KeyboardInterrupt:
-        _stop(client, sent)
+        _stop(client, sent, progress.arrived)
         raise SystemExit(INTERRUPTED) from None
     except Retryable as error:
-        raise Retryable(f"{error}. The photos that were sent are kept: `shoal results {sent.batch}`") from error
+        kept = sent.unsent(progress.arrived) or f"All photos were sent and are kept: `shoal results {sent.batch}`"
+        raise Retryable(f"{error}. {kept}") from error
     _summarise(found, time.monotonic() - began, client.cost(sent.batch), sent.page)
     for sentence in (*out.told(), *filter(None, [left_out])):
         screen.print(sentence, markup=False, soft_wrap=True)
@@ -113,22 +142,45 @@ def _by_contract(endpoint: Endpoint, photos: list[Path], left_out: str, wanted: 
         raise SystemExit(NOT_ALL)
 
 
-def _label(client: Client, batch: str, photos: list[Path], model: str, patience: float) -> Iterator[dict[str, Any]]:
-    """Send the photos, and yield them with their answers."""
-    with Bars(screen, len(photos)) as bars:
-        sending, done = bars.bar("sending"), 0
-        for count in client.upload(batch, photos, model):
-            done += count
-            sending(done, "")
-        yield from answers(client, batch, len(photos), patience, bars.bar("labelling"))
+class BatchProgress:
+    """Sends the photos of a batch that are not there yet, and waits for the answers of all.
+
+    arrived: how many photos are there.
+    """
+
+    def __init__(self, client: Client, sent: Sent, request: BatchRequest) -> None:
+        self._client = client
+        self._sent = sent
+        self._request = request
+        self.arrived = 0
+
+    def label(self) -> Iterator[dict[str, Any]]:
+        """Send the photos, and yield all with their answers. Raises Retryable."""
+        client, batch, patience = self._client, self._sent.batch, self._request.patience
+        paths = [Path(path) for path in self._sent.paths]
+        there = {photo["index"] for photo in client.photos(batch)} if self._request.resumed else set()
+        self.arrived = len(there)
+        with Bars(screen, len(paths)) as bars:
+            sending = bars.bar("sending")
+
+            def away(why: str) -> None:
+                sending(self.arrived, why)
+
+            away("")
+            for count in client.upload(batch, paths, self._request.model, patience, away, there):
+                self.arrived += count
+                away("")
+            yield from answers(client, batch, len(paths), patience, bars.bar("labelling"))
 
 
-def _stop(client: Client, sent: Sent) -> None:
+def _stop(client: Client, sent: Sent, arrived: int) -> None:
     """Ask whether the batch goes on or is cancelled. Without a person to ask it goes on."""
     words = (
         f"The photos that were sent will be labelled. `shoal results {sent.batch}` shows them, "
         f"`shoal cancel {sent.batch}` ends it."
     )
+    if unsent := sent.unsent(arrived):
+        words += f" {unsent}."
     if not (screen.is_terminal and sys.stdin.isatty()):
         screen.print(f"Stopped waiting. {words}", markup=False, soft_wrap=True)
         return

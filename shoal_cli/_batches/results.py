@@ -32,8 +32,8 @@ screen = Console(stderr=True, highlight=False)
 def command(batch: str, wait: bool, url: str | None, patience: float, **output: Any) -> None:
     """Show the photos of BATCH, the id of a batch or the address of its page. `shoal batches` lists yours.
 
-    The exit status is 0 when every photo was labelled, 2 when some failed, were cancelled or still wait, 1 when the
-    command itself failed.
+    The exit status is 0 when every photo was labelled, 2 when some failed, were cancelled, still wait or were never
+    sent, 1 when the command itself failed.
     """
     wanted = Wanted.of(**output)
     sent = _sent.find(batch, url)
@@ -41,7 +41,8 @@ def command(batch: str, wait: bool, url: str | None, patience: float, **output: 
     count: Counter[str] = Counter()
     total = client.batch(sent.batch)["total"]
     if not total:
-        raise Permanent(f"{sent.batch} has no photos: `shoal batches` lists the batches that you sent")
+        why = sent.unsent(0) or "`shoal batches` lists the batches that you sent"
+        raise Permanent(f"{sent.batch} has no photos: {why}")
     with Output(wanted, sent.path, settings.load().max_pixels) as out, Bars(screen, total) as bars:
         photos = client.photos(sent.batch)
         if wait:
@@ -52,7 +53,7 @@ def command(batch: str, wait: bool, url: str | None, patience: float, **output: 
     waiting = f", {count['queued']} wait (--wait waits for them)" if count["queued"] else ""
     told = f"{counted(count.total(), 'photo')}, {failures(count)}{waiting}"
     screen.print(f"{told}. {sent.page}", markup=False, soft_wrap=True)
-    for sentence in out.told():
+    for sentence in filter(None, [sent.unsent(count.total()), *out.told()]):
         screen.print(sentence, markup=False, soft_wrap=True)
-    if count["done"] < count.total():
+    if count["done"] < max(count.total(), len(sent.paths)):
         raise SystemExit(NOT_ALL)
