@@ -13,6 +13,7 @@ from local_cloud.ec2 import roles, server
 from local_cloud.ec2.books import BooksKeeper
 from local_cloud.ec2.groups import GroupKeeper
 from local_cloud.ec2.hooks import Books
+from local_cloud.guard.addresses import check_address
 from local_cloud.guard.callers import Callers
 from local_cloud.guard.ec2_guard import Ec2Guard
 from local_cloud.guard.ec2_needs import Ec2Needs
@@ -98,7 +99,8 @@ def open_cloud(
     sessions = SessionKeys(keys.session_secret, time.time)
     roles.connect(sessions)
     permissions = Permissions(policies, Ec2Needs(settings.region), settings.region)
-    gate = Gate(Callers(keys, sessions, frozenset({HONEST})), permissions)
+    callers = Callers(keys, sessions, frozenset({HONEST}))
+    gate = Gate(callers, permissions, check_address=lambda service: check_address(service, of_ministack=False))
     control = Control(journal, host, books.find)
     threading.Thread(target=metadata.serve_forever, name="metadata", daemon=True).start()
     server.serve(moto_listener, Ec2Guard(trouble.around(control) if trouble else control, gate))

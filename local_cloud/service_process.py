@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from local_cloud import STATE_VARIABLE, CloudError
+from local_cloud.guard.addresses import SERVICES, variable
 from local_cloud.guard.keys import CloudKeys
 from local_cloud.hostile.dice import Hostility
 from local_cloud.hostile.journal import JOURNAL_NAME
@@ -17,7 +18,6 @@ from local_cloud.listeners import url
 from local_cloud.machines.init_process import InitProcess
 from local_cloud.state_folder import StateFolder
 
-SERVICES = ("s3", "sqs", "sns", "dynamodb", "lambda")
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on this machine: no proxy
 READY_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -85,7 +85,7 @@ class ServiceProcess:
         """boto3's endpoint variables for all services; `moto_url` serves those that ministack does not."""
         return {
             "AWS_ENDPOINT_URL": moto_url,
-            **{f"AWS_ENDPOINT_URL_{service.upper()}": self.url for service in SERVICES},
+            **{variable(service): self.url for service in SERVICES},
         }
 
     def _start(self) -> None:

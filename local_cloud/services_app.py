@@ -11,6 +11,7 @@ from pathlib import Path
 from local_cloud import kept_queues, points
 from local_cloud.checkpoint import Checkpoint
 from local_cloud.exchange import App
+from local_cloud.guard.addresses import check_address
 from local_cloud.guard.callers import Callers
 from local_cloud.guard.gate import Gate
 from local_cloud.guard.keys import CloudKeys
@@ -43,7 +44,10 @@ def _layers() -> App:
     callers = Callers(keys, sessions, frozenset({HONEST}))
     region = os.environ["MINISTACK_REGION"]
     permissions = Permissions(PolicyFile(Path(os.environ[POLICIES])), ServicesNeeds(region), region)
-    return ServicesGuard(_services(), Gate(callers, permissions, form_fields))
+    gate = Gate(
+        callers, permissions, form_fields, check_address=lambda service: check_address(service, of_ministack=True)
+    )
+    return ServicesGuard(_services(), gate)
 
 
 def _services() -> App:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.local_cloud_fixtures import ROOT, CloudProcess, make_image, running_cloud
 from tests.waiting import until
@@ -41,14 +42,15 @@ def aws(cloud: CloudProcess, *arguments: str) -> Any:
     """Run the command line as a user does who has sourced the env file; what it answers."""
     service = arguments[0].removesuffix("api").upper()
     endpoint = cloud.env.get(f"AWS_ENDPOINT_URL_{service}", cloud.env["AWS_ENDPOINT_URL"])
-    run = subprocess.run(
-        [str(AWS), *arguments, "--endpoint-url", endpoint, "--output", "json"],
-        env={"PATH": os.environ["PATH"], "HOME": str(cloud.state_dir), **cloud.env},
-        capture_output=True,
-        text=True,
-    )
+    run = run_aws(cloud, *arguments, "--endpoint-url", endpoint, "--output", "json")
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout) if run.stdout.strip() else None
+
+
+def run_aws(cloud: CloudProcess, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line with the variables of the env file and these."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(cloud.state_dir), **cloud.env, **variables}
+    return subprocess.run([str(AWS), *arguments], env=environment, capture_output=True, text=True)
 
 
 def test_a_ten_line_script_polls_the_queue_and_writes_to_the_bucket_with_its_role_alone(
@@ -95,6 +97,40 @@ def test_a_ten_line_script_polls_the_queue_and_writes_to_the_bucket_with_its_rol
     until(lambda: left() == 0, 30)
     aws(cloud, "ec2", "terminate-instances", "--instance-ids", identifier)
     cloud.wait_for(identifier, "terminated")
+
+
+@pytest.mark.parametrize(
+    ("command", "asked", "right"),
+    [
+        (("s3", "ls"), "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+        (("sqs", "list-queues"), "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"),
+        (("dynamodb", "list-tables"), "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB"),
+        (("ec2", "describe-instances"), "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    ],
+)
+def test_a_call_to_the_address_of_other_services_is_told_the_right_one(
+    cloud: CloudProcess, command: tuple[str, ...], asked: str, right: str
+) -> None:
+    told = run_aws(cloud, *command, "--endpoint-url", cloud.env[asked])
+    assert told.returncode != 0
+    assert "InvalidAddress" in told.stderr
+    assert f"its address is in {right} (" in told.stderr
+    assert run_aws(cloud, *command, "--endpoint-url", cloud.env[right]).returncode == 0
+
+
+def test_an_address_that_the_command_line_signs_in_the_old_way_is_told_how_to_sign(cloud: CloudProcess) -> None:
+    aws(cloud, "s3api", "create-bucket", "--bucket", "signed")
+    run_aws(cloud, "s3api", "put-object", "--bucket", "signed", "--key", "photo")
+    config = cloud.state_dir / "aws-config"
+    answers = []
+    for lines in ("", "[default]\ns3 =\n    signature_version = s3v4\n"):
+        config.write_text(lines)
+        url = run_aws(cloud, "s3", "presign", "s3://signed/photo", AWS_CONFIG_FILE=str(config)).stdout.strip()
+        answers.append(requests.get(url, timeout=60))
+    old, new = answers
+    assert old.status_code == 403
+    assert "aws configure set default.s3.signature_version s3v4" in old.text
+    assert new.status_code == 200
 
 
 def test_a_life_in_commands(cloud: CloudProcess, tmp_path: Path) -> None:

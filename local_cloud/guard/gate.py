@@ -12,6 +12,11 @@ from local_cloud.guard.signatures import SignedRequest
 
 HOSTS = "this cloud answers to localhost and to IP addresses, and to no other name"
 
+VERSION_2 = (
+    "Signature Version 2 is not supported: use AWS4-HMAC-SHA256, Signature Version 4. Before `aws s3 presign`: "
+    "aws configure set default.s3.signature_version s3v4. In boto3: Config(signature_version='s3v4')."
+)
+
 
 def names_this_machine(host: str) -> bool:
     """Whether a Host header is `localhost` or an IP address, with or without a port.
@@ -31,7 +36,8 @@ def names_this_machine(host: str) -> bool:
 class Gate:
     """Lets calls through that are signed, and that the policies of the caller's role allow.
 
-    form_fields: reads the fields of an upload form as the store will read them.
+    form_fields:   reads the fields of an upload form as the store will read them.
+    check_address: raises Refused when the service of this name is not behind this gate.
     """
 
     def __init__(
@@ -40,14 +46,18 @@ class Gate:
         permissions: Permissions,
         form_fields: Callable[[SignedRequest], Mapping[str, str]] = lambda _: {},
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        check_address: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._callers = callers
         self._permissions = permissions
         self._form_fields = form_fields
         self._now = now
+        self._check_address = check_address
 
     def check_claim(self, call: SignedRequest) -> None:
         """Raise Refused for a call that no body could make valid: it is not signed."""
+        if signatures.is_version_2(call):
+            raise Refused("InvalidRequest", VERSION_2)
         if not call.is_form and not signatures.access_key_id(call):
             raise Refused("MissingAuthenticationToken", "Request is missing Authentication Token")
 
@@ -58,5 +68,6 @@ class Gate:
             caller = signatures.check_form(self._form_fields(call), self._callers.find)
         else:
             caller = signatures.check(call, self._callers.find, self._now())
+            self._check_address(signatures.signed_service(call))
         self._permissions.check(caller, call)
         return caller

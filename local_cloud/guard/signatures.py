@@ -69,6 +69,11 @@ def access_key_id(call: SignedRequest) -> str:
     return credential[1] if credential else call.parameter("X-Amz-Credential").partition("/")[0]
 
 
+def is_version_2(call: SignedRequest) -> bool:
+    """Whether the call is signed in the way before Signature Version 4, in a header or in the address."""
+    return call.headers.get("authorization", "").startswith("AWS ") or "AWSAccessKeyId" in call.parameters
+
+
 def signed_service(call: SignedRequest) -> str:
     """The service that the signature is for, as `s3` or `ec2`; empty when it names none."""
     scope = re.search(r"Credential=([^,\s]+)", call.headers.get("authorization", ""))
