@@ -47,6 +47,9 @@ def keep_private(folder: Path) -> None:
         folder.chmod(0o700)
 
 
+UP_LOCK, SERVE_LOCK = "up.lock", "serve.lock"  # in the state folder, held by `shoal up` and `shoal serve`
+
+
 @contextmanager
 def only_one(lock: Path, otherwise: str) -> Iterator[None]:
     """Hold the lock file during the block. Raises Permanent(otherwise) when another process holds it.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import sys
+from pathlib import Path
 
 import click
 
 from shoal import __version__, plugins
 from shoal.errors import ShoalError
-from shoal.settings import misspelt
+from shoal.settings import load, misspelt
 
 
 class Commands(click.Group):
@@ -53,9 +55,20 @@ def main() -> None:
     except ShoalError as error:
         sys.exit(f"shoal: {error}")
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        told = _in_words(error)
+        if not told:
             raise
-        sys.exit(f"shoal: the disk is full ({error.filename or 'no space left'}): make room and start again")
+        sys.exit(f"shoal: {told}")
+
+
+def _in_words(error: OSError) -> str:
+    """What is wrong with the disk or the state folder; empty for other errors."""
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full ({error.filename or 'no space left'}): make room and start again"
+    folder = load().state_dir
+    if error.filename and Path(os.fsdecode(error.filename)).absolute().is_relative_to(folder.absolute()):
+        return f"SHOAL_STATE_DIR={folder} cannot be used ({error.strerror}): set it to a folder that can be made"
+    return ""
 
 
 if __name__ == "__main__":

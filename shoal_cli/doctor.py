@@ -17,6 +17,7 @@ from inference import store
 from shoal import ledger_file, settings
 from shoal.errors import BucketMissing, ShoalError
 from shoal.folders import folder, install_packages
+from shoal.lifecycle import SERVE_LOCK, holder
 from shoal.ports import JobQueue, ObjectStore
 from shoal.prices import price_in_words, unknown_types
 from shoal.proxies import set_variables
@@ -122,7 +123,8 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
     try:
         cloud = connect(chosen)
     except ShoalError as error:
-        yield Finding("cloud", False, str(error), start)
+        serves = holder(chosen.state_dir / SERVE_LOCK) is not None
+        yield Finding("cloud", serves, "none: `shoal serve` labels photos itself" if serves else str(error), start)
         return
     try:
         _look(cloud.inputs)

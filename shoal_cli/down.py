@@ -5,26 +5,33 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import click
 
 from shoal import settings
 from shoal.errors import Permanent, Retryable
-from shoal.lifecycle import holder
+from shoal.lifecycle import SERVE_LOCK, UP_LOCK, holder
 
 STOP_SECONDS = 60.0
 
 
 @click.command()
 def command() -> None:
-    """Stop the system that `shoal up` runs in SHOAL_STATE_DIR: web tier, controller, workers, embedded cloud.
+    """Stop what `shoal up` or `shoal serve` runs in SHOAL_STATE_DIR.
 
     Accepted photos stay in the buckets; the next `shoal up` continues with them.
     """
-    lock = settings.load().state_dir / "up.lock"
-    pid = holder(lock)
-    if pid is None:
-        raise Permanent(f"no Shoal runs in {lock.parent}")
+    folder = settings.load().state_dir
+    found = [(lock, pid) for name in (UP_LOCK, SERVE_LOCK) if (pid := holder(lock := folder / name)) is not None]
+    if not found:
+        raise Permanent(f"no Shoal runs in {folder}")
+    for lock, pid in found:
+        _stop(lock, pid)
+    click.echo("Stopped.")
+
+
+def _stop(lock: Path, pid: int) -> None:
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
     while holder(lock) is not None:
@@ -33,4 +40,3 @@ def command() -> None:
                 f"process {pid} has not stopped within {STOP_SECONDS:g} s; a second `shoal down` ends it at once"
             )
         time.sleep(0.05)
-    click.echo("Stopped.")

@@ -20,7 +20,7 @@ from inference import store
 from shoal import settings
 from shoal.errors import NotFound, SettingsError, ShoalError
 from shoal.folders import folder, import_path
-from shoal.lifecycle import StopSignal, keep_private, only_one
+from shoal.lifecycle import UP_LOCK, StopSignal, keep_private, only_one
 from shoal.proxies import with_direct_hosts
 from shoal.retry import patiently
 from shoal_cli._processes import Child, pump, wait_until
@@ -58,7 +58,7 @@ def command(hostile: int | None, hostile_only: str | None, hostile_rate: float |
     chosen = settings.load()
     settings.check_exposure(chosen)
     otherwise = f"Shoal already runs in {chosen.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PORT"
-    with only_one(chosen.state_dir / "up.lock", otherwise), StopSignal() as stop:
+    with only_one(chosen.state_dir / UP_LOCK, otherwise), StopSignal() as stop:
         _check_port(chosen.host, chosen.port)
         prepare_model(chosen)
         keep_private(chosen.state_dir)  # after the models, which several users may share
@@ -154,7 +154,10 @@ class SystemProcesses:
         return f"http://{self._settings.host}:{self._settings.port}"
 
     def start(self, stop: StopSignal) -> None:
-        """Start all parts; return when the page answers. Raises ShoalError, which names the log to read."""
+        """Start all parts; return when the page answers and the controller goes.
+
+        Raises ShoalError, which names the log to read.
+        """
         began = time.monotonic()
         self._start_cloud()
         if not stop.stopping:
@@ -206,7 +209,9 @@ class SystemProcesses:
         web.start()
         self._wait_for(web, lambda: answers(self.address))
         # Last: it has no work before the first photo, and its start would delay the page.
-        self._child("controller", "-m", "controller").start()
+        controller = self._child("controller", "-m", "controller")
+        controller.start()
+        self._wait_for(controller, lambda: settings.in_force.read(self._state) is not None)
 
     def _child(self, name: str, *arguments: str) -> Child:
         child = Child(name, [*PYTHON, *arguments], self._state / "logs" / f"{name}.log", self._environment)
@@ -218,8 +223,8 @@ class SystemProcesses:
             raise ShoalError(f"the {child.name} did not start: {self._words_of(child)}")
 
     def _show(self, child: Child, line: str) -> None:
-        self._last_words[child.name] = line
         if line.strip():
+            self._last_words[child.name] = line
             console.print(f"[{COLOURS[child.name]}]{child.name:>10}[/] │ ", end="")
             console.print(line, markup=False, soft_wrap=True)
 

@@ -111,6 +111,15 @@ def test_without_a_system_the_command_to_start_one_is_named(tmp_path: Path, word
     assert done.stderr.startswith(f"shoal: Shoal is not running in {tmp_path}: start it with `shoal up`")
 
 
+@pytest.mark.parametrize("words", [["status"], ["settings"], ["down"], ["doctor"], ["up"], ["serve"]])
+def test_a_state_folder_that_cannot_be_is_named(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "file").touch()
+    done = run_shoal(*words, SHOAL_STATE_DIR=str(tmp_path / "file" / "state"))
+    assert done.returncode == 1
+    assert f"shoal: SHOAL_STATE_DIR={tmp_path}/file/state cannot be used (Not a directory)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_doctor_stops_at_the_cause(tmp_path: Path) -> None:
     away = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1"}
     keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}

@@ -73,6 +73,13 @@ def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert done.stderr.strip().startswith("shoal: SHOAL_MAX_INSTANCES='many'")
 
 
+def test_a_system_whose_controller_cannot_start_is_not_called_ready(tmp_path: Path) -> None:
+    done = shoal(RunningSystem(tmp_path / "state", POLICY="fast"), "up")
+    assert done.returncode == 1
+    assert "Shoal is ready" not in done.stdout
+    assert re.search(r"shoal: the controller did not start: .*'fast' is not one of the policies", done.stderr)
+
+
 def test_help_names_every_command(tmp_path: Path) -> None:
     text = shoal(RunningSystem(tmp_path / "state"), "--help").stdout
     assert all(f"\n  {name} " in text for name in ("demo", "models", "prepare", "up", "why"))

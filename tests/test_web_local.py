@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from tests.web_fixtures import Site, jpeg, running_site
 from web_tier.venues import local
 
 BATCH = "1m7yv8wnwyewm4djehxe"
+FLEET_REFUSED = "GET /fleet: 404 This server labels photos itself: it has no pool of machines to show."
 CAT = (inference_fixtures.EXAMPLES / "cat.jpg").read_bytes()
 
 
@@ -351,9 +351,27 @@ def test_a_folder_gives_nothing_outside_of_it(tmp_path: Path) -> None:
             FolderStore(tmp_path / "store").put(key, b"", "text/plain")
 
 
+def check_that_no_pool_is_told_of(address: str, environment: dict[str, str]) -> None:
+    assert requests.get(f"{address}/readyz", timeout=10).json()["checks"] == {
+        "input bucket": "ok",
+        "output bucket": "ok",
+    }
+    told = requests.get(f"{address}/estimate?photos=2000", timeout=10).json()
+    assert (told["dollars"], told["words"].endswith(", on this server")) == (0, True)
+    assert 2000 / told["seconds"] < 1000
+    assert "has no pool" in requests.get(f"{address}/fleet", timeout=10).text
+    assert "/fleet" not in requests.get(address, headers={"Accept": "text/html"}, timeout=10).text
+    command = [sys.executable, "-m", "shoal_cli", "status"]
+    asked = subprocess.run(
+        command, cwd=inference_fixtures.ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (asked.returncode, "has no queue and no workers" in asked.stderr) == (1, True), asked.stderr
+
+
 def test_shoal_serve_is_one_process_that_labels_and_ends(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SHOAL_"))}
     environment |= {"SHOAL_CACHE_DIR": str(inference_fixtures.cache_dir()), "SHOAL_PRECISION": "float32"}
+    environment["SHOAL_STATE_DIR"] = str(tmp_path / "state")
     command = [sys.executable, "-m", "shoal_cli", "serve", "--port", "0", "--results", str(tmp_path / "kept")]
     running = subprocess.Popen(
         command, cwd=inference_fixtures.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -369,13 +387,15 @@ def test_shoal_serve_is_one_process_that_labels_and_ends(tmp_path: Path) -> None
         path = tmp_path / "kept" / "results" / told["batch"] / "00000" / "cat.jpg"
         until(path.is_file, seconds=2)
         assert json.loads(path.read_text())["labels"][0]["name"] == "Egyptian_cat"
+        check_that_no_pool_is_told_of(found[1], environment)
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text()
-        running.send_signal(signal.SIGINT)
+        subprocess.run([*command[:3], "down"], cwd=inference_fixtures.ROOT, env=environment, timeout=60, check=True)
         _, errors = running.communicate(timeout=15)
     finally:
         running.kill()
         running.wait()
-    assert (running.returncode, errors, children) == (0, "", "")
+    assert (running.returncode, children) == (0, "")
+    assert [line.partition("problems: ")[2] for line in errors.splitlines()] == [FLEET_REFUSED], errors
 
 
 def test_shoal_serve_says_when_its_model_is_not_prepared(tmp_path: Path) -> None:

@@ -48,19 +48,22 @@ def _content_security_policy(store: str) -> str:
     return "; ".join(parts)
 
 
-def create_app(settings: Settings, cloud: Cloud, clock: Clock) -> Flask:
+def create_app(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True) -> Flask:
     """The web tier as a WSGI application. `app.extensions["shoal"]` is its Services; start and stop them around it.
+
+    has_pool: whether there are queues and workers; without them the venue labels in this process.
 
     Raises SettingsError for an unknown venue.
     """
     app = Flask("web_tier", static_folder=str(STATIC), template_folder=str(TEMPLATES))
-    built = app.extensions[EXTENSION] = build(settings, cloud, clock)
+    built = app.extensions[EXTENSION] = build(settings, cloud, clock, has_pool)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["asset"] = _asset
     app.jinja_env.globals["examples"] = find_examples(STATIC / "examples")
     app.jinja_env.globals["models"] = settings.served_models
+    app.jinja_env.globals["has_pool"] = has_pool
     app.jinja_env.globals.update(card=card, others=others, timeline=timeline, queued=QUEUED, shown=SHOWN, orders=ORDERS)
     app.jinja_env.globals.update(counting=COUNTING, latency=latency)
     app.jinja_env.filters["number"] = words.number

@@ -14,7 +14,14 @@ from shoal import logs
 from shoal import settings as shoal_settings
 from shoal.buckets.folder_store import FolderStore
 from shoal.clock import SystemClock
-from shoal.lifecycle import StopSignal, end_when_a_thread_dies, end_within, keep_private
+from shoal.lifecycle import (
+    SERVE_LOCK,
+    StopSignal,
+    end_when_a_thread_dies,
+    end_within,
+    keep_private,
+    only_one,
+)
 from shoal.memory import memory_cloud
 from shoal.settings import Settings
 from web_tier.app import create_app
@@ -28,8 +35,9 @@ def serve(settings: Settings, folder: Path, ready: Callable[[int], None]) -> Non
     Raises SettingsError, and NotFound when the model is not prepared.
     """
     end_when_a_thread_dies()
-    with StopSignal() as stop:
-        shoal_settings.check_exposure(settings)
+    shoal_settings.check_exposure(settings)
+    otherwise = f"`shoal serve` already runs in {settings.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PORT"
+    with only_one(settings.state_dir / SERVE_LOCK, otherwise), StopSignal() as stop:
         logs.configure(settings.log_level)
         logging.getLogger("waitress").setLevel(logging.ERROR)
         # Nothing here converts models. Without its converter OpenVINO is imported in two thirds of the time.
@@ -40,7 +48,9 @@ def serve(settings: Settings, folder: Path, ready: Callable[[int], None]) -> Non
             memory_cloud(clock), inputs=FolderStore(folder / "photos"), outputs=FolderStore(folder / "results")
         )
         ours = replace(settings, venue="local", venues="", direct_uploads="off", emulated=True)
-        server = WebServer(create_app(ours, cloud, clock), settings.host, settings.port, settings.web_threads)
+        server = WebServer(
+            create_app(ours, cloud, clock, has_pool=False), settings.host, settings.port, settings.web_threads
+        )
         server.start()
         ready(server.port)
         stop.wait()

@@ -49,7 +49,7 @@ OTHER_THREADS = 128  # reserved for everything except open pages; half of the th
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of one web process."""
+    """The parts of one web process. has_pool: whether there are queues and workers."""
 
     settings: Settings
     cloud: Cloud
@@ -78,6 +78,7 @@ class Services:
     sessions: OperatorSessions
     guesses: Guesses
     comparisons: Comparisons
+    has_pool: bool
 
     def start(self) -> None:
         """Start the threads behind the routes."""
@@ -105,7 +106,7 @@ class Services:
         self.fetcher.stop()
 
 
-def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
+def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True) -> Services:
     """Make the services; `start` starts them. Raises SettingsError for an unknown venue, NotFound without its model."""
     space = SpaceWatch(cloud.inputs), SpaceWatch(cloud.outputs)
     behind = WriteBehind()
@@ -146,7 +147,8 @@ def build(settings: Settings, cloud: Cloud, clock: Clock) -> Services:
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
         fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),
         models=models,
-        readiness=Readiness(cloud, {"input bucket": space[0].check, "output bucket": space[1].check}),
+        readiness=Readiness(cloud, {"input bucket": space[0].check, "output bucket": space[1].check}, has_pool),
+        has_pool=has_pool,
         direct=Direct(direct, settings.max_file_bytes, cloud, venue, hub, workers),
         webhooks=Webhooks(cloud.outputs, batches, clock, poster, settings.webhook_keys, settings.webhook_seconds),
         thumbnails=ThumbnailGate(settings.web_threads),

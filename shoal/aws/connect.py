@@ -22,7 +22,7 @@ from shoal.aws.template import LaunchTemplate
 from shoal.aws.uploads import S3Uploads, allow_forms
 from shoal.errors import Permanent
 from shoal.lease import RecordLease
-from shoal.lifecycle import steady
+from shoal.lifecycle import SERVE_LOCK, holder, steady
 from shoal.messages import MAX_REQUEST_BYTES
 from shoal.ports import LAST_NET_DELIVERIES, Cloud, InstancePool
 from shoal.settings import Settings
@@ -101,6 +101,10 @@ def _check_that_one_runs(settings: Settings) -> None:
     try:
         region()
     except Permanent:
+        if holder(settings.state_dir / SERVE_LOCK) is not None:
+            raise Permanent(
+                "`shoal serve` runs here: it labels photos itself and has no queue and no workers"
+            ) from None
         told = f"Shoal is not running in {settings.state_dir}: start it with `shoal up`"
         raise Permanent(f"{told} (for a Shoal on AWS, set AWS_DEFAULT_REGION)") from None
 

@@ -18,6 +18,7 @@ from shoal.settings.in_force import InForce
 from shoal.settings.reading import environment_of, load_changed, meant, own_file
 
 ANSWER_SECONDS = 10.0
+OF_THE_WEB_TIER = ("SHOAL_MODEL", "SHOAL_MODELS", "SHOAL_MAX_FILE_BYTES")  # it reads them at its start
 LOOK_SECONDS = 0.05
 
 _BY_VARIABLE = {one.variable: one for one in SETTINGS}
@@ -126,5 +127,6 @@ def _sentence(name: str, value: str, path: Path, found: InForce | None) -> str:
         return f"{told}; no controller runs there, it holds from the next start on"
     held = f"{name}={found.values.get(name, value)}"
     if _BY_VARIABLE[name].worker:
-        return f"{held} holds for instances that are launched from now on; running ones keep theirs"
+        told = f"{held} holds for instances that are launched from now on; running ones keep theirs"
+        return told + (", and the web tier offers it once it is restarted with it" if name in OF_THE_WEB_TIER else "")
     return f"{held} holds now"

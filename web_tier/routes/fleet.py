@@ -41,8 +41,14 @@ def fleet_page() -> str:
     return _fleet_page()
 
 
+def _check_pool() -> None:
+    if not services().has_pool:
+        raise Problem(404, "This server labels photos itself: it has no pool of machines to show.")
+
+
 def _fleet_page(refused: str = "") -> str:
-    """The page; `refused` says why a setting was not changed."""
+    """The page; `refused` says why a setting was not changed. Raises Problem (404) where there is no pool."""
+    _check_pool()
     signed_in, settings = operator.signed_in(), in_force.applied(services().settings)
     return render_template(
         "fleet.html",
@@ -62,6 +68,7 @@ def _fleet_page(refused: str = "") -> str:
 @blueprint.get("/fleet.json")
 def fleet_json() -> Response:
     """The same for programs."""
+    _check_pool()
     return jsonify(services().reporter.read().to_dict())
 
 

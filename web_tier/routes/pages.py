@@ -37,7 +37,7 @@ from web_tier.routes import compat
 from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.requests import MOST_INDEX
 from web_tier.services import form, services, take
-from web_tier.watching.estimate import estimate, in_words, measured, no_start
+from web_tier.watching.estimate import estimate, in_words, measured, no_start, on_this_server
 
 blueprint = Blueprint("pages", __name__)
 
@@ -166,14 +166,18 @@ def expected() -> Response:
     text = request.args.get("photos", "")
     if not (re.fullmatch(r"[0-9]{1,6}", text) and 0 < int(text) <= MOST_INDEX + 1):
         raise Problem(400, f"photos={text[:20]!r}: expected a number from 1 to {MOST_INDEX + 1:,}.")
+    if rate := services().venues.chosen.per_second:
+        found = on_this_server(int(text), rate)
+        here = f"about {words.duration(found.seconds)}, on this server"
+        return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=here, hindrance="")
     pool = services().pool_poller.read()
     if pool is None:
         raise Problem(503, "The pool cannot be read at the moment.")
     settings, past = in_force.applied(services().settings), services().history.read()
     service, boot = measured(past, settings)
     found = estimate(int(text), service, boot, pool, settings, price_per_hour(settings))
-    words, hindrance = in_words(found, settings), no_start(past, pool)
-    return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=words, hindrance=hindrance)
+    told, hindrance = in_words(found, settings), no_start(past, pool)
+    return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=told, hindrance=hindrance)
 
 
 @blueprint.post("/batches/<batch>/cancel")

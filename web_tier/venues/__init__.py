@@ -66,10 +66,14 @@ class Submission(Protocol):
 class Venue(Protocol):
     """Labels photos. The results arrive in the output bucket and, as a hint, at the collector or the hub.
 
-    stores: whether it stores photos in the input bucket before it labels them.
+    stores:     whether it stores photos in the input bucket before it labels them.
+    per_second: how many photos a second it labels; None when machines come and go with the work.
     """
 
-    stores: bool
+    @property
+    def stores(self) -> bool: ...
+    @property
+    def per_second(self) -> float | None: ...
 
     def open(self, asker: Asker = ANYBODY) -> Submission:
         """Begin a submission."""

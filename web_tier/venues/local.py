@@ -44,6 +44,11 @@ class LocalVenue:
         self._parts = parts
         self._engine = engine
 
+    @property
+    def per_second(self) -> float | None:
+        """Photos a second lately; an assumed number until a few photos are labelled."""
+        return self._engine.rate.per_second
+
     def open(self, asker: Asker = ANYBODY) -> Submission:
         """Begin a submission."""
         return LocalSubmission(self._parts, self._engine, asker)

@@ -28,6 +28,7 @@ class PoolVenue:
     """Stores photos and queues request messages for the workers of the pool."""
 
     stores = True
+    per_second = None
 
     def __init__(self, inputs: ObjectStore, requests: JobQueue) -> None:
         self._inputs = inputs

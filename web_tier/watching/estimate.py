@@ -39,6 +39,11 @@ def estimate(
     return Estimate(start + max(service_seconds, work / workers), each)
 
 
+def on_this_server(photos: int, per_second: float) -> Estimate:
+    """The same where the web process labels the photos itself: it starts nothing, and costs nothing more."""
+    return Estimate(photos / per_second, 0.0)
+
+
 def measured(past: Sequence[Moment] | None, settings: Settings) -> tuple[float, float]:
     """A worker's seconds for one photo and the seconds of a boot: as last measured, else from the settings."""
     if not past:

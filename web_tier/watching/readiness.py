@@ -19,19 +19,23 @@ NO_KEY = "-ready/"  # nothing has this prefix: the shortest listing
 class Readiness:
     """Asks all at once. A check that has not answered yet is not started a second time.
 
-    space: by the name of a bucket's check, what raises StorageFull while that bucket is full.
+    queues: whether there are queues to ask.
+    space:  by the name of a bucket's check, what raises StorageFull while that bucket is full.
     """
 
-    def __init__(self, cloud: Cloud, space: Mapping[str, Callable[[], None]]) -> None:
+    def __init__(self, cloud: Cloud, space: Mapping[str, Callable[[], None]], queues: bool = True) -> None:
         def bucket(name: str, store: ObjectStore) -> Check:
             return Check(name, lambda: (next(iter(store.list(NO_KEY)), None), space[name]()))
 
         self._checks = [
             bucket("input bucket", cloud.inputs),
             bucket("output bucket", cloud.outputs),
-            Check("request queue", cloud.requests.depth),
-            Check("response queue", cloud.responses.depth),
         ]
+        if queues:
+            self._checks += [
+                Check("request queue", cloud.requests.depth),
+                Check("response queue", cloud.responses.depth),
+            ]
 
     def look(self, seconds: float) -> dict[str, str]:
         """Returns "ok" or the reason why not, by name; takes `seconds` at most."""
