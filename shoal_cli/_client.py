@@ -137,7 +137,7 @@ def told(away: Callable[[str], None], seconds: float) -> Iterator[None]:
     try:
         yield
     except Retryable as error:
-        away(f"{error}. Trying again for {seconds:g} s.")
+        away(f"{str(error).rstrip('.')}. Trying again for {seconds:g} s.")
         raise
 
 

@@ -343,3 +343,14 @@ def test_resume_needs_a_batch_of_ours_and_no_paths(site: Site, photos: Path) -> 
     own = batch_of(run("classify", "--url", site.url, photos / "test_0.jpg"))
     (photos / "test_0.jpg").unlink()
     assert "is no longer there" in str(run("classify", "--resume", own, status=1).exception)
+
+
+def test_an_address_needs_no_scheme_and_another_scheme_is_refused(site: Site, photos: Path) -> None:
+    short = site.url.removeprefix("http://")
+    done = run("classify", "--url", short, photos / "test_0.jpg")
+    assert f": {site.url}/batches/" in done.stderr
+    run("results", f"{short}/batches/{batch_of(done)}")
+    for command in (("classify", photos), ("compare", photos), ("results", "x"), ("cancel", "x")):
+        told = str(run(*command, "--url", "ftp://127.0.0.1", status=1).exception)
+        assert "begins with ftp://: Shoal answers at http:// and https://" in told
+    assert "is not an address" in str(run("cancel", "--url", "http:///x", "x", status=1).exception)

@@ -16,6 +16,7 @@ from shoal import settings
 from shoal.errors import Permanent
 from shoal.messages import is_batch
 from shoal.settings import Settings
+from shoal_cli._batches._address import whole_address
 from shoal_cli._client import Client
 
 FOLDER = "sent"
@@ -79,7 +80,7 @@ def find(text: str, url: str | None) -> Sent:
     A batch that was not sent from here has no paths. Raises Permanent when `text` names no batch.
     """
     chosen = settings.load()
-    parts = urlsplit(text)
+    parts = urlsplit(whole_address(text) if "/" in text else text)
     batch = parts.path.rstrip("/").rpartition("/")[2]
     if not is_batch(batch):
         raise Permanent(f"{text!r} is not the id of a batch, nor the address of its page: `shoal batches` lists yours")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from shoal_cli._batches import _sent
+from shoal_cli._batches._address import FOR_OTHERS, url_option
 from shoal_cli._batches._boxes import counted
 from shoal_cli._client import Client
 
 
 @click.command()
 @click.argument("batch")
-@click.option("--url", help="The address of Shoal, if the batch was not sent from here.")
+@url_option(FOR_OTHERS)
 def command(batch: str, url: str | None) -> None:
     """Cancel the photos of BATCH that have no result yet: the id of a batch, or the address of its page."""
     sent = _sent.find(batch, url)

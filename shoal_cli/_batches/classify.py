@@ -18,6 +18,7 @@ from shoal import settings
 from shoal.errors import Retryable
 from shoal.photo_record import TOP
 from shoal_cli._batches import _sent
+from shoal_cli._batches._address import MADE, url_option
 from shoal_cli._batches._boxes import counted
 from shoal_cli._batches._chosen_photos import chosen_photos
 from shoal_cli._batches._contracts import CONTRACTS, Endpoint, averages
@@ -39,7 +40,7 @@ screen = Console(stderr=True, highlight=False)
 @click.option("--contract", type=click.Choice(list(CONTRACTS)), help="Call an endpoint of a published system instead.")
 @click.option("--resume", metavar="BATCH", default="", help="Send the photos of a batch that were not sent, no PATHS.")
 @output_options
-@click.option("--url", help="The address of Shoal; made from SHOAL_HOST and SHOAL_PORT when not given.")
+@url_option(MADE)
 @click.option(
     "--timeout", "patience", type=float, default=600.0, show_default=True, help="Seconds to wait without an answer."
 )

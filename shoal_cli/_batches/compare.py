@@ -28,6 +28,7 @@ from inference.photo_folders import readable
 from shoal import aws, settings
 from shoal.errors import ShoalError
 from shoal.settings import Settings
+from shoal_cli._batches._address import MADE, url_option
 from shoal_cli._batches._chosen_photos import chosen_photos
 
 VENUES = ("local", "pool")
@@ -53,7 +54,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 @click.option("--csv", "csv_file", type=_FILE, metavar="FILE", help="Write a line for each lane there.")
 @click.option("--png", "png_file", type=_FILE, metavar="FILE", help="Draw both plots there.")
-@click.option("--url", help="The address of Shoal; made from SHOAL_HOST and SHOAL_PORT when not given.")
+@url_option(MADE)
 def command(
     paths: tuple[Path, ...], venues: tuple[str, ...], size_of_set: str | None, rounds: int, concurrency: int,
     mbit: float, delay_ms: float, images_a_day: int, as_json: bool, csv_file: Path | None, png_file: Path | None,

@@ -11,6 +11,7 @@ from rich.console import Console
 from shoal import settings
 from shoal.errors import Permanent
 from shoal_cli._batches import _sent
+from shoal_cli._batches._address import FOR_OTHERS, url_option
 from shoal_cli._batches._boxes import counted
 from shoal_cli._batches._following import Bars, answers
 from shoal_cli._batches._output import Output, Wanted, failures, output_options, state
@@ -25,7 +26,7 @@ screen = Console(stderr=True, highlight=False)
 @click.argument("batch")
 @output_options
 @click.option("--wait", is_flag=True, help="Wait for the photos that have no answer yet.")
-@click.option("--url", help="The address of Shoal, if the batch was not sent from here.")
+@url_option(FOR_OTHERS)
 @click.option(
     "--timeout", "patience", type=float, default=600.0, show_default=True, help="Seconds to wait without an answer."
 )
