@@ -94,6 +94,8 @@ def test_csv_and_json_of_command_page_and_api_have_the_same_columns(site: Site, 
     assert [replace_path(row) for row in listed] == [replace_path(row) for row in downloaded]
     assert {row["path"] for row in listed} == {str(path) for path in photos.iterdir()}
     assert {row["batch"] for row in listed} == {batch}
+    assert "1 with a warning: the photo is far too blurred\n" in done.stderr
+    assert "person 90.0% (warning: the photo is far too blurred)\n" in run("results", batch, status=2).stdout
 
 
 def replace_path(row: dict[str, str]) -> dict[str, str]:
@@ -144,6 +146,8 @@ def test_out_writes_a_file_of_the_form_that_its_name_says(site: Site, photos: Pa
 def test_a_folder_that_does_not_exist_is_told_before_anything_is_sent(photos: Path, tmp_path: Path) -> None:
     told = run("classify", "--out", tmp_path / "no" / "a.csv", photos, status=2).stderr
     assert f"There is no folder {tmp_path}/no for a.csv." in told
+    told = run("classify", "--out", tmp_path / "a.xlsx", photos, status=2).stderr
+    assert "--out writes .txt, .csv, .json, .jsonl, not .xlsx" in " ".join(told.split())
 
 
 def test_coco_tells_photos_of_the_same_name_in_two_folders_apart(site: Site, photos: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,12 +21,14 @@ from shoal_cli._batches._boxes import CocoFile, Drawings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+FORMS = {"": "text", ".txt": "text", ".csv": "csv", ".json": "json", ".jsonl": "json"}  # suffix of --out -> form
+WARNINGS_TOLD = 3
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _OPTIONS = (
     click.option("--json", "as_json", is_flag=True, help="A JSON object for each photo, a line each."),
     click.option("--csv", "as_csv", is_flag=True, help="A table: a row for each photo, or for each detected object."),
     click.option("--top", type=click.IntRange(1, TOP), metavar="N", help=f"Tell the N best labels, at most {TOP}."),
-    click.option("--out", type=_FILE, metavar="FILE", help="Write there; .csv, .json and .jsonl choose the form."),
+    click.option("--out", type=_FILE, metavar="FILE", help="Write there; .csv, .json, .jsonl and .txt choose the form."),
     click.option("--draw", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
                  help="Save the pictures there with boxes around the detected objects."),
     click.option("--coco", type=_FILE, metavar="FILE", help="Write the detected objects there, in COCO's format."),
@@ -64,7 +67,7 @@ class Wanted:
     def of(
         cls, as_json: bool, as_csv: bool, top: int | None, out: Path | None, draw: Path | None, coco: Path | None
     ) -> Wanted:
-        """Read the options. Raises UsageError."""
+        """Read the options. Raises UsageError, also for a name in `out` that chooses no form."""
         if as_json and as_csv:
             raise click.UsageError("--json and --csv are two forms of one output: give one of them.")
         for path in (out, coco):
@@ -76,7 +79,10 @@ class Wanted:
 
 def _form_of(out: Path | None) -> str:
     suffix = out.suffix.lower() if out else ""
-    return "csv" if suffix == ".csv" else "json" if suffix in (".json", ".jsonl") else "text"
+    if suffix not in FORMS:
+        known = ", ".join(filter(None, FORMS))
+        raise click.UsageError(f"--out writes {known}, not {suffix}: name such a file, or give --csv or --json too.")
+    return FORMS[suffix]
 
 
 class Output:
@@ -92,6 +98,8 @@ class Output:
         self._out: TextIO | None = None
         self._drawings = Drawings(wanted.draw, max_pixels) if wanted.draw else None
         self._coco = CocoFile(wanted.coco, max_pixels) if wanted.coco else None
+        self._warned = 0
+        self._warnings: Counter[str] = Counter()
 
     def __enter__(self) -> Output:
         if self._wanted.out:
@@ -107,6 +115,8 @@ class Output:
 
     def write(self, photo: dict[str, Any]) -> None:
         """Write one photo."""
+        self._warned += bool(photo.get("warnings"))
+        self._warnings.update(photo.get("warnings") or ())
         path = self._path(photo["index"])
         name = readable(path) if path else ""
         if self._wanted.form == "csv":
@@ -122,8 +132,15 @@ class Output:
             self._coco.add(photo, path)
 
     def told(self) -> list[str]:
-        """What was written besides the rows, in sentences."""
-        return [one.told() for one in (self._drawings, self._coco) if one]
+        """What was written besides the rows, and which labels to doubt, in sentences."""
+        return [*self._told_warnings(), *(one.told() for one in (self._drawings, self._coco) if one)]
+
+    def _told_warnings(self) -> list[str]:
+        if not self._warned:
+            return []
+        most = "; ".join(warning for warning, _ in self._warnings.most_common(WARNINGS_TOLD))
+        more = "; and others" if len(self._warnings) > WARNINGS_TOLD else ""
+        return [f"{self._warned} with a warning: {most}{more}"]
 
     def _row(self, fields: tuple[str, ...]) -> None:
         csv.writer(self._stream).writerow(fields)
@@ -145,14 +162,15 @@ def _ordered(photo: dict[str, Any], path: str, top: int) -> dict[str, Any]:
 
 
 def in_words(photo: dict[str, Any], name: str, top: int = 1) -> str:
-    """A photo in one line: its name and its `top` best labels or objects, or why it has none."""
+    """A photo in one line: its name and its `top` best labels or objects with reasons to doubt, or why it has none."""
     if photo["state"] == "failed":
         return f"{name}: {'' if photo['error'] == CANCELLED else 'failed: '}{photo['error']}"
     if photo["state"] == "queued":
         return f"{name}: waits"
     found = [(one["name"], one["probability"]) for one in photo["labels"]]
     found = found or [(one["name"], one["score"]) for one in photo.get("detections", ())]
-    return f"{name}, " + (", ".join(map(_with_share, found[:top])) or "nothing found")
+    doubt = "".join(f" (warning: {warning})" for warning in photo.get("warnings") or ())
+    return f"{name}, " + (", ".join(map(_with_share, found[:top])) or "nothing found") + doubt
 
 
 def _with_share(found: tuple[str, float | None]) -> str:
