@@ -102,10 +102,11 @@ class Client:
         told = self._call("GET", f"/batches/{batch}/status").json()
         return ". ".join(filter(None, [str(told["line"]), str(told.get("hindrance", ""))]))
 
-    def cancel(self, batch: str) -> tuple[int, int]:
-        """Cancel the photos without a result. Returns how many are cancelled, and how many had been labelled."""
+    def cancel(self, batch: str) -> dict[str, int]:
+        """Cancel the photos without a result. Returns how many are cancelled, were `before`, and had been labelled."""
+        before = self.batch(batch)["cancelled"]
         done = self._call("POST", f"/v1/batches/{batch}/cancel").json()
-        return int(done["cancelled"]), int(done["labelled"])
+        return {"cancelled": int(done["cancelled"]), "labelled": int(done["labelled"]), "before": int(before)}
 
     def check_model(self, model: str) -> None:
         """Raise Permanent unless a request may name `model`."""

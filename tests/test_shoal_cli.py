@@ -96,7 +96,7 @@ def test_what_systems_leave_behind_is_passed_over_and_counted_in_one_line(site: 
 
     assert whole.stdout.count("\n") == 3
     assert "passed over 5 hidden or system files and folders" in whole.stderr
-    assert "1 other files skipped by suffix (.txt)" in whole.stderr
+    assert "1 other file skipped by suffix (.txt)" in whole.stderr
     assert whole.stderr.count("passed over 5") == 1
     assert starred.stdout.count("\n") == 4  # notes.txt was named
     assert "passed over 3 hidden or system files and folders" in starred.stderr

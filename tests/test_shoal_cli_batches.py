@@ -188,7 +188,9 @@ def test_each_detected_object_is_a_row_a_box_and_an_annotation(site: Site, photo
     assert "2 objects of 2 pictures in" in done.stderr
 
 
-def test_answers_that_were_remembered_are_no_speed(site: Site, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_that_were_remembered_and_failures_are_no_speed(
+    site: Site, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = run("classify", "--url", site.url, photos / "test_0.jpg").stderr
     answer = web_fixtures.answer_of
     monkeypatch.setattr(web_fixtures, "answer_of", lambda job: replace(answer(job), cached=True))
@@ -198,6 +200,12 @@ def test_answers_that_were_remembered_are_no_speed(site: Site, photos: Path, mon
     assert "1 from the answer cache; 0 failed" in second
     assert "/s;" not in second
     assert "Latency from upload" in first
+    (photos / "notes.md").touch()
+    (photos / "test_0.jpg").unlink()
+    (photos / "street.jpg").unlink()
+    failed = run("classify", "--url", site.url, photos, status=2).stderr
+    assert "/s" not in failed.partition("; 1 failed")[0].partition("1 photo in")[2]
+    assert "1 other file skipped by suffix (.md)" in failed
 
 
 def test_batches_are_listed_read_again_and_cancelled(slow: Site, photos: Path, state: Path) -> None:
@@ -211,6 +219,9 @@ def test_batches_are_listed_read_again_and_cancelled(slow: Site, photos: Path, s
     assert sorted(row["state"] for row in rows) == ["done", "queued", "queued"]
     assert "2 wait" in run("results", address, status=2).stderr
     assert run("cancel", address).stdout == "2 photos cancelled, 1 had been labelled.\n"
+    assert (
+        run("cancel", address).stdout == "Nothing was left to cancel; 2 were cancelled before, 1 had been labelled.\n"
+    )
     assert "0 failed, 2 cancelled" in run("results", address, status=2).stderr
     assert requests.get(f"{slow.url}/v1/batches/{batch}", timeout=10).json()["state"] == "cancelled"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from inference.decoding import photo_formats
 from inference.photo_folders import is_system_file, list_files, readable, tell_leftovers
 from shoal.errors import Permanent
+from shoal_cli._batches._boxes import counted
 
 SUFFIXES_TOLD = 6
 
@@ -46,6 +47,5 @@ def _tell_left_out(leftovers: int, suffixes: Counter[str]) -> str:
     told = [tell_leftovers(leftovers)] if leftovers else []
     if suffixes:
         names = ", ".join(readable(suffix) or "no suffix" for suffix, _ in suffixes.most_common(SUFFIXES_TOLD))
-        count = suffixes.total()
-        told.append(f"{count} other files skipped by suffix ({names})")
+        told.append(f"{counted(suffixes.total(), 'other file')} skipped by suffix ({names})")
     return "; ".join(told)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from shoal_cli._batches import _sent
@@ -16,9 +18,13 @@ from shoal_cli._client import Client
 def command(batch: str, url: str | None) -> None:
     """Cancel the photos of BATCH that have no result yet: the id of a batch, or the address of its page."""
     sent = _sent.find(batch, url)
-    click.echo(tell_cancelled(*Client(sent.address).cancel(sent.batch)))
+    click.echo(tell_cancelled(Client(sent.address).cancel(sent.batch)))
 
 
-def tell_cancelled(cancelled: int, labelled: int) -> str:
-    """What a cancel did, in a sentence."""
-    return f"{counted(cancelled, 'photo')} cancelled, {labelled} had been labelled."
+def tell_cancelled(done: Mapping[str, int]) -> str:
+    """What a cancel did, in a sentence. done: as `Client.cancel` returns it."""
+    before, now = done["before"], done["cancelled"] - done["before"]
+    labelled = f"{done['labelled']} had been labelled."
+    if now > 0:
+        return f"{counted(now, 'photo')} cancelled, " + (f"{before} were before, " if before else "") + labelled
+    return "Nothing was left to cancel; " + (f"{before} were cancelled before, " if before else "") + labelled

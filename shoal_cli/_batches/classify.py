@@ -114,7 +114,7 @@ def _follow(client: Client, sent: Sent, request: BatchRequest, left_out: str) ->
     except Retryable as error:
         kept = sent.unsent(progress.arrived) or f"All photos were sent and are kept: `shoal results {sent.batch}`"
         raise Retryable(f"{error}. {kept}") from error
-    _summarise(found, time.monotonic() - began, client.cost(sent.batch), sent.page)
+    _summarise(found, time.monotonic() - began, client.cost(sent.batch), sent.page, request.resumed)
     for sentence in (*out.told(), *filter(None, [left_out])):
         screen.print(sentence, markup=False, soft_wrap=True)
     if any(photo["state"] != "done" for photo in found):
@@ -196,16 +196,17 @@ def _stop(client: Client, sent: Sent, arrived: int) -> None:
     except click.Abort:  # a second Ctrl-C
         choice = "l"
     if choice in ("c", "cancel"):
-        screen.print(tell_cancelled(*client.cancel(sent.batch)), markup=False)
+        screen.print(tell_cancelled(client.cancel(sent.batch)), markup=False)
     else:
         screen.print(words, markup=False, soft_wrap=True)
 
 
-def _summarise(found: list[dict[str, Any]], took: float, cost: str, page: str) -> None:
+def _summarise(found: list[dict[str, Any]], took: float, cost: str, page: str, resumed: bool) -> None:
     count = Counter(map(state, found))
     cached = sum(bool(photo.get("cached")) for photo in found)
-    # With remembered answers it would say nothing of how fast photos are labelled.
-    speed = f"{cached} from the answer cache" if cached else f"{len(found) / took:.1f}/s"
+    # With remembered or earlier answers a rate would say nothing of how fast photos are labelled.
+    rate = f"{count['done'] / took:.1f}/s" if count["done"] and not resumed else ""
+    speed = f"{cached} from the answer cache" if cached else rate
     told = ", ".join(filter(None, [f"{counted(len(found), 'photo')} in {took:.1f} s", speed, cost]))
     screen.print(f"{told}; {failures(count)}. {page}", markup=False, soft_wrap=True)
     spent = [sum(photo["seconds"].values()) for photo in found if photo.get("seconds")]
