@@ -264,6 +264,18 @@ def test_an_engine_that_fails_once_costs_nothing_and_one_that_fails_again_says_s
         assert label(site).status_code == 200
 
 
+def test_photos_are_labelled_again_in_batches(slow: SlowRecogniser) -> None:
+    jobs = [Job(BATCH, number, "cat.jpg", "") for number in range(12)]
+    with local_site() as site, ThreadPoolExecutor(1) as threads:
+        for job in jobs:
+            site.cloud.inputs.put(job.key, CAT, "image/jpeg")
+        done = threads.submit(site.server._services.venues.chosen.again, jobs)
+        until(lambda: slow.decoded > 2)  # one after another none but the first would be decoded
+        slow.go.set()
+        done.result()
+        until(lambda: len(list(site.cloud.outputs.list(f"{BATCH}/"))) == len(jobs))
+
+
 @pytest.mark.parametrize("photos_in_work_end", [True, False])
 def test_a_stop_tells_those_who_wait_to_send_again(slow: SlowRecogniser, photos_in_work_end: bool) -> None:
     with ThreadPoolExecutor(12) as clients:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from inference import process
 from shoal.errors import Retryable
@@ -20,6 +21,7 @@ from web_tier.venues._fair_queue import Full
 
 BUSY = "This server has as many photos as it can label in two seconds. Please send the photo again in a moment."
 LEFT = "the client has left"
+AGAIN_AT_ONCE = 16  # photos that are labelled again: enough for the engine's batches
 
 
 def make(parts: VenueParts) -> Venue:
@@ -56,8 +58,12 @@ class LocalVenue:
     def again(self, jobs: Sequence[Job]) -> None:
         """Label photos again that are in the input bucket. May raise Retryable."""
         submission = LocalSubmission(self._parts, self._engine, Asker(keep_photos=False), patient=True)
-        for job in jobs:
+
+        def label(job: Job) -> None:
             submission.submit(job, self._parts.inputs.get(job.key))
+
+        with ThreadPoolExecutor(AGAIN_AT_ONCE, thread_name_prefix="again") as threads:
+            list(threads.map(label, jobs))
 
     def stop(self) -> None:
         """End the engine's threads. Photos that wait get an error that says to send them again."""
