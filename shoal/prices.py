@@ -94,17 +94,23 @@ def function_price_in_words(settings: Settings) -> str:
     return f"nothing on this machine; would cost {words}" if _is_free(settings) else words
 
 
-def dollars(amount: float) -> str:
-    """An amount in US dollars; a small one with its first digit alone: $0.00002, $0.31, $12.40."""
+def dollars(amount: float, digits: int = DIGITS) -> str:
+    """An amount in US dollars; a small one with its first `digits` alone: $0.00002, $0.31, $12.40."""
     if amount >= 0.1 or amount <= 0:
         return f"${amount:.2f}"
-    places = -math.floor(math.log10(amount)) + DIGITS - 1
+    places = -math.floor(math.log10(amount)) + digits - 1
     return f"${amount:.{places}f}"
 
 
 def roughly(amount: float) -> str:
     """An amount in US dollars for people who care for cents: `under a cent`, else as `dollars`."""
     return "under a cent" if 0 < amount < CENT else dollars(amount)
+
+
+def comparably(amount: float) -> str:
+    """As `roughly`, with two digits of what is under a cent: two such amounts can be compared."""
+    words = roughly(amount)
+    return words if words.startswith("$") else f"{words} ({dollars(amount, 2)})"
 
 
 def _is_free(settings: Settings) -> bool:

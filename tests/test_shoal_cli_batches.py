@@ -31,6 +31,7 @@ from shoal_cli._client import Client
 from tests import web_fixtures
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
+from web_tier.watching.batch_cost import BatchCost
 
 JSON_FIELDS = {column.name for column in COLUMNS if not column.table_only}
 
@@ -232,7 +233,9 @@ def test_batches_are_listed_read_again_and_cancelled(slow: Site, photos: Path, s
         assert isinstance(run("results", wrong, status=1).exception, Permanent)
 
 
-def test_what_was_sent_from_here_is_listed_newest_first(site: Site, photos: Path) -> None:
+def test_what_was_sent_from_here_is_listed_newest_first(
+    site: Site, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = batch_of(run("classify", "--url", site.url, photos / "test_0.jpg"))
     new = batch_of(run("classify", "--url", site.url, photos, status=2))
     rows = [json.loads(line) for line in run("batches", "--json").stdout.splitlines()]
@@ -240,6 +243,12 @@ def test_what_was_sent_from_here_is_listed_newest_first(site: Site, photos: Path
     assert [row["batch"] for row in rows] == [new, old]
     assert (rows[0]["photos"], rows[0]["done"], rows[0]["failed"], rows[0]["state"]) == (3, 2, 1, "done")
     assert rows[0]["folder"] == str(photos)
+    assert rows[0]["cost"] is None
+    with monkeypatch.context() as patched:
+        cost = {"dollars": 0.00214, "words": "under a cent ($0.0021)"}
+        patched.setattr(BatchCost, "told", lambda *_: cost)
+        assert "$0.0021" in run("batches").stdout
+        assert "1 failed; under a cent ($0.0021)." in run("results", new, status=2).stderr
     shown = run("batches").stdout
     assert shown.index(new) < shown.index(old)
     assert "Batch" not in run("results", new, status=2).stdout

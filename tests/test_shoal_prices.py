@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from shoal import aws
 from shoal.prices import (
+    comparably,
     cost_in_words,
     function_cost,
     function_price_in_words,
@@ -44,6 +45,12 @@ def test_the_dearest_type_counts_and_an_unknown_one_makes_the_price_unknown() ->
     assert (price_per_hour(unknown), unknown_types(unknown)) == (None, ("x9.huge",))
     given = load({"SHOAL_INSTANCE_TYPE": "x9.huge", "SHOAL_PRICE_PER_HOUR": "2"})
     assert (price_per_hour(given), unknown_types(given)) == (2.0, ())
+
+
+def test_two_small_amounts_can_be_compared() -> None:
+    assert [comparably(amount) for amount in (0.00214, 0.000034, 0.0, 0.31)] == [
+        "under a cent ($0.0021)", "under a cent ($0.000034)", "$0.00", "$0.31",
+    ]  # fmt: skip
 
 
 def test_the_words_name_the_source_or_what_to_do() -> None:

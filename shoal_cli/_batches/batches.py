@@ -15,11 +15,12 @@ from rich.table import Table
 from inference.photo_folders import readable
 from shoal import settings
 from shoal.errors import Permanent, Retryable
+from shoal.prices import dollars
 from shoal_cli._batches import _sent
 from shoal_cli._batches._sent import Sent
 from shoal_cli._client import Client
 
-COLUMNS = ("batch", "sent", "photos", "done", "failed", "cancelled", "queued", "state", "folder")
+COLUMNS = ("batch", "sent", "photos", "done", "failed", "cancelled", "queued", "state", "cost", "folder")
 NO_ANSWER = "no answer"
 GONE = "gone"
 
@@ -45,7 +46,8 @@ def command(last: int, as_json: bool) -> None:
     for name in COLUMNS:
         table.add_column(name, no_wrap=name == "batch", overflow="fold")
     for row in rows:
-        table.add_row(*("" if row[name] is None else str(row[name]) for name in COLUMNS))
+        shown = row | {"cost": row["cost"] and dollars(row["cost"]["dollars"], 2)}
+        table.add_row(*("" if shown[name] is None else str(shown[name]) for name in COLUMNS))
     # In a pipe no column is cut: a program may read it.
     Console(highlight=False, width=None if sys.stdout.isatty() else 400).print(table)
 
@@ -62,7 +64,7 @@ def _row(sent: Sent) -> dict[str, Any]:
         "folder": folder,
         "page": sent.page,
     }
-    return known | {name: told.get(name) for name in ("done", "failed", "cancelled", "queued")}
+    return known | {name: told.get(name) for name in ("done", "failed", "cancelled", "queued", "cost")}
 
 
 def _told(sent: Sent) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def command(batch: str, wait: bool, url: str | None, patience: float, **output: 
             out.write(photo)
             count[state(photo)] += 1
     waiting = f", {count['queued']} wait (--wait waits for them)" if count["queued"] else ""
-    told = f"{counted(count.total(), 'photo')}, {failures(count)}{waiting}"
+    cost = client.cost(sent.batch)
+    told = f"{counted(count.total(), 'photo')}, {failures(count)}{waiting}{cost and f'; {cost}'}"
     screen.print(f"{told}. {sent.page}", markup=False, soft_wrap=True)
     for sentence in filter(None, [sent.unsent(count.total()), *out.told()]):
         screen.print(sentence, markup=False, soft_wrap=True)

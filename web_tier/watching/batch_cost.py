@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from shoal.prices import cost_in_words, cost_title, price_per_hour, roughly
+from shoal.prices import comparably, cost_in_words, cost_title, price_per_hour
 from shoal.settings import Settings
 from web_tier.watching import history
 from web_tier.watching.history import History
@@ -27,11 +27,11 @@ class BatchCost:
     def fact(self, began: float, seconds: float, photos: int) -> tuple[str, str]:
         """The title and the amount that a page shows; both are empty when the cost is unknown."""
         amount = self.amount(began, seconds, photos)
-        return ("", "") if amount is None else (cost_title(self._settings()), roughly(amount))
+        return ("", "") if amount is None else (cost_title(self._settings()), comparably(amount))
 
     def told(self, began: float, seconds: float, photos: int) -> Mapping[str, object] | None:
         """The cost for programs, as JSON types; None when it is unknown."""
         amount = self.amount(began, seconds, photos)
         if amount is None:
             return None
-        return {"dollars": amount, "words": cost_in_words(self._settings(), roughly(amount))}
+        return {"dollars": amount, "words": cost_in_words(self._settings(), comparably(amount))}
