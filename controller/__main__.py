@@ -78,7 +78,8 @@ class Controller:
         marking = connect(chosen, self._boot_file, lambda: self._chosen.max_instances)
         cloud = _asking(chosen, marking, clock)
         self._hold = Hold(cloud.lease, holder_id(chosen.state_dir / "controller.id"), chosen.lease_seconds, steady)
-        ledger = Ledger(chosen.state_dir / ledger_file.NAME)
+        self._ledger = ledger = Ledger(chosen.state_dir / ledger_file.NAME)
+        self._clock = clock
         self._reconciler = Reconciler(
             cloud,
             rules,
@@ -112,6 +113,7 @@ class Controller:
             log.info("stopping (%s); the pool stays as it is", stop.reason)
             end_within()
             scheduler.shutdown()
+            self._ledger.end(self._clock.now(), stop.reason)
         self._hold.release()
 
     def _tick(self) -> None:

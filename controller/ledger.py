@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from controller.plan import Act, Drain, Launch
@@ -135,6 +135,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._last: Tick | None = None
+        self._newest: Entry | None = None
         self._faults = WarnOnce(log)
         path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -143,14 +144,28 @@ class Ledger:
         if tick.same_as(self._last):
             return ""
         entry = tick.entry(self._last.observation.measured.tally if self._last else Tally())
+        entry = replace(entry, begins=self._last is None)
         self._last = tick
+        self._write(entry)
+        return entry.sentence
+
+    def end(self, now: float, why: str) -> None:
+        """Write down that this controller stops, unless it has written nothing. now: seconds since 1970."""
+        if self._newest is None:
+            return
+        sentence = f"controller stopped ({why}); the pool stays as it is"
+        machines = self._newest.machines_after
+        ended = replace(self._newest, at=round(now, 3), sentence=sentence, machines=machines, begins=False, ends=True)
+        self._write(replace(ended, done=(), arrived=0, finished=0))
+
+    def _write(self, entry: Entry) -> None:
+        self._newest = entry
         try:
             self._limit_size()
             _append(self._path, f"{entry.to_json()}\n".encode())
             self._faults.clear()
         except OSError as error:
             self._faults.warn("the ledger cannot be written, the controller goes on: %s", error)
-        return entry.sentence
 
     def last(self) -> Entry | None:
         """The newest entry that is not of a dry run, this controller's or an earlier one's; None without any."""

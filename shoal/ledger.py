@@ -124,6 +124,8 @@ class Entry:
     alone_seconds:       seconds of a worker's time for one photo when it shares nothing with other workers.
     rates:               what so many workers did together; several workers may share what limits them.
     no_launch:           why the budget lets no machine start, also while none is wanted; "" when it lets one start.
+    begins:              whether it is the first of a controller: nobody looked just before it.
+    ends:                whether the controller stopped: nobody looks after it, until the next entry.
 
     How photos are counted. `finished` is the growth of the workers' own counts, summed: deliveries finished, so a photo
     that is labelled twice counts twice. What a worker finishes after its last beat that was seen is missed. Nobody
@@ -164,6 +166,13 @@ class Entry:
     alone_seconds: float = 0.0
     rates: tuple[PoolRate, ...] = ()
     no_launch: str = ""
+    begins: bool = False
+    ends: bool = False
+
+    @property
+    def machines_after(self) -> int:
+        """Machines once its acts were done: it counts those that were launched, which `machines` does not know yet."""
+        return self.machines + sum(len(act.machines) for act in self.done if act.kind == "launch")
 
     @property
     def hindrance(self) -> str:
@@ -223,6 +232,8 @@ class Entry:
                 spent=_spent(spent) if spent else None,
                 token=integer(fields.get("token", 0)),
                 dry_run=fields.get("dry_run") is True,
+                begins=fields.get("begins") is True,
+                ends=fields.get("ends") is True,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise MalformedMessage(f"not an entry of a ledger: {str(error)[:300]!r}") from error
@@ -231,6 +242,18 @@ class Entry:
     def from_json(cls, line: str) -> Entry:
         """Read a line. Raises MalformedMessage."""
         return cls.from_dict(read_object(line, "an entry of a ledger"))
+
+
+def machines_between(one: Entry, following: Entry | None) -> int:
+    """How many machines ran from an entry until the following one of the same ledger; None when there is none.
+
+    While no controller looked, those count that were there before and afterwards.
+    """
+    if following is None:
+        return 0 if one.ends else one.machines_after
+    if one.ends or following.begins:
+        return min(one.machines_after, following.machines)
+    return one.machines_after
 
 
 def _spent(fields: Mapping[str, Any]) -> Spent:

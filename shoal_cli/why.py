@@ -15,7 +15,7 @@ from rich.text import Text
 
 from shoal import ledger_file, settings
 from shoal.errors import NotFound
-from shoal.ledger import ActKind, Entry
+from shoal.ledger import ActKind, Entry, machines_between
 from shoal.prices import cost_in_words, dollars, price_in_words, price_per_hour
 from shoal.settings import Settings, in_force
 
@@ -65,14 +65,16 @@ def command(last: float, as_json: bool) -> None:
 def total(entries: Sequence[Entry], since: float, now: float, chosen: Settings) -> str:
     """The sum over the entries since then: peak 4, 52 machine-seconds, $0.0006, 3 launches."""
     acted = [one for one in entries if not one.dry_run]
-    ends = [*(one.at for one in acted[1:]), now]
+    following = [*acted[1:], None]
+    ends = [one.at if one else now for one in following]
     spans = [max(0.0, end - max(one.at, since)) for one, end in zip(acted, ends, strict=True)]
-    seconds = sum(one.machines * span for one, span in zip(acted, spans, strict=True))
+    machines = [machines_between(one, after) for one, after in zip(acted, following, strict=True)]
+    seconds = sum(count * span for count, span in zip(machines, spans, strict=True))
     launched = sum(len(act.machines) for one in acted if one.at >= since for act in one.done if act.kind == "launch")
     chosen = in_force.applied(chosen)
     price = price_per_hour(chosen)
     cost = price_in_words(chosen) if price is None else cost_in_words(chosen, dollars(seconds / 3600 * price))
-    peak = max((one.machines for one, span in zip(acted, spans, strict=True) if span), default=0)
+    peak = max((count for count, span in zip(machines, spans, strict=True) if span), default=0)
     return f"peak {peak}, {seconds:.0f} machine-seconds, {cost}, {launched} {'launch' if launched == 1 else 'launches'}"
 
 

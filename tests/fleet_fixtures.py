@@ -16,8 +16,13 @@ from shoal.ports import Depth, Instance
 STEP_SECONDS = 5.0
 
 
-def write_ledger(folder: Path, now: float, minutes: float = 25.0, finished_before: int = 0) -> Path:
-    """The ledger of a pool that took in a wave of photos and is nearly done with it; its newest entry is of `now`."""
+def write_ledger(
+    folder: Path, now: float, minutes: float = 25.0, finished_before: int = 0, stopped_at: float = 0.0
+) -> Path:
+    """The ledger of a pool that took in a wave of photos and is nearly done with it; its newest entry is of `now`.
+
+    stopped_at: when its controller stopped, unless 0.
+    """
     writer = Ledger(folder / ledger_file.NAME)
     count = int(minutes * 60 / STEP_SECONDS)
     finished, before = finished_before, 0
@@ -31,6 +36,8 @@ def write_ledger(folder: Path, now: float, minutes: float = 25.0, finished_befor
         why = f"0.42 s each, target 60 s: need {machines}"
         writer.record(Tick(seen, Decision(machines, why), acts, token=1))
         before = machines
+    if stopped_at:
+        writer.end(stopped_at, "SIGTERM")
     return folder
 
 

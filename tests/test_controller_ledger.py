@@ -19,7 +19,7 @@ from controller.policies import deadline
 from controller.policy import Decision, Intent, Measured, Observation
 from controller.tally import WRITE_OFF_SECONDS, Tally
 from shoal.errors import MalformedMessage, Retryable
-from shoal.ledger import DoneAct, Entry, PoolCounts, PoolRate, Refusal, Spent
+from shoal.ledger import DoneAct, Entry, PoolCounts, PoolRate, Refusal, Spent, machines_between
 from shoal.ledger_file import Follower, read
 from shoal.ports import Depth, Instance
 from tests.disk_fixtures import small_disk
@@ -145,6 +145,27 @@ def test_the_ledger_is_kept_across_restarts(world: FleetWorld) -> None:
     assert any("asked 1 to leave" in one for one in told)
 
 
+def test_the_end_of_a_controller_and_the_start_of_the_next_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    Ledger(path).end(900.0, "SIGTERM")
+    assert list(read(path)) == []  # it did nothing
+    first = Ledger(path)
+    first.record(tick())
+    first.record(tick(done=(Launch(("a", "b")), Drain(("i-1",)))))
+    first.end(1010.5, "SIGTERM")
+    second = Ledger(path)
+    second.record(tick())
+    begun, acted, ended, again = read(path)
+    assert [(one.begins, one.ends) for one in (begun, acted, ended, again)] == [
+        (True, False), (False, False), (False, True), (True, False),
+    ]  # fmt: skip
+    assert ended.sentence == "controller stopped (SIGTERM); the pool stays as it is"
+    assert (ended.at, ended.machines, ended.done, ended.finished) == (1010.5, acted.machines + 2, (), 0)
+    assert machines_between(acted, ended) == acted.machines + 2
+    assert machines_between(ended, again) == again.machines
+    assert (machines_between(ended, None), machines_between(again, None)) == (0, again.machines_after)
+
+
 # entries
 
 
@@ -165,6 +186,7 @@ entries = st.builds(
         texts,
         seconds,
         st.lists(st.builds(PoolRate, st.integers(1, 99), st.floats(0.1, 1e6), seconds, counts)).map(tuple),
+        *(texts, st.booleans(), st.booleans()),
     ),
 )
 

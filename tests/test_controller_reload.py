@@ -147,3 +147,5 @@ def test_the_next_instance_gets_the_settings_that_a_reload_has_read(
         wait_for(lambda: "SHOAL_ANSWER_CACHE=7\n" in user_data("reload")[-1], "the old settings")
         running.reload("SHOAL_MIN_INSTANCES=0\n")
         wait_for(lambda: running.told("settings read again: policy deadline, 0 to 15 instances"), "no second reload")
+    assert [entry.ends for entry in running.entries][-2:] == [False, True]
+    assert running.entries[0].begins

@@ -28,11 +28,11 @@ def entry(ago: float, sentence: str, machines: int, launched: int = 0) -> Entry:
 
 LEDGER = [
     entry(100, "backlog 0, nothing to do", 0),
-    entry(40, "backlog 9; launched 2", 2, 2),
+    entry(40, "backlog 9; launched 2", 0, 2),
     entry(39, "backlog 8; 2 running", 2),
     entry(38, "backlog 7; 2 running", 2),
     entry(37, "backlog 6; 2 running", 2),
-    entry(30, "backlog 60; launched 2", 4, 2),
+    entry(30, "backlog 60; launched 2", 2, 2),
     entry(20, "backlog 0; asked 4 to leave", 4),
     entry(15, "backlog 0; desired 0, nothing to do", 0),
 ]
@@ -46,6 +46,21 @@ def test_the_sum_has_peak_machine_seconds_cost_and_launches() -> None:
     assert why.total(LEDGER[1:2], NOW - 60, NOW - 39, chosen).startswith("peak 2, 2 machine-seconds, $0.02, 2 launches")
     dry = [replace(one, dry_run=True) for one in LEDGER]
     assert why.total([*LEDGER, *dry], NOW - 60, NOW, chosen) == why.total(LEDGER, NOW - 60, NOW, chosen)
+
+
+def test_machines_count_while_nobody_looked_if_they_were_there_before_and_afterwards() -> None:
+    chosen = load({"SHOAL_PRICE_PER_HOUR": "36"})
+    launched = entry(60, "launched 3", 0, 3)
+    stopped = replace(entry(50, "controller stopped", 3), ends=True)
+
+    def seconds(*entries: Entry) -> str:
+        return why.total(entries, NOW - 100, NOW, chosen).partition(", ")[2].partition(" ")[0]
+
+    assert seconds(launched, stopped) == "30"  # what was launched counts, and nothing after the stop
+    assert seconds(launched, stopped, replace(entry(20, "backlog 0", 0), begins=True)) == "30"
+    assert seconds(launched, stopped, replace(entry(20, "backlog 0", 2), begins=True)) == "130"  # the pool stayed
+    killed = entry(60, "backlog 1", 3)
+    assert seconds(killed, replace(entry(20, "backlog 0", 1), begins=True)) == "60"
 
 
 def test_sentences_that_differ_in_their_figures_alone_are_told_once() -> None:

@@ -390,6 +390,18 @@ def test_a_controller_that_starts_again_counts_on(tmp_path: Path) -> None:
     assert history.done(both) == 2 * done
 
 
+def test_the_chart_has_no_machines_while_shoal_was_stopped(tmp_path: Path) -> None:
+    clock = ManualClock(50_000.0)
+    past = History(ledger_file.Follower(tmp_path / ledger_file.NAME), clock)
+    write_ledger(tmp_path, 49_000.0, minutes=5, stopped_at=49_010.0)
+    stopped = past.read() or ()
+    assert [one.machines for one in stopped[-2:]] == [1, 0]
+    assert history.cost(stopped[-2:], 50_000.0, price=3600.0) == 10.0
+    write_ledger(tmp_path, 50_000.0, minutes=5)
+    both = past.read() or ()
+    assert both[len(stopped) - 1].machines == 0  # the next controller began without any
+
+
 def test_a_dry_run_is_no_history_and_a_day_is_kept(tmp_path: Path) -> None:
     clock = ManualClock(100_000.0)
     write_ledger(tmp_path, 100_000.0, minutes=1)

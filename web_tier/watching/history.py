@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from shoal.ledger import Entry
+from shoal.ledger import Entry, machines_between
 from shoal.ledger_file import Follower
 from shoal.ports import Clock
 
@@ -18,7 +18,7 @@ SLACK_SECONDS = 5.0  # how late the ledger hears of a photo
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """An entry of the ledger; its values hold until the next entry. at: seconds since 1970. finished: photos finished
+    """An entry of the ledger; its values hold until the next entry, or until its controller stopped. at: seconds since 1970. finished: photos finished
     since this history began. hindrance, no_launch: as in the ledger's entry."""
 
     at: float
@@ -42,6 +42,7 @@ class History:
         self._ledger = ledger
         self._clock = clock
         self._moments: list[Moment] = []
+        self._newest: Entry | None = None
         self._lock = threading.Lock()
 
     def read(self) -> tuple[Moment, ...] | None:
@@ -58,13 +59,18 @@ class History:
             return tuple(self._moments)
 
     def _add(self, entry: Entry) -> None:
+        if self._newest and self._moments:
+            last, count = self._moments[-1], machines_between(self._newest, entry)
+            self._moments[-1] = replace(last, machines=count, running=min(self._newest.pool.running, count))
+        self._newest = entry
+        machines = machines_between(entry, None)
         self._moments.append(
             Moment(
                 entry.at,
                 entry.visible + entry.delayed,
                 entry.in_flight,
-                entry.machines,
-                entry.pool.running,
+                machines,
+                min(entry.pool.running, machines),
                 self._moments[-1].finished + entry.finished if self._moments else 0,
                 entry.oldest_seconds,
                 entry.service_seconds,
