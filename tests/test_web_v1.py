@@ -210,6 +210,8 @@ def test_the_same_key_makes_one_batch(site: Site) -> None:
         replies = list(clients.map(lambda _: submit("together", "a.jpg", "b.jpg"), range(6)))
     assert {reply.status_code for reply in replies} == {200}
     assert len({reply.json()["batch"] for reply in replies}) == 1
+    told = [reply.headers.get("Idempotent-Replayed") for reply in replies]
+    assert (told.count(None), told.count("true")) == (1, 5)
     assert submit("together", "a.jpg", "b.jpg").json()["batch"] == replies[0].json()["batch"]
     assert submit("another", "a.jpg", "b.jpg").json()["batch"] != replies[0].json()["batch"]
     other = submit("together", "a.jpg", "b.jpg", "c.jpg")

@@ -31,11 +31,15 @@ check_key = RequestCheck(IDEMPOTENCY_KEY, "The Idempotency-Key")  # raises Probl
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The batch that a request works on. complete: an earlier request with the same key has finished its intake."""
+    """The batch that a request works on.
+
+    complete: an earlier request with the same key has finished its intake. repeated: there was an earlier request.
+    """
 
     batch: str
     complete: bool
     finish: Callable[[], None]
+    repeated: bool = False
 
 
 def body_digest(body: IO[bytes], content_type: str) -> str:
@@ -74,7 +78,8 @@ def claim(outputs: ObjectStore, clock: Clock, key: str, fingerprint: str, fresh:
     if record["request"] != fingerprint:
         raise Problem(422, "This Idempotency-Key was used for another request.")
     finished = _json(record | {"complete": True})
-    return Claim(record["batch"], record["complete"], lambda: outputs.put(path, finished, "application/json"))
+    repeated = record["batch"] != fresh
+    return Claim(record["batch"], record["complete"], lambda: outputs.put(path, finished, "application/json"), repeated)
 
 
 def _read(outputs: ObjectStore, path: str) -> dict[str, Any]:

@@ -58,7 +58,10 @@ def submit() -> Response:
         photos = _already(claimed.batch) if claimed.complete else _take(offers, claimed, webhook)
         found = answers(claimed.batch, photos, listener, wait)
     whole = tuple(replace(photo, result=found.get(photo.job.key)) for photo in photos)
-    return _submitted(Batch(claimed.batch, whole, 0.0), wait)
+    response = _submitted(Batch(claimed.batch, whole, 0.0), wait)
+    if claimed.repeated:
+        response.headers[openapi.REPLAYED] = "true"
+    return response
 
 
 @blueprint.post("/v1/label")

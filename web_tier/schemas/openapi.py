@@ -28,6 +28,9 @@ from web_tier.schemas.requests import (
     for_server,
 )
 
+REPLAYED = "Idempotent-Replayed"
+"""The header of the answer to a request that repeats an idempotency key."""
+
 _PROBLEMS = {
     "400": "The request is malformed",
     "403": "The venue is not allowed here",
@@ -103,11 +106,16 @@ def _submit(models: Sequence[str], settings: Settings) -> Schema:
             },
         },
         "responses": {
-            "200": _json("Every photo has its result", "Submitted") | _links(),
-            "202": _json("The photos are queued", "Submitted") | _links(),
+            "200": _json("Every photo has its result", "Submitted") | _links() | _replayed(),
+            "202": _json("The photos are queued", "Submitted") | _links() | _replayed(),
             **_problem_references("400", "403", "409", "413", "415", "422", "501", "503", "507"),
         },
     }
+
+
+def _replayed() -> Schema:
+    told = "`true` when an earlier request with the same Idempotency-Key made this batch; missing otherwise."
+    return {"headers": {REPLAYED: {"schema": {"enum": ["true"]}, "description": told}}}
 
 
 def _label(models: Sequence[str]) -> Schema:
