@@ -15,6 +15,8 @@ from shoal.messages import Detection, Job, Label, Result, readable
 
 TOP = 5  # labels of a photo that are told
 QUEUED = "queued"
+TOTAL = "total_seconds"
+"""The field in JSON that is the column `seconds` of the CSV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ COLUMNS = (
     Column("warnings", "Reasons to doubt the label", ""),
     Column("error", "Why the photo failed"),
     Column("correction", "The right label, from a person, where the model was wrong"),
-    Column("seconds", "From the upload to the answer; in JSON by stage", ""),
+    Column("seconds", "From the upload to the answer; in JSON by stage, and `total_seconds` is their sum", ""),
 )
 NAMES = tuple(column.name for column in COLUMNS)
 
@@ -73,6 +75,7 @@ def record(job: Job, result: Result | None, correction: str = "") -> dict[str, A
         "error": result.error if result and not done else None,
         "correction": correction or None,
         "seconds": result.seconds if result else {},
+        TOTAL: _total(result.seconds) if result and result.seconds else None,
     }
     return told | ({"detections": [_detection(one) for one in done.detections]} if done and done.detections else {})
 
@@ -86,7 +89,7 @@ def table_rows(photo: Mapping[str, Any], top: int = TOP, path: str = "") -> Iter
         "path": path,
         "labels": _labels_text(photo.get("labels", ())[:top]),
         "warnings": "; ".join(photo.get("warnings") or ()),
-        "seconds": f"{sum(photo['seconds'].values()):.4f}" if photo.get("seconds") else "",
+        "seconds": f"{_total(photo['seconds']):.4f}" if photo.get("seconds") else "",
     }
     objects: Sequence[Mapping[str, Any]] = photo.get("detections") or ({},)
     for found in objects:
@@ -111,6 +114,10 @@ def _object(found: Mapping[str, Any]) -> dict[str, Any]:
         "bottom": bottom,
         "labels": _labels_text(found.get("labels", ())),
     }
+
+
+def _total(seconds: Mapping[str, float]) -> float:
+    return round(sum(seconds.values()), 4)
 
 
 def _labels_text(labels: Sequence[Mapping[str, Any]]) -> str:

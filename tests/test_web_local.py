@@ -121,6 +121,7 @@ def test_the_result_is_stored_within_a_second_and_the_photo_of_a_form_after_it(s
         "local",
         {"queue", "decode", "wait", "infer"},
     )
+    assert all(spent == round(spent, 4) for spent in result.seconds.values())
     assert not list(site.cloud.inputs.list(f"{batch}/"))
     files = {"inputFile": ("cat.jpg", CAT)}
     batch = requests.post(f"{site.url}/v1/batches", files=files, timeout=30).json()["batch"]

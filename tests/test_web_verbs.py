@@ -305,6 +305,7 @@ def test_downloads_hold_every_photo(page: Page, site: Site) -> None:
     found = json.loads(Path(started.value.path()).read_text())
     assert [photo["name"] for photo in found["photos"]] == list(NAMES)
     assert found["photos"][1]["seconds"]["queue"] == pytest.approx(0.17)
+    assert found["photos"][1]["total_seconds"] == round(sum(found["photos"][1]["seconds"].values()), 4)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoal.photo_record import COLUMNS, TOP, Column
+from shoal.photo_record import COLUMNS, TOP, TOTAL, Column
 from web_tier.schemas.requests import BATCH_ID, INDEX, TEXT, Schema, described, list_of, record
 
 COUNT: Schema = {"type": "integer", "minimum": 0}
@@ -77,6 +77,7 @@ _PHOTO = {column.name: _field(column) for column in COLUMNS if not column.table_
         "additionalProperties": DURATION,
         "description": "The seconds that each stage took, by the name of the stage.",
     },
+    TOTAL: {"type": ["number", "null"], "minimum": 0, "description": "From the upload to the answer: all stages."},
 }
 
 _PHOTO_SOMETIMES = {

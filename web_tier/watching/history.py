@@ -18,8 +18,11 @@ SLACK_SECONDS = 5.0  # how late the ledger hears of a photo
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """An entry of the ledger; its values hold until the next entry, or until its controller stopped. at: seconds since 1970. finished: photos finished
-    since this history began. hindrance, no_launch: as in the ledger's entry."""
+    """An entry of the ledger; its values hold until the next entry.
+
+    at: seconds since 1970. machines: 0 after a controller has stopped. finished: photos finished since this history
+    began. hindrance, no_launch: as in the ledger's entry.
+    """
 
     at: float
     waiting: int
