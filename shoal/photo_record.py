@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shoal.messages import Detection, Job, Label, Result, readable
+from shoal.messages import CANCELLED, Detection, Job, Label, Result, readable
 
 TOP = 5  # labels of a photo that are told
 QUEUED = "queued"
@@ -34,7 +34,7 @@ COLUMNS = (
     Column("name", "The file name"),
     Column("batch", "The id of the batch"),
     Column("index", "The position in the batch, from 0", "integer"),
-    Column("state", "queued, done or failed; a cancelled photo is failed, and its error is `cancelled`"),
+    Column("state", "queued, done, failed or cancelled"),
     Column("label", "The best label, or the surest object in the picture, as the model spells it"),
     Column("readable", "The label for people"),
     Column("wordnet_id", "The label's id in WordNet, where the model knows it"),
@@ -66,7 +66,7 @@ def record(job: Job, result: Result | None, correction: str = "") -> dict[str, A
         "name": job.name,
         "batch": job.batch,
         "index": job.index,
-        "state": result.status if result else QUEUED,
+        "state": _state(result),
         **_best(done),
         "labels": [_label(one) for one in done.labels[:TOP]] if done else [],
         **{name: getattr(done, name, None) or None for name in ("model", "model_version", "engine", "arithmetic")},
@@ -78,6 +78,12 @@ def record(job: Job, result: Result | None, correction: str = "") -> dict[str, A
         TOTAL: _total(result.seconds) if result and result.seconds else None,
     }
     return told | ({"detections": [_detection(one) for one in done.detections]} if done and done.detections else {})
+
+
+def _state(result: Result | None) -> str:
+    if result is None:
+        return QUEUED
+    return CANCELLED if result.is_cancelled else result.status
 
 
 def table_rows(photo: Mapping[str, Any], top: int = TOP, path: str = "") -> Iterator[tuple[str, ...]]:

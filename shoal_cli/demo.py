@@ -86,7 +86,7 @@ def _demonstrate(address: str, photos: list[Path], ledger: Path) -> None:
         if time.monotonic() - began > ANSWER_SECONDS:
             raise ShoalError(f"only {len(shown)} of {len(photos)} photos were answered within {ANSWER_SECONDS:.0f} s")
         for photo in session.get(f"{address}/batches/{batch}.json", timeout=30).json()["photos"]:
-            if photo["state"] in ("done", "failed") and photo["index"] not in shown:
+            if photo["state"] != "queued" and photo["index"] not in shown:
                 shown[photo["index"]] = {**photo, "after": time.monotonic() - began}
                 console.print(f"  {_line(photo)}", markup=False)
         sentences.show(began)
@@ -134,13 +134,13 @@ def _submit(address: str, photos: list[Path]) -> str:
 
 
 def _line(photo: dict[str, Any]) -> str:
-    if photo["state"] == "failed":
+    if photo["state"] in ("failed", "cancelled"):
         return f"{photo['name']}: failed: {photo['error']}"
     return f"{photo['name']}, {_label(photo)}, {photo['probability'] or 0:.1%}"
 
 
 def _label(photo: dict[str, Any]) -> str:
-    if photo["state"] == "failed":
+    if photo["state"] in ("failed", "cancelled"):
         return f"failed: {photo['error']}"
     return str(photo["label"] or "nothing found")
 

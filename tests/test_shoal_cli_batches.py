@@ -224,6 +224,8 @@ def test_batches_are_listed_read_again_and_cancelled(slow: Site, photos: Path, s
         run("cancel", address).stdout == "Nothing was left to cancel; 2 were cancelled before, 1 had been labelled.\n"
     )
     assert "0 failed, 2 cancelled" in run("results", address, status=2).stderr
+    rows = table(run("results", "--csv", address, status=2).stdout)
+    assert sorted(row["state"] for row in rows) == ["cancelled", "cancelled", "done"]
     assert requests.get(f"{slow.url}/v1/batches/{batch}", timeout=10).json()["state"] == "cancelled"
 
     empty = requests.post(f"{slow.url}/batches", timeout=10).json()["batch"]

@@ -278,7 +278,8 @@ def test_a_cancelled_batch_is_not_labelled() -> None:
         counts = requests.get(here, timeout=10).json()
         assert (counts["done"], counts["failed"], counts["cancelled"]) == (1, 0, 1)
         assert (idle.worker.step(), idle.worker.handled) == (2, [done])
-        assert requests.get(f"{here}/photos/1", timeout=10).json()["error"] == "cancelled"
+        photo = requests.get(f"{here}/photos/1", timeout=10).json()
+        assert (photo["state"], photo["error"]) == ("cancelled", "cancelled")
         told = requests.get(here, timeout=10).json()
         assert (told["state"], told["cancelled"], told["done"]) == ("cancelled", 1, 1)
 

@@ -35,14 +35,9 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-def state(photo: Mapping[str, Any]) -> str:
-    """queued, done, failed or cancelled."""
-    return "cancelled" if photo.get("error") == CANCELLED else str(photo["state"])
-
-
 def failures(count: Mapping[str, int]) -> str:
     """In words, how many photos failed and were cancelled. count: state -> photos."""
-    cancelled = count.get("cancelled", 0)
+    cancelled = count.get(CANCELLED, 0)
     return f"{count.get('failed', 0)} failed" + (f", {cancelled} cancelled" if cancelled else "")
 
 
@@ -164,7 +159,9 @@ def _ordered(photo: dict[str, Any], path: str, top: int) -> dict[str, Any]:
 def in_words(photo: dict[str, Any], name: str, top: int = 1) -> str:
     """A photo in one line: its name and its `top` best labels or objects with reasons to doubt, or why it has none."""
     if photo["state"] == "failed":
-        return f"{name}: {'' if photo['error'] == CANCELLED else 'failed: '}{photo['error']}"
+        return f"{name}: failed: {photo['error']}"
+    if photo["state"] == CANCELLED:
+        return f"{name}: {CANCELLED}"
     if photo["state"] == "queued":
         return f"{name}: waits"
     found = [(one["name"], one["probability"]) for one in photo["labels"]]

@@ -23,7 +23,7 @@ from shoal_cli._batches._boxes import counted
 from shoal_cli._batches._chosen_photos import chosen_photos
 from shoal_cli._batches._contracts import CONTRACTS, Endpoint, averages
 from shoal_cli._batches._following import Bars, answers
-from shoal_cli._batches._output import Output, Wanted, failures, output_options, state
+from shoal_cli._batches._output import Output, Wanted, failures, output_options
 from shoal_cli._batches._sent import Sent
 from shoal_cli._batches.cancel import tell_cancelled
 from shoal_cli._client import Client
@@ -135,7 +135,7 @@ def _by_contract(endpoint: Endpoint, photos: list[Path], left_out: str, wanted: 
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     finally:
-        failed = failures(Counter(map(state, found)))
+        failed = failures(Counter(photo["state"] for photo in found))
         told = f"{counted(len(found), 'photo')} in {time.monotonic() - began:.1f} s; {failed}. {endpoint.address}"
         for sentence in filter(None, [told, averages(found), left_out]):
             screen.print(sentence, markup=False, soft_wrap=True)
@@ -202,7 +202,7 @@ def _stop(client: Client, sent: Sent, arrived: int) -> None:
 
 
 def _summarise(found: list[dict[str, Any]], took: float, cost: str, page: str, resumed: bool) -> None:
-    count = Counter(map(state, found))
+    count = Counter(photo["state"] for photo in found)
     cached = sum(bool(photo.get("cached")) for photo in found)
     # With remembered or earlier answers a rate would say nothing of how fast photos are labelled.
     rate = f"{count['done'] / took:.1f}/s" if count["done"] and not resumed else ""

@@ -14,7 +14,7 @@ from shoal_cli._batches import _sent
 from shoal_cli._batches._address import FOR_OTHERS, url_option
 from shoal_cli._batches._boxes import counted
 from shoal_cli._batches._following import Bars, answers
-from shoal_cli._batches._output import Output, Wanted, failures, output_options, state
+from shoal_cli._batches._output import Output, Wanted, failures, output_options
 from shoal_cli._client import Client
 
 NOT_ALL = 2  # the exit status when a photo has no label; 1 when the command failed
@@ -50,7 +50,7 @@ def command(batch: str, wait: bool, url: str | None, patience: float, **output: 
             photos = answers(client, sent.batch, total, patience, bars.bar("labelling"))
         for photo in photos:
             out.write(photo)
-            count[state(photo)] += 1
+            count[photo["state"]] += 1
     waiting = f", {count['queued']} wait (--wait waits for them)" if count["queued"] else ""
     cost = client.cost(sent.batch)
     told = f"{counted(count.total(), 'photo')}, {failures(count)}{waiting}{cost and f'; {cost}'}"

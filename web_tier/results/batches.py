@@ -42,7 +42,7 @@ class Photo:
 
     @property
     def state(self) -> str:
-        """queued, done or failed."""
+        """queued, done or failed; a cancelled photo is failed, and `is_cancelled`."""
         return self.result.status if self.result else "queued"
 
     @property

@@ -69,7 +69,7 @@ _PHOTO = {column.name: _field(column) for column in COLUMNS if not column.table_
     "name": TEXT,
     "batch": BATCH_ID,
     "index": INDEX,
-    "state": {"enum": ["queued", "done", "failed"]},
+    "state": {"enum": ["queued", "done", "failed", "cancelled"]},
     "labels": list_of(reference("Label"), at_most=TOP) | {"description": "The most probable labels, best first."},
     "warnings": list_of(TEXT) | {"description": "Reasons to doubt the labels."},
     "seconds": {
