@@ -16,7 +16,7 @@ import pytest
 
 from inference import model as models
 from inference import store
-from inference.preparing import agreement
+from inference.preparing import agreement, applications, subprocess_task
 from inference.preparing import prepare as preparation
 from shoal import plugins
 from shoal.errors import NotFound, Retryable, SettingsError
@@ -118,12 +118,20 @@ def test_any_name_of_keras_applications_is_looked_up(tmp_path: Path, monkeypatch
 
 def test_a_name_that_is_nobodys_is_answered_with_all_there_are(tmp_path: Path) -> None:
     with pytest.raises(
-        NotFound, match=r"there is no model resnet5; there are .*resnet50, .*densenet121.*vgg16"
+        NotFound, match=r"there is no model nobody; there are .*resnet50, .*densenet121.*vgg16"
     ) as raised:
-        preparation.prepare("resnet5", "openvino", tmp_path, None, PHOTOS, print)
+        preparation.prepare("nobody", "openvino", tmp_path, None, PHOTOS, print)
 
     assert "\n" not in str(raised.value)
+    assert str(raised.value).count("resnet50,") == 1
     assert not (tmp_path / "models").exists()
+
+
+def test_a_name_that_is_nearly_a_models_is_answered_with_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess_task, "ask", lambda *_: {"known": ["resnet50", "vgg16", "vgg19"]})
+    for name, near in (("resnet50x", "resnet50"), ("vgg61", "vgg16 or vgg19")):
+        with pytest.raises(NotFound, match=rf"^there is no model {name}\. Did you mean {near}"):
+            applications.look_up(name, print)
 
 
 def test_a_name_that_could_be_no_models_is_not_looked_up_anywhere(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ Keras imports TensorFlow, so the look-up runs in a child process: `python -m inf
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from inference.keras_net import quiet_tensorflow
@@ -23,11 +25,20 @@ def look_up(name: str, say: Say) -> dict[str, Any]:
     say(f"looking for {name} in keras.applications")
     found = subprocess_task.ask(__name__, name, lambda _: None)
     if "known" in found:
-        known = ", ".join([*plugins.available("inference.models"), *found["known"]])
-        raise NotFound(
-            f"there is no model {name}; there are {known}, and what `shoal models add` or `shoal train` made"
-        )
+        raise NotFound(unknown(name, plugins.available("inference.models"), found["known"]))
     return found
+
+
+def unknown(name: str, ours: Sequence[str], classes: Sequence[str]) -> str:
+    """What is said of a name that is nobody's: names like it, or all. classes: the plain names in keras.applications.
+
+    A class that one of our models runs is named once.
+    """
+    own = {plain(one) for one in ours}
+    known = [*ours, *(one for one in classes if one not in own)]
+    if close := difflib.get_close_matches(name, known):
+        return f"there is no model {name}. Did you mean {' or '.join(close)}?"
+    return f"there is no model {name}; there are {', '.join(known)}, and what `shoal models add` or `shoal train` made"
 
 
 def plain(name: str) -> str:
