@@ -72,6 +72,8 @@ def test_a_venue_that_is_not_there_is_a_row_that_says_why(site: Site, photos: Pa
     assert "Shoal is not running" in done.output.replace("\n", " ")
     assert "no venue 'moon'" in done.output.replace("\n", " ")
     assert "no other venue was measured" in done.output.replace("\n", " ")
+    assert "…" not in done.stdout  # no terminal: nothing is cut
+    assert "images/s" in done.stdout
 
 
 def test_a_link_is_emulated_and_said(site: Site, photos: Path) -> None:

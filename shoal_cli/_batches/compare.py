@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -134,7 +135,8 @@ def _tell(measured: MeasuredRun, stint: Stint) -> None:
 
 
 def _print(found: Outcome, link: Link) -> None:
-    out = Console(highlight=False)
+    # In a pipe no column is cut: a program may read it.
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else 400)
     out.print(_drawn(tables.times(found.rows)), _drawn(tables.summary(found.rows, found.costs, found.volume)))
     out.print(f"Costs are modelled with prices noted in {noted()}; the rest is measured.")
     if link:
