@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -47,6 +47,7 @@ def keep_private(folder: Path) -> None:
         folder.chmod(0o700)
 
 
+_STOPPING = "stopping"
 UP_LOCK, SERVE_LOCK = "up.lock", "serve.lock"  # in the state folder, held by `shoal up` and `shoal serve`
 
 
@@ -68,6 +69,17 @@ def only_one(lock: Path, otherwise: str) -> Iterator[None]:
         yield
 
 
+def tell_stopping(lock: Path) -> None:
+    """Note in the lock file, which this process holds, that it stops: see `is_stopping`."""
+    with suppress(OSError), lock.open("a") as file:  # a full disk must not disturb the stop
+        file.write(f"{_STOPPING}\n")
+
+
+def is_stopping(lock: Path) -> bool:
+    """Whether the process that holds the lock file has said that it stops. Raises Permanent, as `holder`."""
+    return holder(lock) is not None and _STOPPING in lock.read_text().split()
+
+
 def holder(lock: Path) -> int | None:
     """The id of the process that holds the lock file; None when no process holds it. Raises Permanent."""
     try:
@@ -75,7 +87,7 @@ def holder(lock: Path) -> int | None:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return int(file.read().strip())
+                return int(file.readline())
     except FileNotFoundError:
         return None
     except ValueError:

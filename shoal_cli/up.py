@@ -12,15 +12,16 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import click
 from rich.console import Console
 
 from inference import store
 from shoal import settings
-from shoal.errors import NotFound, SettingsError, ShoalError
+from shoal.errors import NotFound, Retryable, SettingsError, ShoalError
 from shoal.folders import folder, import_path
-from shoal.lifecycle import UP_LOCK, StopSignal, keep_private, only_one
+from shoal.lifecycle import UP_LOCK, StopSignal, is_stopping, keep_private, only_one, tell_stopping
 from shoal.proxies import with_direct_hosts
 from shoal.retry import patiently
 from shoal_cli._processes import Child, pump, wait_until
@@ -31,6 +32,7 @@ CODE = {"PYTHONPATH": import_path()} if import_path() else {}
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on this machine: no proxy
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+END_SECONDS = 4 * STOP_SECONDS  # three parts stop one after another
 WORKER_START_SECONDS = 1.5  # from the start of its process to its registration
 RETRY_SECONDS = 0.5
 MAX_RESTARTS = 5  # in RESTART_WINDOW_SECONDS; then `shoal up` gives up
@@ -58,7 +60,9 @@ def command(hostile: int | None, hostile_only: str | None, hostile_rate: float |
     chosen = settings.load()
     settings.check_exposure(chosen)
     otherwise = f"Shoal already runs in {chosen.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PORT"
-    with only_one(chosen.state_dir / UP_LOCK, otherwise), StopSignal() as stop:
+    lock = chosen.state_dir / UP_LOCK
+    _wait_for_its_end(lock)
+    with only_one(lock, otherwise), StopSignal() as stop:
         _check_port(chosen.host, chosen.port)
         prepare_model(chosen)
         keep_private(chosen.state_dir)  # after the models, which several users may share
@@ -66,6 +70,19 @@ def command(hostile: int | None, hostile_only: str | None, hostile_rate: float |
             with contextlib.closing(SystemProcesses(chosen, _given(options))) as system:
                 system.start(stop)
                 system.supervise(stop)
+                tell_stopping(lock)
+
+
+def _wait_for_its_end(lock: Path) -> None:
+    """Wait while another `shoal up` in the folder stops. Raises Retryable when that takes too long."""
+    if not is_stopping(lock):
+        return
+    console.print(f"The Shoal in {lock.parent} is still stopping: waiting for its end.", markup=False, soft_wrap=True)
+    deadline = time.monotonic() + END_SECONDS
+    while is_stopping(lock):
+        if time.monotonic() > deadline:
+            raise Retryable(f"the Shoal in {lock.parent} is still stopping: try again in a moment")
+        time.sleep(RETRY_SECONDS)
 
 
 def _given(options: Mapping[str, object]) -> list[str]:

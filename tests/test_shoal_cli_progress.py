@@ -11,7 +11,9 @@ from unittest.mock import ANY
 import pytest
 
 from shoal import ledger_file
+from shoal.errors import Retryable
 from shoal.ledger import Entry, PoolCounts, Refusal
+from shoal.lifecycle import holder, is_stopping, only_one, tell_stopping
 from shoal.settings import Settings
 from shoal_cli import up
 from shoal_cli._processes import Child, pump
@@ -79,3 +81,22 @@ def test_a_stop_that_takes_long_says_what_it_waits_for(tmp_path: Path, capsys: p
     assert "Stopping: the workers finish or give back their photos" in told
     assert "web tier" not in told
     assert [child.pid for child in children] == [0, 0]
+
+
+def test_a_start_waits_for_a_shoal_that_stops(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "up.lock"
+    held = only_one(lock, "runs")
+    held.__enter__()
+    assert (holder(lock), is_stopping(lock)) == (os.getpid(), False)
+    tell_stopping(lock)
+    assert (holder(lock), is_stopping(lock)) == (os.getpid(), True)
+    monkeypatch.setattr(up, "END_SECONDS", 0.0)
+    with pytest.raises(Retryable, match="is still stopping: try again"):
+        up._wait_for_its_end(lock)
+    assert "is still stopping: waiting for its end" in capsys.readouterr().out
+    held.__exit__(None, None, None)
+    up._wait_for_its_end(lock)
+    with only_one(lock, "runs"):
+        assert not is_stopping(lock)
