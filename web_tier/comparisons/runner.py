@@ -53,7 +53,7 @@ class Comparisons:
 
     venues:   their names.
     settings: those that are in force, for the costs.
-    address:  of this server; whoever opens its port sets it.
+    address:  of this server; set by what opens its port.
     """
 
     def __init__(self, venues: Sequence[str], settings: Callable[[], Settings]) -> None:
