@@ -26,6 +26,7 @@ from shoal.errors import Permanent, Retryable
 from shoal.photo_record import COLUMNS, NAMES
 from shoal_cli.__main__ import shoal
 from shoal_cli._batches import _sent
+from shoal_cli._batches._boxes import CocoFile
 from shoal_cli._batches._following import answers
 from shoal_cli._client import Client
 from tests import web_fixtures
@@ -158,6 +159,15 @@ def test_coco_tells_photos_of_the_same_name_in_two_folders_apart(site: Site, pho
     run("classify", "--url", site.url, "--coco", tmp_path / "coco.json", tmp_path / "in")
     told = json.loads((tmp_path / "coco.json").read_text())
     assert [image["file_name"] for image in told["images"]] == ["north/street.jpg", "south/street.jpg"]
+
+
+def test_the_categories_are_all_classes_of_our_detector_whatever_was_found(tmp_path: Path) -> None:
+    coco = CocoFile(tmp_path / "coco.json", 100)
+    coco.add({"state": "done", "index": 0, "name": "a.jpg", "model": "ssd_mobilenet_v2"}, None)
+    coco.write()
+    categories = json.loads((tmp_path / "coco.json").read_text())["categories"]
+    assert len(categories) == 80
+    assert (categories[0], categories[-1]) == ({"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"})
 
 
 def test_each_detected_object_is_a_row_a_box_and_an_annotation(site: Site, photos: Path, tmp_path: Path) -> None:

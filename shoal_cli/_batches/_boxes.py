@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from inference import model as models
+from shoal import plugins
 from shoal.errors import BadImage
 
 COLOUR = "#ffd400"
@@ -75,7 +77,10 @@ def _drawn(payload: bytes, detections: list[dict[str, Any]], max_pixels: int) ->
 
 
 class CocoFile:
-    """Collects detections, and writes them to `file` as COCO's JSON: images, annotations with scores, categories."""
+    """Collects detections, and writes them to `file` as COCO's JSON: images, annotations with scores, categories.
+
+    The categories are all classes of the detectors of ours that were used, and what else was found.
+    """
 
     def __init__(self, file: Path, max_pixels: int) -> None:
         self._file = file
@@ -83,6 +88,7 @@ class CocoFile:
         self._images: list[dict[str, Any]] = []
         self._paths: dict[int, Path] = {}
         self._annotations: list[dict[str, Any]] = []
+        self._models: set[str] = set()
         self._categories: dict[int, str] = {}
 
     def add(self, photo: dict[str, Any], path: Path | None) -> None:
@@ -91,6 +97,7 @@ class CocoFile:
             return
         width, height = self._size(photo, path)
         image = photo["index"]
+        self._models.add(photo.get("model") or "")
         if path:
             self._paths[image] = path.absolute()
         self._images.append({"id": image, "file_name": photo["name"], "width": width, "height": height})
@@ -105,7 +112,11 @@ class CocoFile:
             for image in self._images:
                 if path := self._paths.get(image["id"]):
                     image["file_name"] = path.relative_to(top).as_posix()
-        categories = [{"id": number, "name": name} for number, name in sorted(self._categories.items())]
+        named: dict[int, str] = {}
+        for model in sorted(self._models):
+            named |= _classes(model)
+        named |= self._categories
+        categories = [{"id": number, "name": name} for number, name in sorted(named.items())]
         whole = {"images": self._images, "annotations": self._annotations, "categories": categories}
         self._file.write_text(json.dumps(whole, indent=1) + "\n")
 
@@ -126,6 +137,16 @@ class CocoFile:
             return images.open_whole(_payload(path), SMALL, self._max_pixels).size
         except (OSError, BadImage):
             return 0, 0
+
+
+def _classes(name: str) -> dict[int, str]:
+    """Number -> name of the classes of a detector in `inference/models`; empty for any other model."""
+    if name not in plugins.available("inference.models"):
+        return {}
+    model = models.by_name(name)
+    if model.task == "classify":
+        return {}
+    return {int(number): label for number, label in models.labels(model.labels) if label}
 
 
 def _annotation(number: int, image: int, found: dict[str, Any]) -> dict[str, Any]:
