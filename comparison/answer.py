@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from comparison.measurement import RESIZED, Lane
 
 CLEARLY = 1.05
 SAME_LABELS = 0.95  # a lane whose labels differ more often than that is not advised
+FEW_CALLS = 5  # of a lane: fewer say little of how its times vary
 NOTHING_MEASURED = "Nothing was measured, so there is no answer."
 REASONS = {
     "transfer": "the photo and its answer travel less",
@@ -58,7 +60,21 @@ def _speed(ordered: Sequence[LaneFigures]) -> str:
             f"There is no clear difference in speed: {best.lane} takes {_ms(mine)} an image and {other.lane} "
             f"{_ms(theirs)}, but one call in twenty to {best.lane} takes {_ms(best.seconds['total'].p95)} or more."
         )
-    return f"Use {best.lane}: {_ms(mine)} an image against {_ms(theirs)} with {other.lane}, for {_why(best, other)}."
+    told = f"Use {best.lane}: {_ms(mine)} an image against {_ms(theirs)} with {other.lane}, for {_why(best, other)}."
+    return told + _caution(best, other)
+
+
+def _caution(best: LaneFigures, other: LaneFigures) -> str:
+    """What stands against the advice: few calls, or a difference of the means within two standard errors of it."""
+    few = min(best.labelled, other.labelled)
+    if few < FEW_CALLS:
+        calls = "one call" if few == 1 else f"{few} calls"
+        return f" That rests on {calls} alone: send more photos or rounds to be sure."
+    mine, theirs = best.seconds["total"], other.seconds["total"]
+    error = math.sqrt(mine.sd**2 / best.labelled + theirs.sd**2 / other.labelled)
+    if theirs.mean - mine.mean < 2 * error:
+        return " The times vary so much that this may be chance: send more photos or rounds to be sure."
+    return ""
 
 
 def _why(best: LaneFigures, other: LaneFigures) -> str:

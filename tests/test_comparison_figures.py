@@ -136,7 +136,7 @@ def test_costs_by_hand() -> None:
 
 
 def test_the_answer_names_the_fastest_the_margin_and_the_reason() -> None:
-    told = [measured(LOCAL, 0.031, inference=0.030), measured(POOL, 0.096, inference=0.030, wait=0.05)]
+    told = [measured(LOCAL, 0.031, inference=0.030), measured(POOL, 0.096, inference=0.030, wait=0.05)] * 5
     found = rows(told, {}, POOL)
     said = answer(found, {"local": AlwaysOn(0.1, 30), "pool": Pool(0.02, 0.1, 30, 60, 1, 0)}, 1000)
     assert said.speed == "Use local: 31 ms an image against 96 ms with pool, for photos wait less."
@@ -149,6 +149,18 @@ def test_the_answer_says_when_there_is_no_clear_difference() -> None:
         "There is no clear difference in speed: local takes 31 ms an image and pool 32 ms, "
         "but one call in twenty to local takes 273 ms or more."
     )
+
+
+def test_the_answer_is_cautious_with_few_calls_or_when_the_difference_may_be_chance() -> None:
+    few = [measured(LOCAL, 0.02), measured(POOL, 0.05)]
+    said = answer(rows(few, {}, POOL), {}, 1).speed
+    assert said.endswith("That rests on one call alone: send more photos or rounds to be sure.")
+    wild = [measured(POOL, seconds) for seconds in (0.001, 0.05, 0.05, 0.05, 0.01)]
+    said = answer(rows([measured(LOCAL, 0.02)] * 5 + wild, {}, POOL), {}, 1).speed
+    assert said.startswith("Use local: 20 ms")
+    assert said.endswith("this may be chance: send more photos or rounds to be sure.")
+    clear = [measured(LOCAL, 0.02)] * 5 + [measured(POOL, 0.05)] * 5
+    assert "sure" not in answer(rows(clear, {}, POOL), {}, 1).speed
 
 
 def test_what_was_not_measured_or_labels_otherwise_is_not_in_the_answer() -> None:
