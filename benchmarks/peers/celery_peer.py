@@ -15,12 +15,9 @@ from typing import Any
 from celery import Celery  # type: ignore[import-not-found]
 from celery.signals import worker_process_init  # type: ignore[import-not-found]
 
-from benchmarks.peers import rounds
-from inference import process
-from shoal import settings
+from benchmarks.peers import own_engine, rounds
 
 REDIS = "PEER_REDIS"
-ENGINE_THREADS = "PEER_ENGINE_THREADS"  # 0 leaves their number to the engine
 
 app = Celery("peer", broker=os.environ[REDIS], backend=os.environ[REDIS])
 app.conf.update(
@@ -36,17 +33,7 @@ _own = threading.local()  # an engine is used by one thread: with Celery's pool 
 
 
 def _load(**_: object) -> None:
-    chosen = settings.load()
-    _own.recogniser = process.load(
-        chosen.served_models,
-        chosen.engine,
-        chosen.cache_dir,
-        None,
-        chosen.max_pixels,
-        chosen.max_file_bytes,
-        int(os.environ[ENGINE_THREADS]) or None,
-        chosen.precision,
-    )
+    _own.recogniser = own_engine.load()
 
 
 worker_process_init.connect(_load, weak=False)

@@ -20,24 +20,26 @@ _loaded: list[Recogniser] = []
 _decoders = ThreadPoolExecutor(DECODERS)
 
 
+def load() -> Recogniser:
+    """A recogniser with as many threads as the peer's set-up says."""
+    chosen = settings.load()
+    return process.load(
+        chosen.served_models,
+        chosen.engine,
+        chosen.cache_dir,
+        None,
+        chosen.max_pixels,
+        chosen.max_file_bytes,
+        int(os.environ[ENGINE_THREADS]) or None,
+        chosen.precision,
+    )
+
+
 def recogniser() -> Recogniser:
     """The one of this process, loaded at the first call."""
     with _lock:
         if not _loaded:
-            chosen = settings.load()
-            threads = int(os.environ[ENGINE_THREADS]) or None
-            _loaded.append(
-                process.load(
-                    chosen.served_models,
-                    chosen.engine,
-                    chosen.cache_dir,
-                    None,
-                    chosen.max_pixels,
-                    chosen.max_file_bytes,
-                    threads,
-                    chosen.precision,
-                )
-            )
+            _loaded.append(load())
         return _loaded[0]
 
 
