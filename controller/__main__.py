@@ -33,7 +33,7 @@ from controller.throughput import Throughput
 from shoal import ledger_file, logs, settings
 from shoal.aws import connect, put_metrics, region
 from shoal.clock import SystemClock
-from shoal.errors import Permanent, ShoalError
+from shoal.errors import Permanent, SettingsError, ShoalError
 from shoal.ledger import Entry, Spent
 from shoal.lifecycle import StopSignal, end_when_a_thread_dies, end_within, keep_private, only_one, steady
 from shoal.ports import Cloud
@@ -51,9 +51,14 @@ def main() -> None:
     end_when_a_thread_dies()
     parser = argparse.ArgumentParser("controller.py", description="Keeps the pool at the size of its work.")
     parser.add_argument("--dry-run", action="store_true", help="look, decide, write the ledger, do nothing")
-    dry_run = parser.parse_args().dry_run
+    parser.add_argument("--check", action="store_true", help="only read the settings; status 1 when one is wrong")
+    given = parser.parse_args()
+    dry_run = given.dry_run
     try:
         chosen = settings.load_with_own_file()
+        if given.check:
+            Rules.of(chosen)
+            return
         logs.configure(chosen.log_level)
         for sentence in settings.misspelt().values():
             log.warning("%s", sentence)
@@ -62,6 +67,9 @@ def main() -> None:
         alone = contextlib.nullcontext() if dry_run else only_one(chosen.state_dir / in_force.LOCK, otherwise)
         with alone, StopSignal() as stop:
             Controller(chosen, dry_run).run(stop)
+    except SettingsError as error:
+        own = settings.own_file()
+        sys.exit(f"controller: {error}" + (f" (the values in {own} count, too)" if own.exists() else ""))
     except ShoalError as error:
         sys.exit(f"controller: {error}")
 

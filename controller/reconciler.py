@@ -13,7 +13,7 @@ from controller.intents import Intents
 from controller.lease import Hold
 from controller.ledger import Ledger, Tick
 from controller.plan import Act, Drain, Launch, plan
-from controller.policy import Intent, Observation, decide
+from controller.policy import Decision, Intent, Observation, decide
 from controller.rules import Rules
 from shoal.errors import CapacityUnavailable, LeaseLost, Permanent, Retryable, ShoalError
 from shoal.ledger import Refusal, Spent
@@ -62,6 +62,7 @@ class Reconciler:
         self._marks = marks or cloud.pool
         self._offset = clock.now() - steady()
         self._cloud_faults = WarnOnce(log)
+        self._policy_faults = WarnOnce(log)
         self._register_faults = WarnOnce(log)
 
     def use(self, rules: Rules) -> None:
@@ -81,8 +82,15 @@ class Reconciler:
         observation = self._observe(rules)
         if observation is None:
             return None
-        decision, needs = decide(rules.policy, observation, self._experience.needs, rules.terms)
-        self._experience = replace(self._experience, needs=needs)
+        try:
+            decision, needs = decide(rules.policy, observation, self._experience.needs, rules.terms)
+            self._experience = replace(self._experience, needs=needs)
+            self._policy_faults.clear()
+        except Exception as error:
+            why = f"the policy breaks ({type(error).__name__}: {error}), so the pool stays as it is"
+            self._policy_faults.warn("%s: change it, for example `shoal set SHOAL_POLICY=deadline`", why, exc_info=True)
+            observation = replace(observation, standstill=why)
+            decision = Decision(observation.capacity, why)
         allowed = self._allowance(observation, rules)
         planned = plan(decision, observation, rules.terms.limits, rules.patience, allowed)
         done, refused = [], list(planned.refused)

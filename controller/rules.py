@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 from controller import calendar
 from controller.budget import PERIODS, Budget
 from controller.policies import step
-from controller.policy import Limits, Policy, Terms
+from controller.policy import Decision, Limits, Observation, Policy, Terms
 from controller.sightings import Patience
 from shoal import plugins
 from shoal.errors import SettingsError
 from shoal.folders import folder
+from shoal.ports import Depth
 from shoal.prices import price_in_words, price_per_hour
 from shoal.settings import SETTINGS, Setting, Settings
 
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 TEMPLATE = folder("ami") / "user-data.sh"
 PLACE = "@ENVIRONMENT@"
+IDLE = Observation(0.0, Depth(0, 0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,10 @@ class Rules:
             _parsed("SHOAL_SCHEDULE", settings.schedule, lambda text: calendar.parse(text, settings.time_zone)),
         )
         policy: Policy = plugins.load(settings.policy, "controller.policies", "policy")
+        policy = _parsed("SHOAL_POLICY_OPTIONS", settings.policy_options, lambda text: _with_options(policy, text))
+        _try(policy, settings.policy, terms)
         return cls(
-            _parsed("SHOAL_POLICY_OPTIONS", settings.policy_options, lambda text: _with_options(policy, text)),
+            policy,
             terms,
             Patience(
                 settings.boot_seconds,
@@ -82,6 +86,16 @@ def reloaded(running: Settings, fresh: Settings) -> Rules:
 def _refusal(setting: Setting) -> str:
     tier = " of the web tier, which reads its environment only" if setting.group == "web" else ""
     return f"{setting.variable} needs a restart{tier}"
+
+
+def _try(policy: Policy, name: str, terms: Terms) -> None:
+    """Ask a policy about an idle pool. Raises SettingsError when it breaks or returns no Decision."""
+    try:
+        answer = policy(IDLE, terms)
+    except Exception as error:
+        raise SettingsError(f"SHOAL_POLICY={name!r} breaks: {type(error).__name__}: {error}") from error
+    if not isinstance(answer, Decision):
+        raise SettingsError(f"SHOAL_POLICY={name!r} returns {type(answer).__name__}, not a Decision")
 
 
 def _parsed(variable: str, text: str, parse: Callable[[str], T]) -> T:

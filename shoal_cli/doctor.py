@@ -48,7 +48,7 @@ class Finding:
 @click.command()
 def command() -> None:
     """Check this machine and the cloud that the settings name; say what to fix. Changes nothing."""
-    chosen = settings.load_with_env_file()
+    chosen = in_force.applied(settings.load_with_own_file())
     console = Console(highlight=False)
     bad = 0
     for found in (*_machine(chosen), *_cloud(chosen)):

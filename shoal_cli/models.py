@@ -1,4 +1,4 @@
-"""`shoal models`: prepare, list, verify and measure models."""
+"""`shoal models`: prepare, list, check and measure models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SAME = {
 
 @click.group()
 def command() -> None:
-    """Prepare, list, verify and measure models.
+    """Prepare, list, check and measure models.
 
     SHOAL_MODEL, SHOAL_MODELS, SHOAL_ENGINE, SHOAL_MODEL_WEIGHTS and SHOAL_CACHE_DIR choose them.
     """

@@ -18,14 +18,16 @@ HEAD = """# Settings
 Set each as an environment variable before the start. `shoal settings` shows what is set now and where it comes from.
 
 The controller alone also reads a file, by default `<SHOAL_STATE_DIR>/settings.env`, with lines like
-`SHOAL_MAX_INSTANCES=5`. The file wins over the environment. SIGHUP makes the controller read it again:
+`SHOAL_MAX_INSTANCES=5`. The file wins over the environment. `shoal set SHOAL_MAX_INSTANCES=5` writes such a line, and
+`shoal set SHOAL_MAX_INSTANCES=` removes it. Both make the controller read the file again, as SIGHUP does:
 
 - **reload**: the new value holds from the next tick on.
 - **next launch**: instances that are launched from then on have the new value.
 - **restart**: a reload with such a change is refused; restart the program.
 
 Settings marked *worker* are given to the workers in the boot file of their instance. The web tier reads the models and
-the largest photo too, from its environment at its start: after a change there, restart it with the same value.
+the largest photo too, from its environment at its start: after a change there, restart it with the same value. The next
+`shoal up` gives it those of the file.
 """
 
 

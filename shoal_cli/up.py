@@ -57,7 +57,8 @@ console = Console(highlight=False)
 def command(hostile: int | None, hostile_only: str | None, hostile_rate: float | None) -> None:
     """Start the system on this machine and serve until Ctrl-C."""
     options = {"--hostile": hostile, "--hostile-only": hostile_only, "--hostile-rate": hostile_rate}
-    chosen = settings.load()
+    # The controller's own file may name models, which the web tier then offers from this start on.
+    chosen = replace(settings.load_with_own_file(), cloud=settings.load().cloud)
     settings.check_exposure(chosen)
     otherwise = f"Shoal already runs in {chosen.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PORT"
     lock = chosen.state_dir / UP_LOCK
@@ -99,6 +100,16 @@ def _check_port(host: str, port: int) -> None:
             raise SettingsError(
                 f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or set SHOAL_PORT"
             ) from error
+
+
+def _for_the_web_tier(chosen: settings.Settings) -> dict[str, str]:
+    """The settings in the controller's own file that the web tier reads as well, from its environment."""
+    own, found = str(settings.own_file()), settings.sources()
+    return {
+        one.variable: settings.as_text(getattr(chosen, one.name))
+        for one in settings.SETTINGS
+        if one.variable in settings.OF_THE_WEB_TIER and found.get(one.name) == own
+    }
 
 
 def prepare_model(chosen: settings.Settings) -> None:
@@ -160,7 +171,9 @@ class SystemProcesses:
             key: value for key, value in os.environ.items() if not key.startswith("AWS_") and key not in apart
         }
         self._environment |= {"SHOAL_STATE_DIR": str(self._state), "PYTHONUNBUFFERED": "1", **CODE}
-        self._environment = beliefs(chosen) | self._environment | with_direct_hosts(self._environment)
+        self._environment = (
+            beliefs(chosen) | self._environment | _for_the_web_tier(chosen) | with_direct_hosts(self._environment)
+        )
         self._children: list[Child] = []
         self._restarts: list[float] = []
         self._last_words: dict[str, str] = {}

@@ -14,7 +14,7 @@ from controller.budget import Budget
 from controller.ledger import Ledger
 from controller.plan import Terminate
 from controller.policies import deadline
-from controller.policy import Intent, Limits
+from controller.policy import Decision, Intent, Limits, Observation, Terms
 from controller.rules import boot_file as render
 from controller.sightings import LOOK_AGAIN_SECONDS
 from shoal.errors import LeaseLost, Permanent, Retryable
@@ -50,6 +50,29 @@ def test_the_pool_goes_from_0_to_15_to_0(world: FleetWorld) -> None:
     assert world.machines == []
     assert sum(len(act.machines) for one in read(world.ledger_path) for act in one.done if act.kind == "drain") == 15
     assert world.fleet.killed_busy == []
+
+
+def test_a_policy_that_breaks_leaves_the_pool_as_it_is_and_is_told(
+    world: FleetWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(observation: Observation, _terms: Terms) -> Decision:
+        if observation.depth.total == 7:
+            raise ZeroDivisionError("seven")
+        return Decision(observation.depth.total, "one each")
+
+    world.use(policy=breaks)
+    world.send(2)
+    world.tick(2, work=False)
+    world.send(5)
+    world.tick(3, work=False)
+    assert len(world.machines) == 2
+    entry = list(read(world.ledger_path))[-1]
+    assert "the policy breaks (ZeroDivisionError: seven)" in entry.sentence
+    assert "the policy breaks" in entry.hindrance
+    assert [one.levelname for one in caplog.records if "the policy breaks" in one.message].count("WARNING") == 1
+    world.send(1)
+    world.tick(2, work=False)
+    assert len(world.machines) == 8
 
 
 def test_a_launch_that_does_not_show_up_yet_is_not_repeated(world: FleetWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,8 @@ def test_a_budget_reckons_with_the_dearest_type() -> None:
     ("settings", "named"),
     [
         ({"SHOAL_POLICY": "nonesuch"}, "deadline, per_message"),
+        ({"SHOAL_POLICY": "json:loads"}, "SHOAL_POLICY='json:loads' breaks: TypeError: loads"),
+        ({"SHOAL_POLICY": "operator:eq"}, "SHOAL_POLICY='operator:eq' returns bool, not a Decision"),
         ({"SHOAL_POLICY_OPTIONS": "spare=2"}, "SHOAL_POLICY_OPTIONS='spare=2': .* this policy are: none"),
         ({**SPARE, "SHOAL_POLICY_OPTIONS": "spear=2"}, "expected name=value; the options of this policy are: spare"),
         ({**SPARE, "SHOAL_POLICY_OPTIONS": "spare"}, "expected name=value"),

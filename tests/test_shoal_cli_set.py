@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from shoal import aws
-from shoal.errors import SettingsError
+from shoal.errors import SettingsError, ShoalError
 from shoal.settings import in_force, load
 from shoal_cli.__main__ import shoal
 from tests.controller_daemon import daemon, wait_for
@@ -48,12 +48,23 @@ def test_without_a_controller_it_is_kept_for_the_next_start(state: Path) -> None
         ("SHOAL_MAX_INSTANCES=many", "SHOAL_MAX_INSTANCES='many': expected a whole number"),
         ("SHOAL_MIN_INSTANCES=20", "SHOAL_MIN_INSTANCES=20 is more than SHOAL_MAX_INSTANCES=15"),
         ("SHOAL_PORT=9000", "SHOAL_PORT needs a restart"),
+        ("SHOAL_POLICY=foo", "'foo' is not one of the policies"),
         ("SHOAL_MAX_INSTANCES", "expected NAME=VALUE"),
         ("SHOAL_QOS=5\nSHOAL_PORT=9", "SHOAL_QOS: expected one line"),
     ],
 )
 def test_what_is_wrong_is_said_and_changes_nothing(state: Path, words: str, why: str) -> None:
     assert why in refused("SHOAL_QOS=6", words)
+    assert not (state / "settings.env").exists()
+
+
+def test_a_model_that_is_not_prepared_is_refused_where_workers_have_the_same_cache(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for words in ("SHOAL_MODELS=nope", "SHOAL_MODEL=nope", "SHOAL_MODELS=ssd_mobilenet_v2, nope"):
+        with pytest.raises(ShoalError, match="nope is none of"):
+            asked(words)
     assert not (state / "settings.env").exists()
 
 

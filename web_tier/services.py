@@ -114,7 +114,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
     cloud = replace(cloud, inputs=inputs, outputs=outputs)
     hub = Hub()
     parts = VenueParts(settings, cloud, inputs, outputs, behind, hub.publish)
-    venues = OfferedVenues(settings.venue, settings.further_venues, parts)
+    venues = OfferedVenues(settings.venue, settings.further_venues, parts, has_pool)
     venue = venues.chosen
     direct = settings.direct_uploads if venue.stores else "off"
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")

@@ -1,6 +1,6 @@
 """Shoal's settings: declared once, read from the environment, checked. Everything else is handed a `Settings`."""
 
-from shoal.settings.changing import change, change_for
+from shoal.settings.changing import OF_THE_WEB_TIER, change, change_for
 from shoal.settings.checks import check_exposure
 from shoal.settings.declaration import Setting, as_text, variable
 from shoal.settings.declared import GROUPS, SETTINGS, Settings
@@ -16,6 +16,7 @@ from shoal.settings.reading import (
 
 __all__ = [
     "GROUPS",
+    "OF_THE_WEB_TIER",
     "SETTINGS",
     "Setting",
     "Settings",

@@ -6,7 +6,7 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,10 +24,13 @@ LOOK_SECONDS = 0.05
 _BY_VARIABLE = {one.variable: one for one in SETTINGS}
 
 
-def change(values: Mapping[str, str], environment: Mapping[str, str] | None = None) -> list[str]:
+def change(
+    values: Mapping[str, str], environment: Mapping[str, str] | None = None, check: Callable[[], None] = lambda: None
+) -> list[str]:
     """Set `values` in the controller's own file, and let a running controller read it again.
 
     values: variable -> text; an empty text removes the line, so that the environment or the default holds again.
+    check:  called when no controller runs; it raises SettingsError for what only a controller can tell.
 
     Returns what holds now, a sentence for each value. Raises SettingsError for what is wrong or needs a restart, and
     Retryable when the controller does not answer; then the file is as it was.
@@ -41,6 +44,8 @@ def change(values: Mapping[str, str], environment: Mapping[str, str] | None = No
         _write(path, _edited(before or "", values))
         try:
             found = _reload(state_dir)
+            if found is None:
+                check()
         except ShoalError:
             _restore(path, before)
             raise
@@ -125,7 +130,7 @@ def _sentence(name: str, value: str, path: Path, found: InForce | None) -> str:
     if found is None:
         told = f"{name}={value} is in {path}" if value.strip() else f"{name} is no longer in {path}"
         return f"{told}; no controller runs there, it holds from the next start on"
-    held = f"{name}={found.values.get(name, value)}"
+    held = f"{name}={found.values.get(name, value)}" + ("" if value.strip() else " (no longer from the file)")
     if _BY_VARIABLE[name].worker:
         told = f"{held} holds for instances that are launched from now on; running ones keep theirs"
         return told + (", and the web tier offers it once it is restarted with it" if name in OF_THE_WEB_TIER else "")

@@ -204,10 +204,11 @@ def _stop(client: Client, sent: Sent, arrived: int) -> None:
 def _summarise(found: list[dict[str, Any]], took: float, cost: str, page: str, resumed: bool) -> None:
     count = Counter(photo["state"] for photo in found)
     cached = sum(bool(photo.get("cached")) for photo in found)
-    # With remembered or earlier answers a rate would say nothing of how fast photos are labelled.
-    rate = f"{count['done'] / took:.1f}/s" if count["done"] and not resumed else ""
-    speed = f"{cached} from the answer cache" if cached else rate
-    told = ", ".join(filter(None, [f"{counted(len(found), 'photo')} in {took:.1f} s", speed, cost]))
+    fresh = count["done"] - cached
+    # With many remembered or earlier answers a rate would say nothing of how fast photos are labelled.
+    rate = f"{fresh / took:.1f}/s" if fresh > cached and not resumed else ""
+    remembered = f"{cached} from the answer cache" if cached else ""
+    told = ", ".join(filter(None, [f"{counted(len(found), 'photo')} in {took:.1f} s", rate, remembered, cost]))
     screen.print(f"{told}; {failures(count)}. {page}", markup=False, soft_wrap=True)
     spent = [sum(photo["seconds"].values()) for photo in found if photo.get("seconds")]
     if spent:

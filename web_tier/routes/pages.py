@@ -37,7 +37,7 @@ from web_tier.routes import compat
 from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.requests import MOST_INDEX
 from web_tier.services import form, services, take
-from web_tier.watching.estimate import estimate, in_words, measured, no_start, on_this_server
+from web_tier.watching.estimate import about, estimate, in_words, measured, no_start, on_this_server
 
 blueprint = Blueprint("pages", __name__)
 
@@ -168,7 +168,7 @@ def expected() -> Response:
         raise Problem(400, f"photos={text[:20]!r}: expected a number from 1 to {MOST_INDEX + 1:,}.")
     if rate := services().venues.chosen.per_second:
         found = on_this_server(int(text), rate)
-        here = f"about {words.duration(found.seconds)}, on this server"
+        here = f"{about(found.seconds)}, on this server"
         return jsonify(seconds=round(found.seconds, 1), dollars=found.price, words=here, hindrance="")
     pool = services().pool_poller.read()
     if pool is None:

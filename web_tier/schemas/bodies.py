@@ -64,10 +64,18 @@ def _check() -> None:
     limit = _limit(current_app, request.endpoint, request.headers.get("Content-Type", ""))
     request.max_content_length = limit
     if (request.content_length or 0) > limit:
-        raise Problem(413, f"The body of this request is too large: at most {words.size(limit)} here.")
+        kinds = [kind for kind in _limits(current_app, request.endpoint) if kind != ANY]
+        hint = f" With a Content-Type it may be larger: {' or '.join(kinds)}." if kinds and not request.mimetype else ""
+        raise Problem(413, f"The body of this request is too large: at most {words.size(limit)} here.{hint}")
 
 
 def _limit(app: Flask, endpoint: str | None, content_type: str) -> int:
-    limits = getattr(app.view_functions.get(endpoint or ""), _ATTRIBUTE, {})
+    limits = _limits(app, endpoint)
     kind = content_type.partition(";")[0].strip().lower()
     return int(limits.get(kind, limits.get(ANY, PLAIN_BYTES)))
+
+
+def _limits(app: Flask, endpoint: str | None) -> dict[str, int]:
+    """Content type -> bytes, of the route; empty for a route that takes no bodies."""
+    limits: dict[str, int] = getattr(app.view_functions.get(endpoint or ""), _ATTRIBUTE, {})
+    return limits

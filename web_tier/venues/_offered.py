@@ -21,10 +21,11 @@ class OfferedVenues:
     A further venue that cannot be made stops nothing: a request that names it is told why.
     """
 
-    def __init__(self, chosen: str, further: Sequence[str], parts: VenueParts) -> None:
+    def __init__(self, chosen: str, further: Sequence[str], parts: VenueParts, can_offer_more: bool = True) -> None:
         self.chosen: Venue = plugins.load(chosen, PACKAGE, "make")(parts)
         self._venues: dict[str, Venue] = {chosen: self.chosen}
         self._faults: dict[str, str] = {}
+        self._can_offer_more = can_offer_more
         for name in further:
             if name not in self._venues:
                 make = plugins.load(name, PACKAGE, "make")
@@ -47,7 +48,7 @@ class OfferedVenues:
             raise Problem(501, f"The venue {name} is not prepared here: {self._faults[name]}.")
         if name in self._venues:
             return self._venues[name]
-        if name in plugins.available(PACKAGE):
+        if name in plugins.available(PACKAGE) and self._can_offer_more:
             raise Problem(403, f"The venue {name} is not allowed here. The operator can add it to SHOAL_VENUES.")
         raise Problem(400, f"There is no venue {name[:60]!r}. These are: {', '.join(sorted(self._venues))}.")
 

@@ -54,8 +54,13 @@ def measured(past: Sequence[Moment] | None, settings: Settings) -> tuple[float, 
 def in_words(found: Estimate, settings: Settings) -> str:
     """An estimate in a few words, or why it has no price."""
     if found.price is None:
-        return f"about {duration(found.seconds)}, {price_in_words(settings)}"
-    return f"about {duration(found.seconds)}, {cost_in_words(settings, roughly(found.price))}"
+        return f"{about(found.seconds)}, {price_in_words(settings)}"
+    return f"{about(found.seconds)}, {cost_in_words(settings, roughly(found.price))}"
+
+
+def about(seconds: float) -> str:
+    """An estimated time in words."""
+    return duration(seconds) if seconds < 1 else f"about {duration(seconds)}"
 
 
 def no_start(past: Sequence[Moment] | None, pool: PoolState) -> str:
