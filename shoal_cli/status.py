@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Container
 from dataclasses import asdict
 
 import click
@@ -44,7 +45,8 @@ def command(as_json: bool) -> None:
         f"backlog      {depth.total}: {depth.visible} waiting, {depth.in_flight} in work, {depth.delayed} delayed"
     )
     console.print(f"dead letters {dead}{' (see `shoal dlq`)' if dead else ''}", markup=False)
-    counts = Counter(state(one) for one in instances)
+    reporting = cloud.register.workers()
+    counts = Counter(state(one, reporting) for one in instances)
     told_states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"
     console.print(f"workers      {told_states} (at most {most})")
     if held_back:
@@ -55,13 +57,18 @@ def command(as_json: bool) -> None:
     if instances:
         table = Table("name", "instance", "state")
         for one in instances:
-            table.add_row(one.name, one.id, state(one))
+            table.add_row(one.name, one.id, state(one, reporting))
         console.print(table)
 
 
-def state(one: Instance) -> str:
-    """The state as EC2 names it; "leaving" for an instance that drains."""
-    return "leaving" if one.drain_since is not None and one.state in ("pending", "running") else one.state
+def state(one: Instance, reporting: Container[str]) -> str:
+    """The state as EC2 names it; "leaving" for an instance that drains, "no worker yet" for one that runs silently.
+
+    reporting: the ids of the instances whose workers have reported.
+    """
+    if one.drain_since is not None and one.state in ("pending", "running"):
+        return "leaving"
+    return "no worker yet" if one.state == "running" and one.id not in reporting else one.state
 
 
 def budget_in_words(chosen: Settings, last: Entry | None) -> str:

@@ -72,11 +72,12 @@ def _now(chosen: Settings, cloud: Cloud, lately: Lately) -> Text:
 
 def look(chosen: Settings, cloud: Cloud) -> Sight:
     """One look at the cloud. May raise Retryable and NotFound."""
+    reporting = cloud.register.workers()
     return Sight(
         is_up(_address(chosen)),
         cloud.requests.depth(),
         cloud.dead_letters.depth().total,
-        Counter(state(one) for one in cloud.pool.describe()),
+        Counter(state(one, reporting) for one in cloud.pool.describe()),
         in_force.applied(chosen).max_instances,
     )
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from shoal import ledger_file
 from shoal.ledger import DoneAct, Entry, Refusal, Spent
-from shoal.ports import Depth
+from shoal.ports import Depth, Instance
 from shoal.settings import Settings, load
 from shoal_cli import status, watch, why
 from shoal_cli.__main__ import shoal
@@ -94,6 +94,14 @@ def test_what_holds_the_pool_back_is_said_with_the_sum(tmp_path: Path) -> None:
     assert BUDGET.why in str(watch.frame(Settings(), seen, [refused]))
     assert "(at most 4)" in str(watch.frame(Settings(), seen, [refused]))
     assert BUDGET.why not in str(watch.frame(Settings(), replace(seen, backlog=Depth(0, 0, 0)), [refused]))
+
+
+def test_an_instance_that_runs_without_a_worker_is_told_apart() -> None:
+    running = Instance("i-1", "one", "running", NOW)
+    assert status.state(running, {"i-1"}) == "running"
+    assert status.state(running, set()) == "no worker yet"
+    assert status.state(replace(running, state="pending"), set()) == "pending"
+    assert status.state(replace(running, drain_since=NOW), set()) == "leaving"
 
 
 def test_status_tells_the_budget_also_while_nothing_waits() -> None:
