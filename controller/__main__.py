@@ -43,6 +43,7 @@ from shoal.settings import in_force
 log = logging.getLogger("controller")
 
 
+WRONG_SETTING = 2  # the exit status: another start would change nothing
 LIVE_SECONDS = 0.2  # how often the main thread looks for a reload
 
 
@@ -69,7 +70,9 @@ def main() -> None:
             Controller(chosen, dry_run).run(stop)
     except SettingsError as error:
         own = settings.own_file()
-        sys.exit(f"controller: {error}" + (f" (the values in {own} count, too)" if own.exists() else ""))
+        told = f"{error} (the values in {own} count, too)" if own.exists() else str(error)
+        sys.stderr.write(f"controller: {told}\n")
+        sys.exit(WRONG_SETTING)
     except ShoalError as error:
         sys.exit(f"controller: {error}")
 

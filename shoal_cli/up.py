@@ -35,6 +35,7 @@ STOP_SECONDS = 15.0
 END_SECONDS = 4 * STOP_SECONDS  # three parts stop one after another
 WORKER_START_SECONDS = 1.5  # from the start of its process to its registration
 RETRY_SECONDS = 0.5
+WRONG_SETTING = 2  # the exit status of a part that cannot start with these settings
 MAX_RESTARTS = 5  # in RESTART_WINDOW_SECONDS; then `shoal up` gives up
 RESTART_WINDOW_SECONDS = 60.0
 SILENT_SECONDS = 1.0  # of a stop, before it is said what is waited for
@@ -241,7 +242,13 @@ class SystemProcesses:
         # Last: it has no work before the first photo, and its start would delay the page.
         controller = self._child("controller", "-m", "controller")
         controller.start()
-        self._wait_for(controller, lambda: settings.in_force.read(self._state) is not None)
+        goes = wait_until(self._has_controller, controller, self._children, START_SECONDS, self._show)
+        if not goes and controller.status == WRONG_SETTING:
+            raise ShoalError(f"the controller did not start: {self._words_of(controller)}")
+        # One that ended for another reason is started again: see `supervise`.
+
+    def _has_controller(self) -> bool:
+        return settings.in_force.read(self._state) is not None
 
     def _child(self, name: str, *arguments: str) -> Child:
         child = Child(name, [*PYTHON, *arguments], self._state / "logs" / f"{name}.log", self._environment)

@@ -74,7 +74,7 @@ def test_a_full_disk(system: RunningSystem, disk: SmallDisk) -> None:
         for one in sorted(photos.fetch(load().cache_dir), key=lambda one: one.stat().st_size)[:6]
     ]
     batch = str(requests.post(f"{system.address}/batches", timeout=30).json()["batch"])
-    wait_for(lambda: ready(system), SECONDS, "it is not ready")
+    wait_for(lambda: ready(system) and "Shoal is ready" in system.text(), SECONDS, "it is not ready")
 
     disk.fill(leave=3 * len(sent[0]))
     answers = {index: send(system, batch, index, photo) for index, photo in enumerate(sent)}
