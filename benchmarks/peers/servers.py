@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,23 +86,18 @@ NAMES = ("gunicorn", "LitServe", "BentoML")
 
 def best(cache_dir: Path, photos: Path, folder: Path) -> tuple[dict[PeerServer, float], list[PeerServer]]:
     """Try each set-up with a round. Returns images/s of each, and the best one of each name."""
-    python = install(cache_dir, PACKAGES)
-    tried = {}
-    for one in SET_UPS:
-        with peer_client(python, one, photos, folder) as client:
-            tried[one] = rounds.play(client, TRIAL_PHOTOS)
+    tried = {one: measure(cache_dir, one, photos, TRIAL_PHOTOS, folder) for one in SET_UPS}
     return tried, [max((one for one in tried if one.name == name), key=lambda one: tried[one]) for name in NAMES]
 
 
-@contextmanager
-def peer_client(python: Path, peer: PeerServer, photos: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The client of a running peer, warmed up."""
-    port = free_port()
-    with running(peer.command(python, port), peer.environment, folder / f"{peer.name}.log") as server:
+def measure(cache_dir: Path, peer: PeerServer, photos: Path, count: int, folder: Path) -> float:
+    """Images/s of a peer that is started for it and warmed up: LitServe takes processor time also while it is idle."""
+    python, port = install(cache_dir, PACKAGES), free_port()
+    with running(peer.command(python, port), peer.environment, folder / f"{peer.name}.log", group=True) as server:
         wait_until_up(port, server)
         with client(port, *peer.door, CLIENTS, photos, folder) as started:
             rounds.play(started, WARM_UP_PHOTOS)
-            yield started
+            return rounds.play(started, count)
 
 
 @contextmanager
@@ -136,13 +131,3 @@ def wait_until_up(port: int, server: subprocess.Popen[str]) -> None:
 
 def _module(python: Path, name: str) -> Sequence[str]:
     return [str(python), "-m", name]
-
-
-@contextmanager
-def peers_in_turn(
-    cache_dir: Path, peers: Sequence[PeerServer], photos: Path, folder: Path
-) -> Iterator[Mapping[str, subprocess.Popen[str]]]:
-    """Name -> client of each peer, all running: an idle server takes no time."""
-    python = install(cache_dir, PACKAGES)
-    with ExitStack() as stack:
-        yield {one.name: stack.enter_context(peer_client(python, one, photos, folder)) for one in peers}

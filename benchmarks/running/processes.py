@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,9 +22,12 @@ START_SECONDS = 60.0
 
 @contextmanager
 def running(
-    command: Sequence[str], environment: Mapping[str, str], log: Path, stdin: int | None = None
+    command: Sequence[str], environment: Mapping[str, str], log: Path, stdin: int | None = None, group: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process for the length of the block. `log` gets its standard error; with `stdin`, its output can be read."""
+    """A process for the length of the block. `log` gets its standard error; with `stdin`, its output can be read.
+
+    group: it leaves processes behind when it ends, which are ended, too.
+    """
     with log.open("ab") as file:
         process = subprocess.Popen(
             list(command),
@@ -33,6 +37,7 @@ def running(
             stdout=subprocess.PIPE if stdin else file,
             stderr=file,
             text=True,
+            start_new_session=group,
         )
     try:
         yield process
@@ -41,6 +46,9 @@ def running(
             _close(pipe)
         process.terminate()
         process.wait(30)
+        if group:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _close(pipe: IO[str] | None) -> None:

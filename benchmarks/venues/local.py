@@ -65,13 +65,16 @@ def compare(
         served(folder / "ours") as (port, _),
         client(port, *BODY, servers.CLIENTS, photos, folder) as body,
         client(port, *FORM, servers.CLIENTS, photos, folder) as form,
-        servers.peers_in_turn(cache_dir, best, photos, folder) as peers,
     ):
-        clients = {"body": body, "form": form, **peers}
+        clients = {"body": body, "form": form}
         for one in (body, form):
             rounds.play(one, servers.WARM_UP_PHOTOS)
         engine.decode_and_infer(recogniser, many[:32])
-        return ComparedServers(tried, best, [_round(recogniser, many, clients) for _ in range(times)])
+        found = []
+        for _ in range(times):
+            theirs = {one.name: servers.measure(cache_dir, one, photos, count, folder) for one in best}
+            found.append(_round(recogniser, many, clients) | theirs)
+        return ComparedServers(tried, best, found)
 
 
 def _round(
