@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -12,7 +13,9 @@ import requests
 from shoal.aws import connect, prepare
 from shoal.aws.clients import client
 from shoal.aws.s3 import create_bucket
-from shoal.errors import BucketMissing, NotFound, Permanent
+from shoal.errors import BucketMissing, NotFound, Permanent, Retryable
+from shoal.memory import ManualClock, memory_cloud
+from shoal.ports import MOST_IN_PROGRESS
 from shoal.settings import Settings, load
 from tests.app_tier_fixtures import DEADLINE_SECONDS, NamingRecogniser, put, result, short_polls, working
 from tests.waiting import until
@@ -23,6 +26,7 @@ pytestmark = pytest.mark.usefixtures(short_polls.__name__)
 PHOTOS = 300
 REFUSALS = 600  # 4 threads that ask every 0.05 s: for 7 s and more
 VISIBILITY_SECONDS = 3
+TURNED_VISIBILITY, TURN_SECONDS = 30, 20
 
 
 @pytest.fixture
@@ -75,6 +79,35 @@ def test_an_outage_of_the_output_bucket_costs_no_photo_its_label(
         create_bucket(client("s3"), settings.out_bucket)
         until(lambda: worker.finished == PHOTOS, DEADLINE_SECONDS)
     assert worker.received < 2 * PHOTOS  # it held them: given back, each would have come again many times
+    assert {result(cloud, job).label for job in jobs} == {"photo"}
+    assert (cloud.requests.depth().total, cloud.dead_letters.depth().total) == (0, 0)
+
+
+def test_an_hours_outage_ends_with_a_label_for_each_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app_tier.store_patience.AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("app_tier.heartbeat.RENEWALS", 3000)  # the clock of the queue is turned, the worker's is not
+    clock = ManualClock()
+    cloud, renewals = memory_cloud(clock, visibility_seconds=TURNED_VISIBILITY), list[float]()
+    monkeypatch.setattr(cloud.requests, "extend", counted(cloud.requests.extend, renewals))
+    jobs = put(cloud, *[b"photo"] * 500)
+    works, away = cloud.outputs.put_new, threading.Event()
+    away.set()
+
+    def put_new(*arguments: object) -> object:
+        if away.is_set():
+            raise Retryable("away")
+        return works(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cloud.outputs, "put_new", put_new)
+    with working(cloud, NamingRecogniser(), TURNED_VISIBILITY) as worker:
+        until(lambda: worker.waits_for_store)
+        for _ in range(0, 3600, TURN_SECONDS):
+            before = len(renewals)
+            clock.wait(TURN_SECONDS)
+            until(lambda before=before: len(renewals) >= before + 2)  # type: ignore[misc] # one began after the turn
+        assert (worker.finished, worker.received <= MOST_IN_PROGRESS) == (0, True)
+        away.clear()
+        until(lambda: worker.finished == len(jobs), DEADLINE_SECONDS)
     assert {result(cloud, job).label for job in jobs} == {"photo"}
     assert (cloud.requests.depth().total, cloud.dead_letters.depth().total) == (0, 0)
 
