@@ -116,7 +116,8 @@ def embedded_cloud(cloud_environment: dict[str, str], monkeypatch: pytest.Monkey
     """Point boto3 in this process at the embedded cloud until the test ends."""
     for name, value in cloud_environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(clients, "_session", None)
+    with clients._session_lock:  # a thread of the test before may be making a session, without these variables
+        monkeypatch.setattr(clients, "_session", None)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from shoal.aws.clients import Session
+
 ROOT = Path(__file__).parent.parent
 DEADLINE_SECONDS = 30.0
 OTHER_HOST = "127.1"  # another spelling of 127.0.0.1, which is not seen as this machine: it stands for AWS
@@ -211,3 +213,13 @@ def test_a_service_that_needs_no_proxy_gets_none(tmp_path: Path) -> None:
         made = run(CALLS, url.replace("127.0.0.1", OTHER_HOST), **variables)
         assert json.loads(made) == ["bytes", "the queue", False]
         assert through_proxy == [False] * 3
+
+
+def test_a_region_that_is_set_after_the_session_was_made_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    made = Session({})
+    assert made.region is None
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert made.region == "eu-west-1"

@@ -229,7 +229,8 @@ def lax_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
     for name, value in {**keys, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(clients, "_session", None)
+    with clients._session_lock:
+        monkeypatch.setattr(clients, "_session", None)
     yield
     server.stop()
 

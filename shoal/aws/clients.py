@@ -90,12 +90,19 @@ class Session:
             self._core.set_credentials(key, variables.get("AWS_SECRET_ACCESS_KEY", ""))
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()
-        self.region: str | None = self._core.get_config_variable("region")
+        self._region: str | None = None
         self._ignores_endpoints = bool(self._core.get_config_variable("ignore_configured_endpoint_urls"))
         # A bundle of certificates, searched for as boto3 does; True for the default.
         bundle = self._core.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
         self.certificates: str | bool = bundle or True
         self._core.get_credentials()  # on an instance this is a call: make it before the first photo
+
+    @property
+    def region(self) -> str | None:
+        """The region; None while none is set."""
+        if self._region is None:  # like the clients, it may be set after this session was made
+            self._region = self._core.get_config_variable("region")
+        return self._region
 
     def credentials(self) -> Credentials:
         """Raises botocore's NoCredentialsError."""
