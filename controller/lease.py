@@ -21,8 +21,9 @@ def holder_id(path: Path) -> str:
     process from using it at the same time."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new")
-        fresh.write_text(f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}")
+        made = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
+        fresh = path.with_name(f".{path.name}-{made}")  # a dry run may start at the same moment
+        fresh.write_text(made)
         fresh.replace(path)
     return path.read_text()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,20 @@ def test_a_restarted_controller_need_not_wait_for_itself(two: Two, tmp_path: Pat
     assert grant == Grant(two.a.token, "launching", seized=False)
     assert holder_id(tmp_path / "controller.id") == holder_id(tmp_path / "controller.id")
     assert holder_id(tmp_path / "other.id") != holder_id(tmp_path / "controller.id")
+
+
+def test_controllers_that_start_at_the_same_moment_get_an_id(tmp_path: Path) -> None:
+    for number in range(20):
+        path, start = tmp_path / f"{number}.id", threading.Barrier(8)
+
+        def ask(path: Path = path, start: threading.Barrier = start) -> str:
+            start.wait()
+            return holder_id(path)
+
+        with ThreadPoolExecutor(8) as controllers:
+            found = [one.result() for one in [controllers.submit(ask) for _ in range(8)]]
+        assert path.read_text() in found
+    assert len(list(tmp_path.iterdir())) == 20
 
 
 def test_a_lease_is_longer_than_the_time_between_two_renewals() -> None:
