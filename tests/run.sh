@@ -22,4 +22,8 @@ sh tests/check.sh
 
 # Two workers more than there are processors, for most tests wait; not more than six, for each needs a gigabyte.
 workers=$(($(nproc) < 4 ? $(nproc) + 2 : 6))
-exec .venv/bin/python -m pytest -n "$workers" --dist loadfile --no-loadscope-reorder --durations=40 "$@"
+rm -f .pytest_cache/v/cache/lastfailed
+status=0
+.venv/bin/python -m pytest -n "$workers" --dist loadfile --no-loadscope-reorder --durations=40 "$@" || status=$?
+[ "$status" = 1 ] || exit "$status"
+exec .venv/bin/python -m tests.again
