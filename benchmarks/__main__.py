@@ -31,8 +31,7 @@ from benchmarks.venues import function, local
 from inference import store
 from inference.arithmetic import FLOAT32, INT8, Agreement
 from inference.preparing.choosing import quantize
-from inference.process import Recogniser
-from inference.process import load as load_recogniser
+from inference.process import Recogniser, load_as_set
 from shoal.errors import Permanent
 from shoal.settings import Settings, load
 
@@ -119,16 +118,7 @@ def _bench_in(folder: Path, settings: Settings) -> Bench:
     payloads = [found[number % len(found)].read_bytes() for number in range(PHOTOS)]
     cache, weights, precision = settings.cache_dir, settings.model_weights, settings.precision
     card = store.find(settings.model, settings.engine, cache, weights, precision).card
-    recogniser = load_recogniser(
-        settings.served_models,
-        settings.engine,
-        cache,
-        weights,
-        settings.max_pixels,
-        settings.max_file_bytes,
-        precision=precision,
-    )
-    return Bench(settings, card, recogniser, payloads, folder)
+    return Bench(settings, card, load_as_set(settings), payloads, folder)
 
 
 def _cache_with_int8(settings: Settings, folder: Path) -> Path:

@@ -60,15 +60,7 @@ def run(payloads: Sequence[bytes], count: int) -> list[float]:
     """Label `count` photos; return the resident memory in MB after each tenth of them."""
     give_back_large_blocks()
     chosen = load()
-    recogniser = process.load(
-        chosen.served_models,
-        chosen.engine,
-        chosen.cache_dir,
-        None,
-        chosen.max_pixels,
-        chosen.max_file_bytes,
-        precision=chosen.precision,
-    )
+    recogniser = process.load_as_set(chosen)
     clients = connect(chosen)  # a worker has them too
     source = Source(payloads)
     cloud = replace(memory_cloud(SystemClock()), inputs=source, outputs=source, pool=clients.pool)

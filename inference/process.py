@@ -171,8 +171,8 @@ class RecogniserSettings(Protocol):
     def precision(self) -> str: ...
 
 
-def load_as_set(settings: RecogniserSettings) -> Recogniser:
-    """`load`, by the settings."""
+def load_as_set(settings: RecogniserSettings, threads: int | None = None) -> Recogniser:
+    """`load`, by the settings. threads: of the engine, which chooses when it is None."""
     return load(
         settings.served_models,
         settings.engine,
@@ -180,6 +180,7 @@ def load_as_set(settings: RecogniserSettings) -> Recogniser:
         settings.model_weights,
         max_pixels=settings.max_pixels,
         max_bytes=settings.max_file_bytes,
+        threads=threads,
         precision=settings.precision,
     )
 

@@ -22,17 +22,7 @@ _decoders = ThreadPoolExecutor(DECODERS)
 
 def load() -> Recogniser:
     """A recogniser with as many threads as the peer's set-up says."""
-    chosen = settings.load()
-    return process.load(
-        chosen.served_models,
-        chosen.engine,
-        chosen.cache_dir,
-        None,
-        chosen.max_pixels,
-        chosen.max_file_bytes,
-        int(os.environ[ENGINE_THREADS]) or None,
-        chosen.precision,
-    )
+    return process.load_as_set(settings.load(), int(os.environ[ENGINE_THREADS]) or None)
 
 
 def recogniser() -> Recogniser:

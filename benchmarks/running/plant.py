@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import boto3.session
 from PIL import Image
 
 from benchmarks.running import stub_engine
+from benchmarks.running.processes import client_of
 from benchmarks.running.system import ROOT
 from benchmarks.running.waiting import wait_for
 from shoal import ledger_file
@@ -143,14 +143,7 @@ class Plant:
 
     def client(self, service: str) -> Any:
         """A boto3 client of the embedded cloud."""
-        found = self._environment
-        return boto3.session.Session().client(
-            service,
-            region_name=found["AWS_DEFAULT_REGION"],
-            endpoint_url=found.get(f"AWS_ENDPOINT_URL_{service.upper()}", found["AWS_ENDPOINT_URL"]),
-            aws_access_key_id=found["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=found["AWS_SECRET_ACCESS_KEY"],
-        )
+        return client_of(self._environment, service)
 
     @cached_property
     def ec2(self) -> Any:
