@@ -35,7 +35,15 @@ from shoal.aws import connect, put_metrics, region
 from shoal.clock import SystemClock
 from shoal.errors import Permanent, SettingsError, ShoalError
 from shoal.ledger import Entry, Spent
-from shoal.lifecycle import StopSignal, end_when_a_thread_dies, end_within, keep_private, only_one, steady
+from shoal.lifecycle import (
+    WRONG_SETTING,
+    StopSignal,
+    end_when_a_thread_dies,
+    end_within,
+    keep_private,
+    only_one,
+    steady,
+)
 from shoal.ports import Cloud
 from shoal.prices import price_in_words
 from shoal.settings import in_force
@@ -43,7 +51,6 @@ from shoal.settings import in_force
 log = logging.getLogger("controller")
 
 
-WRONG_SETTING = 2  # the exit status: another start would change nothing
 LIVE_SECONDS = 0.2  # how often the main thread looks for a reload
 
 

@@ -47,6 +47,7 @@ def keep_private(folder: Path) -> None:
         folder.chmod(0o700)
 
 
+WRONG_SETTING = 2  # the exit status of a program whose settings are wrong: another start would change nothing
 _STOPPING = "stopping"
 UP_LOCK, SERVE_LOCK = "up.lock", "serve.lock"  # in the state folder, held by `shoal up` and `shoal serve`
 

@@ -7,10 +7,17 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from shoal.folders import import_path
+
+# -P: the folder in which the user calls `shoal` may hold a file of the same name as a module.
+PYTHON = [sys.executable, "-P"]
+CODE = {"PYTHONPATH": import_path()} if import_path() else {}
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)

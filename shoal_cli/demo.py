@@ -21,7 +21,8 @@ from shoal.folders import folder
 from shoal.lifecycle import keep_private
 from shoal_cli._batches import _following
 from shoal_cli._client import Client, session_for
-from shoal_cli.up import CODE, PYTHON, answers, prepare_model
+from shoal_cli._processes import CODE, PYTHON
+from shoal_cli.up import answers, prepare_model
 
 EXAMPLES = folder("static") / "examples"
 SPEED_PHOTOS = 100  # a few seconds of work

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 
 import click
 
 from inference import store
 from shoal import settings
 from shoal.errors import SettingsError
-from shoal.folders import import_path
+from shoal_cli._processes import CODE, PYTHON
 
 MODELS = ("SHOAL_MODEL", "SHOAL_MODELS")
 
@@ -42,9 +41,8 @@ def _check_models(names: str) -> None:
 
 def _ask_a_controller() -> None:
     """Let a controller read the settings. Raises SettingsError with what it says."""
-    command = [sys.executable, "-m", "controller", "--check"]
-    path = {"PYTHONPATH": import_path()} if import_path() else {}
-    done = subprocess.run(command, env=os.environ | path, capture_output=True, text=True, check=False)
+    command = [*PYTHON, "-m", "controller", "--check"]
+    done = subprocess.run(command, env=os.environ | CODE, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SettingsError(done.stderr.strip().rpartition("controller: ")[2])
 

@@ -20,22 +20,18 @@ from rich.console import Console
 from inference import store
 from shoal import settings
 from shoal.errors import NotFound, Retryable, SettingsError, ShoalError
-from shoal.folders import folder, import_path
-from shoal.lifecycle import UP_LOCK, StopSignal, is_stopping, keep_private, only_one, tell_stopping
+from shoal.folders import folder
+from shoal.lifecycle import UP_LOCK, WRONG_SETTING, StopSignal, is_stopping, keep_private, only_one, tell_stopping
 from shoal.proxies import with_direct_hosts
 from shoal.retry import patiently
-from shoal_cli._processes import Child, pump, wait_until
+from shoal_cli._processes import CODE, PYTHON, Child, pump, wait_until
 
-# -P: the folder in which the user calls `shoal` may hold a file of the same name as a module.
-PYTHON = [sys.executable, "-P"]
-CODE = {"PYTHONPATH": import_path()} if import_path() else {}
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on this machine: no proxy
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 END_SECONDS = 4 * STOP_SECONDS  # three parts stop one after another
 WORKER_START_SECONDS = 1.5  # from the start of its process to its registration
 RETRY_SECONDS = 0.5
-WRONG_SETTING = 2  # the exit status of a part that cannot start with these settings
 MAX_RESTARTS = 5  # in RESTART_WINDOW_SECONDS; then `shoal up` gives up
 RESTART_WINDOW_SECONDS = 60.0
 SILENT_SECONDS = 1.0  # of a stop, before it is said what is waited for

@@ -23,6 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 FORMS = {"": "text", ".txt": "text", ".csv": "csv", ".json": "json", ".jsonl": "json"}  # suffix of --out -> form
 WARNINGS_TOLD = 3
+NOT_ALL = 2  # the exit status when a photo has no label; 1 when the command failed
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _OPTIONS = (
     click.option("--json", "as_json", is_flag=True, help="A JSON object for each photo, a line each."),

@@ -23,12 +23,11 @@ from shoal_cli._batches._boxes import counted
 from shoal_cli._batches._chosen_photos import chosen_photos
 from shoal_cli._batches._contracts import CONTRACTS, Endpoint, averages
 from shoal_cli._batches._following import Bars, answers
-from shoal_cli._batches._output import Output, Wanted, failures, output_options
+from shoal_cli._batches._output import NOT_ALL, Output, Wanted, failures, output_options
 from shoal_cli._batches._sent import Sent
 from shoal_cli._batches.cancel import tell_cancelled
 from shoal_cli._client import Client
 
-NOT_ALL = 2  # the exit status when a photo has no label; 1 when the command failed
 INTERRUPTED = 130  # the status of a shell for a Ctrl-C
 
 screen = Console(stderr=True, highlight=False)

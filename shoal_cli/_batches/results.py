@@ -14,10 +14,8 @@ from shoal_cli._batches import _sent
 from shoal_cli._batches._address import FOR_OTHERS, url_option
 from shoal_cli._batches._boxes import counted
 from shoal_cli._batches._following import Bars, answers
-from shoal_cli._batches._output import Output, Wanted, failures, output_options
+from shoal_cli._batches._output import NOT_ALL, Output, Wanted, failures, output_options
 from shoal_cli._client import Client
-
-NOT_ALL = 2  # the exit status when a photo has no label; 1 when the command failed
 
 screen = Console(stderr=True, highlight=False)
 
