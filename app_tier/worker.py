@@ -225,7 +225,7 @@ class Worker:
         with self._without_breaking(delivery):
             if not self._recogniser.serves(delivery.job.model):
                 self._publish_failed(delivery, f"this Shoal does not serve the model {delivery.job.model!r}")
-            elif self._patience.call(lambda: self._suspects.holds(delivery)):
+            elif self._patience.call(lambda: self._suspects.is_suspect(delivery)):
                 self._alone.submit(self._try_alone, delivery)
             elif image := self._fetch_and_decode(delivery):
                 self._inference_queue.put(image)

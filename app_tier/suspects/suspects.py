@@ -45,7 +45,7 @@ class Suspects:
         """They are counted. To be called before the first photo is opened."""
         self._open_photos.forget_left_open()
 
-    def holds(self, delivery: Delivery) -> bool:
+    def is_suspect(self, delivery: Delivery) -> bool:
         """Whether a photo is a suspect. At its first delivery nobody has tried it. May raise Retryable."""
         return delivery.message.deliveries > 1 and suspects.times(self._outputs, delivery.job.key) > 0
 

@@ -64,28 +64,28 @@ class PendingPhotos:
     """The mark of one request. Not for several threads.
 
     first: the index of its first photo.
-    marks: False for photos that are labelled before they are stored: they need no mark.
+    needs_mark: False for photos that are labelled before they are stored.
     """
 
-    def __init__(self, outputs: ObjectStore, batch: str, first: int, marks: bool = True) -> None:
+    def __init__(self, outputs: ObjectStore, batch: str, first: int, needs_mark: bool = True) -> None:
         self._outputs = outputs
-        self._marks = marks
+        self._needs_mark = needs_mark
         self._key = f"{FOLDER}{batch}/{first:05d}"
         self._written_at: float | None = None
-        self.last: int | None = None  # the index of the last photo that may be stored
+        self.last_stored: int | None = None  # the index of the last photo that may be in the bucket
 
     def cover(self, last: int) -> None:
         """Mark the photos up to the index `last`, before they are stored. May raise Retryable."""
-        if not self._marks:
+        if not self._needs_mark:
             return
         self._write(last, refused=False)
         self._written_at = time.monotonic()
 
     def refuse(self) -> None:
         """Mark what was stored of a request that is refused. A store that fails now does not raise."""
-        if self._marks and self.last is not None:
+        if self._needs_mark and self.last_stored is not None:
             with suppress(ShoalError):
-                self._write(self.last, refused=True)
+                self._write(self.last_stored, refused=True)
 
     def accept(self) -> None:
         """Remove the mark. Raises Retryable when that fails, and after a time in which the sweeper may have acted."""

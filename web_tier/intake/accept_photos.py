@@ -93,7 +93,7 @@ class Intake:
         """
         venue = venue or self._venue
         submission = venue.open(asker)
-        pending = PendingPhotos(self._outputs, batch, first, marks=venue.stores)
+        pending = PendingPhotos(self._outputs, batch, first, needs_mark=venue.stores)
         try:
             outcomes = self._store(offers, submission, pending, batch, first)
             pending.accept()
@@ -115,7 +115,7 @@ class Intake:
         def store_held() -> None:
             # This thread stores the last photo itself: with one photo a request, another thread would only cost time.
             while len(held) > 1:
-                pending.last = held[0][0].index
+                pending.last_stored = held[0][0].index
                 running.append(self._start(submission, *held.popleft()))
                 if len(running) >= AT_ONCE:
                     outcomes.append(running.popleft().result())
@@ -129,7 +129,7 @@ class Intake:
                     pending.cover(index)
                     store_held()
             store_held()
-            pending.last = held[0][0].index if held else None
+            pending.last_stored = held[0][0].index if held else None
             final = [self._accept(submission, *held.popleft())] if held else []
             outcomes += [future.result() for future in running] + final
             running.clear()
