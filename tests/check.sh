@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/mypy
-for script in ami/install ami/make-venv ami/start-worker ami/user-data.sh ami/bake ami/containers tests/check.sh tests/run.sh .ci/run; do
+.venv/bin/cfn-lint ami/stack.yaml
+for script in ami/install ami/make-venv ami/start-worker ami/user-data.sh ami/bake ami/containers ami/web/set-up tests/check.sh tests/run.sh .ci/run; do
     bash -n "$script"
 done

@@ -1,0 +1,1 @@
+"""What `shoal deploy` makes on AWS, read from `ami/stack.yaml`. Makes no call."""

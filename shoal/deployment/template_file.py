@@ -1,0 +1,86 @@
+"""The CloudFormation template `ami/stack.yaml`: read, and which of its resources some parameters make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shoal.folders import folder
+
+TEMPLATE = folder("ami") / "stack.yaml"
+MOST_BYTES = 51_200  # CloudFormation's limit for a template in a call
+
+
+class _TemplateLoader(yaml.SafeLoader):  # type: ignore[misc] # PyYAML has no types
+    """Reads CloudFormation's short functions (`!Ref`) as its long ones (`{"Ref": ...}`)."""
+
+
+def _function(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)
+    if tag == "GetAtt" and isinstance(value, str):
+        value = value.split(".", 1)
+    return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}
+
+
+_TemplateLoader.add_multi_constructor("!", _function)
+
+
+@dataclass(frozen=True)
+class StackTemplate:
+    """A template. text: without the comments, as it is sent."""
+
+    text: str
+
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """All of it, with the long names of functions."""
+        found: dict[str, Any] = yaml.load(self.text, _TemplateLoader)
+        return found
+
+    @property
+    def parameters(self) -> dict[str, str | None]:
+        """The default of each parameter; None where it has none."""
+        return {
+            name: None if "Default" not in one else str(one["Default"]) for name, one in self.body["Parameters"].items()
+        }
+
+    def made(self, chosen: Mapping[str, str]) -> dict[str, str]:
+        """The resources that these parameters make: their names in the template, and their types."""
+        return {
+            name: str(one["Type"])
+            for name, one in self.body["Resources"].items()
+            if "Condition" not in one or self.holds(one["Condition"], chosen)
+        }
+
+    def holds(self, condition: str, chosen: Mapping[str, str]) -> bool:
+        """Whether a condition of the template holds."""
+        values = {**self.parameters, **chosen}
+
+        def true(one: Mapping[str, Any]) -> bool:
+            ((function, of),) = one.items()
+            if function == "Fn::Equals":
+                left, right = (str(values[it["Ref"]]) if isinstance(it, dict) else str(it) for it in of)
+                return left == right
+            if function == "Condition":
+                return self.holds(of, chosen)
+            results = [true(it) for it in of]
+            return {"Fn::And": all(results), "Fn::Or": any(results), "Fn::Not": not results[0]}[function]
+
+        return true(self.body["Conditions"][condition])
+
+
+def read(path: Path = TEMPLATE) -> StackTemplate:
+    """The template in a file."""
+    return StackTemplate(re.sub(r"^ *# .*\n", "", path.read_text(), flags=re.MULTILINE))

@@ -1,0 +1,200 @@
+"""`ami/stack.yaml` agrees with the policies, the settings and the code, and policy linters find nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoal.aws import dynamodb, sqs
+from shoal.aws.label_tables import IMAGE, LABEL, RANK
+from shoal.deployment.template_file import MOST_BYTES, read
+from shoal.messages import MAX_REQUEST_BYTES
+from shoal.ports import LAST_NET_DELIVERIES
+from shoal.settings import Settings
+
+AMI = Path(__file__).parent.parent / "ami"
+TEMPLATE = read()
+RESOURCES = TEMPLATE.body["Resources"]
+POLICIES = {
+    "shoal-worker": ("WorkerRole", "worker-policy.json"),
+    "shoal-web": ("WebRole", "web-policy.json"),
+    "shoal-controller": ("WebRole", "controller-policy.json"),
+    "shoal-lambda": ("FunctionRole", "lambda-policy.json"),
+}
+
+
+def properties(resource: str) -> dict[str, Any]:
+    found: dict[str, Any] = RESOURCES[resource]["Properties"]
+    return found
+
+
+def policies(role: str) -> dict[str, Any]:
+    return {one["PolicyName"]: one["PolicyDocument"] for one in properties(role)["Policies"]}
+
+
+def plain(value: Any) -> Any:
+    """A policy with what CloudFormation fills in written as in the policy files."""
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    if isinstance(value, dict):
+        return plain(value["Fn::Sub"]) if "Fn::Sub" in value else {key: plain(one) for key, one in value.items()}
+    names = {"${Prefix}": "@PREFIX@", "${AWS::Partition}": "aws", "@PARTITION@": "aws", "${AWS::Region}": "*"}
+    text = str(value)
+    for name, instead in {**names, "${AWS::AccountId}": "*"}.items():
+        text = text.replace(name, instead)
+    return text
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_role_may_do_what_its_policy_file_allows_and_no_more(name: str) -> None:
+    role, file = POLICIES[name]
+
+    assert plain(policies(role)[name]) == plain(json.loads((AMI / file).read_text()))
+
+
+def test_the_template_can_be_sent_in_a_call() -> None:
+    assert len(TEMPLATE.text.encode()) <= MOST_BYTES
+
+
+def written() -> dict[str, str]:
+    """All policies of the template and of the files, as JSON, by their names."""
+    found = {
+        f"{role}/{name}": json.dumps(plain(document))
+        for role in ("WorkerRole", "WebRole", "FunctionRole")
+        for name, document in policies(role).items()
+    }
+    found |= {file.name: json.dumps(plain(json.loads(file.read_text()))) for file in AMI.glob("*-policy.json")}
+    return {name: text.replace("@PREFIX@", "shoal") for name, text in found.items()}
+
+
+# In a process of its own: it leaves files open, and imports what setuptools has deprecated.
+LINT = """
+import json, sys
+from parliament import analyze_policy_string
+
+for name, text in json.loads(sys.argv[1]).items():
+    for one in analyze_policy_string(text).findings:
+        print(json.dumps([name, one.issue, one.detail]))
+"""
+
+
+def is_of_a_launch(issue: str, detail: Any) -> bool:
+    """RunInstances needs several kinds of resources; parliament misses those that the next statement allows."""
+    actions = {one["action"] for one in detail} if isinstance(detail, list) else set()
+    return issue == "RESOURCE_MISMATCH" and actions == {"ec2:RunInstances"}
+
+
+def test_a_policy_linter_finds_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LINT, json.dumps(written())], capture_output=True, text=True, check=True
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+
+    assert [one for one in found if not is_of_a_launch(*one[1:])] == []
+
+
+def test_the_defaults_are_those_of_the_settings() -> None:
+    settings, defaults = Settings(), TEMPLATE.parameters
+
+    assert {name: defaults[name] for name in ("VisibilitySeconds", "MaxDeliveries", "MaxWorkers", "Actuator")} == {
+        "VisibilitySeconds": str(settings.visibility_seconds),
+        "MaxDeliveries": str(settings.max_deliveries),
+        "MaxWorkers": str(settings.max_instances),
+        "Actuator": settings.actuator,
+    }
+    assert (defaults["LastNetDeliveries"], defaults["MaxRequestBytes"]) == (
+        str(LAST_NET_DELIVERIES),
+        str(MAX_REQUEST_BYTES),
+    )
+    assert (defaults["LambdaPrefix"], defaults["LambdaMemory"], defaults["LambdaSeconds"]) == (
+        settings.lambda_prefix,
+        str(settings.lambda_memory_mb),
+        str(settings.lambda_seconds),
+    )
+
+
+def test_names_are_those_that_the_code_looks_for() -> None:
+    settings = Settings(prefix="pre")
+    named = {
+        ("InBucket", "BucketName"): settings.in_bucket,
+        ("OutBucket", "BucketName"): settings.out_bucket,
+        ("RequestQueue", "QueueName"): settings.req_queue,
+        ("ResponseQueue", "QueueName"): settings.resp_queue,
+        ("DeadQueue", "QueueName"): settings.dead_queue,
+        ("TerminateQueue", "QueueName"): settings.term_queue,
+        ("FailedEventsQueue", "QueueName"): settings.function_failed_queue,
+        ("PoolTable", "TableName"): settings.pool_table,
+        ("ImagesTable", "TableName"): settings.images_table,
+        ("LabelsTable", "TableName"): settings.labels_table,
+        ("WorkerRole", "RoleName"): settings.role,
+        ("WorkerProfile", "InstanceProfileName"): settings.role,
+        ("WorkerTemplate", "LaunchTemplateName"): settings.launch_template,
+        ("WorkerScalingGroup", "AutoScalingGroupName"): settings.scaling_group,
+        ("Function", "FunctionName"): settings.function,
+    }
+    assert {key: plain(properties(key[0])[key[1]]).replace("@PREFIX@", "pre") for key in named} == named
+    assert properties("PoolTable")["KeySchema"][0]["AttributeName"] == dynamodb.KEY
+    assert properties("PoolTable")["TimeToLiveSpecification"]["AttributeName"] == dynamodb.EXPIRES
+    keys = [one["AttributeName"] for table in ("ImagesTable", "LabelsTable") for one in properties(table)["KeySchema"]]
+    assert keys == [IMAGE, LABEL, RANK]
+    assert {properties(one)["MessageRetentionPeriod"] for one in RESOURCES if one.endswith("Queue")} == {
+        sqs.RETENTION_SECONDS
+    }
+
+
+def made(**chosen: str) -> set[str]:
+    return set(TEMPLATE.made(chosen))
+
+
+PAGE = {"WebRole", "WebProfile", "WebGroup", "WebInstance", "NoControllerTick"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "more"),
+    [
+        ({"WebTier": "thrifty"}, PAGE | {"WebAddress"}),
+        (
+            {"WebTier": "thrifty", "Domain": "a.example", "HostedZoneId": "Z"},
+            PAGE | {"WebAddress", "NameOfTheInstance"},
+        ),
+        (
+            {"WebTier": "balancer", "Domain": "a.example"},
+            PAGE | {"Balancer", "BalancerGroup", "BalancerTarget", "BalancerHttp", "BalancerHttps", "Certificate"},
+        ),
+        ({"Actuator": "autoscaling"}, set()),
+        ({"Actuator": "autoscaling", "WorkerImage": "ami-1"}, {"WorkerScalingGroup"}),
+        ({"AlarmEmail": "a@a.example", "MonthlyBudget": "5"}, {"Alarms", "WorkersCostMuch", "Budget"}),
+    ],
+)
+def test_parameters_choose_the_resources(chosen: Mapping[str, str], more: set[str]) -> None:
+    assert made(**chosen) - made() == more
+
+
+def test_buckets_are_private_encrypted_and_reached_over_tls_alone() -> None:
+    buckets = [name for name, one in RESOURCES.items() if one["Type"] == "AWS::S3::Bucket"]
+    policed = {
+        properties(name)["Bucket"]["Ref"] for name, one in RESOURCES.items() if one["Type"] == "AWS::S3::BucketPolicy"
+    }
+
+    assert policed == set(buckets) == {"InBucket", "OutBucket", "CodeBucket"}
+    for name in buckets:
+        assert set(properties(name)["PublicAccessBlockConfiguration"].values()) == {True}
+        assert properties(name)["BucketEncryption"]
+        [statement] = properties(f"{name}OverTlsAlone")["PolicyDocument"]["Statement"]
+        assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    assert [RESOURCES[name]["DeletionPolicy"] for name in buckets] == ["RetainExceptOnCreate"] * 2 + ["Delete"]
+
+
+def test_instances_have_encrypted_disks_and_tell_nothing_without_a_token() -> None:
+    worker = properties("WorkerTemplate")["LaunchTemplateData"]
+    for machine in (worker, properties("WebInstance")):
+        assert machine["MetadataOptions"]["HttpTokens"] == "required"
+        assert machine["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+        assert [disk["Ebs"]["Encrypted"] for disk in machine["BlockDeviceMappings"]] == [True]
+    assert {one["ResourceType"] for one in worker["TagSpecifications"]} == {"instance", "volume"}
