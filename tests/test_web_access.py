@@ -134,8 +134,12 @@ def test_one_client_cannot_take_all_connections() -> None:
     ],
 )
 def test_whose_connections_are_counted_together(address: str, proxy: str, right: bool) -> None:
-    opened = ["10.0.0.1"] * 3 + ["2001:db8::1", "2001:db8::2", "2001:db8::3", "10.0.0.2"]
-    assert ConnectionLimit(3, proxy).allows(address, opened) is right
+    limit = ConnectionLimit(3, proxy)
+    for opened in ["10.0.0.1"] * 3 + ["2001:db8::1", "2001:db8::2", "2001:db8::3", "10.0.0.2"]:
+        assert limit.opened(opened)
+    assert limit.opened(address) is right
+    limit.closed(address)
+    assert limit.opened(address)
 
 
 def test_our_own_page_and_programs_may_send(site: Site) -> None:

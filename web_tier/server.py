@@ -7,6 +7,8 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from flask import Flask
@@ -14,7 +16,8 @@ from waitress.server import create_server
 
 from shoal.errors import SettingsError
 from web_tier import waitress_internals
-from web_tier.access.connections import ConnectionLimit
+from web_tier.access.turns import TurnQueue, Urgency
+from web_tier.routes.contracts import changing_gets
 from web_tier.schemas.bodies import PHOTO_FORM_BYTES, body_limit
 from web_tier.services import EXTENSION, Services
 
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 1.5
 LEAST_SECONDS = 0.5  # for the requests that run, when the services took long to stop
 FLUSH_SECONDS = 0.3
+HEALTH = ("/healthz", "/readyz")
 BACKLOG = 1024  # connections that wait to be accepted
 
 # waitress sends each piece of a response at once, because the default of its send_bytes is 1. So a generator can yield
@@ -37,6 +41,7 @@ ADJUSTMENTS: dict[str, Any] = {
     "recv_bytes": 128 * 1024,
     "log_socket_errors": False,
     "channel_timeout": 120,
+    "cleanup_interval": 10,
 }
 
 
@@ -53,8 +58,10 @@ class WebServer:
         self._server = create_server(app, map=self._map, sockets=[listening], threads=threads, **adjustments)
         waitress_internals.check(self._server)
         waitress_internals.limit_bodies(self._server, body_limit(app))
-        limit = ConnectionLimit(settings.connections_per_address, settings.trusted_proxy)
-        waitress_internals.limit_connections(self._server, limit.allows)
+        limit = self._services.connections
+        waitress_internals.limit_connections(self._server, self._map, limit.opened, limit.closed)
+        sort = partial(_sorted, changing_gets(app), settings.trusted_proxy)
+        waitress_internals.give_turns(self._server, TurnQueue(threads, sort, waitress_internals.refuse))
         self._services.comparisons.address = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
 
@@ -94,6 +101,18 @@ def _behind(proxy: str) -> dict[str, Any]:
     """waitress drops these headers from everybody else."""
     headers = {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
     return {"trusted_proxy": proxy, "trusted_proxy_count": 1, "trusted_proxy_headers": headers}
+
+
+def _sorted(changing_gets: Collection[str], proxy: str, channel: Any) -> tuple[Urgency, str]:
+    """How urgent a request is, and the address of its client."""
+    method, path, address, forwarded = waitress_internals.request_of(channel)
+    if forwarded and proxy in ("*", address):
+        address = forwarded.rpartition(",")[2].strip()
+    if path in HEALTH or path.startswith("/static/"):
+        return Urgency.HEALTH, address
+    if method in ("POST", "PUT", "PATCH") or path in changing_gets:
+        return Urgency.PHOTOS, address
+    return Urgency.PAGE, address
 
 
 def _listen(host: str, port: int) -> socket.socket:

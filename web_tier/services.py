@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,18 +16,21 @@ from shoal.buckets.written_behind import WriteBehind
 from shoal.ledger_file import Follower
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings, in_force
+from web_tier.access.connections import ConnectionLimit
 from web_tier.access.guesses import Guesses
 from web_tier.access.sessions import OperatorSessions
 from web_tier.comparisons.runner import Comparisons
 from web_tier.intake.accept_photos import Intake, IntakeOutcome
 from web_tier.intake.direct import Direct
 from web_tier.intake.json_body import unpacked
-from web_tier.intake.offers import Form, OfferedPhotos
+from web_tier.intake.offers import Form, Listed, Named, OfferedPhotos
+from web_tier.outside.fair_threads import FairThreads
 from web_tier.outside.fetch import Fetcher
 from web_tier.outside.http_post import Poster
 from web_tier.results.batches import Batches
 from web_tier.results.collector import Collector
 from web_tier.results.hub import Hub
+from web_tier.results.open_streams import OpenStreams
 from web_tier.results.reply_queue import ReplyQueue
 from web_tier.results.space_watch import SpaceWatch
 from web_tier.results.webhooks import Webhooks
@@ -42,9 +45,10 @@ from web_tier.watching.report import Reporter
 
 EXTENSION = "shoal"
 STORE_THREADS = 16
+STREAM_SECONDS = 0.5  # at a stop, for the last events of open pages
 WRITE_SECONDS = 0.7  # at a stop, for the results that are not stored yet
 FETCH_THREADS = 64  # photos that are fetched by address at the same time; each may take seconds
-OTHER_THREADS = 128  # reserved for everything except open pages; half of the threads if there are fewer than 256
+MOST_STREAMS = 4_000  # open pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +72,14 @@ class Services:
     reporter: Reporter
     workers: ThreadPoolExecutor
     fetcher: Fetcher
-    fetchers: ThreadPoolExecutor
+    fetchers: FairThreads
     models: tuple[str, ...]
     direct: Direct
     webhooks: Webhooks
     readiness: Readiness
     thumbnails: ThumbnailGate
-    streams: threading.BoundedSemaphore
+    streams: OpenStreams
+    connections: ConnectionLimit
     sessions: OperatorSessions
     guesses: Guesses
     comparisons: Comparisons
@@ -82,6 +87,7 @@ class Services:
 
     def start(self) -> None:
         """Start the threads behind the routes."""
+        self.streams.start()
         self.behind.start()
         for collector in self.collectors:
             collector.start()
@@ -98,11 +104,12 @@ class Services:
         self.webhooks.stop()
         self.direct.stop()
         self.hub.stop()
+        self.streams.stop(STREAM_SECONDS)
         self.venues.stop()
         self.behind.stop(WRITE_SECONDS)
         self.replies.close()
         self.workers.shutdown(wait=False)
-        self.fetchers.shutdown(wait=False, cancel_futures=True)
+        self.fetchers.stop()
         self.fetcher.stop()
 
 
@@ -145,15 +152,15 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
         reporter=Reporter(cloud, pool_poller, hub, past, clock, going_by),
         workers=workers,
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
-        fetchers=ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch"),
+        fetchers=FairThreads(FETCH_THREADS, FETCH_THREADS * 3 // 4, "fetch"),
         models=models,
         readiness=Readiness(cloud, {"input bucket": space[0].check, "output bucket": space[1].check}, has_pool),
         has_pool=has_pool,
         direct=Direct(direct, settings.max_file_bytes, cloud, venue, hub, workers),
         webhooks=Webhooks(cloud.outputs, batches, clock, poster, settings.webhook_keys, settings.webhook_seconds),
         thumbnails=ThumbnailGate(settings.web_threads),
-        # Each open page uses a thread: reserve some for everything else.
-        streams=threading.BoundedSemaphore(max(settings.web_threads // 2, settings.web_threads - OTHER_THREADS)),
+        streams=OpenStreams(MOST_STREAMS),
+        connections=ConnectionLimit(settings.connections_per_address, settings.trusted_proxy),
         sessions=OperatorSessions(cloud.outputs, clock, settings.operator_secret),
         guesses=Guesses(clock),
         comparisons=Comparisons(venues.names, going_by),
@@ -175,6 +182,11 @@ def form() -> Form:
     """The photos in the form of the current request. The query may name the model."""
     limit = services().settings.max_file_bytes
     return Form(request.stream, request.headers.get("Content-Type", ""), limit, request.args.get("model", ""))
+
+
+def listed(photos: Sequence[Named], model: str = "") -> Listed:
+    """The photos of a JSON request."""
+    return Listed(photos, services().fetcher, services().fetchers, request.remote_addr or "", model)
 
 
 def take(offers: OfferedPhotos, batch: str, first: int = 0, keep_photos: bool = True) -> list[IntakeOutcome]:

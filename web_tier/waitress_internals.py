@@ -1,31 +1,45 @@
 """The calls into waitress that its documentation does not promise. They stand in this file alone.
 
 A clean stop needs them: close the port, wake the loop, end the threads, and let the last answers go out. Limits on
-bodies need them too: waitress has one limit for all requests. waitress keeps them private, so `check` compares them
-with the version that this file was written for (3.0) before a server starts.
+bodies need them too: waitress has one limit for all requests. Streams of events need the connection itself, limits on
+clients need to know when one is opened and closed. waitress keeps them private, so `check` compares them with the
+version that this file was written for (3.0) before a server starts.
 """
 
 from __future__ import annotations
 
 import inspect
+import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from typing import Any
 
 from waitress import wasyncore
-from waitress.channel import HTTPChannel
+from waitress.adjustments import Adjustments
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.receiver import ChunkedReceiver, FixedStreamReceiver
 from waitress.server import TcpWSGIServer
-from waitress.task import ThreadedTaskDispatcher
+from waitress.task import Task, ThreadedTaskDispatcher, WSGITask
 from waitress.trigger import trigger
-from waitress.utilities import BadRequest
+from waitress.utilities import BadRequest, Error
 
 from shoal.errors import ShoalError
 
 METHODS: tuple[tuple[type, str, tuple[str, ...]], ...] = (
     (wasyncore.dispatcher, "close", ("self",)),
+    (wasyncore.dispatcher, "accept", ("self",)),
+    (Task, "build_response_header", ("self",)),
+    (WSGITask, "get_environment", ("self",)),
+    (HTTPChannel, "__init__", ("self", "server", "sock", "addr", "adj", "map")),
+    (HTTPChannel, "del_channel", ("self", "map")),
+    (ThreadedTaskDispatcher, "add_task", ("self", "task")),
+    (TcpWSGIServer, "handle_accept", ("self",)),
+    (TcpWSGIServer, "maintenance", ("self", "now")),
+    (TcpWSGIServer, "set_socket_options", ("self", "conn")),
+    (Error, "to_response", ("self", "ident")),
     (trigger, "pull_trigger", ("self", "thunk")),
     (ThreadedTaskDispatcher, "shutdown", ("self", "cancel_pending", "timeout")),
     (TcpWSGIServer, "run", ("self",)),
@@ -42,6 +56,13 @@ ATTRIBUTES: tuple[tuple[type, str], ...] = (
     (HTTPChannel, "total_outbufs_len"),
     (HTTPChannel, "parser_class"),
     (HTTPChannel, "request"),
+    (HTTPChannel, "task_class"),
+    (HTTPChannel, "last_activity"),
+    (HTTPChannel, "will_close"),
+    (Task, "wrote_header"),
+    (Task, "chunked_response"),
+    (Task, "close_on_finish"),
+    (HTTPRequestParser, "headers_finished"),
     (HTTPRequestParser, "body_rcv"),
     (HTTPRequestParser, "body_bytes_received"),
     (HTTPRequestParser, "content_length"),
@@ -58,6 +79,7 @@ SERVER_ATTRIBUTES = {
     "task_dispatcher": ThreadedTaskDispatcher,
     "trigger": trigger,
     "channel_class": type,
+    "adj": Adjustments,
 }
 
 
@@ -110,19 +132,126 @@ def has_unsent(server: Any) -> bool:
     return any(channel.total_outbufs_len for channel in list(server.active_channels.values()))
 
 
-def limit_connections(server: Any, may_connect: Callable[[str, list[str]], bool]) -> None:
-    """Close a new connection at once unless may_connect(its address, the addresses of those that are open).
+# Connections
 
-    Call it after `limit_bodies` and before the server runs.
+ACCEPTED_AT_ONCE = 64  # a flood of connections that are refused does not wait for one look at all sockets each
+HEAD_SECONDS = 20.0  # for the head of a request
+BODY_SECONDS = 60.0  # after it, a body must have come with LEAST_RATE bytes a second
+LEAST_RATE = 1024
+
+
+def limit_connections(
+    server: Any, sockets: dict[int, Any], opened: Callable[[str], bool], closed: Callable[[str], None]
+) -> None:
+    """Close a new connection at once unless opened(its address); closed(its address) is called at the end of others.
+
+    Connections that send the head or the body of a request too slowly are closed.
+    sockets: the map of the server's loop. Call it after `limit_bodies` and before the server runs.
     """
-    make_channel = server.channel_class
 
-    def accept(owner: Any, connection: Any, address: Any, adj: Any, **options: Any) -> Any:
-        if may_connect(address[0], [channel.addr[0] for channel in owner.active_channels.values()]):
-            return make_channel(owner, connection, address, adj, **options)
-        return connection.close()
+    class CountedChannel(server.channel_class):  # type: ignore[misc] # waitress has no types
+        counted = True
 
-    server.channel_class = accept
+        def del_channel(self, map: Any = None) -> None:
+            super().del_channel(map)
+            if self.counted:
+                self.counted = False
+                closed(self.addr[0])
+
+    def accept() -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                accepted = wasyncore.dispatcher.accept(server)
+                if accepted is None:
+                    return
+                server.set_socket_options(accepted[0])
+            except OSError:
+                return
+            connection, address = accepted
+            if opened(address[0]):
+                CountedChannel(server, connection, address, server.adj, sockets)
+            else:
+                connection.close()
+
+    regular = server.maintenance
+
+    def maintenance(now: float) -> None:
+        regular(now)
+        for channel in list(server.active_channels.values()):
+            channel.will_close = channel.will_close or _is_too_slow(channel, now)
+
+    server.channel_class = CountedChannel
+    server.handle_accept = accept
+    server.maintenance = maintenance
+
+
+def _is_too_slow(channel: Any, now: float) -> bool:
+    request = channel.request
+    if channel.requests:
+        return False
+    if request is None:
+        never_sent = channel.last_activity == channel.creation_time
+        return bool(never_sent and now - channel.creation_time > HEAD_SECONDS)
+    seconds = time.monotonic() - request.began
+    if not request.headers_finished:
+        return bool(seconds > HEAD_SECONDS)
+    return bool(request.body_bytes_received < LEAST_RATE * (seconds - BODY_SECONDS))
+
+
+TAKE_CONNECTION = "shoal.take_connection"
+"""In the environment of a request: returns its socket, the peer's address, the head of the answer, and whether its body
+must be in chunks. Call it while the answer is iterated; the app then sends the answer itself. waitress forgets the
+connection and does not call closed(address) of `limit_connections`. Raises ClientDisconnected."""
+
+
+class _HandingTask(WSGITask):  # type: ignore[misc] # waitress has no types
+    """Can hand its connection over to the app."""
+
+    chunked_response: bool
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        environ[TAKE_CONNECTION] = self._take
+        return environ
+
+    def _take(self) -> tuple[socket.socket, str, bytes, bool]:
+        if not self.channel.connected or self.channel.total_outbufs_len:
+            raise ClientDisconnected
+        self.close_on_finish = True  # waitress closes its socket; the other one keeps the connection
+        head = self.build_response_header()
+        chunked, self.chunked_response = self.chunked_response, False
+        self.wrote_header = True
+        self.channel.counted = False
+        return self.channel.socket.dup(), self.channel.addr[0], head, chunked
+
+
+# Threads
+
+
+def give_turns(server: Any, queue: Any) -> None:
+    """Let `queue` say which request gets the next thread. Call it before the server runs."""
+    server.task_dispatcher.queue = queue
+
+
+def request_of(channel: Any) -> tuple[str, str, str, str]:
+    """Of a request that waits for a thread: method, path, the peer's address, and its header X-Forwarded-For."""
+    request = channel.requests[0]
+    forwarded = getattr(request, "headers", {}).get("X_FORWARDED_FOR", "")
+    return getattr(request, "command", None) or "", getattr(request, "path", ""), channel.addr[0], forwarded
+
+
+def refuse(channel: Any) -> None:
+    """Answer a request that waits for a thread with 503."""
+    channel.requests[0].error = _Busy("Too many requests wait at the moment. Please try again shortly.")
+
+
+class _Busy(Error):  # type: ignore[misc] # waitress has no types
+    code = 503
+    reason = "Service Unavailable"
+
+    def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:  # noqa: ARG002 - waitress calls it so
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Retry-After", "10")]
+        return f"{self.code} {self.reason}", headers, f"{self.body}\n".encode()
 
 
 # Limits on bodies
@@ -143,6 +272,7 @@ def limit_bodies(server: Any, limit: Callable[[str, str, str], int]) -> None:
 
     class LimitedChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         parser_class = staticmethod(parser)
+        task_class = _HandingTask
 
         def handle_close(self) -> None:
             super().handle_close()
@@ -163,6 +293,7 @@ class LimitedParser(HTTPRequestParser):  # type: ignore[misc] # waitress has no 
         self._limit = limit
         self._most = 0
         self._dropping = False
+        self.began = time.monotonic()
 
     def received(self, data: bytes) -> int:
         """Take input. Returns how many bytes belong to this request."""

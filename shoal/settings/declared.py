@@ -234,7 +234,9 @@ class Settings:
     )
     venues: str = _web("", "Further venues that a request may name with `?venue=`, separated by commas.")
     answer_seconds: float = _web(300.0, "How long a request waits for labels before it gets status 504.", least=1)
-    web_threads: int = _web(640, "Threads of the web server; each open page holds one.", least=4, most=2_000)
+    web_threads: int = _web(
+        640, "Threads of the web server; each request that waits for labels holds one.", least=4, most=2_000
+    )
     direct_uploads: str = _web(
         "auto",
         "Photos go straight to the bucket; auto tests first whether the store can do it.",

@@ -7,7 +7,7 @@ import binascii
 import io
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO, BinaryIO, Protocol, cast
@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from shoal.errors import BadImage
 from web_tier.intake.multipart import IN_MEMORY_BYTES, read_parts
+from web_tier.outside.fair_threads import FairThreads
 from web_tier.outside.fetch import Fetcher
 from web_tier.problems import Problem
 
@@ -149,15 +150,21 @@ class Single:
 
 
 class Listed:
-    """The photos of a JSON request. A few addresses are fetched ahead, at the same time."""
+    """The photos of a JSON request. A few addresses are fetched ahead, at the same time.
+
+    client: the address of who asks.
+    """
 
     whole = True
 
-    def __init__(self, photos: Sequence[Named], fetcher: Fetcher, fetchers: Executor, model: str = "") -> None:
+    def __init__(
+        self, photos: Sequence[Named], fetcher: Fetcher, fetchers: FairThreads, client: str, model: str = ""
+    ) -> None:
         self.model = model
         self._photos = photos
         self._fetcher = fetcher
         self._fetchers = fetchers
+        self._client = client
 
     def __iter__(self) -> Iterator[OfferedPhoto]:
         if not self._photos:
@@ -165,7 +172,7 @@ class Listed:
         ahead: deque[Given | Future[Given]] = deque()
         try:
             for photo in self._photos:
-                ahead.append(self._fetchers.submit(self._fetch, photo) if photo.url else _decode(photo))
+                ahead.append(self._fetchers.submit(self._client, self._fetch, photo) if photo.url else _decode(photo))
                 if len(ahead) >= FETCHED_AHEAD:
                     yield _done(ahead.popleft())
             while ahead:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
@@ -65,8 +65,10 @@ class News:
 class Listener:
     """The mailbox of one page or request. News wait there for their reader, so a slow reader delays no other."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_news: Callable[[], None] | None = None) -> None:
+        """on_news: called when news were posted, by the thread that posts."""
         self._news = News()
+        self._on_news = on_news
         self._changed = threading.Condition()
 
     def take(self, seconds: float) -> News:
@@ -77,12 +79,6 @@ class Listener:
                 self._changed.wait(left)
             taken, self._news = self._news, News(stopping=self._news.stopping)
         return taken
-
-    def take_after(self, seconds: float) -> News:
-        """Wait `seconds`, then take the news: what comes close together is sent together."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._news.stopping, seconds)
-        return self.take(0)
 
     def post(
         self,
@@ -98,6 +94,8 @@ class Listener:
             self._news.pool = pool or self._news.pool
             self._news.stopping = stopping or self._news.stopping
             self._changed.notify_all()
+        if self._on_news is not None:
+            self._on_news()
 
 
 class Hub:
@@ -114,9 +112,9 @@ class Hub:
         self._stopping = False
 
     @contextmanager
-    def listen(self, batch: str, pool: bool = False) -> Iterator[Listener]:
+    def listen(self, batch: str, pool: bool = False, on_news: Callable[[], None] | None = None) -> Iterator[Listener]:
         """A mailbox for the news of `batch`, and of the pool if `pool` is set, for the length of a `with` block."""
-        listener = Listener()
+        listener = Listener(on_news)
         with self._changed:
             self._listeners[batch].append(listener)
             if pool:

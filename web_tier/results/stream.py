@@ -26,6 +26,7 @@ from web_tier.results.batches import Batch, Batches, Photo
 from web_tier.results.card import card
 from web_tier.results.hub import Hub, Listener, News, PoolState
 from web_tier.results.listing import Listing
+from web_tier.results.open_streams import Wait
 from web_tier.results.status import Counts, hindrance, status_line
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,14 @@ class BatchStream:
     """
 
     def __init__(
-        self, batches: Batches, batch: str, waits_for_more: bool, cost: Callable[[float, float, int], tuple[str, str]]
+        self,
+        hub: Hub,
+        batches: Batches,
+        batch: str,
+        waits_for_more: bool,
+        cost: Callable[[float, float, int], tuple[str, str]],
     ) -> None:
+        self._hub = hub
         self._batches = batches
         self._batch = batch
         self._waits_for_more = waits_for_more
@@ -60,20 +67,23 @@ class BatchStream:
         self._listing: Listing | None = None
         self._sent_at = self._changed_at = time.monotonic()
 
-    def run(self, hub: Hub, client_left: Callable[[], bool]) -> Iterator[str]:
-        """The events, until all photos are answered, the client is gone or the server stops."""
+    def run(self, on_news: Callable[[], None]) -> Iterator[str | Wait]:
+        """The events, until all photos are answered or the server stops; a Wait where there is nothing to say."""
         try:
             # Listen first, then list: nothing can slip by in between.
-            with hub.listen(self._batch, pool=True) as listener:
+            with self._hub.listen(self._batch, pool=True, on_news=on_news) as listener:
                 yield f"retry: {RETRY_MILLISECONDS}\n\n"
                 yield from self._snapshot(self._batches.read(self._batch))
-                yield from self._follow(listener, client_left)
+                yield from self._follow(listener)
         except ShoalError as error:
             log.warning("the stream of batch %s ends, its page will connect again: %s", self._batch, error)
 
-    def _follow(self, listener: Listener, client_left: Callable[[], bool]) -> Iterator[str]:
-        while not client_left() and not self._over():
-            news = self._next(listener)
+    def _follow(self, listener: Listener) -> Iterator[str | Wait]:
+        while not self._over():
+            # Answers that come close together are one event.
+            gap = self._sent_at + GATHER_SECONDS - time.monotonic()
+            yield Wait(WAKE_SECONDS if self._open() else HEARTBEAT_SECONDS, max(0.0, gap))
+            news = listener.take(0)
             yield from self._send(news)
             if news.stopping:
                 yield event("stopping", {})
@@ -95,18 +105,6 @@ class BatchStream:
             yield from self._status()
         yield from self._done((found.began, found.seconds))
 
-    def _next(self, listener: Listener) -> News:
-        news = listener.take(WAKE_SECONDS)
-        if news.results and not news.stopping:
-            gap = GATHER_SECONDS - (time.monotonic() - self._sent_at)
-            if gap > 0:
-                later = listener.take_after(gap)
-                news.results += later.results
-                news.added += later.added
-                news.pool = later.pool or news.pool
-                news.stopping = later.stopping
-        return news
-
     def _send(self, news: News) -> Iterator[str]:
         now = time.monotonic()
         if news.results:
@@ -119,7 +117,7 @@ class BatchStream:
             events.append(event("pool", news.pool.counts()))
         if events and self._open():
             events += self._status()
-        if not events and now - self._sent_at > HEARTBEAT_SECONDS:
+        if not events and now - self._sent_at >= HEARTBEAT_SECONDS - WAKE_SECONDS:
             events.append(": still here\n\n")
         if events:
             self._sent_at = now

@@ -12,23 +12,28 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, make_response, request
+from flask import Blueprint, Flask, Response, jsonify, make_response, request
 
 from inference import model
 from shoal.messages import Result
 from web_tier.intake.json_body import json_object
-from web_tier.intake.offers import Listed, Named
+from web_tier.intake.offers import Named
 from web_tier.problems import Problem
 from web_tier.results.batches import Photo
 from web_tier.routes.waiting import labelled
 from web_tier.schemas.bodies import ANY, PHOTO_JSON_BYTES, takes
 from web_tier.schemas.requests import MOST_PHOTOS
-from web_tier.services import json_stream, services
+from web_tier.services import json_stream, listed, services
 
 blueprint = Blueprint("contracts", __name__)
 
 ANSWER_SECONDS = 120.0
 CHANGING_GETS = ("contracts.recognise", "contracts.detect_many")  # endpoints whose GET accepts photos
+
+
+def changing_gets(app: Flask) -> frozenset[str]:
+    """The paths of CHANGING_GETS."""
+    return frozenset(rule.rule for rule in app.url_map.iter_rules() if rule.endpoint in CHANGING_GETS)
 
 
 @blueprint.get("/cloudimagerecognition.php")
@@ -99,7 +104,7 @@ def detector() -> str:
 
 
 def _ask(photos: Sequence[Named], chosen: str = "") -> list[Photo]:
-    offers = Listed(photos, services().fetcher, services().fetchers, chosen)
+    offers = listed(photos, chosen)
     return labelled(offers, min(ANSWER_SECONDS, services().settings.answer_seconds))[1]
 
 

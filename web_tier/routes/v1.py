@@ -11,7 +11,7 @@ from shoal.messages import new_batch
 from web_tier.intake import idempotency
 from web_tier.intake.idempotency import Claim
 from web_tier.intake.json_body import read_submission
-from web_tier.intake.offers import Listed, OfferedPhotos, Single
+from web_tier.intake.offers import OfferedPhotos, Single
 from web_tier.problems import Problem
 from web_tier.results.batches import Batch, Photo
 from web_tier.routes.waiting import address, answers, labelled
@@ -20,7 +20,7 @@ from web_tier.schemas.bodies import ANY, FORM, JSON, PHOTO_FORM_BYTES, PHOTO_JSO
 from web_tier.schemas.check import whole_number
 from web_tier.schemas.query_names import check_query
 from web_tier.schemas.requests import AFTER, LIMIT
-from web_tier.services import form, json_stream, services, take
+from web_tier.services import form, json_stream, listed, services, take
 
 blueprint = Blueprint("v1", __name__)
 
@@ -166,7 +166,7 @@ def _submission() -> tuple[OfferedPhotos, str | None]:
         if body.model is not None:
             services().intake.check_model(body.model)
         webhook = webhook if body.webhook is None else body.webhook
-        offers: OfferedPhotos = Listed(body.photos, services().fetcher, services().fetchers, body.model or model or "")
+        offers: OfferedPhotos = listed(body.photos, body.model or model or "")
     elif request.mimetype == FORM:
         offers = form()
     else:
