@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Callable
 from typing import Any
 
-import botocore.exceptions
 import pytest
 
 from shoal.aws import connect
@@ -16,11 +14,12 @@ from shoal.aws.autoscaling import AutoScalingPool
 from shoal.aws.clients import client
 from shoal.aws.ec2 import Ec2Pool
 from shoal.aws.iam import create_role
-from shoal.aws.instance_choice import Ask, InstanceChoice, InstanceOption
+from shoal.aws.instance_choice import Ask, InstanceOption
 from shoal.aws.metadata import InstanceMetadata
 from shoal.errors import CapacityUnavailable, Permanent, Retryable, SettingsError
 from shoal.ports import InstancePool
 from shoal.settings import load
+from tests.refusal_fixtures import refusal
 from tests.signed_fixtures import send_signed
 from tests.waiting import wait_for
 
@@ -90,7 +89,14 @@ def test_what_is_launched_has_the_templates_data(pools: Pools) -> None:
         InstanceId=one.id, Attribute="instanceInitiatedShutdownBehavior"
     )
     assert behaviour["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
-    pool.terminate([one.id])
+    # What Auto Scaling asks EC2 about has the tags of the template alone.
+    template = {"LaunchTemplateName": f"{pools.prefix}-worker"}
+    [bare] = client("ec2").run_instances(LaunchTemplate=template, MinCount=1, MaxCount=1)["Instances"]
+    assert {one.id for one in pool.describe()} == {one.id, bare["InstanceId"]}
+    [version] = client("ec2").describe_launch_template_versions(**template)["LaunchTemplateVersions"]
+    assert version["LaunchTemplateData"]["MetadataOptions"]["HttpTokens"] == "required"
+    assert version["LaunchTemplateData"]["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+    pool.terminate([one.id, bare["InstanceId"]])
 
 
 def test_a_template_that_was_deleted_is_made_again(pools: Pools) -> None:
@@ -172,98 +178,31 @@ def test_our_role_is_brought_up_to_date_and_the_operators_is_left_alone(embedded
     assert iam.list_role_policies(RoleName=theirs)["PolicyNames"] == []
 
 
-# What EC2 may answer, and an emulator does not
+def test_an_instance_that_ec2_does_not_know_everywhere_yet_is_named_later(
+    pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pools.make()
+    assert isinstance(pool, Ec2Pool)
+
+    def too_early(**_: object) -> None:
+        raise refusal("InvalidInstanceID.NotFound", "CreateTags")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool._ec2, "create_tags", too_early)
+        pool.launch(["a", "b"], pool.token(2))
+        assert {one.name for one in pool.describe()} == {""}
+    pool.describe()
+    assert {one.name for one in pool.describe()} == {"a", "b"}
+    pool.terminate([one.id for one in pool.describe()])
 
 
-class Ec2:
-    """Answers RunInstances as it is told to."""
-
-    def __init__(self, answer: Callable[[dict[str, Any]], str]) -> None:
-        self._answer = answer
-        self.asked: list[dict[str, Any]] = []
-        self.unnamed = False
-
-    def run_instances(self, **request: Any) -> dict[str, Any]:
-        self.asked.append(request)
-        if code := self._answer(request):
-            raise refusal(code, "RunInstances")
-        return {"Instances": []}
-
-
-def refusal(code: str, operation: str) -> botocore.exceptions.ClientError:
-    return botocore.exceptions.ClientError({"Error": {"Code": code, "Message": "no"}}, operation)
-
-
-class Template:
-    name = "shoal-worker"
-
-    def version(self) -> str:
-        return "1"
-
-
-def scripted(answer: Callable[[dict[str, Any]], str], spot_share: float = 0.0) -> tuple[Ec2Pool, Ec2]:
-    ec2 = Ec2(answer)
-    choice = InstanceChoice(["t3.micro", "t3.small"], ["us-east-1a", "subnet-1"], spot_share, 180, lambda: 0.0)
-    return Ec2Pool(lambda: ec2, "p", Template(), choice), ec2  # type: ignore[arg-type]
-
-
-def launch_until_refused(pool: Ec2Pool) -> None:
-    while True:
-        token = pool.token(1)
-        try:
-            pool.launch(["a"], token)
-        except CapacityUnavailable:
-            continue
-
-
-def test_each_type_and_zone_is_tried_once_then_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool, ec2 = scripted(lambda _: "InsufficientInstanceCapacity", spot_share=1.0)
-    with pytest.raises(CapacityUnavailable, match="EC2 had no"):
-        launch_until_refused(pool)
-    tried = [
-        (
-            one["InstanceType"],
-            one.get("SubnetId") or one["Placement"]["AvailabilityZone"],
-            "InstanceMarketOptions" in one,
-        )
-        for one in ec2.asked
-    ]
-    assert len(tried) == len(set(tried)) == 8
-    assert [spot for _, _, spot in tried] == [True] * 4 + [False] * 4
-
-
-def test_the_spot_quota_rules_out_spot_at_once() -> None:
-    pool, ec2 = scripted(
-        lambda one: "MaxSpotInstanceCountExceeded" if "InstanceMarketOptions" in one else "Unsupported", spot_share=1.0
-    )
-    with pytest.raises(CapacityUnavailable, match="EC2 had no"):
-        launch_until_refused(pool)
-    assert ["InstanceMarketOptions" in one for one in ec2.asked] == [True] + [False] * 4
-
-
-@pytest.mark.parametrize("code", ["VcpuLimitExceeded", "InstanceLimitExceeded"])
-def test_the_accounts_limit_says_nothing_of_a_type_or_zone(code: str) -> None:
-    pool, ec2 = scripted(lambda _: code)
-    for _ in range(10):
-        with pytest.raises(CapacityUnavailable, match=code):
-            pool.launch(["a"], pool.token(1))
-    assert len(ec2.asked) == 10
-
-
-def test_throttling_is_retried_by_botocore_with_a_token_bucket_and_jitter() -> None:
-    """Pitfall: API throttling. "standard" backs off with full jitter under a retry quota; one launch is one call."""
-    assert client_config("ec2").retries["mode"] in ("standard", "adaptive")
-    assert client_config("ec2").retries["total_max_attempts"] >= 4
-    pool, ec2 = scripted(lambda _: "")
-    pool.launch([str(number) for number in range(15)], pool.token(15))
-    assert [one["MaxCount"] for one in ec2.asked] == [15]
-
-
-def client_config(service: str) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setattr("shoal.aws.clients._session", None)
-        return client(service).meta.config
+def test_a_mark_that_is_set_by_hand_is_a_mark(pools: Pools) -> None:
+    pool = pools.make()
+    [one] = pool.launch(["a"], pool.token(1))
+    client("ec2").create_tags(Resources=[one.id], Tags=[{"Key": "shoal:drain", "Value": "please"}])
+    [marked] = pool.describe()
+    assert marked.drain_since == marked.launched_at
+    pool.terminate([one.id])
 
 
 def test_an_instance_that_cannot_be_named_is_launched_all_the_same(

@@ -50,7 +50,7 @@ print("none")
 ONE_CALL = """
 from shoal.aws import signed
 from shoal.aws.clients import Service
-print(signed.call(Service("s3"), "GET", "/bucket/key", {}, None))
+print(signed.call(Service("s3"), "GET", "/key", {}, None, "bucket"))
 """
 
 

@@ -124,9 +124,6 @@ class Guest:
             "LANG": "C.UTF-8",
             "INSTANCE_ROOT": str(root),
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata_url,
-            # boto3's default, one attempt of one second, is too little when fifteen instances boot at once.
-            "AWS_METADATA_SERVICE_TIMEOUT": "5",
-            "AWS_METADATA_SERVICE_NUM_ATTEMPTS": "3",
             STATE_VARIABLE: str(state_folder),
             INSTANCE_MARKER: self.identifier,
             **endpoints,

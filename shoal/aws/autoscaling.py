@@ -9,18 +9,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from shoal.aws.clients import error_code, our_errors
 from shoal.aws.ec2 import LAUNCH_TAG, POOL_TAG, Ec2Pool
 from shoal.aws.template import LaunchTemplate
-from shoal.errors import CapacityUnavailable, NotFound, Permanent
+from shoal.errors import CapacityUnavailable, NotFound, Permanent, Retryable
 from shoal.ports import Instance
 
 WANTED_TAG = "shoal:wanted"  # the desired capacity that the launch in LAUNCH_TAG set
+ZONE = "availability-zone"
 DETACH_AT_ONCE = 20  # the API's own limit
 GONE = ("Terminating", "Terminated", "Detaching", "Detached")
+CAN_LEAVE = ("InService", "Standby")  # the API refuses the whole call for any other
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class AutoScalingPool:
         self._zones = zones
         self._owed: dict[str, list[str]] = {}  # names for the instances of a launch, by its token
 
-    @cached_property
+    @property
     def _autoscaling(self) -> Any:
         return self._make_client()
 
@@ -129,7 +130,7 @@ class AutoScalingPool:
     def drain(self, ids: Sequence[str]) -> None:
         # Detach before the mark: a worker that left while it was a member would be replaced.
         members = self._members()
-        mine = [one for one in ids if one in members]
+        mine = [one for one in ids if members.get(one) in CAN_LEAVE]
         for start in range(0, len(mine), DETACH_AT_ONCE):
             with our_errors(f"take {len(mine)} instances out of {self._group}"):
                 self._autoscaling.detach_instances(
@@ -137,7 +138,10 @@ class AutoScalingPool:
                     AutoScalingGroupName=self._group,
                     ShouldDecrementDesiredCapacity=True,
                 )
-        self._machines.drain(ids)
+        joining = [one for one in ids if one in members and one not in mine]
+        self._machines.drain([one for one in ids if one not in joining])
+        if joining:
+            raise Retryable(f"{', '.join(joining)} cannot leave {self._group} yet: still joining it")
 
     def terminate(self, ids: Sequence[str]) -> None:
         members = self._members()
@@ -149,10 +153,12 @@ class AutoScalingPool:
                     )
         self._machines.terminate([one for one in ids if one not in members])
 
-    def _members(self) -> set[str]:
+    def _members(self) -> dict[str, str]:
+        """The state of each member that is not about to go."""
         group = self._find()
         instances = group["Instances"] if group else ()
-        return {one["InstanceId"] for one in instances if not one["LifecycleState"].startswith(GONE)}
+        states = {one["InstanceId"]: str(one["LifecycleState"]) for one in instances}
+        return {one: state for one, state in states.items() if not state.startswith(GONE)}
 
     def _find(self) -> dict[str, Any] | None:
         with our_errors(f"group {self._group}"):
@@ -213,6 +219,13 @@ class AutoScalingPool:
                 },
             }
         }
+
+
+def zones(ec2: Any) -> list[str]:
+    """The zones that a group may use: not Local Zones, which have few types and no default subnet."""
+    with our_errors("availability zones"):
+        found = ec2.describe_availability_zones()["AvailabilityZones"]
+    return [one["ZoneName"] for one in found if one.get("ZoneType", ZONE) == ZONE and one["State"] == "available"]
 
 
 def _same_source(group: dict[str, Any], source: dict[str, Any]) -> bool:

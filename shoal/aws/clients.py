@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.exceptions
 import botocore.session
@@ -27,8 +28,15 @@ CONFIG = Config(
 )
 # Calls to this machine go through no proxy; without `proxies`, botocore takes those of the environment.
 DIRECT_CONFIG = CONFIG.merge(Config(proxies={}))
+# EC2 answers 500 where it has no capacity, which botocore tries again. The controller does so itself, a tick later and
+# with another type; five tries take longer than its lease.
+LAUNCHING = Config(retries={"mode": "standard", "total_max_attempts": 2})
 # boto3 signs forms and addresses with Version 2 in some regions, which new buckets refuse, and the embedded cloud too.
-SIGNED_FORMS = Config(signature_version="s3v4")
+# Without an address of its own, a bucket has a host in its region: forms would go to the one host of all regions.
+AWS_BUCKETS = Config(
+    signature_version="s3v4", s3={"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"}
+)
+OTHER_BUCKETS = Config(signature_version="s3v4", s3={"addressing_style": "path"})
 
 _NOT_FOUND = {
     "NoSuchKey",
@@ -37,9 +45,10 @@ _NOT_FOUND = {
     "404",
     "NotFound",
     "QueueDoesNotExist",
-    "AWS.SimpleQueueService.NonExistentQueue",
+    "NonExistentQueue",
     "InvalidInstanceID.NotFound",
     "InvalidAMIID.NotFound",
+    "InvalidAMIID.Unavailable",  # deregistered, or not made yet
     "ResourceNotFoundException",
     "InvalidLaunchTemplateName.NotFoundException",
     "InvalidLaunchTemplateId.NotFound",
@@ -53,6 +62,7 @@ _CAPACITY = {
     "InsufficientFreeAddressesInSubnet",
     "SpotMaxPriceTooLow",
     "Unsupported",  # this zone does not have this type
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted",  # the account never had a spot instance: `shoal prepare`
 }
 INSUFFICIENT_STORAGE = 507  # of the embedded cloud, and of other stores that speak S3; S3 itself is never full
 _FULL = {"QuotaExceeded", "XMinioStorageFull"}
@@ -72,7 +82,14 @@ _RETRYABLE = {
     "RequestTimeout",
     "ExpiredToken",
     "ExpiredTokenException",
+    "ConditionalRequestConflict",  # S3: somebody else writes the object at this moment
+    "PendingVerification",  # EC2 looks at an account that has never been in this region
+    "ServiceLinkedRoleFailure",  # Auto Scaling: its role was made a moment ago
 }
+_CALL_WITHOUT_NAMES = {"s3": "list_buckets", "sqs": "list_queues", "dynamodb": "list_tables"}
+_WRONG_CLOCK = {"RequestTimeTooSkewed", "RequestExpired"}
+_SIGNATURE_TIME = ("Signature expired", "Signature not yet current")  # the words of the other services
+_SQS = "AWS.SimpleQueueService."  # SQS' older protocol puts it before its codes
 
 
 class Session:
@@ -117,11 +134,22 @@ class Session:
             if service not in self._clients:
                 # Without `variables`, botocore finds the address itself, also in its configuration files.
                 address = self.endpoint(service) if self._variables else None
-                config = DIRECT_CONFIG if is_direct(self.endpoint(service)) else CONFIG
-                if service == "s3":
-                    config = config.merge(SIGNED_FORMS)
-                self._clients[service] = self._maker.client(service, endpoint_url=address or None, config=config)
+                made = self._maker.client(service, endpoint_url=address or None, config=self._config(service))
+                if self._core.get_credentials() is None:
+                    return made  # it would never sign, and the metadata service may give credentials a moment later
+                self._clients[service] = made
             return self._clients[service]
+
+    def _config(self, service: str) -> Config:
+        config = DIRECT_CONFIG if is_direct(self.endpoint(service)) else CONFIG
+        if service == "s3":
+            return config.merge(OTHER_BUCKETS if self.bucket_in_path else AWS_BUCKETS)
+        return config.merge(LAUNCHING) if service in ("ec2", "autoscaling") else config
+
+    @cached_property
+    def bucket_in_path(self) -> bool:
+        """Whether the name of a bucket stands in the path and not in the host: where S3 has an address of its own."""
+        return bool(self.endpoint("s3") or {"endpoint_url", "services"} & self._core.get_scoped_config().keys())
 
     def endpoint(self, service: str) -> str:
         """The address that the variables name for a service, empty when they name none; as botocore looks for it."""
@@ -147,7 +175,7 @@ class Service:
     def __init__(self, name: str, given: Any = None) -> None:
         self.name = name
         self.given = given
-        self._configured = "" if given else session().endpoint(name)
+        self._address = "" if given else session().endpoint(name)
 
     @property
     def client(self) -> Any:
@@ -157,7 +185,22 @@ class Service:
     @property
     def endpoint(self) -> str:
         """The address, without a slash at the end."""
-        return self._configured or str(self.client.meta.endpoint_url).rstrip("/")
+        if not self._address:
+            self._address = str(self.given.meta.endpoint_url).rstrip("/") if self.given else self._of_boto3()
+        return self._address
+
+    def _of_boto3(self) -> str:
+        """Where boto3 sends the calls of this service; the address in a client's `meta` follows older rules."""
+        with our_errors(f"address of {self.name}"):
+            found = urlsplit(self.client.generate_presigned_url(_CALL_WITHOUT_NAMES[self.name]))
+        return f"{found.scheme}://{found.netloc}"
+
+    def bucket(self, name: str) -> str:
+        """The address of a bucket, without a slash at the end, as boto3 has it."""
+        if self.given or session().bucket_in_path:
+            return f"{self.endpoint}/{name}"
+        scheme, _, host = self.endpoint.partition("://")
+        return f"{scheme}://{name}.{host}"
 
 
 _session_lock = threading.Lock()
@@ -207,6 +250,8 @@ def our_errors(what: str) -> Iterator[None]:
         raise _translated(what, error) from error
     except (botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError) as error:
         raise Retryable(f"{what}: {error}") from error
+    except botocore.exceptions.CredentialRetrievalError as error:  # the metadata service does not answer now
+        raise Retryable(f"{what}: {error}") from error
     except botocore.exceptions.NoCredentialsError as error:
         raise Permanent(f"{what}: no AWS credentials: run `aws configure` or give the instance a role") from error
     except botocore.exceptions.NoRegionError as error:
@@ -219,7 +264,10 @@ def _translated(what: str, error: botocore.exceptions.ClientError) -> ShoalError
     details = error.response.get("Error", {})
     code, message = str(details.get("Code", "")), details.get("Message", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = code.removeprefix(_SQS)
     text = f"{what}: {code}: {message}"
+    if code in _WRONG_CLOCK or message.startswith(_SIGNATURE_TIME):
+        return Retryable(f"{text} (the clock of this machine is wrong: set it, or let it follow a time server)")
     if code in _NOT_FOUND:
         return NotFound(text)
     if code in _CAPACITY:
@@ -235,5 +283,5 @@ def error_code(error: BaseException) -> str:
     """The AWS error code behind one of our errors, empty when there is none."""
     cause = error.__cause__
     if isinstance(cause, botocore.exceptions.ClientError):
-        return str(cause.response.get("Error", {}).get("Code", ""))
+        return str(cause.response.get("Error", {}).get("Code", "")).removeprefix(_SQS)
     return ""

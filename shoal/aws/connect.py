@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shoal.aws.autoscaling import AutoScalingPool, GroupSettings
+from shoal.aws.autoscaling import AutoScalingPool, GroupSettings, zones
 from shoal.aws.bucket_events import announce
-from shoal.aws.clients import Service, client, our_errors, region, use
+from shoal.aws.clients import Service, client, region, use
 from shoal.aws.cloudwatch import PutMetrics
 from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
-from shoal.aws.ec2 import Ec2Pool
+from shoal.aws.ec2 import POOL_TAG, Ec2Pool
 from shoal.aws.iam import create_role
 from shoal.aws.instance_choice import InstanceChoice
 from shoal.aws.label_tables import LabelTables
@@ -115,10 +115,6 @@ def connect_pool(settings: Settings, boot_file: Callable[[], str], max_instances
     def ec2() -> Any:
         return client("ec2")
 
-    def zones() -> list[str]:
-        with our_errors("availability zones"):
-            return [one["ZoneName"] for one in ec2().describe_availability_zones()["AvailabilityZones"]]
-
     template = LaunchTemplate(ec2, settings.launch_template, settings.image, boot_file, _launch_options(settings))
     types, places, share = settings.instance_types, settings.places, settings.spot_share
     machines = Ec2Pool(
@@ -127,7 +123,7 @@ def connect_pool(settings: Settings, boot_file: Callable[[], str], max_instances
     if settings.actuator == "ec2":
         return machines
     group = GroupSettings(settings.scaling_group, settings.prefix, types, places, share, max_instances)
-    return AutoScalingPool(lambda: client("autoscaling"), group, machines, template, zones)
+    return AutoScalingPool(lambda: client("autoscaling"), group, machines, template, lambda: zones(ec2()))
 
 
 def _launch_options(settings: Settings) -> dict[str, Any]:
@@ -136,6 +132,10 @@ def _launch_options(settings: Settings) -> dict[str, Any]:
         "SecurityGroupIds": [settings.security_group] if settings.security_group else [],
         "KeyName": settings.key_name,
         "IamInstanceProfile": {"Name": settings.role},
+        # Auto Scaling asks EC2 whether its caller may launch this, with the template's tags alone.
+        "TagSpecifications": [
+            {"ResourceType": "instance", "Tags": [{"Key": POOL_TAG, "Value": settings.prefix}]},
+        ],
     }
     return {name: value for name, value in options.items() if value}
 

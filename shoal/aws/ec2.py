@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 
 from shoal.aws.clients import error_code, our_errors
@@ -26,7 +25,10 @@ QUOTA = {
     "InstanceLimitExceeded",
     "VcpuLimitExceeded",
 }  # limits of the account: they are free again when an instance ends
-SPOT_QUOTA = "MaxSpotInstanceCountExceeded"
+NO_SPOT = {  # refusals of all spot instances: the account's quota, or a role that EC2 needs for them
+    "MaxSpotInstanceCountExceeded",
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+}
 
 
 class Ec2Pool:
@@ -41,8 +43,10 @@ class Ec2Pool:
         self._template = template
         self._choice = choice
         self._total = self._spot = 0  # as in the last listing
+        self._most: int | None = None  # a quota allows no more at once
+        self._unnamed: dict[str, str] = {}  # names of instances that CreateTags did not find yet, by their id
 
-    @cached_property
+    @property
     def _ec2(self) -> Any:
         return self._make_client()
 
@@ -57,10 +61,13 @@ class Ec2Pool:
             )
             found = [raw for page in pages for reservation in page["Reservations"] for raw in reservation["Instances"]]
         self._total, self._spot = len(found), sum(raw.get("InstanceLifecycle") == "spot" for raw in found)
-        return [_instance(raw) for raw in found]
+        instances = [_instance(raw) for raw in found]
+        late = [one for one in instances if one.id in self._unnamed]
+        self.name(late, [self._unnamed.pop(one.id) for one in late])
+        return instances
 
     def token(self, count: int) -> str:
-        return self._choice.choose(count, self._total, self._spot).token()
+        return self._choice.choose(min(count, self._most or count), self._total, self._spot).token()
 
     def launch(self, names: Sequence[str], token: str) -> list[Instance]:
         ask = Ask.of(token) or self._choice.choose(len(names), self._total, self._spot)
@@ -68,21 +75,31 @@ class Ec2Pool:
         try:
             with our_errors(f"launch {len(names)} of {ask.option}"):
                 answer = self._ec2.run_instances(**self._request(ask, names, token))
-        except CapacityUnavailable as error:
-            if error_code(error) not in QUOTA:
-                self._choice.missing(ask.option, whole_market=error_code(error) == SPOT_QUOTA)
-            raise
-        except NotFound:
-            self._template.forget()
-            raise
-        except Permanent as error:
-            if error_code(error) == "IdempotentParameterMismatch":
-                return self._launched_before(token, error)
-            raise
+        except ShoalError as error:
+            return self._refused(ask, token, error)
+        self._most = self._most and 2 * self._most
         launched = [_instance(raw) for raw in answer["Instances"]]
         taken = {one.name for one in launched}
         self.name([one for one in launched if not one.name], [name for name in names if name not in taken])
         return launched
+
+    def _refused(self, ask: Ask, token: str, error: ShoalError) -> list[Instance]:
+        """Remember what the refusal tells of later launches. Raises, except for a launch that was made before."""
+        code = error_code(error)
+        if code in QUOTA:
+            self._most = max(1, ask.count // 2)  # EC2 refuses the whole call
+        elif isinstance(error, CapacityUnavailable):
+            self._choice.missing(ask.option, whole_market=code in NO_SPOT)
+        elif isinstance(error, NotFound):
+            self._template.forget()
+        elif code == "IdempotentParameterMismatch":
+            return self._launched_before(token, error)
+        elif code == "InvalidParameterValue" and "InstanceType" in str(error):
+            self._choice.missing(ask.option)  # the region does not have the type: there may be others
+            raise CapacityUnavailable(str(error)) from error.__cause__
+        elif code == "VPCIdNotSpecified":
+            raise Permanent(f"{error} (set SHOAL_SUBNET to subnets of your own)") from error.__cause__
+        raise error
 
     def _request(self, ask: Ask, names: Sequence[str], token: str) -> dict[str, Any]:
         tags = [{"Key": POOL_TAG, "Value": self._pool}, {"Key": LAUNCH_TAG, "Value": token}]
@@ -104,7 +121,7 @@ class Ec2Pool:
             request["InstanceMarketOptions"] = {"MarketType": "spot"}
         return request
 
-    def _launched_before(self, token: str, error: Permanent) -> list[Instance]:
+    def _launched_before(self, token: str, error: ShoalError) -> list[Instance]:
         """The instances launched with this token by another controller that has other settings."""
         found = [one for one in self.describe() if one.launch == token]
         if not found:
@@ -119,6 +136,8 @@ class Ec2Pool:
             try:
                 with our_errors(f"name instance {one.id}"):
                     self._ec2.create_tags(Resources=[one.id], Tags=[{"Key": "Name", "Value": name}])
+            except NotFound:
+                self._unnamed[one.id] = name  # it may take EC2 seconds to know a new instance everywhere
             except ShoalError as error:
                 log.warning("an instance stays without its name: %s", error)
 
@@ -143,12 +162,22 @@ class Ec2Pool:
 
 def _instance(raw: dict[str, Any]) -> Instance:
     tags = {tag["Key"]: tag["Value"] for tag in raw.get("Tags", ())}
-    drain = tags.get(DRAIN_TAG)
+    launched_at = raw["LaunchTime"].timestamp()
     return Instance(
         raw["InstanceId"],
         tags.get("Name", ""),
         raw["State"]["Name"],
-        raw["LaunchTime"].timestamp(),
-        datetime.fromisoformat(drain).timestamp() if drain else None,
+        launched_at,
+        _drain_since(tags.get(DRAIN_TAG), launched_at),
         tags.get(LAUNCH_TAG, ""),
     )
+
+
+def _drain_since(mark: str | None, launched_at: float) -> float | None:
+    """When the mark was set; any other text, set by hand, makes the worker leave as well."""
+    if not mark:
+        return None
+    try:
+        return datetime.fromisoformat(mark).timestamp()
+    except ValueError:
+        return launched_at

@@ -53,7 +53,7 @@ class SqsReplies:
                 touch=True,
             )
         except Permanent as error:
-            if error_code(error) in {"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"}:
+            if error_code(error) == "QueueDeletedRecently":
                 raise Retryable(str(error)) from error
             raise
         return self._open(name)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote, unquote_plus, urlencode
+from urllib.parse import quote, unquote_plus, urlencode, urlsplit
 from xml.etree import ElementTree
 
 from shoal.aws import signed
@@ -24,27 +24,36 @@ class S3Store:
 
     def put(self, key: str, body: bytes, content_type: str) -> None:
         with self._errors(f"write {key} to {self.bucket}"):
-            if signed.call(self._s3, "PUT", self._path(key), {"Content-Type": content_type}, body) is None:
+            if self._call("PUT", self._path(key), {"Content-Type": content_type}, body) is None:
                 self._s3.client.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
 
     def put_new(self, key: str, body: bytes, content_type: str) -> bool:
+        try:
+            return self._put_if_new(key, body, content_type)
+        except ShoalError as error:
+            if error_code(error) != "ConditionalRequestConflict":
+                raise
+            # Another write or a removal of this object was under way, S3 does not say which.
+            return self._put_if_new(key, body, content_type)
+
+    def _put_if_new(self, key: str, body: bytes, content_type: str) -> bool:
         headers = {"Content-Type": content_type, "If-None-Match": "*"}
         try:
             with self._errors(f"write {key} to {self.bucket}"):
-                if signed.call(self._s3, "PUT", self._path(key), headers, body) is not None:
+                if self._call("PUT", self._path(key), headers, body) is not None:
                     return True
                 self._s3.client.put_object(
                     Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*"
                 )
         except ShoalError as error:
-            if error_code(error) in {"PreconditionFailed", "ConditionalRequestConflict", "412"}:
+            if error_code(error) in {"PreconditionFailed", "412"}:
                 return False
             raise
         return True
 
     def get(self, key: str) -> bytes:
         with self._errors(f"read {key} from {self.bucket}"):
-            answer = signed.call(self._s3, "GET", self._path(key), {}, None)
+            answer = self._call("GET", self._path(key))
             if answer is None:
                 return bytes(self._s3.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
             return answer
@@ -60,8 +69,8 @@ class S3Store:
         """Up to 1,000 objects, and the token of the next page, None after the last."""
         query = {"list-type": "2", "encoding-type": "url", "prefix": prefix}
         query |= {"continuation-token": token} if token else {"start-after": after} if after else {}
-        path = f"/{self.bucket}?{urlencode(query, quote_via=quote, safe='~')}"
-        answer = signed.call(self._s3, "GET", path, {}, None)
+        root = "" if urlsplit(self._s3.bucket(self.bucket)).path else "/"
+        answer = self._call("GET", f"{root}?{urlencode(query, quote_via=quote, safe='~')}")
         if answer is not None:
             return _read_page(answer)
         more = {"ContinuationToken": token} if token else {}
@@ -86,8 +95,13 @@ class S3Store:
                 raise BucketMissing(str(error)) from error.__cause__
             raise
 
+    def _call(
+        self, verb: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
+    ) -> bytes | None:
+        return signed.call(self._s3, verb, path, headers or {}, body, self.bucket)
+
     def _path(self, key: str) -> str:
-        return f"/{self.bucket}/{quote(key, safe='/~')}"
+        return f"/{quote(key, safe='/~')}"
 
 
 def _read_page(answer: bytes) -> tuple[Sequence[StoredObject], str | None]:

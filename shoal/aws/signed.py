@@ -25,8 +25,10 @@ NOT_FOUND = 404
 SOCKET_OPTIONS = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
 
 
-def call(service: Service, verb: str, path: str, headers: dict[str, str], body: bytes | None) -> bytes | None:
-    """Send one call and return the body of the answer.
+def call(
+    service: Service, verb: str, path: str, headers: dict[str, str], body: bytes | None, bucket: str = ""
+) -> bytes | None:
+    """Send one call and return the body of the answer. `path` is that below the bucket, if one is named.
 
     Returns None when the call did not succeed, and when `service` has a client of its own. Then ask boto3: it knows
     what to try again and how to say what is wrong. Raises ClientError when what is asked for is not there, and
@@ -35,10 +37,11 @@ def call(service: Service, verb: str, path: str, headers: dict[str, str], body: 
     if service.given:
         return None
     try:
-        request = AWSRequest(verb, f"{service.endpoint}{path}", data=body, headers=headers)
+        address = service.bucket(bucket) if bucket else service.endpoint
+        request = AWSRequest(verb, f"{address}{path}", data=body, headers=headers)
         sign = S3SigV4Auth if service.name == "s3" else SigV4Auth
         sign(session().credentials(), service.name, region()).add_auth(request)
-        answer = send(service.endpoint, request)
+        answer = send(address, request)
     except BotoCoreError:
         return None
     if answer.status_code == NOT_FOUND:
@@ -56,7 +59,7 @@ def call_json(service: Service, protocol: str, action: str, **members: Any) -> d
 
 
 def send(endpoint: str, request: AWSRequest) -> AWSResponse:
-    """Send a request to a service at `endpoint`, through the proxy that the environment names for it, if any.
+    """Send a request to a service or bucket at `endpoint`, through the proxy that the environment names for it, if any.
 
     Raises botocore's errors of connections and of HTTP.
     """

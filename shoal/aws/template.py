@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 from shoal.aws.clients import error_code, our_errors
@@ -36,7 +35,7 @@ class LaunchTemplate:
         self._options = options or {}
         self._version = self._booted = ""
 
-    @cached_property
+    @property
     def _ec2(self) -> Any:
         return self._make_client()
 
@@ -59,7 +58,11 @@ class LaunchTemplate:
             "ImageId": self.image_id(),
             "UserData": base64.b64encode(boot_file.encode()).decode(),
             "InstanceInitiatedShutdownBehavior": "terminate",
-            "MetadataOptions": {"HttpTokens": "required", "InstanceMetadataTags": "enabled"},
+            "MetadataOptions": {
+                "HttpTokens": "required",
+                "HttpPutResponseHopLimit": 1,  # nothing behind another network address on the instance gets a token
+                "InstanceMetadataTags": "enabled",
+            },
             **self._options,
         }
         # EC2 gives the data back in words of its own, so versions are known by the digest in their description.
@@ -96,7 +99,8 @@ class LaunchTemplate:
             return self._image
         with our_errors(f"image {self._image}"):
             answer = self._ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [self._image]}])
-        newest = max(answer["Images"], key=lambda image: image.get("CreationDate", ""), default=None)
+        ready = [image for image in answer["Images"] if image.get("State", "available") == "available"]
+        newest = max(ready, key=lambda image: image.get("CreationDate", ""), default=None)
         if newest is None:
             raise NotFound(f"there is no machine image {self._image!r}: bake one (ami/README.md) or set SHOAL_AMI")
         return str(newest["ImageId"])

@@ -32,7 +32,7 @@ class S3Uploads:
 
     @property
     def origin(self) -> str:
-        address = urlsplit(self._s3.endpoint)
+        address = urlsplit(self._s3.bucket(self._bucket))
         return f"{address.scheme}://{address.netloc}"
 
     def form(self, key: str, most_bytes: int, seconds: int) -> UploadForm:
@@ -40,7 +40,7 @@ class S3Uploads:
         with our_errors(f"form for {key}"):
             made = self._s3.client.generate_presigned_post(self._bucket, key, Conditions=conditions, ExpiresIn=seconds)
         # The same kind of address as S3Store's, whatever boto3 prefers, so that `works` tests what all forms use.
-        return UploadForm(f"{self._s3.endpoint}/{self._bucket}", dict(made["fields"]))
+        return UploadForm(self._s3.bucket(self._bucket), dict(made["fields"]))
 
     def works(self) -> bool:
         key = f"{PROBE_PREFIX}{secrets.token_hex(8)}"
@@ -70,7 +70,7 @@ class S3Uploads:
         encoded, kind = encode_multipart_formdata(fields)
         headers = {"Origin": ELSEWHERE, "Content-Type": kind}
         with our_errors(f"form of {self._bucket}"):
-            answer = signed.send(self._s3.endpoint, AWSRequest("POST", form.url, data=encoded, headers=headers))
+            answer = signed.send(form.url, AWSRequest("POST", form.url, data=encoded, headers=headers))
         if answer.status_code >= 500:
             raise Retryable(f"form of {self._bucket}: the store answers {answer.status_code}")
         allowed = answer.headers.get("Access-Control-Allow-Origin", "")

@@ -1,0 +1,282 @@
+"""What AWS may answer, and an emulator does not."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSRequest, AWSResponse
+
+from shoal.aws.autoscaling import AutoScalingPool, GroupSettings, zones
+from shoal.aws.clients import Service, Session, client, error_code, our_errors
+from shoal.aws.ec2 import Ec2Pool
+from shoal.aws.instance_choice import InstanceChoice
+from shoal.aws.s3 import S3Store
+from shoal.errors import CapacityUnavailable, NotFound, Permanent, Retryable
+from tests.refusal_fixtures import refusal
+
+
+class Ec2:
+    """Answers RunInstances as it is told to."""
+
+    def __init__(self, answer: Callable[[dict[str, Any]], str], text: str) -> None:
+        self._answer = answer
+        self._text = text
+        self.asked: list[dict[str, Any]] = []
+
+    def run_instances(self, **request: Any) -> dict[str, Any]:
+        self.asked.append(request)
+        if code := self._answer(request):
+            raise refusal(code, "RunInstances", self._text)
+        return {"Instances": []}
+
+
+class Template:
+    name = "shoal-worker"
+    forgotten = False
+
+    def version(self) -> str:
+        return "1"
+
+    def forget(self) -> None:
+        self.forgotten = True
+
+
+def scripted(answer: Callable[[dict[str, Any]], str], spot_share: float = 0.0, text: str = "no") -> tuple[Ec2Pool, Ec2]:
+    ec2 = Ec2(answer, text)
+    choice = InstanceChoice(["t3.micro", "t3.small"], ["us-east-1a", "subnet-1"], spot_share, 180, lambda: 0.0)
+    return Ec2Pool(lambda: ec2, "p", Template(), choice), ec2  # type: ignore[arg-type]
+
+
+def launch_until_refused(pool: Ec2Pool) -> None:
+    while True:
+        token = pool.token(1)
+        try:
+            pool.launch(["a"], token)
+        except CapacityUnavailable:
+            continue
+
+
+def test_each_type_and_zone_is_tried_once_then_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, ec2 = scripted(lambda _: "InsufficientInstanceCapacity", spot_share=1.0)
+    with pytest.raises(CapacityUnavailable, match="EC2 had no"):
+        launch_until_refused(pool)
+    tried = [
+        (
+            one["InstanceType"],
+            one.get("SubnetId") or one["Placement"]["AvailabilityZone"],
+            "InstanceMarketOptions" in one,
+        )
+        for one in ec2.asked
+    ]
+    assert len(tried) == len(set(tried)) == 8
+    assert [spot for _, _, spot in tried] == [True] * 4 + [False] * 4
+
+
+@pytest.mark.parametrize("code", ["MaxSpotInstanceCountExceeded", "AuthFailure.ServiceLinkedRoleCreationNotPermitted"])
+def test_the_spot_quota_and_a_missing_role_rule_out_spot_at_once(code: str) -> None:
+    pool, ec2 = scripted(lambda one: code if "InstanceMarketOptions" in one else "Unsupported", spot_share=1.0)
+    with pytest.raises(CapacityUnavailable, match="EC2 had no"):
+        launch_until_refused(pool)
+    assert ["InstanceMarketOptions" in one for one in ec2.asked] == [True] + [False] * 4
+
+
+@pytest.mark.parametrize("code", ["VcpuLimitExceeded", "InstanceLimitExceeded"])
+def test_the_accounts_limit_says_nothing_of_a_type_or_zone(code: str) -> None:
+    pool, ec2 = scripted(lambda _: code)
+    for _ in range(10):
+        with pytest.raises(CapacityUnavailable, match=code):
+            pool.launch(["a"], pool.token(1))
+    assert len(ec2.asked) == 10
+
+
+def test_a_count_above_the_quota_is_halved_and_grows_again() -> None:
+    pool, ec2 = scripted(lambda one: "VcpuLimitExceeded" if one["MaxCount"] > 4 else "")
+    for _ in range(6):
+        token = pool.token(15)
+        with suppress(CapacityUnavailable):
+            pool.launch([str(number) for number in range(15)], token)
+    assert [one["MaxCount"] for one in ec2.asked] == [15, 7, 3, 6, 3, 6]
+
+
+def test_a_region_without_the_type_launches_the_next_one() -> None:
+    def answer(one: dict[str, Any]) -> str:
+        return "InvalidParameterValue" if one["InstanceType"] == "t3.micro" else ""
+
+    pool, ec2 = scripted(answer, text="Invalid value 't3.micro' for InstanceType.")
+    for _ in range(2):  # two places
+        with pytest.raises(CapacityUnavailable, match="InstanceType"):
+            pool.launch(["a"], pool.token(1))
+    pool.launch(["a"], pool.token(1))
+    assert [one["InstanceType"] for one in ec2.asked] == ["t3.micro", "t3.micro", "t3.small"]
+
+
+def test_an_account_without_a_default_network_is_told_to_name_subnets() -> None:
+    pool, _ = scripted(lambda _: "VPCIdNotSpecified")
+    with pytest.raises(Permanent, match="SHOAL_SUBNET"):
+        pool.launch(["a"], pool.token(1))
+
+
+def test_an_image_that_is_gone_is_looked_up_again() -> None:
+    pool, _ = scripted(lambda _: "InvalidAMIID.Unavailable")
+    template = pool._template
+    with pytest.raises(NotFound):
+        pool.launch(["a"], pool.token(1))
+    assert isinstance(template, Template)
+    assert template.forgotten
+
+
+def test_ec2_without_capacity_is_asked_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers 500, which botocore tries again: five times take longer than the controller's lease."""
+    asked: list[str] = []
+
+    def refuse(request: AWSRequest, **_: object) -> AWSResponse:
+        asked.append(request.url)
+        body = b"<Response><Errors><Error><Code>InsufficientInstanceCapacity</Code></Error></Errors></Response>"
+        return AWSResponse(request.url, 500, {}, Raw(body))
+
+    with client_of("ec2") as ec2:
+        ec2.meta.events.register("before-send.ec2.RunInstances", refuse)
+        with pytest.raises(CapacityUnavailable), our_errors("launch"):
+            ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1)
+    assert len(asked) == 2
+
+
+def test_throttling_is_retried_by_botocore_with_a_token_bucket_and_jitter() -> None:
+    """Pitfall: API throttling. "standard" backs off with full jitter under a retry quota; one launch is one call."""
+    with client_of("sqs") as sqs:
+        assert sqs.meta.config.retries == {"mode": "standard", "total_max_attempts": 5}
+    pool, ec2 = scripted(lambda _: "")
+    pool.launch([str(number) for number in range(15)], pool.token(15))
+    assert [one["MaxCount"] for one in ec2.asked] == [15]
+
+
+class Raw(io.BytesIO):
+    """The body of an answer."""
+
+    def stream(self, **_: object) -> Iterator[bytes]:
+        yield self.read()
+
+
+@contextmanager
+def client_of(service: str) -> Iterator[Any]:
+    """A client for AWS itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ACCESS_KEY_ID", "key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setattr("shoal.aws.clients._session", None)
+        yield client(service)
+
+
+class Group:
+    """An Auto Scaling group whose members have these states."""
+
+    def __init__(self, **states: str) -> None:
+        self._members = [{"InstanceId": one, "LifecycleState": state} for one, state in states.items()]
+        self.detached: list[str] = []
+
+    def describe_auto_scaling_groups(self, **_: object) -> dict[str, Any]:
+        return {"AutoScalingGroups": [{"Instances": self._members}]}
+
+    def detach_instances(self, InstanceIds: list[str], **_: object) -> None:  # noqa: N803 - boto3's name
+        self.detached += InstanceIds
+
+
+class Machines:
+    def __init__(self) -> None:
+        self.drained: list[str] = []
+
+    def drain(self, ids: list[str]) -> None:
+        self.drained += ids
+
+
+def test_a_member_that_still_joins_the_group_leaves_later() -> None:
+    group, machines = Group(a="InService", b="Pending", c="Standby", d="Terminating:Wait"), Machines()
+    settings = GroupSettings("workers", "p", ["t3.micro"], [], 0.0, lambda: 9)
+    pool = AutoScalingPool(lambda: group, settings, machines, Template(), list)  # type: ignore[arg-type]
+    with pytest.raises(Retryable, match="b cannot leave"):
+        pool.drain(["a", "b", "c", "d", "e"])
+    assert group.detached == ["a", "c"]
+    assert machines.drained == ["a", "c", "d", "e"]
+
+
+def test_a_group_spans_no_local_zones() -> None:
+    class Zones:
+        def describe_availability_zones(self) -> dict[str, Any]:
+            kinds = {"a": "availability-zone", "b": "availability-zone", "lax-1a": "local-zone"}
+            found = [{"ZoneName": one, "ZoneType": kind, "State": "available"} for one, kind in kinds.items()]
+            found[1]["State"] = "impaired"
+            return {"AvailabilityZones": found}
+
+    assert zones(Zones()) == ["a"]
+
+
+# Every service
+
+
+def test_a_client_that_was_made_without_credentials_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pitfall: the metadata service is late, and boto3's client stays unsigned for ever."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    made = Session({})
+    with pytest.raises(Permanent, match="no AWS credentials"), our_errors("list"):
+        made.client("sqs").list_queues()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    assert "X-Amz-Signature" in made.client("sqs").generate_presigned_url("list_queues")
+    assert made.client("sqs") is made.client("sqs")
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind", "told"),
+    [
+        ("AWS.SimpleQueueService.NonExistentQueue", "", NotFound, "NonExistentQueue"),
+        ("AWS.SimpleQueueService.RequestThrottled", "", Retryable, "RequestThrottled"),
+        ("ExpiredToken", "", Retryable, "ExpiredToken"),
+        ("ServiceLinkedRoleFailure", "", Retryable, "ServiceLinkedRoleFailure"),
+        ("RequestTimeTooSkewed", "", Retryable, "clock of this machine"),
+        ("RequestExpired", "", Retryable, "clock of this machine"),
+        (
+            "InvalidSignatureException",
+            "Signature expired: 2026 is now earlier than",
+            Retryable,
+            "clock of this machine",
+        ),
+        ("InvalidSignatureException", "does not match", Permanent, "does not match"),
+    ],
+)
+def test_what_a_code_means(code: str, text: str, kind: type[Exception], told: str) -> None:
+    with pytest.raises(kind, match=told) as found, our_errors("call"):
+        raise refusal(code, "Call", text)
+    assert type(found.value) is kind
+    assert error_code(found.value) == code.removeprefix("AWS.SimpleQueueService.")
+
+
+@pytest.mark.parametrize(("answers", "new"), [([409, 200], True), ([409, 412], False), ([409, 409], None)])
+def test_a_conflict_of_writes_is_tried_once_more(answers: list[int], new: bool | None) -> None:
+    codes = {409: "ConditionalRequestConflict", 412: "PreconditionFailed"}
+    waiting = list(answers)
+
+    class Bucket:
+        meta = SimpleNamespace(endpoint_url="https://s3.example")
+
+        def put_object(self, **_: object) -> None:
+            if code := codes.get(waiting.pop(0)):
+                raise refusal(code, "PutObject")
+
+    store = S3Store(Service("s3", Bucket()), "bucket")
+    if new is None:
+        with pytest.raises(Retryable):
+            store.put_new("key", b"", "text/plain")
+    else:
+        assert store.put_new("key", b"", "text/plain") is new
+    assert waiting == []
