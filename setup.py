@@ -9,7 +9,17 @@ from setuptools import find_packages, setup
 sys.path.insert(0, str(Path(__file__).parent))
 from shoal_cli._requirements import pins
 
-PACKAGES = ("shoal", "shoal_cli", "inference", "app_tier", "controller", "web_tier", "local_cloud", "comparison")
+PACKAGES = (
+    "shoal",
+    "shoal_cli",
+    "inference",
+    "app_tier",
+    "controller",
+    "web_tier",
+    "local_cloud",
+    "comparison",
+    "simulator",
+)
 FOLDERS = ("ami", "requirements", "static", "templates")  # shoal/folders.py finds them
 
 # setuptools packs whatever an earlier build left here, files that exist no more included.

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.controller`: the cost of a decision, of a tick, and of a week."""
+"""`python -m benchmarks.controller`: the cost of a decision, of a tick, of a week, and of a simulated day."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 from rich.console import Console
 from rich.table import Table
@@ -34,6 +35,12 @@ from shoal.clock import SystemClock
 from shoal.lifecycle import steady
 from shoal.ports import Beat, Depth, Instance
 from shoal.settings import read_env_file
+from simulator import arrivals
+from simulator.durations import lognormal
+from simulator.figures import Prices
+from simulator.run import Scenario
+from simulator.run import run as simulate
+from simulator.world import Machines
 
 ROUNDS = 20
 INSTANCES = 10_000
@@ -49,6 +56,9 @@ POLICIES: dict[str, Policy] = {
     "schedule": schedule.policy,
     "deadline": deadline.policy,
 }
+DAY_PHOTOS = 1_000_000
+DAY_SECONDS = 86_400.0
+DAY_MACHINES = 1000
 HOUR_TICKS = 720  # a simulated tick each five seconds
 WEEK_HOURS = 7 * 24
 
@@ -64,6 +74,11 @@ def main() -> None:
     begin, end, objects = week()
     console.print(
         f"A simulated week: {begin / 1e6:.2f} MB after an hour, {end / 1e6:.2f} MB at its end, {objects:+d} objects"
+    )
+    photos, took = simulated_day()
+    console.print(
+        f"A simulated day of {photos:,} photos under `deadline`, a tick each second, up to {DAY_MACHINES:,} machines: "
+        f"{took:.0f} s (limit 60 s)"
     )
     seconds = tick_seconds()
     console.print(
@@ -126,6 +141,16 @@ def hour(world: FleetWorld) -> None:
         if number < HOUR_TICKS * 2 // 3 and number % 60 == 0:
             world.send(200)
         world.tick(1, seconds=5.0)
+
+
+def simulated_day() -> tuple[int, float]:
+    """How many photos, and the seconds that it takes to simulate them."""
+    times = list(arrivals.day(DAY_PHOTOS, DAY_SECONDS, Random(1)))
+    terms = Terms(Limits(0, DAY_MACHINES, 10.0))
+    machines = Machines(lognormal(0.57, 0.2), lognormal(71.53, 0.1))
+    began = time.perf_counter()
+    simulate("deadline", Scenario(times, machines, terms, Prices(0.0416), DAY_SECONDS))
+    return len(times), time.perf_counter() - began
 
 
 def tick_seconds() -> list[float]:

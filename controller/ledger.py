@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from controller.plan import Act, Drain, Launch
 from controller.policy import CAPACITY_STATES, Decision, Observation
@@ -127,6 +128,13 @@ def _words(act: Act) -> str:
         case Drain(ids, why):
             return f"asked {len(ids)} to leave" + (f" ({why})" if why else "")
     return f"terminated {len(act.ids)} ({act.why})"
+
+
+class TickRecord(Protocol):
+    """Keeps ticks: `Ledger`, or one that keeps nothing."""
+
+    def record(self, tick: Tick) -> str:
+        """Keep a tick. Returns its sentence when it has news, else ""."""
 
 
 class Ledger:

@@ -11,7 +11,7 @@ from controller.estimates import Flow
 from controller.experience import Experience
 from controller.intents import Intents
 from controller.lease import Hold
-from controller.ledger import Ledger, Tick
+from controller.ledger import Tick, TickRecord
 from controller.plan import Act, Drain, Launch, plan
 from controller.policy import Decision, Intent, Observation, decide
 from controller.rules import Rules
@@ -38,7 +38,7 @@ class Reconciler:
         self,
         cloud: Cloud,
         rules: Rules,
-        ledger: Ledger,
+        ledger: TickRecord,
         hold: Hold,
         intents: Intents,
         clock: Clock,

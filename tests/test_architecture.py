@@ -25,6 +25,7 @@ PACKAGES = (
     "web_tier",
     "local_cloud",
     "comparison",
+    "simulator",
     "benchmarks",
     "tests",
 )

@@ -22,7 +22,17 @@ from shoal_cli._requirements import pins
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = {"shoal", "shoal_cli", "inference", "app_tier", "controller", "web_tier", "local_cloud", "comparison"}
+PACKAGES = {
+    "shoal",
+    "shoal_cli",
+    "inference",
+    "app_tier",
+    "controller",
+    "web_tier",
+    "local_cloud",
+    "comparison",
+    "simulator",
+}
 FOLDERS = {"ami", "requirements", "static", "templates"}
 SECONDS = 120.0
 

@@ -1,0 +1,1 @@
+"""The commands that simulate: one file a command, and what they share."""

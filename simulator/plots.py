@@ -1,0 +1,86 @@
+"""Draws a comparison: the backlog and the machines over time, and the cost against the wait with its frontier."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulator.run import Ran, Sample
+from simulator.simulation import Simulation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DEFAULT = "deadline"
+MOST_COURSES = 3
+COLOURS = (
+    "#3b6ea5", "#b5483a", "#4f8a5b", "#7a5ca8", "#c9a227", "#2b8c8c", "#8c564b", "#7f7f7f", "#d98cb3", "#e07b39",
+    "#5d8aa8", "#9aa83a",
+)  # fmt: skip
+ORACLE = "#111111"
+HOUR = 3600.0
+
+
+def draw(found: Simulation, target: float, file: Path) -> None:
+    """Write the plots as a PNG. target: seconds, drawn as a line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 8), layout="constrained")
+    grid = figure.add_gridspec(2, 2)
+    backlog, machines = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
+    shown = _shown(found)
+    _draw_course(backlog, shown, lambda one: one.backlog, "photos that are not labelled yet")
+    _draw_course(machines, shown, lambda one: one.machines, "machines")
+    _draw_costs(figure.add_subplot(grid[:, 1]), found, target)
+    figure.savefig(file, dpi=110)
+
+
+def _shown(found: Simulation) -> list[tuple[str, Ran]]:
+    """The runs whose course is drawn, with their colours: the default policy, the two cheapest others, the oracle."""
+    colours = list(zip(itertools.cycle(COLOURS), found.runs, strict=False))
+    ranked = sorted(colours, key=lambda one: (one[1].figures.name != DEFAULT, one[1].figures.cost))
+    return [*ranked[:MOST_COURSES], *([(ORACLE, found.oracle)] if found.oracle else [])]
+
+
+def _draw_course(axes: Axes, runs: Sequence[tuple[str, Ran]], value: Callable[[Sample], int], title: str) -> None:
+    for colour, ran in runs:
+        hours = [one.at / HOUR for one in ran.course]
+        axes.step(hours, list(map(value, ran.course)), lw=1, where="post", color=colour, label=ran.figures.name)
+    axes.set_xlabel("hours")
+    axes.set_title(title)
+    axes.set_ylim(bottom=0)
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(loc="upper right")
+
+
+def _draw_costs(axes: Axes, found: Simulation, target: float) -> None:
+    from matplotlib.ticker import ScalarFormatter
+
+    best = set(found.frontier())
+    for colour, ran in zip(itertools.cycle(COLOURS), found.runs, strict=False):
+        row = ran.figures
+        filled = colour if row.name in best else "white"
+        axes.scatter(row.wait_p95, row.per_1000, s=70, edgecolor=colour, facecolor=filled, zorder=3)
+        axes.annotate(row.name, (row.wait_p95, row.per_1000), xytext=(7, 4), textcoords="offset points", fontsize=9)
+    for name, oracle in (("oracle", found.oracle), ("late oracle", found.late_oracle)):
+        if oracle:
+            row = oracle.figures
+            axes.scatter(row.wait_p95, row.per_1000, s=90, marker="*", color=ORACLE, zorder=4)
+            axes.annotate(name, (row.wait_p95, row.per_1000), xytext=(7, -12), textcoords="offset points", fontsize=9)
+    if found.runs:
+        bound = 1000 * found.bound.cost / found.runs[0].figures.photos
+        axes.axhline(bound, color=ORACLE, lw=0.8, ls=":", label="no policy costs less")
+    axes.axvline(target, color="#b5483a", lw=0.8, ls=":", label="target")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(ScalarFormatter())
+    axes.set_xlabel("wait of 95 of 100 photos, at most, in seconds")
+    axes.set_ylabel("US dollars for 1,000 photos")
+    axes.set_title("Cost against wait (filled: no other is both cheaper and sooner)")
+    axes.grid(visible=True, which="both", alpha=0.2)
+    axes.margins(x=0.25, y=0.15)
+    axes.legend(loc="lower right")

@@ -1,0 +1,83 @@
+"""`shoal simulate` and `shoal replay`, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from benchmarks.fleet import FleetWorld
+from controller.policies import deadline
+from shoal.errors import ShoalError
+from shoal_cli._simulations import replay, simulate
+
+
+def typed(*words: str, **environment: str) -> Result:
+    known = {"COLUMNS": "80", "SHOAL_STATE_DIR": "/nowhere", **environment}
+    return CliRunner(env=known).invoke(simulate.command, words, catch_exceptions=False)
+
+
+def test_a_table_with_every_policy_fits_a_terminal() -> None:
+    printed = typed("--photos", "100", "--hours", "0.5", "--arrivals", "batches").output
+    for name in ("deadline", "per_message", "keda", "target_tracking", "fixed", "oracle", "late oracle", "bound"):
+        assert f"\n{name}" in printed
+    assert "100 photos in 0.5 h; a photo takes 0.5 s, a boot 30 s; target 60 s" in printed
+    rows = printed.splitlines()
+    head = next(at for at, row in enumerate(rows) if row.startswith("wait in seconds"))
+    assert all(len(row) <= 80 for row in rows[head : head + 12])
+    assert "…" not in printed
+
+
+def test_figures_as_json_and_as_a_picture(tmp_path: Path) -> None:
+    file = tmp_path / "plots.png"
+    asked = ("--policy", "deadline", "--policy", "keda", "--photos", "200", "--hours", "0.5", "--published")
+    found = json.loads(typed(*asked, "--json", "--png", str(file)).stdout)
+    assert [one["name"] for one in found["scalers"]] == ["deadline", "keda"]
+    assert found["scalers"][0]["first_result"] > 71
+    assert found["bound"]["machine_seconds"] == pytest.approx(200 * 0.57 + 71.53)
+    assert found["late_oracle"] is None
+    with Image.open(file) as picture:
+        assert picture.width > 1000
+
+
+def test_settings_and_options_say_what_the_policy_may_do() -> None:
+    asked = ("--policy", "per_message", "--arrivals", "burst", "--photos", "100", "--hours", "0.1", "--json")
+    by_setting = json.loads(typed(*asked, SHOAL_MAX_INSTANCES="3").stdout)["scalers"][0]
+    by_option = json.loads(typed(*asked, "--max-instances", "2", "--gives", "1").stdout)["scalers"][0]
+    assert (by_setting["most_machines"], by_option["most_machines"]) == (3, 1)
+    dearer = json.loads(typed(*asked, "--price", "1", "--billing", "hour").stdout)["scalers"][0]
+    assert dearer["cost"] == 15.0
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--boot", "soon"], "lognormal:MEAN:SHARE"),
+        (["--policy", "best"], "'best' is not simulated; these are: backlog_per_instance"),
+        (["--trace", "/nowhere.csv"], "does not exist"),
+    ],
+)
+def test_what_cannot_be_simulated_is_said_in_one_line(words: list[str], why: str) -> None:
+    try:
+        told = typed(*words).output
+    except ShoalError as error:
+        told = str(error)
+    assert why in told
+
+
+def test_a_ledger_is_replayed_with_the_times_that_its_controller_measured(tmp_path: Path) -> None:
+    world = FleetWorld(tmp_path, deadline.policy, service_seconds=0.5, boot_seconds=20.0)
+    for number in range(200):
+        if number in (0, 100):
+            world.send(60)
+        world.tick(1, seconds=1.0)
+    told = CliRunner().invoke(replay.command, [str(world.ledger_path), "--json"], catch_exceptions=False)
+    found = json.loads(told.stdout)
+    assert {one["photos"] for one in found["scalers"]} == {120}
+    ours = next(one for one in found["scalers"] if one["name"] == "deadline")
+    assert 15 < ours["first_result"] < 30
+    empty = CliRunner(env={"SHOAL_STATE_DIR": str(tmp_path / "none")}).invoke(replay.command, [])
+    assert "there is no ledger" in str(empty.exception)
