@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 import requests
+from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
+from tests.inference_fixtures import encoded
+from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
 
 PEOPLE = [
@@ -120,3 +123,28 @@ def test_models_are_offered_by_what_they_do(page: Page) -> None:
                 "unheard_of",
             ]
         )
+
+
+def test_thumbnails_show_what_the_server_shows(site: Site, browser: Browser) -> None:
+    page = browser.new_page()
+    clear = Image.new("RGBA", (200, 200), (0, 0, 0, 0))
+    unused = Image.new("RGBA", (200, 200), (250, 20, 20, 0))  # a BMP's fourth bytes, which mean nothing here
+    page.goto(site.url)
+    files: list[FilePayload] = [
+        {"name": "clear.png", "mimeType": "image/png", "buffer": encoded(clear, "PNG")},
+        {"name": "unused.bmp", "mimeType": "image/bmp", "buffer": encoded(unused, "BMP")},
+    ]
+    page.set_input_files("#files", files)
+    page.click("#go")
+    seen = """() => [...document.querySelectorAll("img.thumb")].map((image) => {
+        const pen = document.createElement("canvas").getContext("2d");
+        pen.drawImage(image, 0, 0);
+        return image.naturalWidth && [...pen.getImageData(40, 40, 1, 1).data.slice(0, 3)];
+    })"""
+
+    def shown() -> bool:
+        found = page.evaluate(seen)
+        return len(found) == 2 and found[0] == [255, 255, 255] and found[1] and found[1][0] > 200 > 100 > found[1][1]
+
+    until(shown, 20)
+    page.close()

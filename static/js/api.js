@@ -1,4 +1,4 @@
-// The forms of the API's page: send what was filled in, show what came back.
+// The forms of the API's page send what was filled in, and show what came back.
 
 for (const form of document.querySelectorAll("form.try")) {
   form.addEventListener("submit", async (event) => {

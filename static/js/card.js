@@ -1,4 +1,4 @@
-// One photo on the page: puts the server's words in their places, as templates/_photo.html does.
+// One photo on the page: puts the server's words in place, as templates/_photo.html does.
 
 const BEFORE_THE_SERVER = { waiting: "Ready", uploading: "Uploading" };
 const OPEN_WITHIN = 30000; // milliseconds
@@ -55,7 +55,7 @@ function drawLink(link, { index, name, file, large, state }) {
   }
 }
 
-// The share of a labelled photo, which opens. Drawn when the photo is in sight: thousands would make the page slow.
+// The share of a labelled photo, which opens. Drawn when it is in sight: thousands would make the page slow.
 export function drawSure(element, { best }, template) {
   let details = element.querySelector(".sure");
   if (!details) {
@@ -84,7 +84,7 @@ export function drawCorrection(element, { correction = "" }) {
   if (form) form.elements.drop.hidden = !correction;
 }
 
-// What is seen of a photo once it is opened comes from the server then: for thousands it would make the page slow.
+// What an opened photo shows comes from the server: for thousands it would make the page slow.
 export function showMore(details, address, template) {
   if (details.querySelector(".more")) return;
   const drawn = details.querySelector("noscript");

@@ -1,6 +1,6 @@
-// The ways in which photos get on the page: chosen, dropped, pasted, from a folder, from the examples.
+// How photos get on the page: chosen, dropped, pasted, from a folder, from the examples.
 
-// take(files, leftOut): leftOut is the number of files in a folder that are no photos, or that systems leave behind.
+// take(files, leftOut): leftOut counts a folder's files that are no photos, or that systems leave behind.
 export function installChoosers(page, take) {
   for (const input of page.querySelectorAll("#files, #camera")) {
     input.addEventListener("change", () => {

@@ -1,4 +1,4 @@
-// Which photos are shown, and in which order: compares the choices and sort keys that the server sends with each photo.
+// Which photos are shown, in which order: compares the choices and sort keys that the server sends with each.
 
 export class Finder {
   // changed(): the person wants to see others.

@@ -1,4 +1,4 @@
-// The batches that were sent from this browser or opened in it, which alone keeps the list.
+// The batches sent from this browser or opened in it, which alone keeps the list.
 
 const KEY = "shoal-batches";
 const MOST = 20;

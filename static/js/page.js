@@ -1,4 +1,4 @@
-// Ties the page together: the upload page turns into the page of its batch, and says at all times what goes on.
+// The upload page turns into the page of its batch, and says at all times what goes on.
 
 import { whole } from "./card.js";
 import { installChoosers } from "./choose.js";
@@ -21,11 +21,11 @@ const finder = new Finder(at("find"), () => arrange());
 const list = new PhotoList(at("photos"), { photo: at("photo"), sure: at("sure"), opening: at("opening") }, finder, () => refresh());
 const uploader = new Uploader({
   state(item, state, error = "") {
+    if (state === "queued" && item.needsPicture) list.serverPicture(item);
     // The answer may be here before the reply to the upload is.
     if (item.state === "done" || (item.state === "failed" && state !== "failed")) return;
     if (state === "waiting") list.set(item.index, { state, why: error });
     else if (state !== "queued" || !item.message) list.set(item.index, { state, message: error || (state === "queued" ? at("photo").dataset.queued : "") });
-    if (state === "queued" && item.needsPicture) list.serverPicture(item);
   },
   unsent(item, why) { giveUp(item, why); },
   progress: () => refresh(),
@@ -40,7 +40,7 @@ let started = 0; // when the upload began; 0 on a page that only watches
 let finished = section.dataset.finished === "yes";
 let line = at("status").textContent; // the server's last word on the batch
 let hindrance = at("hindrance").textContent; // why too few workers start
-let allAnswered = -1; // how many photos were there when the server said that every one is answered
+let allAnswered = -1; // how many photos there were when the server said that all are answered
 let chosen = 0; // bytes
 let completing = false;
 
@@ -230,7 +230,7 @@ function count(now) {
   if (at("shown").textContent !== words) at("shown").textContent = words;
 }
 
-// The server draws the first few hundred photos of a long batch; its stream has all of them.
+// The server draws the first few hundred photos of a long batch; its stream has all.
 function complete() {
   completing = true;
   list.held = location.search !== ""; // what the server drew are not the first photos

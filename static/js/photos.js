@@ -180,13 +180,13 @@ export class PhotoList {
 
   async #picture(item) {
     const image = item.element.querySelector(".thumb");
-    if (item.file) {
+    if (canShow(item.file)) {
       try {
         item.url = await shrink(item.file);
         image.src = item.url;
         return;
       } catch {
-        // A format that this browser cannot show: the server's picture comes once it has the photo.
+        // The browser cannot show this format: the server can once it has the photo.
       }
     }
     if (item.state === "waiting" || item.state === "uploading") item.needsPicture = true;
@@ -201,13 +201,19 @@ export class PhotoList {
   }
 }
 
+// Browsers take the unused fourth byte of a BMP's pixels for transparency.
+export const canShow = (file) => file && file.type !== "image/bmp";
+
 async function shrink(file) {
   const picture = await createImageBitmap(file);
   try {
     const side = Math.min(picture.width, picture.height);
     const canvas = document.createElement("canvas");
     canvas.width = canvas.height = THUMB;
-    canvas.getContext("2d").drawImage(
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = "#fff"; // transparency is white, as in the server's picture
+    pen.fillRect(0, 0, THUMB, THUMB);
+    pen.drawImage(
       picture, (picture.width - side) / 2, (picture.height - side) / 2, side, side, 0, 0, THUMB, THUMB);
     const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.8));
     return URL.createObjectURL(blob);

@@ -1,7 +1,5 @@
-// Sends photos, a few requests at a time, and goes on trying while the server is away: large ones each by itself straight
-// to the bucket, where the server offers that, others in small groups through the server.
-//
-// Each photo has its index in the batch: the same photo sent twice writes the same object, so a retry does no harm.
+// Sends photos, a few requests at a time, and tries again while the server is away: large ones straight to the bucket, if
+// the server offers that, others in groups. A photo has its index in the batch: sent twice, it writes the same object.
 
 const DIRECT_BYTES = 1024 * 1024; // from here on the two more requests of the direct way are worth it
 const DIRECT_TRIES = 4;
@@ -100,7 +98,7 @@ export class Uploader {
       const sent = offered.status === 201 ? await this.#put(item, offered.reply.uploads[0]) : 0;
       if (sent >= 200 && sent < 300) return this.#confirm(item);
       if (sent === 0 && offered.status === 201 && await this.#unreadable([item])) return true;
-      if (offered.status === 201 && !this.arrived && tries > 0) this.direct = false; // the bucket is not to be reached from here
+      if (offered.status === 201 && !this.arrived && tries > 0) this.direct = false; // the bucket cannot be reached
       if (this.direct) await rest(pause);
     }
     return false;
@@ -170,7 +168,7 @@ export class Uploader {
     }
   }
 
-  // A photo that was moved or changed since it was chosen cannot be sent: give it up, send the others.
+  // A photo that was moved or changed since it was chosen is given up; the others are sent.
   async #unreadable(group) {
     const gone = [];
     for (const item of group) {

@@ -1,5 +1,6 @@
 // Shows one photo large. Arrow keys and swipes go to the others; two fingers, the wheel, + and - enlarge.
 
+import { canShow } from "./photos.js";
 import { fill, number } from "./words.js";
 
 const LARGEST = 8; // times
@@ -66,7 +67,7 @@ export class Viewer {
     this.#forget();
     this.at(".trouble").hidden = true;
     this.sheet.hidden = true;
-    if (this.item.file) this.address = URL.createObjectURL(this.item.file);
+    if (canShow(this.item.file)) this.address = URL.createObjectURL(this.item.file);
     this.image.src = this.address || this.#onServer(this.item);
     this.#describe();
     const cards = this.#cards;
@@ -82,7 +83,7 @@ export class Viewer {
 
   #onServer({ index }) { return `/batches/${this.list.batch}/photos/${index}/picture`; }
 
-  // A format that this browser cannot show: the server's picture can be.
+  // The browser cannot show this format: the server can.
   #failed() {
     if (this.address && this.item?.large) {
       this.#forget();
@@ -100,7 +101,7 @@ export class Viewer {
     this.at(".marks").replaceChildren(...(done ? boxes : []).map(({ at, words }) => mark(at, size, words)));
   }
 
-  // As large as the stage, but small pictures at most three times.
+  // As large as the stage; small pictures three times at most.
   #fit() {
     this.sheet.hidden = false;
     const { naturalWidth: width, naturalHeight: height } = this.image;

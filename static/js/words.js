@@ -1,5 +1,5 @@
-// The few words that a page makes itself, about photos that are not sent yet. web_tier/words.py has the same rules, and
-// tests/test_web_words.py compares the two.
+// The few words that a page makes itself, of photos that are not sent yet. web_tier/words.py has the same rules:
+// tests/test_web_words.py compares them.
 
 export const number = (count) => count.toLocaleString("en");
 
