@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from inference import image_limits
-from inference.decoding import camera_raw, colours, cut_files, float_tiff, levels, photo_formats, png_chunks
+from inference.decoding import camera_raw, colours, cut_files, deep_tiff, levels, photo_formats, png_chunks
 from shoal.errors import BadImage
 
 if TYPE_CHECKING:  # slow to import, and the web tier, which only checks and shrinks photos, does without
@@ -28,8 +28,9 @@ T = TypeVar("T")
 # Pillow's own limit is of 179 megapixels, and a warning comes at half of it. `max_pixels` takes their place.
 Image.MAX_IMAGE_PIXELS = None
 
-# An allow-list, because some of Pillow's readers (EPS, for example) start another program.
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", float_tiff.NAME)
+# An allow-list, because some of Pillow's readers (EPS, for example) start another program. Of two readers of TIFFs the
+# first takes what the second does not read, or reads wrongly.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", deep_tiff.NAME, "TIFF")
 
 # "Resize the short side to 256, crop the centre 224" as a share of the short side; see docs/models.md.
 CROP = 224 / 256
@@ -320,10 +321,13 @@ def _draft(image: ImageFile.ImageFile, needed: int, max_pixels: int) -> None:
 
 
 def _more_pictures(payload: bytes, image: Image.Image) -> tuple[str, ...]:
-    """A warning for people if a TIFF or an animated PNG has pictures besides the first, which alone is labelled."""
+    """A warning for people if a TIFF or an animation has pictures besides the first, which alone is labelled."""
     if image.format == "TIFF" and camera_raw.is_raw(io.BytesIO(payload)):
         return (camera_raw.PREVIEW,)
-    more = png_chunks.is_animated(io.BytesIO(payload)) if image.format == "PNG" else levels.has_more_pages(image)
+    if image.format == "PNG":
+        more = png_chunks.is_animated(io.BytesIO(payload))
+    else:
+        more = levels.has_more_pictures(image, payload)
     return (levels.PAGES,) if more else ()
 
 

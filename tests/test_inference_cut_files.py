@@ -74,10 +74,19 @@ def test_a_jpeg_that_misses_its_last_bytes_is_not_whole() -> None:
     assert opened(encoded(cat(), "JPEG")[:-12]).warnings
 
 
+@pytest.mark.parametrize("tail", [bytes(2_000), b"\xff" * 2_000, b"<html>504 Gateway Time-out</html>"])
+def test_a_jpeg_that_ends_in_something_else_is_not_whole(tail: bytes) -> None:
+    payload = encoded(cat(), "JPEG")
+
+    (text,) = opened(payload[: len(payload) // 2] + tail).warnings
+
+    assert text.endswith(" of the picture is missing")
+
+
 @pytest.mark.parametrize(
     ("kept", "text"),
     [
-        (0.95, "of the fine details is missing"),
+        (0.95, "of the fine details are missing"),
         (0.5, "the fine details are missing"),
         (0.1, "the fine details are missing"),
     ],

@@ -75,7 +75,7 @@ def test_inspect_reads_the_header_alone() -> None:
         (photos.bomb(7_100, 7_100), "the photo has 50.4 megapixels; at most 50 are accepted"),
         (photos.bomb(20_000, 20_000), "the photo has 400 megapixels; at most 50 are accepted"),
         (BAD["bad_text.jpg"], f"this is not an image that Shoal can read ({LIST})"),
-        (BAD["bad_postscript.eps"], f"this is not an image that Shoal can read ({LIST})"),
+        (BAD["bad_postscript.eps"], f"a PostScript file is not read here; Shoal reads {LIST}"),
     ],
 )
 def test_inspect_says_to_the_sender_what_is_wrong(payload: bytes, message: str) -> None:

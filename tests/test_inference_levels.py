@@ -35,14 +35,13 @@ def tiff(values: np.ndarray, tags: dict[int, Any]) -> bytes:
     return encoded(Image.fromarray(values), "TIFF", tiffinfo=directory)
 
 
-def with_tag(payload: bytes, tag: int, value: int) -> bytes:
-    """The TIFF with another value of a tag that it has."""
-    start = int.from_bytes(payload[4:8], "little") + 2
-    changed = bytearray(payload)
-    for place in range(start, start + 12 * int.from_bytes(payload[start - 2 : start], "little"), 12):
-        if int.from_bytes(payload[place : place + 2], "little") == tag:
-            changed[place + 8 : place + 10] = value.to_bytes(2, "little")
-            return bytes(changed)
+def with_tag(payload: bytes, tag: int, value: int, order: str = "<") -> bytes:
+    """The TIFF with another value of a tag that it has. order: < or >."""
+    (start,) = struct.unpack(f"{order}I", payload[4:8])
+    (count,) = struct.unpack(f"{order}H", payload[start : start + 2])
+    for place in range(start + 2, start + 2 + 12 * count, 12):
+        if struct.unpack(f"{order}H", payload[place : place + 2]) == (tag,):
+            return payload[: place + 8] + struct.pack(f"{order}H", value) + payload[place + 10 :]
     raise AssertionError(f"no tag {tag}")
 
 
@@ -61,9 +60,9 @@ def test_zero_can_be_white(kind: type) -> None:
     assert difference(seen, square(encoded(Image.fromarray((stretched * 255).astype(np.uint8)), "PNG"))) < 1.5
 
 
-@pytest.mark.parametrize("white", [1023, 4095])
+@pytest.mark.parametrize("white", [1023, 4095, 16_383])
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_10_and_12_bits_in_16_are_not_dark(white: int, kind: str) -> None:
+def test_10_to_14_bits_in_16_are_not_dark(white: int, kind: str) -> None:
     deep = (GREY.astype(np.uint32) * white // 255).astype(np.uint16)
     deep[150, 225] = white
 
@@ -82,26 +81,34 @@ def png16(values: np.ndarray, bits: int = 0) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + sbit + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
-def rgb_tiff(values: np.ndarray, order: str = "<", kind: str = "u2", packed: bool = False) -> bytes:
-    """A TIFF of RGB, 16-bit unless `kind` says otherwise. order: < or >. packed: with deflate."""
-    height, width, _ = values.shape
-    pixels = values.astype(f"{order}{kind}").tobytes()
-    pixels = zlib.compress(pixels) if packed else pixels
-    start = 8 + 2 + 12 * 10 + 4
-    short, long = 3, 4
+def rgb_tiff(
+    values: np.ndarray, order: str = "<", kind: str = "u2", packed: bool = False, planes: bool = False
+) -> bytes:
+    """A TIFF of RGB or greys, 16-bit unless `kind` says otherwise. order: < or >. packed: with deflate. planes: one a
+    colour."""
+    height, width, *bands = values.shape
+    count = bands[0] if bands else 1
+    strips = [values[:, :, band] for band in range(count)] if planes else [values]
+    parts = [strip.astype(f"{order}{kind}").tobytes() for strip in strips]
+    parts = [zlib.compress(part) for part in parts] if packed else parts
+    bits, sample_format = 8 * int(kind[1:]), {"u": 1, "i": 2, "f": 3}[kind[0]]
     entries = [
-        (256, long, 1, width), (257, long, 1, height), (258, short, 3, start), (259, short, 1, 8 if packed else 1),
-        (262, short, 1, 2), (273, long, 1, start + 12), (277, short, 1, 3), (278, long, 1, height),
-        (279, long, 1, len(pixels)), (339, short, 3, start + 6),
+        (256, "I", [width]), (257, "I", [height]), (258, "H", [bits] * count), (259, "H", [8 if packed else 1]),
+        (262, "H", [2 if bands else 1]), (273, "I", [0] * len(parts)), (277, "H", [count]), (278, "I", [height]),
+        (279, "I", [len(part) for part in parts]), (284, "H", [2 if planes else 1]),
+        (339, "H", [sample_format] * count),
     ]  # fmt: skip
-    directory = struct.pack(f"{order}H", len(entries))
-    for tag, size, count, value in entries:
-        shown = struct.pack(f"{order}HH", value, 0) if size == short and count == 1 else struct.pack(f"{order}I", value)
-        directory += struct.pack(f"{order}HHI", tag, size, count) + shown
+    place = 8 + 2 + 12 * len(entries) + 4
+    start = place + sum(struct.calcsize(f"{len(found)}{size}") for _, size, found in entries if len(found) > 1)
+    entries[5] = (273, "I", [start + sum(map(len, parts[:number])) for number in range(len(parts))])
+    directory, shared = struct.pack(f"{order}H", len(entries)), b""
+    for tag, size, found in entries:
+        body = struct.pack(f"{order}{len(found)}{size}", *found)
+        shown = body.ljust(4, b"\0") if len(found) == 1 else struct.pack(f"{order}I", place + len(shared))
+        shared += body if len(found) > 1 else b""
+        directory += struct.pack(f"{order}HHI", tag, {"H": 3, "I": 4}[size], len(found)) + shown
     mark = b"II*\0" if order == "<" else b"MM\0*"
-    bits, sample_format = 8 * int(kind[1:]), 3 if kind[0] == "f" else 1
-    shared = struct.pack(f"{order}6H", *[bits] * 3, *[sample_format] * 3)
-    return mark + struct.pack(f"{order}I", 8) + directory + bytes(4) + shared + pixels
+    return mark + struct.pack(f"{order}I", 8) + directory + bytes(4) + shared + b"".join(parts)
 
 
 def in_bits(white: int, mode: str = "RGB") -> np.ndarray:
@@ -110,8 +117,8 @@ def in_bits(white: int, mode: str = "RGB") -> np.ndarray:
     return deep.astype(np.uint16)
 
 
-@pytest.mark.parametrize("white", [1023, 4095, 65_535])
-def test_10_and_12_bits_in_16_are_not_dark_in_colour_either(white: int) -> None:
+@pytest.mark.parametrize("white", [1023, 4095, 16_383, 65_535])
+def test_10_to_14_bits_in_16_are_not_dark_in_colour_either(white: int) -> None:
     colours = square(encoded(cat(), "PNG"))
 
     assert difference(square(png16(in_bits(white))), colours) < 1.5
@@ -141,6 +148,41 @@ def test_colours_can_be_floats(kind: str, order: str, packed: bool) -> None:
         assert images.inspect(io.BytesIO(payload), len(payload), MAX_PIXELS).format == "TIFF"
         assert difference(square(payload), square(encoded(cat(), "PNG"))) < 3
         assert images.thumbnail(payload, 100, MAX_PIXELS)
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "u4", "f4"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("planes", [False, True])
+def test_colours_can_be_deep_and_in_planes(kind: str, order: str, packed: bool, planes: bool) -> None:
+    white = 1 if kind == "f4" else 2 ** (8 * int(kind[1])) - 1
+    values = np.asarray(cat()).astype(float) / 255 * white
+
+    seen = square(rgb_tiff(values, order, kind, packed, planes))
+
+    assert difference(seen, square(encoded(cat(), "PNG"))) < 3
+
+
+@pytest.mark.parametrize("kind", ["u2", "i2", "u4", "i4", "f2", "f4", "f8"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("zero_is_white", [False, True])
+def test_greys_can_be_deep_and_zero_can_be_white(kind: str, order: str, zero_is_white: bool) -> None:
+    stretched = (GREY.astype(float) - GREY.min()) / (GREY.max() - GREY.min())
+    most = 1.0 if kind[0] == "f" else 2.0 ** (8 * int(kind[1]) - (kind[0] == "i")) - 1
+    payload = rgb_tiff((1 - stretched if zero_is_white else stretched) * most, order, kind)
+
+    seen = square(with_tag(payload, 262, 0, order) if zero_is_white else payload)
+
+    assert difference(seen, square(encoded(Image.fromarray((stretched * 255).astype(np.uint8)), "PNG"))) < 1.5
+
+
+def test_deep_colours_of_another_kind_are_called_that() -> None:
+    tiles = rgb_tiff(np.asarray(cat()).astype(float), planes=True).replace(
+        struct.pack("<H", 273), struct.pack("<H", 324), 1
+    )
+
+    with pytest.raises(BadImage, match="of a kind that is not read here"):
+        square(tiles)
 
 
 def test_bad_float_colours_are_refused_and_cost_little() -> None:
@@ -186,10 +228,3 @@ def test_the_first_of_several_pictures_is_labelled_and_that_is_said(kind: str) -
 @pytest.mark.parametrize("kind", ["TIFF", "PNG"])
 def test_of_a_single_picture_nothing_is_said(kind: str) -> None:
     assert images.open_square(encoded(cat(), kind), 224, MAX_PIXELS).warnings == ()
-
-
-def test_a_tiff_of_another_kind_is_called_that() -> None:
-    payload = with_tag(tiff(GREY.astype(np.int32), {}), 262, 0)
-
-    with pytest.raises(BadImage, match="of a kind that is not read here"):
-        square(payload)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from inference import images
-from inference.decoding import camera_raw, photo_formats
+from inference.decoding import camera_raw, levels, photo_formats
 from shoal.errors import BadImage
 from shoal_cli._batches._chosen_photos import chosen_photos
 from tests.inference_fixtures import MAX_BYTES, MAX_PIXELS, cat, encoded
@@ -24,6 +24,19 @@ def square(payload: bytes) -> np.ndarray:
 def with_brands(payload: bytes, major: bytes) -> bytes:
     """The file with another major brand; the others stay."""
     return payload[:8] + major + payload[12:]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "AVIF"])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_of_an_animation_the_first_picture_is_labelled_and_that_is_said(kind: str, frames: int) -> None:
+    more = [Image.new("RGB", cat().size)] * (frames - 1)
+    payload = encoded(cat(), kind, save_all=True, append_images=more, quality=90)
+
+    opened = images.open_square(payload, 224, MAX_PIXELS)
+
+    assert opened.warnings == ((levels.PAGES,) if frames > 1 else ())
+    difference = np.abs(opened.pixels.astype(int) - square(encoded(cat(), "PNG")).astype(int)).mean()
+    assert difference < 4
 
 
 @pytest.mark.parametrize("major", [b"avif", b"mif1"])
@@ -61,6 +74,16 @@ def test_a_cut_avif_is_damaged(kept: float) -> None:
         (b"\0\0\1\0", "an icon file"),
         (b"\0\0\0\x18ftypcrx ", "a camera's RAW file"),
         (b"\0\0\0\x18ftypmp42", "a video"),
+        (b"RIFF\0\0\1\0AVI LIST", "a video"),
+        (b"\0\0\2\0\1\0", "an icon file"),
+        (b"\0\0\2\0\0\0\0\0", "TGA"),
+        (b"IIRO\x08\0\0\0", "a camera's RAW file"),
+        (b"II\xbc\1\x08\0\0\0", "JPEG XR"),
+        (b"PK\3\4", "an archive"),
+        (bytes(128) + b"DICM", "DICOM"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:", "a pointer of Git LFS"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- drawn -->\n<svg xmlns=", "SVG"),
+        (b"\r\n<!DOCTYPE html><title>Not found", "a web page"),
     ],
 )
 def test_what_is_not_read_is_named(start: bytes, name: str) -> None:

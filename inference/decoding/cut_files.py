@@ -99,7 +99,7 @@ def load_jpeg(payload: bytes, decode: Callable[[bytes], Image.Image]) -> tuple[I
     The decoder leaves grey, or what earlier scans showed, where it has no data. It does not say where. So the file is
     decoded again with more data: a row changes if its own data did not suffice.
     """
-    payload = payload.removesuffix(b"\xff")
+    payload = payload.rstrip(b"\xff")  # what erased memory reads as; before more data it would be a marker
     image = decode(payload + _END)
     box = ImageChops.difference(image, decode(payload + _FILLER + _END)).getbbox()
     missing = 1 - box[1] / image.height if box else 0.0
@@ -108,7 +108,7 @@ def load_jpeg(payload: bytes, decode: Callable[[bytes], Image.Image]) -> tuple[I
         return image, warning(missing)
     if not all_begun:
         return image, (f"{CUT}: the fine details are missing",)
-    return image, (f"{CUT}: {_percent(missing)} of the fine details is missing",) if missing else ()
+    return image, (f"{CUT}: {_percent(missing)} of the fine details are missing",) if missing else ()
 
 
 def _scans(payload: bytes) -> tuple[int, bool]:
