@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import click
@@ -114,7 +114,7 @@ def _model(chosen: Settings, name: str) -> str:
 
 
 def _cloud(chosen: Settings) -> Iterator[Finding]:
-    from shoal.aws import check_last_net, connect, region
+    from shoal.aws import check_last_net, connect, look_at_bucket, look_at_image, look_at_role, region
 
     endpoint = chosen.cloud.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL", "")
     where = f"embedded, at {endpoint}" if endpoint else "AWS"
@@ -136,15 +136,19 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
         return
     yield Finding("cloud", True, f"{where}, region {region()}")
     make = "run `shoal prepare`, or `shoal up` for an embedded cloud"
-    for name, bucket in ((chosen.in_bucket, cloud.inputs), (chosen.out_bucket, cloud.outputs)):
-        yield _tried(f"bucket {name}", partial(_look, bucket), make)
+    for name in (chosen.in_bucket, chosen.out_bucket):
+        yield _tried(f"bucket {name}", partial(look_at_bucket, chosen, name), make)
     for name, queue in (
         (chosen.req_queue, cloud.requests),
         (chosen.resp_queue, cloud.responses),
         (chosen.dead_queue, cloud.dead_letters),
+        (chosen.term_queue, cloud.terminations),
     ):
         yield _tried(f"queue {name}", partial(_count, queue), make)
     yield _tried("dead letters", partial(check_last_net, chosen), make)
+    yield _tried(f"table {chosen.pool_table}", lambda: f"{len(cloud.register.workers())} workers in it", make)
+    yield _allowed(_tried(f"role {chosen.role}", partial(look_at_role, chosen), make))
+    yield _allowed(_tried(f"image {chosen.image}", partial(look_at_image, chosen), "bake one, or set SHOAL_AMI"))
     yield _tried("workers", lambda: f"{len(cloud.pool.describe())} instances, at most {chosen.max_instances}", start)
     yield _progress(chosen)
     address = f"http://{chosen.host}:{chosen.port}"
@@ -152,6 +156,12 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
     yield Finding(
         "page", up, f"{address} {'answers' if up else 'does not answer'}", "run `shoal up`, or python -m web_tier"
     )
+
+
+def _allowed(found: Finding) -> Finding:
+    """That these credentials may not look is no fault: the controller's and the web tier's need not."""
+    denied = not found.good and ("AccessDenied" in found.told or "UnauthorizedOperation" in found.told)
+    return replace(found, good=True, note=True) if denied else found
 
 
 def _progress(chosen: Settings) -> Finding:

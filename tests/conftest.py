@@ -118,6 +118,7 @@ def embedded_cloud(cloud_environment: dict[str, str], monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, value)
     with clients._session_lock:  # a thread of the test before may be making a session, without these variables
         monkeypatch.setattr(clients, "_session", None)
+        monkeypatch.setattr(clients, "_variables", {})  # of another cloud, which an earlier test used
 
 
 @pytest.fixture(scope="module")

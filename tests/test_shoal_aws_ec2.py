@@ -174,6 +174,7 @@ def test_our_role_is_brought_up_to_date_and_the_operators_is_left_alone(embedded
     assert table["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["i-*"]}}
     iam.create_role(RoleName=theirs, AssumeRolePolicyDocument="{}")
     iam.create_instance_profile(InstanceProfileName=theirs)
+    iam.add_role_to_instance_profile(InstanceProfileName=theirs, RoleName=theirs)
     create_role(iam, theirs, "fish")
     assert iam.list_role_policies(RoleName=theirs)["PolicyNames"] == []
 

@@ -16,6 +16,7 @@ from shoal.aws.clients import Service, Session, client, error_code, our_errors
 from shoal.aws.ec2 import Ec2Pool
 from shoal.aws.instance_choice import InstanceChoice
 from shoal.aws.s3 import S3Store
+from shoal.aws.template import find_image
 from shoal.errors import CapacityUnavailable, NotFound, Permanent, Retryable
 from tests.refusal_fixtures import refusal
 
@@ -128,6 +129,21 @@ def test_an_image_that_is_gone_is_looked_up_again() -> None:
         pool.launch(["a"], pool.token(1))
     assert isinstance(template, Template)
     assert template.forgotten
+
+
+def test_the_newest_image_is_found_by_its_tag_or_its_name() -> None:
+    """Names are unique: an image that is baked later has another name."""
+
+    class Images:
+        def describe_images(self, Owners: list[str], Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+            assert Owners == ["self"]
+            [asked] = Filters
+            assert asked["Values"] == ["fish-worker"]
+            by_tag = [("ami-2", "2026-11-02", "available"), ("ami-3", "2026-11-03", "pending")]
+            found = [("ami-1", "2026-11-01", "available")] if asked["Name"] == "name" else by_tag
+            return {"Images": [{"ImageId": one, "CreationDate": day, "State": state} for one, day, state in found]}
+
+    assert find_image(Images(), "fish-worker")["ImageId"] == "ami-2"
 
 
 def test_ec2_without_capacity_is_asked_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:

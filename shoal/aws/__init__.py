@@ -1,8 +1,8 @@
 """The ports on AWS: the only package that imports boto3."""
 
+from shoal.aws.checks import check_last_net, look_at_bucket, look_at_image, look_at_role
 from shoal.aws.clients import region
 from shoal.aws.connect import (
-    check_last_net,
     connect,
     connect_to_running,
     label_tables,
@@ -18,6 +18,9 @@ __all__ = [
     "connect_to_running",
     "function_exists",
     "label_tables",
+    "look_at_bucket",
+    "look_at_image",
+    "look_at_role",
     "prepare",
     "prepare_function",
     "put_metrics",

@@ -83,6 +83,7 @@ _RETRYABLE = {
     "ExpiredToken",
     "ExpiredTokenException",
     "ConditionalRequestConflict",  # S3: somebody else writes the object at this moment
+    "OperationAborted",  # S3: the bucket is being made or removed at this moment
     "PendingVerification",  # EC2 looks at an account that has never been in this region
     "ServiceLinkedRoleFailure",  # Auto Scaling: its role was made a moment ago
 }

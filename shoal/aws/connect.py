@@ -12,12 +12,12 @@ from shoal.aws.clients import Service, client, region, use
 from shoal.aws.cloudwatch import PutMetrics
 from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
 from shoal.aws.ec2 import POOL_TAG, Ec2Pool
-from shoal.aws.iam import create_role
+from shoal.aws.iam import AUTO_SCALING, SPOT, allow_service, create_role
 from shoal.aws.instance_choice import InstanceChoice
 from shoal.aws.label_tables import LabelTables
 from shoal.aws.replies import SqsReplies
 from shoal.aws.s3 import S3Store, create_bucket
-from shoal.aws.sqs import SqsQueue, create_queue, most_deliveries
+from shoal.aws.sqs import SqsQueue, create_queue
 from shoal.aws.template import LaunchTemplate
 from shoal.aws.uploads import S3Uploads, allow_forms
 from shoal.errors import Permanent
@@ -61,15 +61,6 @@ def connect(
         lease=RecordLease(place, steady, time.time),
         terminations=SqsQueue(sqs, settings.term_queue),
     )
-
-
-def check_last_net(settings: Settings) -> str:
-    """How often a request message is delivered at most. Raises Permanent if not LAST_NET_DELIVERIES times."""
-    use(settings.cloud)
-    found = most_deliveries(client("sqs"), settings.req_queue)
-    if found != LAST_NET_DELIVERIES:
-        raise Permanent(f"after {found} deliveries instead of {LAST_NET_DELIVERIES}, so lost machines can fail a photo")
-    return f"after {found} deliveries"
 
 
 def label_tables(settings: Settings) -> LabelTables:
@@ -165,6 +156,11 @@ def prepare(settings: Settings) -> None:
     )
     create_queue(sqs, settings.term_queue, settings.visibility_seconds)
     create_table(client("dynamodb"), settings.pool_table)
-    create_role(client("iam"), settings.role, settings.prefix)
+    iam = client("iam")
+    create_role(iam, settings.role, settings.prefix)
+    if settings.spot_share:
+        allow_service(iam, SPOT)
+    if settings.actuator == "autoscaling":
+        allow_service(iam, AUTO_SCALING)
     if settings.intake_prefix:
         announce(s3, sqs, settings.in_bucket, settings.intake_prefix, settings.req_queue)

@@ -139,10 +139,11 @@ def create_table(dynamodb: Any, name: str) -> None:
                 AttributeDefinitions=[{"AttributeName": KEY, "AttributeType": "S"}],
                 BillingMode="PAY_PER_REQUEST",
             )
-            dynamodb.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     except Permanent as error:
         if error_code(error) != "ResourceInUseException":
             raise
+    with our_errors(f"table {name}"):
+        dynamodb.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     with our_errors(f"time to live of table {name}"):
         kept = dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
         if kept.get("TimeToLiveStatus", "DISABLED") == "DISABLED":

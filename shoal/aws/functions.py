@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import time
 import zipfile
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shoal.aws.clients import client, error_code, our_errors, use
+from shoal.aws.iam import policy_document, trust
 from shoal.aws.label_tables import create_tables, remove_tables
 from shoal.aws.sqs import create_queue, queue_arn
 from shoal.errors import NotFound, Permanent, SettingsError
@@ -25,10 +25,6 @@ STATEMENT = "TheInputBucketAnnouncesPhotos"
 RETRIES = 2  # as AWS's own default
 ROLE_SECONDS = 60.0  # IAM tells Lambda of a new role within seconds
 PAUSE_SECONDS = 2.0
-TRUST = {
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
-}
 
 
 def prepare_function(settings: Settings) -> None:
@@ -105,11 +101,11 @@ def _create_role(iam: Any, settings: Settings) -> str:
         with our_errors(f"create role {name}"):
             role = iam.create_role(
                 RoleName=name,
-                AssumeRolePolicyDocument=json.dumps(TRUST),
+                AssumeRolePolicyDocument=trust("lambda", iam.meta.partition),
                 Description=f"The Lambda function of the Shoal {settings.prefix}",
             )["Role"]
     with our_errors(f"policy of role {name}"):
-        document = POLICY.read_text().replace("@PREFIX@", settings.prefix)
+        document = policy_document(POLICY, settings.prefix, iam.meta.partition)
         iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=document)
     return str(role["Arn"])
 
@@ -144,6 +140,9 @@ def _create_function(functions: Any, settings: Settings, role: str, failed_queue
         _create_when_role_is_known(functions, {**options, **zipped, "PackageType": kind, "Code": code})
     else:
         with our_errors(f"update function {name}"):
+            functions.get_waiter("function_active_v2").wait(
+                FunctionName=name
+            )  # made a moment ago, by an interrupted call
             functions.update_function_code(FunctionName=name, **code)
             functions.get_waiter("function_updated_v2").wait(FunctionName=name)
             functions.update_function_configuration(**options, **zipped)

@@ -14,6 +14,8 @@ from shoal.aws.clients import Service, error_code, our_errors
 from shoal.errors import BucketMissing, NotFound, Permanent, ShoalError
 from shoal.ports import StoredObject
 
+FORBIDDEN = "403"  # a HEAD has no body that could say more
+
 
 class S3Store:
     """One bucket by its name."""
@@ -119,31 +121,64 @@ def _read_page(answer: bytes) -> tuple[Sequence[StoredObject], str | None]:
 
 
 def create_bucket(s3: Any, bucket: str) -> None:
-    """Make a private bucket. No error when it exists and is ours."""
+    """Make a private bucket, or make the one that exists private. Raises Permanent when it is not ours."""
+    if not _is_there(s3, bucket):
+        _create(s3, bucket)
+    with our_errors(f"public access of bucket {bucket}"):
+        s3.put_public_access_block(
+            Bucket=bucket,
+            PublicAccessBlockConfiguration={
+                "BlockPublicAcls": True,
+                "IgnorePublicAcls": True,
+                "BlockPublicPolicy": True,
+                "RestrictPublicBuckets": True,
+            },
+        )
+
+
+def _is_there(s3: Any, bucket: str) -> bool:
+    """Whether the bucket exists. Raises Permanent when it is another account's or in another region."""
     try:
         with our_errors(f"bucket {bucket}"):
-            s3.head_bucket(Bucket=bucket)
-            return
+            found = s3.head_bucket(Bucket=bucket)
     except NotFound:
-        pass
+        return False
+    except Permanent as error:
+        if error_code(error) == FORBIDDEN:
+            raise Permanent(f"{error} ({not_ours(bucket)})") from error.__cause__
+        raise
+    # boto3 follows S3 to the other region, but the calls for each photo and forms do not.
+    there, here = found.get("BucketRegion"), s3.meta.region_name
+    if there and here and there != here:
+        raise Permanent(
+            f"bucket {bucket} is in {there}, and Shoal in {here}: set AWS_DEFAULT_REGION={there}, or SHOAL_PREFIX to "
+            "something of your own"
+        )
+    return True
+
+
+def check_bucket(s3: Any, bucket: str) -> None:
+    """Raises NotFound, and Permanent when the bucket is another account's or in another region."""
+    if not _is_there(s3, bucket):
+        raise NotFound(f"there is no bucket {bucket}")
+
+
+def _create(s3: Any, bucket: str) -> None:
     region = s3.meta.region_name
     place = {} if region in (None, "us-east-1") else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     try:
         with our_errors(f"create bucket {bucket}"):
             s3.create_bucket(Bucket=bucket, **place)
-            s3.put_public_access_block(
-                Bucket=bucket,
-                PublicAccessBlockConfiguration={
-                    "BlockPublicAcls": True,
-                    "IgnorePublicAcls": True,
-                    "BlockPublicPolicy": True,
-                    "RestrictPublicBuckets": True,
-                },
-            )
     except Permanent as error:
         if error_code(error) == "BucketAlreadyExists":
-            raise Permanent(
-                f"bucket name {bucket} is taken by another AWS account: set SHOAL_PREFIX to something of your own"
-            ) from error
+            raise Permanent(f"{error} ({not_ours(bucket)})") from error.__cause__
         if error_code(error) != "BucketAlreadyOwnedByYou":
             raise
+
+
+def not_ours(bucket: str) -> str:
+    """Why S3 may forbid a whole bucket, and what to do."""
+    return (
+        f"{bucket} is another AWS account's, then set SHOAL_PREFIX to something of your own; or these credentials "
+        "may not list it"
+    )

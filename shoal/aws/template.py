@@ -11,6 +11,8 @@ from typing import Any
 from shoal.aws.clients import error_code, our_errors
 from shoal.errors import NotFound, Permanent
 
+IMAGE_TAG = "shoal:image"  # of an AMI: the name that it is found by
+
 
 class LaunchTemplate:
     """A template by its name. Each change of settings makes a new version; the old ones stay.
@@ -95,12 +97,22 @@ class LaunchTemplate:
 
     def image_id(self) -> str:
         """The AMI that instances start from, looked up by name when it is not an id. Raises NotFound."""
-        if self._image.startswith("ami-"):
-            return self._image
-        with our_errors(f"image {self._image}"):
-            answer = self._ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [self._image]}])
-        ready = [image for image in answer["Images"] if image.get("State", "available") == "available"]
-        newest = max(ready, key=lambda image: image.get("CreationDate", ""), default=None)
-        if newest is None:
-            raise NotFound(f"there is no machine image {self._image!r}: bake one (ami/README.md) or set SHOAL_AMI")
-        return str(newest["ImageId"])
+        return self._image if self._image.startswith("ami-") else str(find_image(self._ec2, self._image)["ImageId"])
+
+
+def find_image(ec2: Any, image: str) -> dict[str, Any]:
+    """An AMI by its id, or the newest of this account that has this name or the tag. Raises NotFound.
+
+    Names are unique, so a new image of a name that is taken has another one, and the tag.
+    """
+    by_name, by_tag = {"Name": "name", "Values": [image]}, {"Name": f"tag:{IMAGE_TAG}", "Values": [image]}
+    chosen = [{"Owners": ["self"], "Filters": [one]} for one in (by_name, by_tag)]
+    if image.startswith("ami-"):
+        chosen = [{"ImageIds": [image]}]
+    with our_errors(f"image {image}"):
+        found = [one for words in chosen for one in ec2.describe_images(**words)["Images"]]
+    ready = [one for one in found if one.get("State", "available") == "available"]
+    newest = max(ready, key=lambda one: str(one.get("CreationDate", "")), default=None)
+    if newest is None:
+        raise NotFound(f"there is no machine image {image!r}: bake one (ami/README.md) or set SHOAL_AMI")
+    return dict(newest)

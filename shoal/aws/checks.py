@@ -1,0 +1,42 @@
+"""What `shoal doctor` looks at in the cloud besides the ports. Each look returns a few words, or raises."""
+
+from __future__ import annotations
+
+from shoal.aws.clients import client, use
+from shoal.aws.iam import role_in_words
+from shoal.aws.s3 import check_bucket
+from shoal.aws.sqs import most_deliveries
+from shoal.aws.template import find_image
+from shoal.errors import Permanent
+from shoal.ports import LAST_NET_DELIVERIES
+from shoal.settings import Settings
+
+
+def look_at_bucket(settings: Settings, name: str) -> str:
+    """Raises NotFound, and Permanent when the bucket is another account's or in another region."""
+    use(settings.cloud)
+    check_bucket(client("s3"), name)
+    return "answers"
+
+
+def check_last_net(settings: Settings) -> str:
+    """How often a request message is delivered at most. Raises Permanent if not LAST_NET_DELIVERIES times."""
+    use(settings.cloud)
+    found = most_deliveries(client("sqs"), settings.req_queue)
+    if found != LAST_NET_DELIVERIES:
+        raise Permanent(f"after {found} deliveries instead of {LAST_NET_DELIVERIES}, so lost machines can fail a photo")
+    return f"after {found} deliveries"
+
+
+def look_at_role(settings: Settings) -> str:
+    """The role in the workers' instance profile. Raises NotFound, and Permanent when it may not be looked at."""
+    use(settings.cloud)
+    return role_in_words(client("iam"), settings.role)
+
+
+def look_at_image(settings: Settings) -> str:
+    """The image that workers start from. Raises NotFound."""
+    use(settings.cloud)
+    found = find_image(client("ec2"), settings.image)
+    name, made = found.get("Name", "without a name"), found.get("CreationDate", "an unknown day")[:10]
+    return f"{found['ImageId']} ({name}, of {made})"
