@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 STORE_THREADS = 4
 CALL_MESSAGES = 10  # what SQS takes in one call
+# A call costs all who take part as much as storing a photo does. A busy worker lets results gather for so long.
+GATHER_SECONDS = 0.2
+BUSY_MESSAGES = 2 * CALL_MESSAGES  # in progress, so that each waits its turn for longer than that
 
 
 class RepliesPort(Protocol):
@@ -37,12 +40,14 @@ class RepliesPort(Protocol):
 class Publisher:
     """A few threads store results, an object each. One thread sends the responses and deletes the requests.
 
-    While that thread is in a call, the next results gather: ten go in a call under load; a lone result goes at once.
+    While that thread is in a call, the next results gather. Those of a worker with BUSY_MESSAGES in progress gather for
+    GATHER_SECONDS, or until ten fill a call; any other result goes at once.
     A context manager around the work: it ends when everything is published.
 
-    replies:   the response queues by name.
-    let_go:    called with the messages that were deleted.
-    give_back: called with messages whose result could not be stored, sent or deleted, and with the reason.
+    replies:     the response queues by name.
+    in_progress: how many messages the worker has.
+    let_go:      called with the messages that were deleted.
+    give_back:   called with messages whose result could not be stored, sent or deleted, and with the reason.
     """
 
     def __init__(
@@ -50,12 +55,14 @@ class Publisher:
         cloud: Cloud,
         patience: StorePatience,
         replies: RepliesPort,
+        in_progress: Callable[[], int],
         let_go: Callable[[Sequence[Delivery]], None],
         give_back: Callable[[Sequence[Delivery], Exception], None],
     ) -> None:
         self._cloud = cloud
         self._patience = patience
         self._replies = replies
+        self._in_progress = in_progress
         self._let_go = let_go
         self._give_back = give_back
         self._storing = ThreadPoolExecutor(STORE_THREADS, "store")
@@ -94,20 +101,27 @@ class Publisher:
 
     def _tell_until_closed(self) -> None:
         told: list[Delivery] = []
-        more = True
+        more, asked = True, float("-inf")
         while more or told:
-            some, more = self._take(wait=not told)
+            some, more = self._take(asked + GATHER_SECONDS, forever=not told)
+            asked = time.monotonic()
             told += self._tell(some)
-            if not some or len(told) >= CALL_MESSAGES:
+            if not some or len(told) >= CALL_MESSAGES // 2:
                 self._delete(told[:CALL_MESSAGES])
                 told = told[CALL_MESSAGES:]
 
-    def _take(self, wait: bool) -> tuple[list[Finished], bool]:
-        """Stored results, up to a call of them, and whether more may come."""
+    def _take(self, until: float, forever: bool) -> tuple[list[Finished], bool]:
+        """Stored results, up to a call of them, and whether more may come.
+
+        until:   how long those of a busy worker gather, by `time.monotonic()`.
+        forever: wait as long as it takes for the first.
+        """
         some: list[Finished] = []
         while len(some) < CALL_MESSAGES:
+            busy = self._in_progress() >= BUSY_MESSAGES
+            seconds = max(0.0, until - time.monotonic()) if busy else 0.0
             try:
-                one = self._stored.get(block=wait and not some)
+                one = self._stored.get(timeout=None if forever and not some else seconds)
             except queue.Empty:
                 break
             if one is None:

@@ -121,7 +121,9 @@ class Worker:
         self._alone = ThreadPoolExecutor(1, "alone")  # one at a time: each needs the memory of a small worker
         self._other_messages = OtherMessages(cloud, events or BucketEvents(), self._fetchers)
         self._patience = StorePatience(stop)
-        self._publisher = Publisher(cloud, self._patience, replies, self._done, self._give_back)
+        self._publisher = Publisher(
+            cloud, self._patience, replies, lambda: self.in_progress, self._done, self._give_back
+        )
         self._receive_faults = WarnOnce(log)
         self.finished = 0
         self.received = 0

@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app_tier.answers import Answers
+from app_tier.in_progress import Delivery, Finished
 from app_tier.inference_queue import Image as ReadyImage
 from app_tier.inference_queue import InferenceQueue
 from app_tier.pixel_budget import PixelBudget, pixels_in
 from app_tier.prefetch import Prefetch
+from app_tier.publisher import BUSY_MESSAGES, Publisher
+from app_tier.store_patience import StorePatience
 from app_tier.worker import FIRST_IN_PROGRESS
 from benchmarks.photos import EXAMPLES, bomb
 from inference.answer import Answer
@@ -276,6 +279,28 @@ def test_calls_are_gathered_under_load_and_not_when_idle(cloud: Cloud, monkeypat
     assert sum(sent) == sum(deleted) == 101
     assert len(sent) < 25
     assert len(deleted) < 25
+
+
+@pytest.mark.parametrize(("in_progress", "calls"), [(BUSY_MESSAGES, [1, 10]), (BUSY_MESSAGES - 1, [1] * 11)])
+def test_the_results_of_a_busy_worker_gather(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, in_progress: int, calls: list[int]
+) -> None:
+    monkeypatch.setattr("app_tier.publisher.GATHER_SECONDS", DEADLINE_SECONDS)
+    sent: list[int] = []
+    done: list[Delivery] = []
+    monkeypatch.setattr(cloud.responses, "send", counted(sent, cloud.responses.send))
+    jobs = put(cloud, *[b"photo"] * 11)
+    received = [*cloud.requests.receive(10, 0), *cloud.requests.receive(10, 0)]
+    publisher = Publisher(
+        cloud, StorePatience(StopSignal()), {"replies": cloud.responses}, lambda: in_progress, done.extend, pytest.fail
+    )
+    with publisher:
+        for number, (message, job) in enumerate(zip(received, jobs, strict=True)):
+            publisher.publish(Finished(Delivery.open(message, job), Result(job.key, "done")))
+            gathers = in_progress >= BUSY_MESSAGES and number > 0
+            wait_for(lambda number=number, gathers=gathers: sum(sent) == number + 1 or gathers)
+        wait_for(lambda: sum(sent) == 11)
+    assert (sent, len(done)) == (calls, 11)
 
 
 # the end
