@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from apscheduler.job import Job
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from controller.estimates import Spread
@@ -47,11 +48,12 @@ from shoal.lifecycle import (
 from shoal.ports import Cloud
 from shoal.prices import price_in_words
 from shoal.settings import in_force
+from shoal.state_folder.arrivals import Arrivals
 
 log = logging.getLogger("controller")
 
 
-LIVE_SECONDS = 0.2  # how often the main thread looks for a reload
+LIVE_SECONDS = 0.1  # how often the main thread looks for a reload, and for photos while nothing is to do
 
 
 def main() -> None:
@@ -95,6 +97,8 @@ class Controller:
         clock = SystemClock()
         marking = connect(chosen, self._boot_file, lambda: self._chosen.max_instances)
         cloud = _asking(chosen, marking, clock)
+        self._arrivals = Arrivals(chosen.state_dir)
+        self._idle = False
         self._hold = Hold(cloud.lease, holder_id(chosen.state_dir / "controller.id"), chosen.lease_seconds, steady)
         self._ledger = ledger = Ledger(chosen.state_dir / ledger_file.NAME)
         self._clock = clock
@@ -122,12 +126,12 @@ class Controller:
         chosen = self._chosen
         log.info("%swatching %s: %s", "dry run, " if self._dry_run else "", chosen.req_queue, _words(chosen))
         scheduler = BackgroundScheduler(job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None})
-        _every(scheduler, chosen.tick_seconds, self._tick)
+        ticks = _every(scheduler, chosen.tick_seconds, self._tick)
         if not self._dry_run:
             _every(scheduler, chosen.sweep_seconds, _put_off_when_it_fails(self._sweep))
         with _served(self._metrics, chosen.metrics_port):
             scheduler.start()
-            self._reload_until(stop)
+            self._reload_until(stop, lambda: ticks.modify(next_run_time=_now()))
             log.info("stopping (%s); the pool stays as it is", stop.reason)
             end_within()
             scheduler.shutdown()
@@ -138,6 +142,7 @@ class Controller:
         began = steady()
         tick = self._reconciler.tick()
         seconds = steady() - began
+        self._idle = tick is not None and not tick.observation.depth.total
         self._metrics.ticked(tick, seconds, self._hold.held())
         if self._cloudwatch is not None:
             self._cloudwatch.ticked(tick, seconds)
@@ -146,7 +151,7 @@ class Controller:
         if self._hold.held():
             self._sweeper.sweep()
 
-    def _reload_until(self, stop: StopSignal) -> None:
+    def _reload_until(self, stop: StopSignal, tick_now: Callable[[], object]) -> None:
         wanted = threading.Event()
         signal.signal(signal.SIGHUP, lambda *_: wanted.set())  # a daemon's reload; `stop` puts its own back at the end
         self._tell_settings()
@@ -154,6 +159,9 @@ class Controller:
             if wanted.is_set():
                 wanted.clear()
                 self.reload()
+            if self._arrivals.any_new() and self._idle:
+                self._idle = False
+                tick_now()
 
     def reload(self) -> None:
         """Read the settings again and use them. When one is wrong or needs a restart, all of them are refused."""
@@ -236,8 +244,12 @@ def _known(chosen: settings.Settings, last: Entry | None, now: float) -> tuple[E
     return experience, last.spent if last else None
 
 
-def _every(scheduler: BackgroundScheduler, seconds: float, act: Callable[[], Any]) -> None:
-    scheduler.add_job(act, "interval", seconds=seconds, next_run_time=datetime.now().astimezone())
+def _every(scheduler: BackgroundScheduler, seconds: float, act: Callable[[], Any]) -> Job:
+    return scheduler.add_job(act, "interval", seconds=seconds, next_run_time=_now())
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
 
 
 def _put_off_when_it_fails(act: Callable[[], None]) -> Callable[[], None]:

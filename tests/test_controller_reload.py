@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import pytest
 
 import controller.__main__ as daemon_file
 from controller.__main__ import Controller
+from controller.ledger import Tick
+from controller.metrics import Metrics
 from controller.reconciler import Reconciler
 from controller.rules import Rules
 from shoal import aws, logs
 from shoal.aws.clients import client
 from shoal.clock import SystemClock
+from shoal.lifecycle import StopSignal
 from shoal.memory import memory_cloud
+from shoal.ports import Cloud
 from shoal.settings import SETTINGS, Setting, load, load_with_own_file, own_file
+from shoal.state_folder.arrivals import tell_queued
 from tests.controller_daemon import daemon, wait_for
 
 # With a budget, a schedule and a policy that has an option, each of their settings has an effect.
@@ -56,6 +64,8 @@ def changed(one: Setting) -> str:
 class Running:
     """A controller on a cloud in memory, with what its launches and its rules would be."""
 
+    cloud: Cloud
+
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rules: list[Rules] = []
         self.levels: list[str] = []
@@ -70,7 +80,8 @@ class Running:
 
     def _connect(self, *given: Any) -> Any:
         self._given = given
-        return memory_cloud(SystemClock())
+        self.cloud = memory_cloud(SystemClock())
+        return self.cloud
 
     def boot_file(self) -> str:
         return str(self._given[1]())
@@ -149,3 +160,37 @@ def test_the_next_instance_gets_the_settings_that_a_reload_has_read(
         wait_for(lambda: running.told("settings read again: policy deadline, 0 to 15 instances"), "no second reload")
     assert [entry.ends for entry in running.entries][-2:] == [False, True]
     assert running.entries[0].begins
+
+
+def test_an_idle_controller_ticks_when_photos_were_queued_on_its_machine(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = Semaphore(0)
+    usual = Reconciler.tick
+    seen: list[Tick | None] = []
+
+    def tick(reconciler: Reconciler) -> Tick | None:
+        seen.append(usual(reconciler))
+        return seen[-1]
+
+    def ticked(*_: object) -> None:
+        ticks.release()
+
+    monkeypatch.setattr(Reconciler, "tick", tick)
+    monkeypatch.setattr(Metrics, "ticked", ticked)
+    monkeypatch.setattr(running.controller, "_chosen", replace(load_with_own_file(), tick_seconds=3600.0))
+    with StopSignal() as stop:
+
+        def person() -> None:
+            assert ticks.acquire(timeout=60)
+            running.cloud.requests.send(["a photo"])
+            tell_queued(tmp_path)
+            assert ticks.acquire(timeout=60)
+            tell_queued(tmp_path)  # it is busy now: its usual tick is soon enough
+            stop.stop("test ends")
+
+        with ThreadPoolExecutor(1) as people:
+            told = people.submit(person)
+            running.controller.run(stop)
+            told.result()
+    assert [one and one.observation.depth.total for one in seen] == [0, 1]

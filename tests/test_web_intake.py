@@ -444,7 +444,7 @@ class SlowQueue(MemoryQueue):
 
 def test_messages_of_many_requests_gather_while_a_call_is_under_way() -> None:
     queue = SlowQueue()
-    outbox = Outbox(queue)
+    outbox = Outbox(queue, lambda: None)
     with ThreadPoolExecutor(32) as requests_:
         first = [requests_.submit(outbox.send, [f"first {number}"], [{}]) for number in range(CALLS_AT_ONCE)]
         until(lambda: len(queue.calls) == CALLS_AT_ONCE)
@@ -461,7 +461,7 @@ def test_messages_of_many_requests_gather_while_a_call_is_under_way() -> None:
 
 def test_every_request_hears_that_its_messages_were_not_sent() -> None:
     queue = SlowQueue()
-    outbox = Outbox(queue)
+    outbox = Outbox(queue, lambda: None)
     with ThreadPoolExecutor(32) as requests_:
         first = [requests_.submit(outbox.send, ["good"], [{}]) for _ in range(CALLS_AT_ONCE)]
         until(lambda: len(queue.calls) == CALLS_AT_ONCE)

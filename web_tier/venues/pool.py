@@ -6,13 +6,14 @@ import mimetypes
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from shoal import traces
 from shoal.messages import UPLOAD, Job
 from shoal.ports import JobQueue, ObjectStore
+from shoal.state_folder.arrivals import tell_queued
 from web_tier.venues import ANYBODY, Asker, Submission, Venue, VenueParts
 
 CALL_MESSAGES = 10  # what SQS takes in one call
@@ -21,19 +22,20 @@ CALLS_AT_ONCE = 1  # two calls would carry half as many messages each; one call 
 
 def make(parts: VenueParts) -> Venue:
     """Make the venue of this file."""
-    return PoolVenue(parts.cloud.inputs, parts.cloud.requests)
+    return PoolVenue(parts.cloud.inputs, parts.cloud.requests, lambda: tell_queued(parts.settings.state_dir))
 
 
 class PoolVenue:
-    """Stores photos and queues request messages for the workers of the pool."""
+    """Stores photos and queues request messages for the workers of the pool. queued: called after each call to it."""
 
     stores = True
     per_second = None
 
-    def __init__(self, inputs: ObjectStore, requests: JobQueue) -> None:
+    def __init__(self, inputs: ObjectStore, requests: JobQueue, queued: Callable[[], None] = lambda: None) -> None:
         self._inputs = inputs
         self._requests = requests
-        self._outbox = Outbox(requests)
+        self._queued = queued
+        self._outbox = Outbox(requests, queued)
 
     def open(self, asker: Asker = ANYBODY) -> Submission:  # noqa: ARG002 - the workers do not tell clients apart
         """Begin a submission."""
@@ -42,6 +44,7 @@ class PoolVenue:
     def again(self, jobs: Sequence[Job]) -> None:
         """Queue photos again that are stored already. May raise Retryable."""
         self._requests.send([job.to_json() for job in jobs])
+        self._queued()
 
     def stop(self) -> None:
         """Nothing runs in this process."""
@@ -94,8 +97,9 @@ class Outbox:
     all: under load ten photos of ten requests cost one call.
     """
 
-    def __init__(self, requests: JobQueue) -> None:
+    def __init__(self, requests: JobQueue, queued: Callable[[], None]) -> None:
         self._requests = requests
+        self._queued = queued
         self._waiting: deque[Parcel] = deque()
         self._changing = threading.Lock()
         self._calls = threading.BoundedSemaphore(CALLS_AT_ONCE)
@@ -131,5 +135,6 @@ class Outbox:
             for parcel in parcels:
                 parcel.sent.set_exception(error)
         else:
+            self._queued()
             for parcel in parcels:
                 parcel.sent.set_result(None)
