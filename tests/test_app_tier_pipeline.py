@@ -288,19 +288,25 @@ def test_the_results_of_a_busy_worker_gather(
     monkeypatch.setattr("app_tier.publisher.GATHER_SECONDS", DEADLINE_SECONDS)
     sent: list[int] = []
     done: list[Delivery] = []
+    given_back: list[Delivery] = []
     monkeypatch.setattr(cloud.responses, "send", counted(sent, cloud.responses.send))
     jobs = put(cloud, *[b"photo"] * 11)
     received = [*cloud.requests.receive(10, 0), *cloud.requests.receive(10, 0)]
     publisher = Publisher(
-        cloud, StorePatience(StopSignal()), {"replies": cloud.responses}, lambda: in_progress, done.extend, pytest.fail
+        cloud,
+        StorePatience(StopSignal()),
+        {"replies": cloud.responses},
+        lambda: in_progress,
+        done.extend,
+        lambda deliveries, _: given_back.extend(deliveries),
     )
     with publisher:
         for number, (message, job) in enumerate(zip(received, jobs, strict=True)):
             publisher.publish(Finished(Delivery.open(message, job), Result(job.key, "done")))
-            gathers = in_progress >= BUSY_MESSAGES and number > 0
-            wait_for(lambda number=number, gathers=gathers: sum(sent) == number + 1 or gathers)
+            if number < len(calls) - 1:
+                wait_for(lambda: len(sent) > number)  # noqa: B023 - it is waited for at once
         wait_for(lambda: sum(sent) == 11)
-    assert (sent, len(done)) == (calls, 11)
+    assert (sent, len(done), given_back) == (calls, 11, [])
 
 
 # the end
