@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 DAY_SECONDS = 24 * 3600.0
 HOUR_SECONDS = 3600.0
 PROBE_SECONDS = 600.0  # a test upload that is older was left behind by a process that died
+PAGE = 1000
+PAGE_SECONDS = 2.6  # a million pages in a month
 SEND_AT_ONCE = 100
 SHOWN = 300  # characters of a message that is not ours
 MOST_TOLD = 1000
@@ -36,7 +38,7 @@ class Sweeper:
 
     reply_to:      the queue that responses of queued-again photos go to.
     after_seconds: how old an input object must be before it can count as forgotten.
-    days:          how many days back the buckets are read.
+    days:          how many days back the buckets are read. If they hold many photos, the last hour is read more often.
     """
 
     def __init__(self, cloud: Cloud, clock: Clock, reply_to: str, after_seconds: float, days: float) -> None:
@@ -44,7 +46,7 @@ class Sweeper:
         self._clock = clock
         self._reply_to = reply_to
         self._after_seconds = after_seconds
-        self._days = days
+        self._whole, self._recent = Window(days * DAY_SECONDS), Window(min(days * DAY_SECONDS, HOUR_SECONDS))
         self._again = Again(after_seconds)
         self._told: set[str] = set()  # what was passed over
         self._records_looked_at = 0.0
@@ -54,10 +56,10 @@ class Sweeper:
         buried = self.bury_dead_letters()
         if buried:
             log.warning("%d photos failed for good: their messages were in the dead-letter queue", buried)
-        found = self.queue_forgotten()
-        if found:
-            log.warning("%d photos had neither a result nor a message: queued again", found)
         now = self._clock.now()
+        window = next((one for one in (self._whole, self._recent) if one.due(now)), None)
+        if window and (found := self.queue_forgotten(window)):
+            log.warning("%d photos had neither a result nor a message: queued again", found)
         self._cloud.uploads.remove_probes(now - PROBE_SECONDS)
         if now - self._records_looked_at > HOUR_SECONDS:
             passing_records.remove_old(self._cloud.outputs, now)
@@ -108,25 +110,30 @@ class Sweeper:
         self._cloud.responses.send([result.to_json()])
         return True
 
-    def queue_forgotten(self) -> int:
+    def queue_forgotten(self, window: Window | None = None) -> int:
         """Queue again what has neither a result nor a message, and remove pending photos; returns how many it queued.
 
         Nobody can look for a message in a queue, but two things tell that there is none: the queue is empty (the counts
         may lag, hence two readings and an age), or much later photos have been answered already. Should that be wrong,
         a photo is labelled twice with the same result.
         """
+        window = window or self._whole
         empty = not self._cloud.requests.depth().total
-        after = batch_floor(self._clock.now() - self._days * DAY_SECONDS)
+        after = batch_floor(self._clock.now() - window.seconds)
         results = list(self._cloud.outputs.list("", after))
         answered = {one.key for one in results}
         marks = read_marks(self._cloud.outputs, results)
-        photos = [one for one in self._cloud.inputs.list("", after) if is_job_key(one.key)]
+        inputs = list(self._cloud.inputs.list("", after))
+        window.looked(self._clock.now(), len(results), len(inputs))
+        photos = [one for one in inputs if is_job_key(one.key)]
         pending = [one for one in photos if any(mark.covers(one) for mark in marks)]
         now = self._clock.now()
         if empty and not self._cloud.requests.depth().total:
             lost = older_than(now - self._after_seconds, photos, answered)
-            # Only now: a mark may have stayed behind although its request was accepted.
-            self._remove_abandoned([mark for mark in marks if mark.abandoned(now)], pending, frozenset(lost))
+            # Only now: a mark may have stayed behind although its request was accepted. And only where all its photos
+            # were listed: the mark goes with them.
+            abandoned = [mark for mark in marks if window is self._whole and mark.abandoned(now)]
+            self._remove_abandoned(abandoned, pending, frozenset(lost))
         else:
             lost = overtaken(photos, answered, OVERTAKEN_AFTER * self._after_seconds)
         kept_back = {one.key for one in pending}
@@ -159,6 +166,27 @@ class Sweeper:
             for body in bodies:
                 with self._by_itself(body):
                     self._cloud.requests.send([body])
+
+
+class Window:
+    """The last part of the buckets, and when it may be listed again.
+
+    S3 takes $5 for a million listings of 1,000 objects. Beyond the first page of each bucket, every page read adds a
+    pause, so that a window costs at most that in a month, whatever is in it.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._looked_at, self._pause = 0.0, 0.0
+
+    def due(self, now: float) -> bool:
+        """Whether it may be listed at `now` (seconds since 1970); also when the clock was set back."""
+        return not 0 <= now - self._looked_at < self._pause
+
+    def looked(self, now: float, *objects: int) -> None:
+        """Note how many objects each bucket listed."""
+        self._looked_at = now
+        self._pause = PAGE_SECONDS * sum(one // PAGE for one in objects)
 
 
 class Again:

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.sweeper import OVERTAKEN_AFTER, Again, Sweeper, older_than, overtaken
+from controller import sweeper
+from controller.sweeper import DAY_SECONDS, HOUR_SECONDS, OVERTAKEN_AFTER, Again, Sweeper, Window, older_than, overtaken
 from shoal.buckets import passing_records, suspects
+from shoal.buckets.pending_photos import ABANDONED_SECONDS
 from shoal.buckets.suspects import GIVEN_UP
+from shoal.errors import NotFound
 from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, Result, new_batch
 from shoal.ports import Cloud, StoredObject
@@ -119,6 +122,52 @@ def test_records_that_are_worth_nothing_any_more_are_removed(clock: ManualClock)
     clock.wait(1)
     sweeper.sweep()
     assert [one.key for one in cloud.outputs.list("")] == ["sessions/new"]
+
+
+def test_many_photos_are_listed_seldom_and_the_last_hour_more_often(clock: ManualClock) -> None:
+    """A million photos in four days: all of both buckets once a minute would cost $430 a month."""
+    hour, whole = Window(HOUR_SECONDS), Window(4 * DAY_SECONDS)
+    listed = {hour: 0, whole: 0}
+    for _ in range(24 * 60):
+        for window, photos in ((whole, 1_000_000), (hour, 10_400)):
+            if window.due(clock.now()):
+                window.looked(clock.now(), photos, photos)
+                listed[window] += 2 * (photos // 1000 + 1)
+                break
+        clock.wait(60)
+    dollars = {window: 30 * pages * 5 / 1e6 for window, pages in listed.items()}
+    assert dollars[whole] < 6
+    assert dollars[hour] < 5
+    assert listed[hour] > 20 * 30  # some thirty looks an hour
+
+
+def test_few_photos_are_listed_at_every_sweep_and_after_a_change_of_the_clock_too(clock: ManualClock) -> None:
+    window = Window(HOUR_SECONDS)
+    window.looked(clock.now(), 999, 999)
+    assert window.due(clock.now())
+    window.looked(clock.now(), 100_000, 0)
+    assert not window.due(clock.now())
+    assert window.due(clock.now() - 10)
+
+
+def test_between_two_whole_looks_the_last_hour_is_looked_at(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "PAGE", 1)
+    monkeypatch.setattr(sweeper, "PAGE_SECONDS", 600.0)
+    cloud = memory_cloud(clock)
+    tested = Sweeper(cloud, clock, "replies", AFTER, days=4)
+    pending, *lost = [accept(cloud, clock, queued=False) for _ in range(3)]
+    cloud.outputs.put(f"pending/{pending.batch}/00000", b'{"last": 9}', "application/json")
+    tested.sweep()  # the whole rests for 40 minutes then
+    clock.wait(ABANDONED_SECONDS + 1)
+    tested.sweep()
+    assert {job.key for job in queued(cloud)} == {job.key for job in lost}
+    assert cloud.inputs.get(pending.key)  # a mark goes when all its photos were listed
+    clock.wait(1500)
+    tested.sweep()
+    with pytest.raises(NotFound):
+        cloud.inputs.get(pending.key)
 
 
 def test_what_a_queue_lost_is_queued_again_in_tens(clock: ManualClock) -> None:
