@@ -114,7 +114,7 @@ def _model(chosen: Settings, name: str) -> str:
 
 
 def _cloud(chosen: Settings) -> Iterator[Finding]:
-    from shoal.aws import check_last_net, connect, look_at_bucket, look_at_image, look_at_role, region
+    from shoal.aws import check_last_net, connect, look_at_bucket, look_at_image, look_at_role, look_at_types, region
 
     endpoint = chosen.cloud.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL", "")
     where = f"embedded, at {endpoint}" if endpoint else "AWS"
@@ -149,6 +149,7 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
     yield _tried(f"table {chosen.pool_table}", lambda: f"{len(cloud.register.workers())} workers in it", make)
     yield _allowed(_tried(f"role {chosen.role}", partial(look_at_role, chosen), make))
     yield _allowed(_tried(f"image {chosen.image}", partial(look_at_image, chosen), "bake one, or set SHOAL_AMI"))
+    yield _tried("instance types", partial(look_at_types, chosen), "SHOAL_DRAIN_BY=queue, or newer types")
     yield _tried("workers", lambda: f"{len(cloud.pool.describe())} instances, at most {chosen.max_instances}", start)
     yield _progress(chosen)
     address = f"http://{chosen.host}:{chosen.port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSRequest, AWSResponse
 
+from shoal.aws import sqs
 from shoal.aws.autoscaling import AutoScalingPool, GroupSettings, zones
 from shoal.aws.clients import Service, Session, client, error_code, our_errors
 from shoal.aws.ec2 import Ec2Pool
@@ -275,6 +277,29 @@ def test_what_a_code_means(code: str, text: str, kind: type[Exception], told: st
         raise refusal(code, "Call", text)
     assert type(found.value) is kind
     assert error_code(found.value) == code.removeprefix("AWS.SimpleQueueService.")
+
+
+@pytest.mark.parametrize(("unknown", "there"), [(2, True), (10_000, False)])
+def test_a_queue_that_was_made_a_moment_ago_is_looked_for_again(
+    unknown: int, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqs, "NEW_SECONDS", 0.1)
+    asked = itertools.count(1)
+
+    class Queues:
+        def get_queue_url(self, QueueName: str) -> dict[str, str]:  # noqa: N803 - boto3's name
+            if next(asked) <= unknown:
+                raise refusal("AWS.SimpleQueueService.NonExistentQueue", "GetQueueUrl")
+            return {"QueueUrl": QueueName}
+
+        def get_queue_attributes(self, QueueUrl: str, **_: object) -> dict[str, Any]:  # noqa: N803
+            return {"Attributes": {"QueueArn": f"arn:{QueueUrl}"}}
+
+    if there:
+        assert sqs.queue_arn(Queues(), "new") == "arn:new"
+    else:
+        with pytest.raises(NotFound):
+            sqs.queue_arn(Queues(), "new")
 
 
 @pytest.mark.parametrize(("answers", "new"), [([409, 200], True), ([409, 412], False), ([409, 409], None)])

@@ -134,7 +134,7 @@ def test_the_doctor_looks_at_all_that_prepare_makes_and_at_the_image(embedded_cl
     client("dynamodb").delete_table(TableName=chosen.pool_table)
     client("iam").remove_role_from_instance_profile(InstanceProfileName=chosen.role, RoleName=chosen.role)
     client("s3").delete_bucket(Bucket=chosen.out_bucket)
-    chosen = replace(chosen, ami="of-nobody")
+    chosen = replace(chosen, ami="of-nobody", instance_type="t3.micro,t2.micro")
     assert bad().keys() == {
         "page",
         f"queue {chosen.term_queue}",
@@ -142,6 +142,7 @@ def test_the_doctor_looks_at_all_that_prepare_makes_and_at_the_image(embedded_cl
         f"role {chosen.role}",
         f"bucket {chosen.out_bucket}",
         "image of-nobody",
+        "instance types",
     }
 
 

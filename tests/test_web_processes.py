@@ -23,8 +23,9 @@ from benchmarks.running.ports import free_port
 from shoal.aws import connect, prepare
 from shoal.clock import SystemClock
 from shoal.errors import NotFound, Retryable
-from shoal.memory import ManualClock, memory_cloud
+from shoal.memory import ManualClock, MemoryQueue, memory_cloud
 from shoal.messages import Job, Result, new_batch
+from shoal.ports import Received
 from shoal.settings import Settings, load
 from tests.app_tier_fixtures import NamingRecogniser, result, wait_for, working
 from tests.waiting import until
@@ -212,6 +213,28 @@ def test_a_process_whose_queue_was_lost_makes_another() -> None:
     assert replies.kept() == {}
     with pytest.raises(Retryable):
         own.receive(10, 0)
+
+
+def test_a_queue_that_is_not_known_yet_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQS: a queue may be used a second after it was made. Another one would be no better, and this one would stay."""
+    replies = memory_cloud(SystemClock()).replies
+    own = ReplyQueue(replies, COMMON)
+    new = {"left": 2}
+    plain = MemoryQueue.receive
+
+    def too_early(queue: MemoryQueue, *arguments: float) -> list[Received]:
+        if new["left"]:
+            new["left"] -= 1
+            raise NotFound("QueueDoesNotExist")
+        return plain(queue, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MemoryQueue, "receive", too_early)
+    for _ in range(2):
+        with pytest.raises(Retryable, match="made a moment ago"):
+            own.receive(10, 0)
+    name = own.name
+    assert own.receive(10, 0) == []
+    assert set(replies.kept()) == {name}
 
 
 def test_a_stop_does_not_wait_for_a_queue_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

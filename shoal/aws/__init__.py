@@ -1,6 +1,6 @@
 """The ports on AWS: the only package that imports boto3."""
 
-from shoal.aws.checks import check_last_net, look_at_bucket, look_at_image, look_at_role
+from shoal.aws.checks import check_last_net, look_at_bucket, look_at_image, look_at_role, look_at_types
 from shoal.aws.clients import region
 from shoal.aws.connect import (
     connect,
@@ -21,6 +21,7 @@ __all__ = [
     "look_at_bucket",
     "look_at_image",
     "look_at_role",
+    "look_at_types",
     "prepare",
     "prepare_function",
     "put_metrics",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shoal.aws.clients import client, use
 from shoal.aws.iam import role_in_words
+from shoal.aws.instance_choice import blind_to_new_tags
 from shoal.aws.s3 import check_bucket
 from shoal.aws.sqs import most_deliveries
 from shoal.aws.template import find_image
@@ -32,6 +33,17 @@ def look_at_role(settings: Settings) -> str:
     """The role in the workers' instance profile. Raises NotFound, and Permanent when it may not be looked at."""
     use(settings.cloud)
     return role_in_words(client("iam"), settings.role)
+
+
+def look_at_types(settings: Settings) -> str:
+    """Raises Permanent for types whose workers cannot see that they are asked to leave."""
+    old = blind_to_new_tags(settings.instance_types) if settings.drain_by == "tag" and not settings.emulated else []
+    if old:
+        raise Permanent(
+            f"on {', '.join(old)} a worker cannot see its drain mark: it is ended only when it has had nothing to do "
+            f"for {settings.drain_seconds:g} s"
+        )
+    return ", ".join(settings.instance_types)
 
 
 def look_at_image(settings: Settings) -> str:

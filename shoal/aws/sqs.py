@@ -6,12 +6,14 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from shoal.aws import signed
 from shoal.aws.clients import Service, error_code, our_errors
-from shoal.errors import Permanent, Retryable
+from shoal.errors import NotFound, Permanent, Retryable
 from shoal.ports import Depth, Received
+from shoal.retry import patiently
 
 T = TypeVar("T")
 
@@ -19,6 +21,7 @@ PROTOCOL = "AmazonSQS"
 BATCH = 10  # SQS' own limit for send, receive, delete and change of visibility
 RETENTION_SECONDS = 14 * 24 * 3600  # SQS' maximum: a backlog must never expire silently
 
+NEW_SECONDS = 2.0
 _STALE_RECEIPT = {"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"}
 
 
@@ -164,6 +167,12 @@ def create_queue(
             if error_code(error) not in {"QueueAlreadyExists", "QueueNameExists"}:
                 raise
             url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        _set_attributes(sqs, name, url, attributes)
+
+
+def _set_attributes(sqs: Any, name: str, url: str, attributes: dict[str, str]) -> None:
+    """A queue that is not known yet was made a moment ago, with these attributes."""
+    with suppress(NotFound), our_errors(f"attributes of {name}"):
         sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
 
 
@@ -177,8 +186,23 @@ def most_deliveries(sqs: Any, name: str) -> int:
 
 
 def queue_arn(sqs: Any, name: str) -> str:
-    """The ARN of a queue. Raises NotFound."""
-    with our_errors(f"queue {name}"):
-        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
-        answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    return str(answer["Attributes"]["QueueArn"])
+    """The ARN of a queue. Raises NotFound.
+
+    SQS needs about a second until a new queue is known everywhere, so a missing one is looked for a little longer.
+    """
+
+    def look() -> str:
+        try:
+            with our_errors(f"queue {name}"):
+                url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+                answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        except NotFound as error:
+            raise Retryable(str(error)) from error
+        return str(answer["Attributes"]["QueueArn"])
+
+    try:
+        return patiently(look, NEW_SECONDS, lambda: time.sleep(NEW_SECONDS / 8))
+    except Retryable as error:
+        if isinstance(error.__cause__, NotFound):
+            raise error.__cause__ from None
+        raise

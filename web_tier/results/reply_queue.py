@@ -21,6 +21,7 @@ KEEP_SECONDS = 300.0
 SWEEP_SECONDS = 3600.0
 ABANDONED_SECONDS = 12 * KEEP_SECONDS  # a process that was paused for an hour makes itself a new queue
 CLOSE_SECONDS = 1.0
+NEW_SECONDS = 30.0
 
 
 class ReplyQueue:
@@ -34,7 +35,7 @@ class ReplyQueue:
         self._common = common
         self._steady = steady
         self._name = ""
-        self._kept_at = self._swept_at = float("-inf")
+        self._kept_at = self._swept_at = self._known_by = float("-inf")
         self._closed = False
         self._changing = threading.Lock()
 
@@ -44,12 +45,19 @@ class ReplyQueue:
         return self._name or self._common
 
     def receive(self, max_messages: int, wait_seconds: float) -> list[Received]:
-        """Like JobQueue.receive. Raises NotFound when the queue was removed; the next call creates another."""
+        """Like JobQueue.receive. Raises NotFound when the queue was removed; the next call creates another.
+
+        SQS needs about a second until a new queue is known everywhere: Retryable then, and the queue stays.
+        """
         try:
-            return self._open().receive(max_messages, wait_seconds)
-        except NotFound:
+            found = self._open().receive(max_messages, wait_seconds)
+        except NotFound as error:
+            if self._steady() < self._known_by:
+                raise Retryable(f"{self._name} was made a moment ago: {error}") from error
             self._name = ""
             raise
+        self._known_by = float("-inf")  # it is known: from now on it can be lost
+        return found
 
     def delete(self, receipts: list[str]) -> None:
         """Like JobQueue.delete."""
@@ -68,8 +76,9 @@ class ReplyQueue:
             if self._name and self._steady() - self._kept_at < KEEP_SECONDS:
                 return self._replies[self._name]
             name = self._name or f"{self._common}-{secrets.token_hex(6)}"
+            known_by = self._known_by if self._name else self._steady() + NEW_SECONDS
             queue = self._replies.keep(name)
-            self._name, self._kept_at = name, self._steady()
+            self._name, self._kept_at, self._known_by = name, self._steady(), known_by
         if self._steady() - self._swept_at > SWEEP_SECONDS:
             self._swept_at = self._steady()
             self._sweep()
