@@ -245,6 +245,21 @@ def stabilise(decision: Decision, needs: tuple[Need, ...], observation: Observat
     return decision
 
 
+def keep_last(decision: Decision, needs: tuple[Need, ...], observation: Observation, terms: Terms) -> Decision:
+    """Where a boot takes longer than the target, keep the last worker for a boot time after the last need.
+
+    Without it the next photo could not be answered in time. To wait as long as a new start would take is the
+    break-even rule of ski rental (Karlin and others, 1988): it costs at most twice what the best choice would.
+    """
+    boot = observation.measured.boot_seconds
+    if decision.desired or not observation.capacity or boot <= terms.target_seconds:
+        return decision
+    if not any(need.count for need in recent(needs, observation.now, boot)):
+        return decision
+    why = f"a boot of {boot:.2g} s is longer than the target, so the last stays that long"
+    return Decision(1, f"{decision.reason}; keep 1: {why}")
+
+
 def decide(
     policy: Policy, observation: Observation, needs: tuple[Need, ...], terms: Terms
 ) -> tuple[Decision, tuple[Need, ...]]:
@@ -255,5 +270,7 @@ def decide(
     limits = terms.limits
     wanted = hold_work(policy(observation, terms), observation)
     needs = (*needs, Need(observation.now, wanted.desired))
-    needs = recent(needs, observation.now, max(limits.quiet_seconds, limits.window_seconds))
-    return clamp(stabilise(wanted, needs, observation, limits), limits), needs
+    boot = observation.measured.boot_seconds
+    needs = recent(needs, observation.now, max(limits.quiet_seconds, limits.window_seconds, boot))
+    stable = stabilise(wanted, needs, observation, limits)
+    return clamp(keep_last(stable, needs, observation, terms), limits), needs
