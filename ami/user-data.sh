@@ -1,5 +1,7 @@
+#cloud-boothook
 #!/bin/bash
-# User data of a worker instance. The controller fills in the worker's settings at each launch.
+# User data of a worker instance. As a boothook cloud-init runs it as soon as it has it, at every boot; as a plain script
+# it would wait for the whole boot. The controller fills in the worker's settings at each launch.
 # INSTANCE_ROOT is empty on EC2; a host that gives its instances a folder instead of a disk sets it.
 set -euo pipefail
 root="${INSTANCE_ROOT:-}"
@@ -8,7 +10,7 @@ cat >"$root/etc/shoal/worker.env" <<'SETTINGS'
 @ENVIRONMENT@
 SETTINGS
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then
-    # The unit waits for this file, and cron looks every minute should systemd have given up.
+    # Most often the unit is still to be started by the boot. Cron looks every minute should systemd have given up.
     systemctl start --no-block shoal-worker
 else
     exec "$root/opt/shoal/ami/start-worker"

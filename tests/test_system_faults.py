@@ -262,4 +262,6 @@ def test_a_second_worker_finds_the_first_and_leaves(system: RunningSystem, pictu
     assert (Path(worker.environ()["SHOAL_RUN_DIR"]) / "open-photos").stat().st_size == FILE_BYTES
     done = subprocess.run([ROOT / "ami" / "start-worker"], env=worker.environ(), timeout=30, check=False)
     assert done.returncode == 0
+    as_unit = subprocess.run([ROOT / "ami" / "start-worker", "unit"], env=worker.environ(), timeout=30, check=False)
+    assert as_unit.returncode == 75  # 0 would end the machine
     assert [one.pid for one in system.workers()] == [worker.pid]

@@ -31,8 +31,7 @@ def _create(host: InstanceHost, save: Callable[[], None], original: points.Funct
     def create_image(backend: Any, instance_id: str, name: str, *args: Any, **kwargs: Any) -> Any:
         _check_name(backend, name)
         image = original(backend, instance_id, name, *args, **kwargs)
-        root = host.root(instance_id)
-        _begin(image, lambda: host.images.capture(image.id, root), save)
+        _begin(image, lambda: host.capture(instance_id, image.id), save)
         return image
 
     return create_image

@@ -22,6 +22,7 @@ _NICKNAMES = {
 }
 _VARIABLE = re.compile(r"^([A-Za-z_]\w*)\s*=\s*(.*)$")
 # These are never changed: a PATH of the real machine would hide the instance's commands.
+# A file that sets PATH gets the instance's, which has all commands.
 _KEPT_VARIABLES = ("PATH", "HOME", "SHELL", "MAILTO")
 
 
@@ -50,8 +51,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class CronJob:
+    """`sets_path`: whether its file sets PATH; otherwise a job has cron's own, in which `shutdown` is not found."""
+
     schedule: Schedule
     command: str
+    sets_path: bool = False
 
 
 def parse_schedule(text: str) -> Schedule:
@@ -91,9 +95,10 @@ def read_jobs(folder: Path, complain: Callable[[str], None]) -> Iterator[CronJob
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_file():
             continue
-        exports = ""
+        exports, sets_path = "", False
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
             if variable := _VARIABLE.match(line.strip()):
+                sets_path = sets_path or variable[1] == "PATH"
                 if variable[1] not in _KEPT_VARIABLES:
                     exports += f"export {variable[1]}={shlex.quote(variable[2].strip(chr(34) + chr(39)))}; "
                 continue
@@ -103,7 +108,7 @@ def read_jobs(folder: Path, complain: Callable[[str], None]) -> Iterator[CronJob
                 complain(f"{path.name}, line {number}: {error}")
                 continue
             if job is not None:
-                yield CronJob(job.schedule, exports + job.command)
+                yield CronJob(job.schedule, exports + job.command, sets_path)
 
 
 class CronClock:

@@ -3,7 +3,7 @@
 import os
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from local_cloud import STATE_VARIABLE
@@ -11,7 +11,9 @@ from local_cloud.machines import programs
 from local_cloud.machines.images import copy_tree
 
 INSTANCE_MARKER = "LOCAL_CLOUD_INSTANCE"
+BOOTHOOK = b"#cloud-boothook"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CRON_PATH = "/usr/bin:/bin"
 CONSOLE_SHOWN_BYTES = 64 * 1024
 CONSOLE_KEPT_BYTES = 4 * 1024 * 1024
 
@@ -55,6 +57,7 @@ class Guest:
         self.record = folder / "record.json"
         self.cron_folder = self.root / "etc" / "cron.d"
         self._first_boot_done = folder / "first-boot-done"
+        self._hidden = folder / "cron"
 
     @property
     def marker(self) -> str:
@@ -75,7 +78,20 @@ class Guest:
             # The image may hold a link to the system's own command there: never write through it.
             (commands / name).unlink(missing_ok=True)
             programs.write(commands / name, text.encode())
+        self._hide_commands_from_cron(scripts)
         self._link_log()
+
+    @property
+    def cron_path(self) -> str:
+        """The PATH of cron's jobs, as Debian's cron sets it: without sbin."""
+        return f"{self._hidden}:{CRON_PATH}"
+
+    def _hide_commands_from_cron(self, names: Iterable[str]) -> None:
+        """Refuse the commands that end the machine: on some systems /usr/bin has those of the real machine."""
+        self._hidden.mkdir(exist_ok=True)
+        for name in names:
+            text = f"#!/bin/sh\necho '{name}: not found (the PATH of cron is {CRON_PATH})' >&2\nexit 127\n"
+            programs.write(self._hidden / name, text.encode())
 
     def _link_log(self) -> None:
         """Link the console to the file where cloud-init writes the output of user data."""
@@ -88,15 +104,16 @@ class Guest:
             log.symlink_to(self.console)
 
     def take_first_boot(self, user_data: bytes) -> list[str]:
-        """The user data's program at the first boot; nothing at later boots, as with cloud-init."""
-        if self._first_boot_done.exists():
+        """The user data's program at the first boot; at later boots only that of a boothook, as with cloud-init."""
+        script = user_data.removeprefix(BOOTHOOK).lstrip()
+        if self._first_boot_done.exists() and not user_data.startswith(BOOTHOOK):
             return []
         self._first_boot_done.touch()
         if not user_data:
             return []
-        programs.write(self.user_data, user_data)
-        if not user_data.startswith(b"#!"):
-            self.log("the user data is not run: it does not begin with #!")
+        programs.write(self.user_data, script)
+        if not script.startswith(b"#!"):
+            self.log("the user data is not run: it does not begin with #! or #cloud-boothook")
             return []
         return [str(self.user_data)]
 

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from local_cloud import CloudError
@@ -50,10 +51,14 @@ class ImageStore:
 
     def capture(self, identifier: str, root: Path) -> None:
         """Copy `root` and add the copy as an image. Raises ImageError."""
+        self.add_copy(identifier, lambda target: copy_tree(root, target))
+
+    def add_copy(self, identifier: str, copy: Callable[[Path], None]) -> None:
+        """Add what `copy` puts into the folder that it is called with, as an image. Raises ImageError."""
         folder = self._captured / identifier
         # Under another name until it is complete: a half-done copy of a killed process is no image.
         draft = self._captured / f"{identifier}.draft"
-        copy_tree(root, draft)
+        copy(draft)
         draft.rename(folder)
         self.add(identifier, folder)
 

@@ -104,6 +104,7 @@ class Init:
         self.working_folder = working_folder
         self.ends_with_program = ends_with_program
         self.program_pid = 0
+        self.program_status: int | None = None
         self.program_name = ""
         self.deadline: float | None = None
         self.unread = b""
@@ -160,7 +161,7 @@ class Init:
             if pid == 0:
                 return False
             if pid == self.program_pid:
-                code = os.waitstatus_to_exitcode(status)
+                code = self.program_status = os.waitstatus_to_exitcode(status)
                 how = f"exited with status {code}" if code >= 0 else f"was killed by signal {-code}"
                 say(f"{self.program_name} {how}")
 
@@ -181,6 +182,9 @@ class Init:
         deadline = time.monotonic() + grace_seconds
         if self.deadline is None or deadline < self.deadline:
             self.deadline = deadline
+        self.ask_all_to_end()
+
+    def ask_all_to_end(self) -> None:
         ask_all_to_end()
 
     def read_signals(self) -> None:
@@ -242,14 +246,19 @@ def limit(cpus: str, groups: str) -> None:
         say(f"no limit set: {error}")
 
 
-def main(arguments: "list[str]") -> None:
-    grace_seconds, working_folder, pid_file, ends, cpus, groups, *program = arguments
+def enter(pid_file: str, cpus: str, groups: str) -> None:
+    """Become the first process of an instance: the ancestor of all that it starts, within its limits."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_NAME, b"instance-init")
     limit(cpus, groups)
-    init = Init(float(grace_seconds), working_folder, ends == "with-program")
     with open(pid_file, "w") as file:
         file.write(str(os.getpid()))
+
+
+def main(arguments: "list[str]") -> None:
+    grace_seconds, working_folder, pid_file, ends, cpus, groups, *program = arguments
+    enter(pid_file, cpus, groups)
+    init = Init(float(grace_seconds), working_folder, ends == "with-program")
     if program:
         init.start_program(program)
     init.live()

@@ -30,17 +30,18 @@ class InitProcess:
         ends_with_program: bool = True,
         limits: ProcessLimits = NO_LIMITS,
         pass_fds: Sequence[int] = (),
+        script: Path = _INIT,
     ) -> None:
         """Start it. `grace_seconds` is for a shutdown from inside; output is appended to `console`.
 
         ends_with_program: leave when the last process has ended; otherwise stay until told to stop.
-        Raises OSError when it cannot be started.
+        script: init.py, or a program that takes the same arguments. Raises OSError when it cannot be started.
         """
         self._control, theirs = socket.socketpair()
         with theirs, console.open("ab") as output:
             self._process = programs.start(
                 [
-                    *(sys.executable, "-I", "-S", str(_INIT), str(grace_seconds)),
+                    *(sys.executable, "-I", "-S", str(script), str(grace_seconds)),
                     *(str(working_folder), str(pid_file), "with-program" if ends_with_program else "when-told"),
                     *(",".join(map(str, limits.cpus)), ":".join(map(str, limits.groups)), *program),
                 ],

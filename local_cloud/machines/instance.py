@@ -1,5 +1,6 @@
 """The life of one instance: pending, running, and an end."""
 
+import shlex
 import sys
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import Protocol
 
 from local_cloud.machines import cron, processes
 from local_cloud.machines.guest import Guest
-from local_cloud.machines.images import ImageError
+from local_cloud.machines.images import ImageError, ImageStore, copy_tree
 from local_cloud.machines.init_process import InitProcess
 from local_cloud.machines.limits import NO_LIMITS, Limiter, ProcessLimits
 
@@ -143,6 +144,10 @@ class InstanceRunner:
                 self._rebooting = True
                 self._init.stop(self._surroundings.grace_seconds)
 
+    def capture(self, images: ImageStore, identifier: str) -> None:
+        """Make an image of the instance's files. Raises ImageError."""
+        images.add_copy(identifier, lambda target: copy_tree(self.guest.root, target))
+
     def hasten(self, grace_seconds: float) -> None:
         """Shorten the grace period of an end in progress."""
         with self._lock:
@@ -168,7 +173,8 @@ class InstanceRunner:
         if init is not None:
             for job in cron.read_jobs(self.guest.cron_folder, self._complain_once):
                 if is_due(job.schedule):
-                    init.run(job.command)
+                    path = f"PATH={shlex.quote(self.guest.cron_path)}; "
+                    init.run(job.command if job.sets_path else path + job.command)
 
     def _complain_once(self, text: str) -> None:
         # The files are read every minute.
@@ -202,28 +208,34 @@ class InstanceRunner:
 
     def _boot(self) -> bool:
         """Start the processes; False when the instance is to end instead."""
-        guest = self.guest
         limits = self._limits()
         with self._lock:
             if self._ending is not None:
                 return False
             self._rebooting = False
-            program, scripts = self._programs()
-            self._init = InitProcess(
-                environment=self._environment(),
-                console=guest.console,
-                working_folder=guest.root,
-                pid_file=guest.pid_file,
-                grace_seconds=self._surroundings.grace_seconds,
-                program=program,
-                ends_with_program=False,
-                limits=limits,
-            )
-            if scripts:
-                self._init.run(scripts)
+            self._init = self._start(limits)
             self.record.set_state("running")
         self.run_due(lambda schedule: schedule.at_boot)
         return True
+
+    # A machine overrides this.
+
+    def _start(self, limits: ProcessLimits) -> InitProcess:
+        """Start what is the instance. Raises ImageError, OSError."""
+        program, scripts = self._programs()
+        init = InitProcess(
+            environment=self._environment(),
+            console=self.guest.console,
+            working_folder=self.guest.root,
+            pid_file=self.guest.pid_file,
+            grace_seconds=self._surroundings.grace_seconds,
+            program=program,
+            ends_with_program=False,
+            limits=limits,
+        )
+        if scripts:
+            init.run(scripts)
+        return init
 
     # Hostile mode overrides these.
 

@@ -145,9 +145,9 @@ class InstanceHost:
     def console(self, identifier: str) -> bytes:
         return self._instance(identifier).guest.console_tail()
 
-    def root(self, identifier: str) -> Path:
-        """The folder that is the instance's root."""
-        return self._instance(identifier).guest.root
+    def capture(self, identifier: str, image_id: str) -> None:
+        """Make the image `image_id` of an instance's files. Takes as long as copying them. Raises ImageError."""
+        self._instance(identifier).capture(self.images, image_id)
 
     def _end(self, identifier: str, state: str) -> None:
         message = f"{USER_SHUTDOWN}: User initiated shutdown"

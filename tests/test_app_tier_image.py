@@ -1,0 +1,57 @@
+"""Models on their way into an image: the files and the answers that `ami/pack-worker` notes, and `ami/bake` compares."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app_tier.image.__main__ import main
+from app_tier.image.carried import Carried, check, record
+from inference.arithmetic import FLOAT32
+from shoal import settings
+from shoal.errors import Permanent
+from tests.inference_fixtures import EXPECTED, PHOTOS, cache_dir
+
+PHOTO = PHOTOS[1]
+
+
+@pytest.fixture
+def chosen(tmp_path: Path) -> settings.Settings:
+    """Settings with a cache of their own that has the float32 of ResNet50, as it is carried."""
+    source, target = cache_dir() / "models" / "resnet50", tmp_path / "cache" / "models" / "resnet50"
+    shutil.copytree(source / "openvino", target / "openvino", ignore=shutil.ignore_patterns("compiled-*", "*.bin"))
+    os.link(source / "openvino" / "model.bin", target / "openvino" / "model.bin")
+    return replace(settings.load(), cache_dir=tmp_path / "cache", model="resnet50", models="")
+
+
+def test_what_was_carried_whole_labels_as_at_home(chosen: settings.Settings, tmp_path: Path) -> None:
+    noted = record(chosen, ["resnet50"], [PHOTO])
+    assert noted.answers == {f"resnet50 {FLOAT32}": {PHOTO.name: EXPECTED[PHOTO.name]}}
+    noted.write(tmp_path)
+    assert Carried.read(tmp_path) == noted
+
+    [line] = check(chosen, noted, [PHOTO])
+
+    assert line == "resnet50 in float32 is whole and labels 1 of 1 photos as where it was prepared"
+
+
+def test_other_answers_and_damaged_files_are_refused(chosen: settings.Settings) -> None:
+    other = Carried("openvino", ["resnet50"], {f"resnet50 {FLOAT32}": {PHOTO.name: "a_dog"}})
+    with pytest.raises(Permanent, match="labels 0 of 1 photos as it did where it was prepared"):
+        check(chosen, other, [PHOTO])
+    net = chosen.cache_dir / "models" / "resnet50" / "openvino" / "model.xml"
+    net.write_text(net.read_text().replace("a", "e"))  # as long as before
+    with pytest.raises(Permanent, match=r"resnet50 in float32 was damaged on its way: model\.xml"):
+        check(chosen, other, [PHOTO])
+
+
+def test_the_program_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(tmp_path)]) == 1
+    assert "make it again with ami/pack-worker" in capsys.readouterr().err
+    (tmp_path / "answers.json").write_text(json.dumps({"engine": "openvino"}))
+    assert main(["check", str(tmp_path)]) == 1
