@@ -1,5 +1,5 @@
 # Thin: each target is a line or two. The work is in the programs they start.
-.PHONY: run demo test test-changed check bench containers clean
+.PHONY: run demo test test-changed check bench containers machine clean
 
 PYTHON ?= python3
 BASE ?= main
@@ -28,6 +28,10 @@ bench: .venv/installed-dev
 # The images of the web process, the worker and the Lambda function: built, and tried with real photos.
 containers: .venv/installed-dev
 	@exec ami/containers
+
+# The machine image: baked on a fresh Debian 12, booted as machines of the embedded cloud, drained. Needs root.
+machine: .venv/installed-dev
+	@exec .venv/bin/python -m benchmarks.running.machines
 
 clean:
 	rm -rf .venv .shoal build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -23,6 +23,8 @@ class Arguments:
     port: int
     services_port: int
     metadata_port: int
+    machines: bool
+    """Whether instances are machines and not process trees."""
     hostility: Hostility | None
 
 
@@ -79,9 +81,16 @@ def parse(arguments: list[str]) -> Arguments:
     parser.add_argument("--port", type=int, default=0, help="EC2 and friends; 0 finds a free one")
     parser.add_argument("--services-port", type=int, default=0, help="S3, SQS and friends; 0 finds a free one")
     parser.add_argument("--metadata-port", type=int, default=0, help="instance metadata; 0 finds a free one")
+    parser.add_argument(
+        "--instances",
+        choices=("process", "machine"),
+        default="process",
+        help="what an instance is: a process tree, or a machine that systemd boots (needs root and systemd-nspawn)",
+    )
     _add_hostile(parser)
     values = vars(parser.parse_args(arguments))
     values["images"] = dict(values["images"])
+    values["machines"] = values.pop("instances") == "machine"
     if not values.pop("beyond") and not ipaddress.IPv4Address(values["host"]).is_loopback:
         parser.error(
             f"argument --host: {values['host']} is not a loopback address: this cloud runs any program it is sent, "
@@ -93,6 +102,8 @@ def parse(arguments: list[str]) -> Arguments:
         values["hostility"] = _hostility(*(values.pop(name) for name in ("seed", "only", "rate", "scale")))
     except ValueError as error:
         parser.error(str(error))
+    if values["machines"] and values["hostility"]:
+        parser.error("--hostile is for instances that are process trees, not for machines")
     return Arguments(**values)
 
 

@@ -25,6 +25,8 @@ from local_cloud.guard.sessions import SessionKeys
 from local_cloud.hostile import HONEST
 from local_cloud.hostile.journal import JOURNAL_NAME
 from local_cloud.hostile.trouble import Trouble
+from local_cloud.machines.booted import machine
+from local_cloud.machines.booted.machine import MachineRunner
 from local_cloud.machines.images import ImageStore
 from local_cloud.machines.instance import InstanceRunner, Surroundings
 from local_cloud.machines.instance_host import InstanceHost
@@ -56,7 +58,9 @@ def open_cloud(
     endpoints: Mapping[str, str],
     keys: CloudKeys,
 ) -> EmbeddedCloud:
-    """Answer on both sockets. `endpoints` are the variables that instances get. Raises ImageError."""
+    """Answer on both sockets. `endpoints` are the variables that instances get. Raises ImageError, NoMachines."""
+    if settings.machines:
+        machine.check()
     changed = threading.Event()
     books = Books(settings.region, changed.set)
     metadata = MetadataServer(metadata_listener, books.find)
@@ -80,7 +84,7 @@ def open_cloud(
         forget=books.forget,
         cron_seconds=settings.cron_seconds,
         forget_seconds=settings.forget_seconds,
-        make=trouble.instance if trouble else InstanceRunner,
+        make=trouble.instance if trouble else MachineRunner if settings.machines else InstanceRunner,
     )
     if trouble:
         trouble.interrupt = host.interrupt

@@ -31,6 +31,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 END_SECONDS = 4 * STOP_SECONDS  # three parts stop one after another
 WORKER_START_SECONDS = 1.5  # from the start of its process to its registration
+MACHINE_START_SECONDS = 6.0  # from the start of its first process to its worker's registration
 RETRY_SECONDS = 0.5
 MAX_RESTARTS = 5  # in RESTART_WINDOW_SECONDS; then `shoal up` gives up
 RESTART_WINDOW_SECONDS = 60.0
@@ -135,13 +136,34 @@ def beliefs(chosen: settings.Settings) -> dict[str, str]:
     """Settings of what the controller assumes before it has measured: what preparing and the embedded cloud know."""
     weights = chosen.model_weights
     artefact = store.find(chosen.model, chosen.engine, chosen.cache_dir, weights, chosen.precision)
-    found = {"SHOAL_EXPECTED_BOOT_SECONDS": f"{chosen.local_boot_seconds + WORKER_START_SECONDS:g}"}
+    start = WORKER_START_SECONDS if chosen.local_instances == "process" else MACHINE_START_SECONDS
+    found = {"SHOAL_EXPECTED_BOOT_SECONDS": f"{chosen.local_boot_seconds + start:g}"}
     seconds = store.seconds_a_photo(artefact)
     if seconds is not None:
         found["SHOAL_EXPECTED_SERVICE_SECONDS"] = f"{seconds:.4g}"
         # One worker uses all cores, and all workers run on this machine.
         found["SHOAL_EXPECTED_MOST_PER_SECOND"] = f"{1 / seconds:.4g}"
     return found
+
+
+def machine_image(chosen: settings.Settings) -> Path:
+    """Bake the image of instances that are machines, or take the one that was baked of the same code and models.
+
+    Raises ShoalError: the reason has been printed.
+    """
+    place = chosen.cache_dir.absolute() / "machines"
+    command = [folder("ami") / "machine-tree", place]
+    console.print(f"The image of the machines is made in {place}, unless it is there.", markup=False, soft_wrap=True)
+    asked = {"CACHE_DIR": chosen.cache_dir.absolute(), "MODEL": chosen.model, "MODELS": chosen.models}
+    environment = os.environ | CODE | {f"SHOAL_{name}": str(value) for name, value in asked.items()}
+    environment |= {"PYTHON": sys.executable}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise ShoalError("the image of the machines could not be baked (see above)")
+    *lines, image = done.stdout.splitlines()
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    return Path(image)
 
 
 def answers(address: str) -> bool:
@@ -194,15 +216,10 @@ class SystemProcesses:
             console.print(f"  Open [bold]{self.address}[/bold] and drop photos on the page. Ctrl-C stops it.\n")
 
     def _start_cloud(self) -> None:
-        image = self._state / "image"
-        shutil.rmtree(image, ignore_errors=True)
-        image.mkdir(parents=True)
-        subprocess.run(
-            [folder("ami") / "install", image, sys.executable, self._settings.cache_dir.absolute()], check=True
-        )
+        image = machine_image(self._settings) if self._machines else self._process_image()
         boot = str(self._settings.local_boot_seconds)
         arguments = ["--state-dir", str(self._state), "--boot-seconds", boot]
-        arguments += ["--image", f"{self._settings.image}={image}"]
+        arguments += ["--image", f"{self._settings.image}={image}", "--instances", self._settings.local_instances]
         cloud = self._child("cloud", "-m", "local_cloud", *arguments, *self._cloud_options)
         self._run_cloud(cloud)
         # The other parts keep the endpoints and keys from their start: after a restart the cloud must use the same.
@@ -210,6 +227,20 @@ class SystemProcesses:
             cloud.add_arguments(option, self._environment[name].rpartition(":")[2])
         names = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
         cloud.add_variables({f"LOCAL_CLOUD_{name}": self._environment[f"AWS_{name}"] for name in names})
+
+    @property
+    def _machines(self) -> bool:
+        return self._settings.local_instances == "machine"
+
+    def _process_image(self) -> Path:
+        """The image of instances that are process trees: it names this machine's Python and cache."""
+        image = self._state / "image"
+        shutil.rmtree(image, ignore_errors=True)
+        image.mkdir(parents=True)
+        subprocess.run(
+            [folder("ami") / "install", image, sys.executable, self._settings.cache_dir.absolute()], check=True
+        )
+        return image
 
     def _run_cloud(self, cloud: Child) -> None:
         """Start the embedded cloud, and create the buckets, queues and so on that are missing in it."""

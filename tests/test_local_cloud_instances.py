@@ -188,6 +188,22 @@ def test_shutdown_from_inside(cloud: CloudProcess, behaviour: str, command: str,
     assert "leaving" in cloud.console(identifier)
 
 
+BOOTHOOK = """#cloud-boothook
+#!/bin/sh
+echo hook >>$HOME/boots
+sleep 100
+"""
+
+
+def test_a_boothook_runs_at_every_boot(cloud: CloudProcess) -> None:
+    identifier = cloud.launch(BOOTHOOK)
+    boots = cloud.folder(identifier) / "root" / "root" / "boots"
+    until(lambda: boots.exists() and boots.read_text() == "hook\n")
+    cloud.ec2.reboot_instances(InstanceIds=[identifier])
+    until(lambda: boots.read_text() == "hook\nhook\n")
+    cloud.terminate(identifier)
+
+
 PER_BOOT = """#!/bin/sh
 echo first >>$HOME/boots
 mkdir -p etc/cron.d var/lib/cloud/scripts/per-boot
@@ -251,6 +267,7 @@ mkdir -p etc/cron.d
 cat >etc/cron.d/worker <<'END'
 # keeps one worker alive
 GREETING="good morning"
+* * * * * root shutdown -h now
 * * * * * root flock -n $HOME/lock sh -c 'echo $$ >$HOME/pid; echo $GREETING; exec sleep 100'
 this line is no job
 END
@@ -262,7 +279,10 @@ END
     until(lambda: cloud.pid_in(name) != first)
     console = cloud.console(identifier)
     assert "good morning" in console
-    assert "worker, line 4" in console
+    assert "worker, line 5" in console
+    # As with Debian's cron: its PATH has no sbin.
+    assert "shutdown: not found" in console
+    assert cloud.state(identifier) == "running"
     cloud.terminate(identifier)
     assert cloud.processes_of(identifier) == []
 

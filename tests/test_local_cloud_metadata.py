@@ -99,6 +99,9 @@ def test_what_an_instance_learns_about_itself(
         assert http.get(f"{endpoint}/latest/meta-data/{path}").text == value
     assert {"iam/", "placement/", "instance-id"} <= set(http.get(f"{endpoint}/latest/meta-data/").text.split("\n"))
     assert http.get(f"{endpoint}/latest/user-data").text == SCRIPT
+    # cloud-init asks for versions by their dates, and lists before it reads.
+    assert http.get(f"{endpoint}/2021-03-23/meta-data/instance-id").text == identifier
+    assert http.get(f"{endpoint}/2021-03-23/dynamic/instance-identity/").text == "document"
     document = json.loads(http.get(f"{endpoint}/latest/dynamic/instance-identity/document").text)
     assert (document["instanceId"], document["region"]) == (identifier, "us-east-1")
 

@@ -7,6 +7,7 @@ is new at each boot. It is the secret that keeps the role's credentials from oth
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import socket
 import sys
@@ -20,6 +21,7 @@ TOKEN_HEADER = "X-aws-ec2-metadata-token"
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 LONGEST_TTL_SECONDS = 21600
 IDLE_SECONDS = 60.0
+_VERSION = re.compile(r"latest|\d{4}-\d\d-\d\d")  # cloud-init asks for versions by their dates
 
 
 class Facts(Protocol):
@@ -77,6 +79,8 @@ def answer(facts: Facts, path: str) -> bytes | None:
         return _meta_data(facts, path.removeprefix("meta-data").strip("/"))
     if path.rstrip("/") == "user-data":
         return facts.user_data or None
+    if path.rstrip("/") == "dynamic/instance-identity":
+        return b"document"
     if path.rstrip("/") == "dynamic/instance-identity/document":
         return json.dumps(facts.identity_document(), indent=2).encode()
     return None
@@ -175,8 +179,9 @@ class _MetadataHandler(BaseHTTPRequestHandler):
         facts = self._facts(name)
         if not self.server.tokens.is_valid(name, self.headers.get(TOKEN_HEADER, "")):
             raise _Refused(401)
-        if path.startswith("latest/"):
-            found = answer(facts, path.removeprefix("latest/"))
+        version, _, entry = path.partition("/")
+        if _VERSION.fullmatch(version):
+            found = answer(facts, entry)
             if found is not None:
                 return found
         raise _Refused(404)

@@ -281,6 +281,12 @@ class Settings:
         "", "The address in ECR of the container image of the Lambda function; the embedded cloud needs none."
     )
 
+    local_instances: str = _local(
+        "process",
+        "What an embedded instance is: a `process` tree, or a `machine` that systemd boots, which needs root, "
+        "systemd-nspawn and mmdebstrap.",
+        choices=("process", "machine"),
+    )
     local_boot_seconds: float = _local(1.0, "How long an embedded instance takes to boot.", least=0)
 
     cloud: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
