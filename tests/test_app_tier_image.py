@@ -1,4 +1,4 @@
-"""Models on their way into an image: the files and the answers that `ami/pack-worker` notes, and `ami/bake` compares."""
+"""Models on their way into an image: the answers that `ami/pack-worker` notes, and `ami/bake` compares."""
 
 from __future__ import annotations
 
