@@ -70,7 +70,7 @@ class BootedMachine:
         return int(json.loads(lines[-1])["__MONOTONIC_TIMESTAMP"]) / 1e6
 
 
-class Machines:
+class MachineSystem:
     """A Shoal whose instances are machines."""
 
     def __init__(self, system: RunningSystem) -> None:
@@ -117,7 +117,7 @@ class Machines:
         return self.system.text()[-2000:] + "".join(f"\n{one}:\n{one.read_text()[-3000:]}" for one in consoles)
 
 
-def first_label(machines: Machines) -> dict[str, float]:
+def first_label(machines: MachineSystem) -> dict[str, float]:
     """Launch one machine for one photo, and wait until it has left. Returns the parts of the time to the label."""
     asked = time.monotonic()
     with ThreadPoolExecutor(1) as aside:
@@ -139,7 +139,7 @@ def first_label(machines: Machines) -> dict[str, float]:
     return parts | {"from pid 1": labelled - born}
 
 
-def kill_worker(machines: Machines, machine: BootedMachine) -> float:
+def kill_worker(machines: MachineSystem, machine: BootedMachine) -> float:
     """End the worker by SIGKILL. Returns the seconds until another runs."""
     worker = machine.worker()
     assert worker is not None
@@ -180,7 +180,7 @@ def show(launches: Sequence[Mapping[str, float]]) -> None:
     print("  " + "".join(f"{medians[name]:>11.2f} s" for name in names) + "  (medians)", flush=True)
 
 
-def two_machines(machines: Machines) -> None:
+def two_machines(machines: MachineSystem) -> None:
     """Ten photos on two machines, and two ways to lose a worker."""
     system = machines.system
     machines.set("SHOAL_MIN_INSTANCES=2")
@@ -203,7 +203,7 @@ def two_machines(machines: Machines) -> None:
     timed("drained: both have powered off and are terminated", lambda: system.wait_until_empty(90))
 
 
-def next_image(machines: Machines) -> None:
+def next_image(machines: MachineSystem) -> None:
     """Stop a machine, make an image of it, and boot that."""
     ec2 = machines.system.client("ec2")
     [image] = ec2.describe_images(Owners=["self"])["Images"]
@@ -234,7 +234,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="shoal-machines-") as folder:
         system = RunningSystem(Path(folder) / "state", LOCAL_INSTANCES="machine", MAX_INSTANCES=2)
-        machines = Machines(system)
+        machines = MachineSystem(system)
         timed("image", lambda: machine_image(system.settings))
         timed("shoal up", system.start)
         try:
