@@ -12,6 +12,7 @@ import { fill, number, photos, plural, size } from "./words.js";
 
 const SAY_EVERY = 5000; // milliseconds between two announcements to a screen reader
 const COUNT_EVERY = 1000;
+const DRAW_AFTER = 150;
 
 const at = (id) => document.getElementById(id);
 const section = at("batch");
@@ -104,7 +105,7 @@ async function estimate() {
     at("expected").textContent = why || `Expected: ${words}`;
     at("expected").classList.toggle("hindrance", Boolean(why));
   } catch {
-    // the server is away: nothing is promised
+    // nothing is promised
   }
 }
 
@@ -173,14 +174,13 @@ function tellStandIn(model) {
   at("stand-in").hidden = false;
 }
 
-let waiting = false;
+// Seldom: the machine that draws may be the one that labels.
+let waiting = 0;
 function refresh() {
-  if (waiting) return;
-  waiting = true;
-  requestAnimationFrame(() => {
-    waiting = false;
+  waiting ||= setTimeout(() => {
+    waiting = 0;
     draw();
-  });
+  }, DRAW_AFTER);
 }
 
 function draw() {
@@ -259,7 +259,7 @@ async function finish() {
     if (reply.ok) line = (await reply.json()).line;
     refresh();
   } catch {
-    // the server is away: its last word on the photos that it has stays
+    // its last word on the photos that it has stays
   }
 }
 
