@@ -81,7 +81,7 @@ def inspect(file: BinaryIO, max_bytes: int, max_pixels: int) -> ImageInfo:
 
     def read() -> ImageInfo:
         file.seek(0)
-        image = _open(file, max_pixels, header_only=True)
+        image = _open(_with_filled_webp(file), max_pixels, header_only=True)
         return ImageInfo(image.format or "", image.width, image.height, size)
 
     try:
@@ -194,6 +194,17 @@ def _check_pixels(image: Image.Image, file: BinaryIO, max_pixels: int) -> None:
         raise BadImage(f"the photo has {_short(pixels / 1e6)} megapixels; at most {_short(most / 1e6)} are accepted")
 
 
+def _with_filled_webp(file: BinaryIO) -> BinaryIO:
+    """The file itself; a copy that is filled up for a WebP file that is cut short, which no decoder opens."""
+    head = file.read(12)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if head[:4] != b"RIFF" or head[8:] != b"WEBP" or 8 + int.from_bytes(head[4:8], "little") <= size:
+        return file
+    image_limits.check_header(file)  # `pad_webp`, too, looks at each chunk
+    return io.BytesIO(cut_files.pad_webp(file.read())[0])
+
+
 def _why_unread(file: BinaryIO, head: bytes, kind: str) -> str:
     if kind or head.startswith(_SIGNATURES):
         return _DAMAGED
@@ -285,7 +296,7 @@ def _loaded(payload: bytes, max_pixels: int, view: _View) -> tuple[Image.Image, 
     """The decoded image, width and height before it was made smaller, and warnings."""
     missing = 0.0
     if payload[:4] == b"RIFF":
-        image_limits.check_header(io.BytesIO(payload))  # pad_webp, too, looks at each chunk
+        image_limits.check_header(io.BytesIO(payload))  # `pad_webp`, too, looks at each chunk
         payload, missing = cut_files.pad_webp(payload)
 
     def opened(body: bytes = payload) -> ImageFile.ImageFile:

@@ -62,6 +62,9 @@ PHOTOS = [
     Case("nine tenths.jpg", _part(JPEG, 0.9), warning=cut_files.CUT),
     Case("half.jpg", _part(JPEG, 0.5), label="", warning=cut_files.CUT),
     Case("nine tenths.png", _part(PNG, 0.9), warning=cut_files.CUT),
+    Case("nine tenths.webp", _part(encoded(cat(), "WEBP"), 0.9), warning=cut_files.CUT),
+    Case("nine tenths.bmp", _part(encoded(cat(), "BMP"), 0.9), label="", warning=cut_files.CUT),
+    Case("zeros at the end.jpg", _part(JPEG, 0.9) + bytes(1_000), warning=cut_files.CUT),
     Case("alpha of zero.bmp", _opaque_bmp_with_zero_alpha()),
     Case("swapped colours.jpg", encoded(stored_in_swapped_colours("RGB"), "JPEG", quality=95, icc_profile=swapped())),
     Case("photo.avif", encoded(cat(), "AVIF", quality=90)),
@@ -71,11 +74,14 @@ PHOTOS = [
     Case("floats.tif", rgb_tiff(np.asarray(cat()) / 255, kind="f4", packed=True)),
     Case("twelve bits.png", png16(in_bits(4095))),
     Case("ten bits.tif", rgb_tiff(in_bits(1023))),
+    Case("planes.tif", rgb_tiff(np.asarray(cat()).astype(np.uint16) * 257, planes=True)),
     Case("pages.tif", _pages("TIFF"), warning=levels.PAGES),
+    Case("animated.gif", _pages("GIF"), warning=levels.PAGES),
     Case("animated.png", _pages("PNG"), warning=levels.PAGES),
     Case("64 megapixels.jpg", hostile_images.baseline(8_000, 8_000), label=""),
     Case("video.jpg", b"\0\0\0\x18ftypmp42" + bytes(300), error="a video is not read here"),
     Case("photoshop.jpg", b"8BPS" + bytes(300), error="a Photoshop file is not read here"),
+    Case("not found.jpg", b"<!doctype html><title>404" + bytes(300), error="a web page is not read here"),
 ]
 
 # What a client may send: content type, body and the name of the photo.

@@ -49,6 +49,9 @@ def test_a_cut_file_shows_what_it_has_and_says_how_much_is_missing(name: str, ke
     cut = opened(payload[: round(len(payload) * kept)])
 
     assert whole.warnings == ()
+    head = io.BytesIO(payload[: round(len(payload) * kept)])
+    assert images.inspect(head, len(payload), MAX_PIXELS).width == image.width
+    assert head.tell() == 0
     (text,) = cut.warnings
     assert text.startswith(f"{cut_files.CUT}: ")
     assert text.endswith(" of the picture is missing")
