@@ -293,6 +293,8 @@ SPLIT = ["train", "validation", "test"]
         (("TRAIN",), ["train"]),
         (("training_set", "test_set"), ["train", "test"]),
         (("seg_train/seg_train", "seg_test/seg_test"), ["train", "test"]),
+        (("train/data", "test/data"), ["train", "test"]),
+        (("X_train", "X_test"), ["train", "test"]),
     ],
 )
 def test_a_dataset_that_is_already_split_is_understood_and_said(
@@ -312,6 +314,17 @@ def test_a_dataset_that_is_already_split_is_understood_and_said(
     missing = [part for part in SPLIT if part not in given_parts]
     assert all(part in found.notes[0].partition("no folder for")[2] for part in missing)
     assert "1 files outside the folders of classes are not used" in found.notes
+
+
+@pytest.mark.parametrize("given", [{"a": 5, "b": 5}, {"train/a": 5, "train/b": 5, "test/a": 2, "test/b": 2}])
+def test_one_folder_that_an_archive_adds_is_no_class(tmp_path: Path, given: dict[str, int]) -> None:
+    folder(tmp_path / "PetImages", given)
+    (tmp_path / "readme.txt").write_text("from an archive")
+
+    found = dataset.find(tmp_path)
+
+    assert (found.classes, len(found)) == (("a", "b"), sum(given.values()))
+    assert "PetImages is the only folder: read from there" in found.notes
 
 
 def test_parts_inside_each_class_are_understood(tmp_path: Path) -> None:
@@ -337,6 +350,9 @@ def test_a_train_is_a_vehicle_among_vehicles(tmp_path: Path) -> None:
         ({"test": 5, "a": 5, "b": 5}, r"a \(5 files\), b \(5 files\), test \(5 files\)"),
         ({"train": 5, "test": 5}, "make a folder for each class in them"),
         ({"test/a": 5, "test/b": 5, "val/a": 5}, "there is no folder to train on"),
+        ({"images/train": 5, "images/val": 5, "labels/train": 5}, "they are for a detector"),
+        ({"train/images": 5, "train/labels": 5, "valid/images": 5}, "they are for a detector"),
+        ({"fold1/a": 5, "fold1/b": 5, "fold_2/a": 5, "fold_2/b": 5}, "put the classes of all of them together"),
         ({"a/train": 5, "a/test": 5, "b": 5}, "only some of them have folders such as train and test"),
         ({"a/train": 5, "a/test": 5, "a/more": 5, "b": 5}, "photos beside such folders belong to no part"),
     ],

@@ -1,6 +1,7 @@
 """Reads how the folders of a dataset are arranged: which are classes, and which are parts (train, validation, test).
 
-Three arrangements are known: <class>/, <part>/<class>/ and <class>/<part>/. Others are refused with what was seen.
+Three arrangements are known: <class>/, <part>/<class>/ and <class>/<part>/, also inside one folder that an archive
+adds. Others are refused with what was seen.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ _PART_WORDS = {
     "test": TEST,
     "testing": TEST,
 }
-_FILLERS = frozenset(["", "data", "images", "image", "imgs", "seg", "split", "the"])
+_FILLERS = frozenset(["", "data", "images", "image", "imgs", "seg", "split", "the", "x"])
+_FOLD = re.compile(r"(fold|split|part|cv)[\W_]*\d+", re.IGNORECASE)  # of a cross-validation
+_DETECTION = frozenset(["images", "labels"])  # boxes for YOLO's programs
 _SHOWN = 8  # folders in a message
 
 
@@ -55,6 +58,10 @@ def part_of(name: str) -> str:
 def read(folder: Path) -> Layout:
     """Read the arrangement of a dataset's folders. Raises Permanent if it cannot be told."""
     inside = subfolders(folder)
+    if len(inside) == 1 and not part_of(inside[0].name) and len(subfolders(inside[0])) > 1:
+        found = read(inside[0])
+        return Layout(found.classes, (f"{readable(inside[0].name)} is the only folder: read from there", *found.notes))
+    _check_kind(folder, inside)
     parts = {path: part for path in inside if (part := part_of(path.name))}
     others = [path for path in inside if path not in parts and list_files(path).files]
     if not parts or (others and _is_only_a_class(list(parts))):
@@ -62,6 +69,14 @@ def read(folder: Path) -> Layout:
     if others:
         raise Permanent(f"{_cannot_tell(folder, inside)}: move what is not a part out of it, or rename it")
     return _parts_outside(folder, parts)
+
+
+def _check_kind(folder: Path, inside: list[Path]) -> None:
+    """Raise Permanent for datasets of other kinds, whose folders would look like classes."""
+    if inside and {path.name.lower() for path in inside} == _DETECTION:
+        raise Permanent(f"{_cannot_tell(folder, inside)}: they are for a detector, and shoal train makes classifiers")
+    if any(_FOLD.fullmatch(path.name) and subfolders(path) for path in inside):
+        raise Permanent(f"{_cannot_tell(folder, inside)}: put the classes of all of them together, or train on one")
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -79,7 +94,9 @@ def _parts_outside(folder: Path, parts: dict[Path, str]) -> Layout:
     found: list[ClassFolder] = []
     notes: list[str] = []
     for path, part in parts.items():
-        kinds = subfolders(_innermost(path, part))
+        inner = _innermost(path, part)
+        kinds = subfolders(inner)
+        _check_kind(inner, kinds)
         found += [ClassFolder(class_name(kind), kind, part) for kind in kinds]
         if not kinds and (count := len(list_files(path).files)):
             notes.append(f"{readable(path.name)} has no folders of classes: its {count} files are not used")
@@ -91,9 +108,9 @@ def _parts_outside(folder: Path, parts: dict[Path, str]) -> Layout:
 
 
 def _innermost(path: Path, part: str) -> Path:
-    """Some archives have test_set/test_set/<class>."""
+    """Some archives have test_set/test_set/<class> or test/data/<class>."""
     inside = subfolders(path)
-    while len(inside) == 1 and part_of(inside[0].name) == part:
+    while len(inside) == 1 and (part_of(inside[0].name) == part or len(subfolders(inside[0])) > 1):
         path, inside = inside[0], subfolders(inside[0])
     return path
 
