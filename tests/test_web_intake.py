@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import io
 import json
 import threading
@@ -236,6 +238,28 @@ def test_content_types_as_clients_send_them(site: Site, path: str, content_type:
 def test_a_form_without_its_boundary_is_told_that_word(site: Site, path: str, content_type: str) -> None:
     reply = requests.post(site.url + path, data=b"x", headers={"Content-Type": content_type}, timeout=30)
     assert (reply.status_code, "has no boundary" in reply.text) == (400, True)
+
+
+def test_a_part_in_base64_is_decoded(site: Site) -> None:
+    lines = base64.encodebytes(jpeg()).replace(b"\n", b"\r\n")
+    body = b"".join(
+        part(name, data) for name, data in (("test_0.jpg", lines), ("b.jpg", b"@@@@"), ("c.jpg", lines[:-5]))
+    )
+    encoded = body.replace(b'"\r\n\r\n', b'"\r\nContent-Transfer-Encoding: BASE64\r\n\r\n')
+    wrong = "the data is not valid base64"
+    assert send(site, encoded + b"--xyz--\r\n").text == f"test_0:hair_spray\nb.jpg: {wrong}\nc.jpg: {wrong}\n"
+
+
+def test_a_body_of_another_type_or_coding_is_told_what_to_send(site: Site) -> None:
+    for path, kinds in (("/", "multipart/form-data"), ("/v1/batches", "multipart/form-data or application/json")):
+        headers = {"Content-Type": "text/plain", "Accept": "text/plain"}
+        reply = requests.post(site.url + path, data=bytes(20_000), headers=headers, timeout=30)
+        assert reply.status_code == 413
+        assert f"As {kinds} it may be larger; its Content-Type is text/plain." in reply.text
+        packed = {"Content-Type": FORM, "Content-Encoding": "gzip"}
+        assert requests.post(site.url + path, data=b"x", headers=packed, timeout=30).status_code == 415
+    photo, unpacked = gzip.compress(jpeg()), {"Content-Encoding": "gzip"}
+    assert requests.post(f"{site.url}/v1/label?name=test_0.jpg", data=photo, headers=unpacked, timeout=30).ok
 
 
 def test_every_file_name_is_taken_shown_and_never_believed(site: Site) -> None:

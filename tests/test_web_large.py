@@ -41,6 +41,9 @@ def test_a_photo_opens_large_with_its_boxes_and_escape_leads_back(page: Page) ->
     assert picture
     assert mark
     assert picture["width"] > 640
+    words = viewer.locator(".mark span").first.bounding_box()
+    assert words
+    assert words["y"] >= mark["y"] - 1  # above it, the words of a box at the edge of the screen would not be seen
     # The first person reaches from an eighth of the width to three eighths.
     assert (mark["x"] - picture["x"]) / picture["width"] == pytest.approx(1 / 8, abs=0.01)
     assert mark["width"] / picture["width"] == pytest.approx(1 / 4, abs=0.01)

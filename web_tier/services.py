@@ -27,6 +27,7 @@ from web_tier.intake.offers import Form, Listed, Named, OfferedPhotos
 from web_tier.outside.fair_threads import FairThreads
 from web_tier.outside.fetch import Fetcher
 from web_tier.outside.http_post import Poster
+from web_tier.problems import Problem
 from web_tier.results.batches import Batches
 from web_tier.results.collector import Collector
 from web_tier.results.hub import Hub
@@ -179,7 +180,10 @@ def json_stream() -> IO[bytes]:
 
 
 def form() -> Form:
-    """The photos in the form of the current request. The query may name the model."""
+    """The photos in the form of the current request. The query may name the model. Raises Problem (415)."""
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise Problem(415, f"A form with the Content-Encoding {encoding[:20]!r} is not read here: send it plain.")
     limit = services().settings.max_file_bytes
     return Form(request.stream, request.headers.get("Content-Type", ""), limit, request.args.get("model", ""))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Generator, Iterator
 from contextlib import suppress
@@ -24,6 +26,8 @@ LONGEST_HEADER_BYTES = 256 * 1024  # of one part, and of the text before the fir
 _DISPOSITION = re.compile(
     rb"(?:^|[\r\n])[ \t]*content-disposition[ \t]*:((?:[^\r\n]|\r?\n[ \t]|\r[ \t])*)", re.IGNORECASE
 )
+# What libraries for e-mail write.
+_IN_BASE64 = re.compile(rb"(?:^|[\r\n])[ \t]*content-transfer-encoding[ \t]*:[ \t]*base64\b", re.IGNORECASE)
 
 NO_FORM = "Send the photos as multipart/form-data, in the field inputFile."
 NO_BOUNDARY = (
@@ -38,14 +42,14 @@ class Part:
     field:     the name of the form field.
     file_name: the file name from the client; None for a field that is not a file.
     name:      the same, but empty instead of None.
-    size:      the number of bytes that the client sent.
-    body:      the bytes, ready to be read; None when they were more than the limit.
-    error:     always empty.
+    size:      the number of bytes of the file.
+    body:      the bytes, ready to be read; None when they were more than the limit, or could not be decoded.
+    error:     why they could not be decoded; empty otherwise.
     """
 
-    error = ""
-
-    def __init__(self, field: str, file_name: str | None, keep_bytes: int) -> None:
+    def __init__(self, field: str, file_name: str | None, keep_bytes: int, in_base64: bool = False) -> None:
+        self.error = ""
+        self._base64: bytes | None = b"" if in_base64 else None  # what is not decoded yet
         self.field = field
         self.file_name = file_name
         self.name = file_name or ""
@@ -56,6 +60,8 @@ class Part:
 
     def write(self, data: bytes) -> None:
         """Add bytes. Above the limit, drop all of them."""
+        if self._base64 is not None:
+            data = self._decode(data)
         self.size += len(data)
         if self.size > self._keep_bytes:
             self.close()
@@ -64,8 +70,24 @@ class Part:
 
     def finish(self) -> None:
         """Turn from writing to reading."""
+        if self._base64:
+            self._fail()
         if self.body is not None:
             self.body.seek(0)
+
+    def _decode(self, data: bytes) -> bytes:
+        packed = (self._base64 or b"") + data.translate(None, b" \t\r\n")
+        whole = len(packed) // 4 * 4
+        self._base64 = packed[whole:]
+        try:
+            return base64.b64decode(packed[:whole], validate=True)
+        except binascii.Error:
+            self._fail()
+            return b""
+
+    def _fail(self) -> None:
+        self.error = "the data is not valid base64"
+        self.close()
 
     def close(self) -> None:
         """Free the memory and the file."""
@@ -85,7 +107,7 @@ def read_parts(stream: IO[bytes], content_type: str, keep_bytes: int) -> Iterato
     try:
         for event in _events(stream, decoder):
             if isinstance(event, Field | File):
-                part = Part(*decoder.names, keep_bytes)
+                part = Part(*decoder.names, keep_bytes, decoder.in_base64)
             elif isinstance(event, Data) and part is not None:
                 part.write(event.data)
                 if not event.more_data:
@@ -110,18 +132,21 @@ def _boundary(content_type: str) -> bytes:
 class _Decoder(MultipartDecoder):
     """Reads names in any encoding.
 
-    names: the name of the field and the file name (None if it is not a file) of the last part.
+    names:     the name of the field and the file name (None if it is not a file) of the last part.
+    in_base64: whether its bytes are in base64.
     """
 
     def __init__(self, boundary: bytes) -> None:
         super().__init__(boundary, max_form_memory_size=LONGEST_HEADER_BYTES)
         self.names: tuple[str, str | None] = ("", None)
+        self.in_base64 = False
 
     def _parse_headers(self, data: bytes | bytearray) -> Headers:
         """Read the header of a part; the original takes UTF-8 only. Raises ValueError without a Content-Disposition."""
         disposition = _DISPOSITION.search(data)
         if disposition is None:
             raise ValueError("a part has no Content-Disposition")
+        self.in_base64 = _IN_BASE64.search(data) is not None
         found = form_header.parameters(disposition[1].decode("latin-1"))
         name = found.get("filename")
         self.names = found.get("name", ""), None if name is None else form_header.file_name(name)

@@ -14,7 +14,7 @@ from typing import IO, BinaryIO, Protocol, cast
 from urllib.parse import unquote
 
 from shoal.errors import BadImage
-from web_tier.intake.multipart import IN_MEMORY_BYTES, read_parts
+from web_tier.intake.multipart import CHUNK_BYTES, IN_MEMORY_BYTES, read_parts
 from web_tier.outside.fair_threads import FairThreads
 from web_tier.outside.fetch import Fetcher
 from web_tier.problems import Problem
@@ -142,7 +142,7 @@ class Single:
         self._keep_bytes = keep_bytes
 
     def __iter__(self) -> Iterator[OfferedPhoto]:
-        payload = self._stream.read()
+        payload = b"".join(iter(lambda: self._stream.read(CHUNK_BYTES), b""))  # a packed body ends at its limit
         if not payload:
             raise Problem(400, "The body is empty. Send the bytes of a photo.")
         kept = len(payload) <= self._keep_bytes

@@ -74,7 +74,7 @@ def label() -> Response:
     if model:
         services().intake.check_model(model)
     name = request.args.get("name", "photo")
-    body = Single(name, request.stream, services().settings.max_file_bytes, model)
+    body = Single(name, json_stream(), services().settings.max_file_bytes, model)
     batch, (photo,) = labelled(body, services().settings.answer_seconds, keep_photos=False)
     if photo.result is None:
         raise Problem(504, f"The photo is not labelled yet. See {address(batch)}")

@@ -65,7 +65,10 @@ def _check() -> None:
     request.max_content_length = limit
     if (request.content_length or 0) > limit:
         kinds = [kind for kind in _limits(current_app, request.endpoint) if kind != ANY]
-        hint = f" With a Content-Type it may be larger: {' or '.join(kinds)}." if kinds and not request.mimetype else ""
+        hint = ""
+        if kinds and request.mimetype not in kinds:
+            given = f"; its Content-Type is {request.mimetype[:40]}" if request.mimetype else " with that Content-Type"
+            hint = f" As {' or '.join(kinds)} it may be larger{given}."
         raise Problem(413, f"The body of this request is too large: at most {words.size(limit)} here.{hint}")
 
 
