@@ -23,11 +23,11 @@ from web_tier.comparisons.runner import Comparisons
 from web_tier.intake.accept_photos import Intake, IntakeOutcome
 from web_tier.intake.direct import Direct
 from web_tier.intake.json_body import unpacked
+from web_tier.intake.multipart import check_encoding
 from web_tier.intake.offers import Form, Listed, Named, OfferedPhotos
 from web_tier.outside.fair_threads import FairThreads
 from web_tier.outside.fetch import Fetcher
 from web_tier.outside.http_post import Poster
-from web_tier.problems import Problem
 from web_tier.results.batches import Batches
 from web_tier.results.collector import Collector
 from web_tier.results.hub import Hub
@@ -181,10 +181,8 @@ def json_stream() -> IO[bytes]:
 
 def form() -> Form:
     """The photos in the form of the current request. The query may name the model. Raises Problem (415)."""
-    encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    if encoding not in ("", "identity"):
-        raise Problem(415, f"A form with the Content-Encoding {encoding[:20]!r} is not read here: send it plain.")
     limit = services().settings.max_file_bytes
+    check_encoding(request.headers.get("Content-Encoding", ""))
     return Form(request.stream, request.headers.get("Content-Type", ""), limit, request.args.get("model", ""))
 
 

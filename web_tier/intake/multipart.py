@@ -96,6 +96,12 @@ class Part:
             self.body = None
 
 
+def check_encoding(encoding: str) -> None:
+    """Raise Problem (415) for a form with a Content-Encoding: unpacked, it could be without end."""
+    if encoding.strip().lower() not in ("", "identity"):
+        raise Problem(415, f"A form with the Content-Encoding {encoding[:20]!r} is not read here: send it plain.")
+
+
 def read_parts(stream: IO[bytes], content_type: str, keep_bytes: int) -> Iterator[Part]:
     """The fields of the form in `stream`, each as soon as it is complete. The reader of a field closes it.
 
