@@ -33,7 +33,7 @@ END_SECONDS = 4 * STOP_SECONDS  # three parts stop one after another
 WORKER_START_SECONDS = 1.5  # from the start of its process to its registration
 MACHINE_START_SECONDS = 6.0  # from the start of its first process to its worker's registration
 RETRY_SECONDS = 0.5
-MAX_RESTARTS = 5  # in RESTART_WINDOW_SECONDS; then `shoal up` gives up
+MAX_RESTARTS = 5  # of one part in RESTART_WINDOW_SECONDS; then `shoal up` gives up
 RESTART_WINDOW_SECONDS = 60.0
 SILENT_SECONDS = 1.0  # of a stop, before it is said what is waited for
 WAITS_FOR = {
@@ -194,7 +194,7 @@ class SystemProcesses:
             beliefs(chosen) | self._environment | _for_the_web_tier(chosen) | with_direct_hosts(self._environment)
         )
         self._children: list[Child] = []
-        self._restarts: list[float] = []
+        self._restarts: dict[str, list[float]] = {}  # when each part was started again
         self._last_words: dict[str, str] = {}
 
     @property
@@ -250,17 +250,17 @@ class SystemProcesses:
         found = settings.read_env_file(self._env_file)
         self._environment |= found
         self._settings = replace(self._settings, cloud=found)
-        self._prepare()
+        self._prepare(cloud)
 
-    def _prepare(self) -> None:
+    def _prepare(self, cloud: Child) -> None:
         from shoal.aws import prepare
 
+        def pause() -> bool:
+            pump(self._children, RETRY_SECONDS, self._show)
+            return cloud.status is not None
+
         # A cloud under load refuses calls; the hostile embedded cloud does it on purpose.
-        patiently(
-            lambda: prepare(self._settings),
-            START_SECONDS,
-            lambda: pump(self._children, RETRY_SECONDS, self._show),
-        )
+        patiently(lambda: prepare(self._settings), START_SECONDS, pause)
 
     def _start_tiers(self) -> None:
         web = self._child("web", "-m", "web_tier")
@@ -308,15 +308,22 @@ class SystemProcesses:
     def _revive(self, child: Child) -> None:
         status, words = child.status, self._words_of(child)
         now = time.monotonic()
-        self._restarts = [at for at in self._restarts if now - at < RESTART_WINDOW_SECONDS] + [now]
-        if len(self._restarts) > MAX_RESTARTS:
+        # Each part by itself: when the machine's memory is short, several may end, and none is to blame.
+        recent = [at for at in self._restarts.get(child.name, ()) if now - at < RESTART_WINDOW_SECONDS]
+        self._restarts[child.name] = [*recent, now]
+        if len(recent) >= MAX_RESTARTS:
             raise ShoalError(f"the {child.name} ends again and again (status {status}): {words}")
         console.print(f"[bold red]{child.name} ended (status {status}); starting it again[/bold red]")
         child.stop(0)
-        if child.name == "cloud":
-            self._run_cloud(child)
-        else:
+        if child.name != "cloud":
             child.start()
+            return
+        try:
+            self._run_cloud(child)
+        except ShoalError:
+            if child.status is None:
+                raise
+            # It ended while it started: `supervise` sees that, and this counts as one more restart.
 
     def close(self) -> None:
         """Stop all parts in the reverse order of their start."""

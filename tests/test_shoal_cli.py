@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from shoal.errors import ShoalError
+from shoal.settings import load
 from shoal_cli._batches._following import pause_seconds
+from shoal_cli.up import MAX_RESTARTS, SystemProcesses
 from tests.web_fixtures import Site, jpeg, running_site
 
 
@@ -123,3 +126,34 @@ def test_a_long_batch_is_looked_at_seldom_and_its_end_is_seen_at_once(
     answered: int, total: int, took: float, pause: float
 ) -> None:
     assert pause_seconds(answered, total, took) == pytest.approx(pause)
+
+
+class EndedPart:
+    """A part of `shoal up` that has just been killed."""
+
+    status = -9
+    log = Path("part.log")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.starts = 0
+
+    def read_lines(self) -> list[str]:
+        return []
+
+    def stop(self, seconds: float) -> None:
+        pass
+
+    def start(self) -> None:
+        self.starts += 1
+
+
+def test_a_part_that_ends_is_started_again_a_few_times_whatever_the_others_do(tmp_path: Path) -> None:
+    system = SystemProcesses(load({"SHOAL_STATE_DIR": str(tmp_path)}))
+    web, controller = EndedPart("web"), EndedPart("controller")
+    for _ in range(MAX_RESTARTS):
+        for part in (web, controller):
+            system._revive(part)  # type: ignore[arg-type]
+    assert (web.starts, controller.starts) == (MAX_RESTARTS, MAX_RESTARTS)
+    with pytest.raises(ShoalError, match="the web ends again and again"):
+        system._revive(web)  # type: ignore[arg-type]
