@@ -1,8 +1,10 @@
 # Thin: each target is a line or two. The work is in the programs they start.
-.PHONY: run demo test test-changed check bench containers machine clean
+.PHONY: run demo test test-changed check bench torture containers machine clean
 
 PYTHON ?= python3
 BASE ?= main
+MINUTES ?= 10
+SEED ?= 1
 SHOAL := .venv/bin/python -m shoal_cli
 unexport PYTHONPATH PYTHONHOME
 
@@ -24,6 +26,10 @@ check: .venv/installed-dev
 
 bench: .venv/installed-dev
 	@exec .venv/bin/python -m benchmarks
+
+# The whole system under random load while everything fails; MINUTES=2 and SEED=7 choose another run.
+torture: .venv/installed-dev
+	@exec .venv/bin/python -m benchmarks.torture --minutes $(MINUTES) --seed $(SEED)
 
 # The images of the web process, the worker and the Lambda function: built, and tried with real photos.
 containers: .venv/installed-dev

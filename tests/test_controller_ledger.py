@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.fleet import FleetWorld
+from benchmarks.running.small_disk import small_disk
 from controller import ledger as ledgers
 from controller.ledger import Ledger, Tick
 from controller.plan import Drain, Launch, Terminate
@@ -22,7 +23,6 @@ from shoal.errors import MalformedMessage, Retryable
 from shoal.ledger import DoneAct, Entry, PoolCounts, PoolRate, Refusal, Spent, machines_between
 from shoal.ledger_file import Follower, read
 from shoal.ports import Depth, Instance
-from tests.disk_fixtures import small_disk
 
 
 @pytest.fixture

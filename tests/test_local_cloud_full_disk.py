@@ -10,7 +10,7 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from tests.disk_fixtures import SmallDisk, small_disk
+from benchmarks.running.small_disk import SmallDisk, small_disk
 from tests.hostile_fixtures import HostileServices, hostile_services
 from tests.waiting import until
 

@@ -87,6 +87,8 @@ def test_the_journal_counts_what_many_wrote(tmp_path: Path) -> None:
     for journal in (FaultJournal(path), FaultJournal(path)):
         journal.note("throttled", "RunInstances")
         journal.note("slow-down", "GET /b/Fotos/ä.jpg")
+    with path.open("a") as file:
+        file.write('{"at": 1, "kind": "thr\n[]\n')  # a full disk
     assert count(path) == {"throttled": 2, "slow-down": 2}
 
 

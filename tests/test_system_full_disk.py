@@ -13,9 +13,9 @@ import pytest
 import requests
 
 from benchmarks import photos
+from benchmarks.running.small_disk import SmallDisk, small_disk
 from benchmarks.running.system import RunningSystem
 from shoal.settings import load
-from tests.disk_fixtures import SmallDisk, small_disk
 from tests.waiting import wait_for
 
 SECONDS = 120.0

@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
 from benchmarks import photos
 from benchmarks.running.system import ROOT, RunningSystem
-from benchmarks.soak import soak
+from benchmarks.torture.__main__ import torture
 from shoal.settings import load
 from tests.waiting import wait_for
 
@@ -78,8 +80,18 @@ def test_kill_9_of_the_cloud_s_processes_while_photos_come_in(system: RunningSys
     def kill_ministack() -> None:
         os.kill(ministack(system), signal.SIGKILL)
 
-    def kill_the_host() -> None:
-        system.part("local_cloud").kill()
+    def kill_the_host_twice() -> None:
+        first = system.part("local_cloud")
+        first.kill()
+
+        def second() -> psutil.Process | None:
+            with suppress(StopIteration, psutil.Error):
+                found = system.part("local_cloud")
+                return found if found.pid != first.pid and found.is_running() else None
+            return None
+
+        wait_for(second, 60, "the embedded cloud is not started again")
+        system.part("local_cloud").kill()  # while it starts
 
     def kill_everything() -> None:
         host = system.part("local_cloud")
@@ -90,7 +102,7 @@ def test_kill_9_of_the_cloud_s_processes_while_photos_come_in(system: RunningSys
 
     system.start()
     keys: set[str] = set()
-    strikes: tuple[Callable[[], None], ...] = (kill_ministack, kill_the_host, kill_everything)
+    strikes: tuple[Callable[[], None], ...] = (kill_ministack, kill_the_host_twice, kill_everything)
     for strike in strikes:
         keys |= send(system, pictures)
         wait_for(system.workers, 60, "no worker came")
@@ -98,16 +110,15 @@ def test_kill_9_of_the_cloud_s_processes_while_photos_come_in(system: RunningSys
     wait_for_results(system, keys)
     said = system.text()
     assert "ministack (S3, SQS and friends) had died and is started again" in said
-    assert "cloud ended (status -9); starting it again" in said
+    assert said.count("cloud ended (status -9); starting it again") == 2
     system.wait_until_empty()
 
 
-def test_a_short_soak_with_many_faults(tmp_path: Path, pictures: list[bytes]) -> None:
-    outcome = soak(1, 0.5, 3.0, pictures, tmp_path / "state")
-    assert outcome.wrong == []
-    assert outcome.accepted == outcome.stored == outcome.results > 0
-    assert len(outcome.faults) >= 10
-    assert "is HOSTILE (seed 1): it fails and lies on purpose" in (tmp_path / "state" / "terminal.log").read_text()
+def test_a_short_torture(tmp_path: Path) -> None:
+    account = torture(1, 0.3, tmp_path / "run", rate=2.0)
+    assert account.wrong == [], account.counts
+    assert account.counts["photos that were shown their label"] > 0
+    assert "is HOSTILE (seed 1): it fails and lies on purpose" in (tmp_path / "run" / "terminal.log").read_text()
 
 
 def test_a_fault_that_there_is_not_is_one_clear_line(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import boto3.session
 import psutil
 import requests
+from botocore.exceptions import BotoCoreError, ClientError
 
 from benchmarks.running.ports import free_port
 from benchmarks.running.waiting import wait_for
@@ -187,4 +189,5 @@ class PoolWatch:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.1):
-            self.most = max(self.most, len(self._system.machines()))
+            with suppress(BotoCoreError, ClientError, OSError):  # the cloud is away
+                self.most = max(self.most, len(self._system.machines()))

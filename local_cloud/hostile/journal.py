@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 JOURNAL_NAME = "hostile.jsonl"
@@ -19,11 +20,14 @@ class FaultJournal:
     def note(self, kind: str, what: str) -> None:
         """Write down a fault; `what` says to whom it happened."""
         line = json.dumps({"at": round(time.time(), 3), "kind": kind, "what": what}, ensure_ascii=False)
-        os.write(self._file, f"{line}\n".encode())
+        with suppress(OSError):  # a full disk must not make another fault of it
+            os.write(self._file, f"{line}\n".encode())
 
 
 def count(path: Path) -> Counter[str]:
-    """The number of faults of each kind in the file; empty without a file."""
-    if not path.exists():
-        return Counter()
-    return Counter(json.loads(line)["kind"] for line in path.read_text().splitlines())
+    """The number of faults of each kind in the file; empty without a file. Lines that a full disk cut do not count."""
+    kinds: Counter[str] = Counter()
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        with suppress(ValueError, KeyError, TypeError):
+            kinds[json.loads(line)["kind"]] += 1
+    return kinds

@@ -1,4 +1,6 @@
-"""A disk of its own for a test, which the test can fill and empty."""
+"""A disk of its own for a test or a run, which it can fill and empty."""
+
+from __future__ import annotations
 
 import os
 import subprocess
@@ -11,7 +13,7 @@ CHUNK = 1024 * 1024
 
 
 class SmallDisk:
-    """A file system in memory of SIZE bytes. Making it takes the right to mount."""
+    """A file system in memory. Making it takes the right to mount."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -26,7 +28,7 @@ class SmallDisk:
 
     def empty(self) -> None:
         """Give the space back."""
-        self._ballast.unlink()
+        self._ballast.unlink(missing_ok=True)
 
     @property
     def free(self) -> int:
@@ -36,10 +38,10 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(path: Path) -> Iterator[SmallDisk]:
-    """A new one at this path, which must not exist."""
+def small_disk(path: Path, size: int = SIZE) -> Iterator[SmallDisk]:
+    """A new one of `size` bytes at this path, which must not exist. Raises CalledProcessError without the right."""
     path.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "tmpfs", path], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", path], check=True)
     try:
         yield SmallDisk(path)
     finally:
