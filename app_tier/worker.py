@@ -49,6 +49,7 @@ ENGINE_THREADS = 2  # while one reads what the engine answered, the engine has t
 PIXELS_AT_ONCE = 32_000_000  # unpacked, 128 MB at 4 bytes each
 POLL_SECONDS = 2.0  # a drain waits for the poll under way, or its messages would be invisible until they time out
 PLACE_SECONDS = 0.2  # how often a worker that is full looks for a stop
+SIGNAL_SECONDS = 0.2  # how often the main thread wakes to see a signal that the kernel gave to another thread
 RETRY_SECONDS = 2  # until a message that was given back is visible again, times its deliveries: an outage may last
 MOST_RETRY_SECONDS = 60  # so a fault must last for an hour and more until the last net takes a message
 RECEIVE_PAUSE_SECONDS = 1.0
@@ -162,6 +163,8 @@ class Worker:
             try:
                 with ThreadPoolExecutor(ENGINE_THREADS, "infer") as threads:
                     running = [threads.submit(self._infer_until_closed) for _ in range(ENGINE_THREADS)]
+                    while not self._stop.wait(SIGNAL_SECONDS):
+                        pass  # Python's handlers run in the main thread only, between two waits
                 for one in running:
                     one.result()
             finally:

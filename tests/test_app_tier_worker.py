@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,16 @@ from shoal.lifecycle import StopSignal
 from shoal.memory import ManualClock, MemoryQueue, memory_cloud
 from shoal.messages import Job
 from shoal.ports import Cloud, Depth
-from tests.app_tier_fixtures import DEADLINE_SECONDS, NamingRecogniser, put, result, short_polls, wait_for, working
+from tests.app_tier_fixtures import (
+    DEADLINE_SECONDS,
+    NamingRecogniser,
+    put,
+    result,
+    short_polls,
+    wait_for,
+    worker_of,
+    working,
+)
 
 pytestmark = pytest.mark.usefixtures(short_polls.__name__)
 
@@ -238,6 +248,28 @@ def test_a_drain_finishes_what_is_held_and_takes_no_more(cloud: Cloud) -> None:
         wait_for(lambda: recogniser.decoded == FIRST_IN_PROGRESS)
     assert len(list(cloud.outputs.list(""))) == FIRST_IN_PROGRESS
     assert cloud.requests.depth() == cloud.requests.depth().__class__(100 - FIRST_IN_PROGRESS, 0, 0)
+
+
+def test_a_signal_that_another_thread_gets_stops_the_worker(cloud: Cloud) -> None:
+    # The kernel may give a process's signal to any thread, and does so when the process was paused (SIGSTOP, SIGCONT).
+    ended, waited = threading.Event(), []
+    with StopSignal() as stop:
+        worker = worker_of(cloud, NamingRecogniser(), stop)
+
+        def send() -> None:
+            wait_for(lambda: worker.finished == 1)
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+            waited.append(ended.wait(DEADLINE_SECONDS))
+            if not waited[0]:  # wake the main thread, so that this test ends
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+        put(cloud, b"photo")
+        sender = threading.Thread(target=send)
+        sender.start()
+        worker.run()
+        ended.set()
+        sender.join()
+    assert (stop.reason, waited) == ("SIGTERM", [True])
 
 
 def test_the_drain_mark_stops_the_worker(caplog: pytest.LogCaptureFixture) -> None:
