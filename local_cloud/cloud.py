@@ -13,6 +13,7 @@ from local_cloud.ec2 import roles, server
 from local_cloud.ec2.books import BooksKeeper
 from local_cloud.ec2.groups import GroupKeeper
 from local_cloud.ec2.hooks import Books
+from local_cloud.ec2.permission_facts import PermissionFacts
 from local_cloud.guard.addresses import check_address
 from local_cloud.guard.callers import Callers
 from local_cloud.guard.ec2_guard import Ec2Guard
@@ -22,6 +23,7 @@ from local_cloud.guard.keys import CloudKeys
 from local_cloud.guard.permissions import Permissions
 from local_cloud.guard.policies import PolicyFile
 from local_cloud.guard.sessions import SessionKeys
+from local_cloud.guard.used_permissions import UsedPermissions
 from local_cloud.hostile import HONEST
 from local_cloud.hostile.journal import JOURNAL_NAME
 from local_cloud.hostile.trouble import Trouble
@@ -102,7 +104,12 @@ def open_cloud(
     groups.start()
     sessions = SessionKeys(keys.session_secret, time.time)
     roles.connect(sessions)
-    permissions = Permissions(policies, Ec2Needs(settings.region), settings.region)
+    permissions = Permissions(
+        policies,
+        Ec2Needs(settings.region, PermissionFacts(settings.region, books.backend, books.find)),
+        settings.region,
+        UsedPermissions(folder.cloud / "used-by-roles-moto.jsonl"),
+    )
     callers = Callers(keys, sessions, frozenset({HONEST}))
     gate = Gate(callers, permissions, check_address=lambda service: check_address(service, of_ministack=False))
     control = Control(journal, host, books.find)

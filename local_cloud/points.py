@@ -104,6 +104,7 @@ MOTO = (
     ),
     *_names("moto.ec2.models.key_pairs:KeyPair", "key_fingerprint material_public"),
     *_names("moto.ec2.models.launch_templates:LaunchTemplateVersion", "data"),
+    _function("moto.ec2.models.launch_templates:LaunchTemplate", "get_version", "self num"),
     # images
     *_names(_AMIS, "Ami AmiBackend"),
     _function(f"{_AMIS}:AmiBackend", "create_image", "self instance_id name description tag_specifications"),
@@ -120,7 +121,7 @@ MOTO = (
     _function(_GROUP, "active_instances", "self"),
     _function(_GROUP, "get_propagated_tags", "self"),
     *_names(_GROUP, "suspended_processes desired_capacity instance_states launch_template_version max_size min_size"),
-    *_names(_GROUP, "name"),
+    *_names(_GROUP, "name ec2_launch_template"),
     *_names(f"{_GROUPS}:InstanceState", "health_status instance lifecycle_state protected_from_scale_in"),
     _function(_GROUPS_BACKEND, "delete_auto_scaling_group", "self group_name"),
     _function(_GROUPS_BACKEND, "notify_terminate_instances", "self instance_ids"),

@@ -18,6 +18,7 @@ from local_cloud.guard.keys import CloudKeys
 from local_cloud.guard.permissions import Permissions
 from local_cloud.guard.policies import PolicyFile
 from local_cloud.guard.sessions import SessionKeys
+from local_cloud.guard.used_permissions import UsedPermissions
 from local_cloud.hostile import HONEST
 from local_cloud.hostile.dice import Dice, Hostility
 from local_cloud.hostile.journal import FaultJournal
@@ -43,7 +44,9 @@ def _layers() -> App:
     functions.hook(sessions)
     callers = Callers(keys, sessions, frozenset({HONEST}))
     region = os.environ["MINISTACK_REGION"]
-    permissions = Permissions(PolicyFile(Path(os.environ[POLICIES])), ServicesNeeds(region), region)
+    policies = Path(os.environ[POLICIES])
+    used = UsedPermissions(policies.with_name("used-by-roles-ministack.jsonl"))
+    permissions = Permissions(PolicyFile(policies), ServicesNeeds(region), region, used)
     gate = Gate(
         callers, permissions, form_fields, check_address=lambda service: check_address(service, of_ministack=True)
     )

@@ -26,6 +26,7 @@ class StateFolder:
     cloud/services/         state of S3, SQS, SNS, DynamoDB and Lambda: survives a restart
     cloud/calls.jsonl       the calls that made roles, templates, groups, networks: survives a restart
     cloud/policies.json     the policies of all roles, for ministack's process
+    cloud/used-by-roles-*.jsonl   which statements of policies have allowed something: a file for each process
     cloud/instances/<id>/   root/, tmp/, user-data, console.log, record.json: survives a restart
     cloud/images/<id>/      images made by CreateImage and CopyImage: survives a restart
     cloud/tmp/              emptied at every start

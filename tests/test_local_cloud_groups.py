@@ -1,5 +1,6 @@
 """Auto Scaling groups: kept at their desired capacity, within their bounds."""
 
+import base64
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudProcess]:
             data = {
                 "ImageId": cloud.image(),
                 "InstanceType": kind,
+                "UserData": base64.b64encode(b"#!/bin/sh\nexec sleep 600\n").decode(),
                 "TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "kind", "Value": kind}]}],
             }
             if kind == "t3.nano":

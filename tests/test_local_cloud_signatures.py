@@ -23,6 +23,7 @@ from local_cloud.guard.policies import PolicyFile
 from local_cloud.guard.refusal import Refused
 from local_cloud.guard.sessions import RoleSession, SessionKeys
 from local_cloud.guard.signatures import SignedRequest
+from local_cloud.guard.used_permissions import UsedPermissions
 
 KEYS = CloudKeys("AKIAOWNER", "secret", "session secret")
 HOST = "127.0.0.1:4000"
@@ -33,7 +34,7 @@ ROLE_SECRET, ROLE_TOKEN = SessionKeys(KEYS.session_secret, lambda: 0.0).issue(
 
 def gate(now: datetime | None = None) -> Gate:
     at = now or get_current_datetime(remove_tzinfo=False)
-    nothing = Permissions(PolicyFile(Path("/nowhere")), lambda _: (), "us-east-1")
+    nothing = Permissions(PolicyFile(Path("/nowhere")), lambda _: (), "us-east-1", UsedPermissions(Path("/nowhere")))
     return Gate(Callers(KEYS, SessionKeys(KEYS.session_secret, at.timestamp)), nothing, now=lambda: at)
 
 

@@ -20,6 +20,7 @@ from shoal.aws.dynamodb import DynamoRegister
 from shoal.aws.s3 import S3Store
 from shoal.aws.sqs import SqsQueue
 from shoal.aws.uploads import S3Uploads
+from shoal.ports import Beat
 
 PARTITIONS = ("aws", "aws-cn", "aws-us-gov")
 NOW = datetime(2026, 11, 30, 12, 0, 0)
@@ -116,7 +117,11 @@ def boto3s(
 
 
 def queue() -> SqsQueue:
-    found = SqsQueue(Service("sqs"), "fish-req-queue")
+    return SqsQueue(Service("sqs"), "fish-req-queue")
+
+
+def named_queue() -> SqsQueue:
+    found = queue()
     found._url = QUEUE_URL
     return found
 
@@ -140,7 +145,7 @@ CALLS: list[tuple[Callable[[], object], str, str, dict[str, Any]]] = [
         lambda: list(store().list("2026 ü", "2025")),
         *("s3", "list_objects_v2", {"Bucket": BUCKET, "Prefix": "2026 ü", "StartAfter": "2025"}),
     ),
-    (lambda: queue().delete(["r"]), "sqs", "delete_message_batch", {"QueueUrl": QUEUE_URL, "Entries": [RECEIPT]}),
+    (lambda: named_queue().delete(["r"]), "sqs", "delete_message_batch", {"QueueUrl": QUEUE_URL, "Entries": [RECEIPT]}),
     (forget, "dynamodb", "delete_item", {"TableName": "fish-pool", "Key": {"id": {"S": "i-1"}}}),
 ]
 
@@ -186,3 +191,33 @@ def test_a_store_with_an_address_of_its_own_has_buckets_in_the_path(
     for call in CALLS:
         check(*call)
     assert S3Uploads(Service("s3"), BUCKET).form(KEY, 10, 60).url == f"http://store:9000/{BUCKET}"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda: queue().url,
+        lambda: named_queue().send(["a"], [{"upload": "0.25"}]),
+        lambda: named_queue().receive(10, 20),
+        lambda: named_queue().delete(["r"]),
+        lambda: named_queue().extend(["r"], 30),
+        lambda: named_queue().depth(),
+        lambda: DynamoRegister(Service("dynamodb"), "fish-pool").beat("i-1", Beat(1)),
+        lambda: DynamoRegister(Service("dynamodb"), "fish-pool").forget(["i-1"]),
+    ],
+    ids=["find", "send", "receive", "delete", "extend", "depth", "beat", "forget"],
+)
+def test_the_parameters_are_those_of_boto3_s_models(
+    act: Callable[[], object], start_in: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that did not succeed is made again by boto3, which checks its parameters and sends it."""
+    start_in("us-east-1")
+    monkeypatch.setattr(signed, "call", lambda *_: None)
+
+    def stop(request: Any, **_: Any) -> None:
+        raise Sent(request)
+
+    for service in ("sqs", "dynamodb"):
+        client(service).meta.events.register_first(f"before-send.{service}", stop)
+    with pytest.raises(Sent):
+        act()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -50,6 +51,17 @@ class Calls:
         self.made, self.most = [], most
 
 
+# What a call needs, where it is not named like the call.
+NEEDED = {
+    "HeadBucket": "ListBucket",
+    "GetBucketNotificationConfiguration": "GetBucketNotification",
+    "PutBucketNotificationConfiguration": "PutBucketNotification",
+    "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
+    "GetBucketCors": "GetBucketCORS",
+    "PutBucketCors": "PutBucketCORS",
+}
+
+
 def made(chosen: Settings) -> dict[str, Any]:
     """What there is, with the prefix left out."""
     iam, s3, sqs, dynamodb = client("iam"), client("s3"), client("sqs"), client("dynamodb")
@@ -87,6 +99,8 @@ def test_each_step_may_be_interrupted(embedded_cloud: None, monkeypatch: pytest.
     calls.until(0)
     expected = made(whole)
     assert steps.count("CreateServiceLinkedRole") == 2
+    told = set(re.findall(r"`(\w+)`", (folder("ami") / "README.md").read_text().partition("needs more than they")[2]))
+    assert {NEEDED.get(name, name) for name in steps} <= told  # the rights of the person who runs it
     # Once each kind of call that changes something.
     for number in sorted(steps.index(name) + 1 for name in set(steps) if name.startswith(CHANGES)):
         chosen = settings()

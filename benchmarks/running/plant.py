@@ -141,6 +141,16 @@ class Plant:
             self._cloud.terminate()
             self._cloud.wait(60)
 
+    def environment_of(self, role: str) -> dict[str, str]:
+        """The environment of a program that acts in a role."""
+        arn = f"arn:aws:iam::123456789012:role/{role}"
+        keys = self.client("sts").assume_role(RoleArn=arn, RoleSessionName="plant")["Credentials"]
+        return self._environment | {
+            "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": keys["SessionToken"],
+        }
+
     def client(self, service: str) -> Any:
         """A boto3 client of the embedded cloud."""
         return client_of(self._environment, service)
@@ -171,6 +181,10 @@ class Plant:
         for job in jobs:
             self._s3.put_object(Bucket=self.settings.in_bucket, Key=job.key, Body=_photo(), ContentType="image/jpeg")
         self._requests.send([job.to_json() for job in jobs])
+
+    def bury(self, *bodies: str) -> None:
+        """Put messages in the dead-letter queue."""
+        SqsQueue(Service("sqs", self.client("sqs")), self.settings.dead_queue).send(bodies)
 
     def unanswered(self) -> int:
         """Photos without a result."""

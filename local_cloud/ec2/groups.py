@@ -13,6 +13,7 @@ from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
 from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, autoscaling_backends
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.exceptions import ServiceException
+from moto.core.types import Base64EncodedString
 
 from local_cloud import ACCOUNT, points
 from local_cloud.ec2.record import books_lock
@@ -139,12 +140,21 @@ def _with_its_version(original: points.Function) -> points.Function:
         if "Launch" in _suspended(group):
             return
         _current.template_version = getattr(group, "launch_template_version", None)
+        _mend_user_data(group)
         try:
             original(group, count_needed, propagated_tags)
         finally:
             _current.template_version = None
 
     return replace
+
+
+def _mend_user_data(group: Any) -> None:
+    """moto reads the user data of a template's first version only; with those of a later one it launches nothing."""
+    if template := group.ec2_launch_template:
+        data = template.get_version(group.launch_template_version).data
+        if isinstance(data.get("UserData"), str):
+            data["UserData"] = Base64EncodedString(data["UserData"])
 
 
 def _with_all_its_instances(original: points.Function) -> points.Function:

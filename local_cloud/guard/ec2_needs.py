@@ -1,6 +1,9 @@
 """What a call to EC2 and the other services of moto needs permissions for."""
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 from local_cloud import ACCOUNT
 from local_cloud.guard.permissions import NeededPermission
@@ -8,31 +11,141 @@ from local_cloud.guard.signatures import SignedRequest, actions, form_parameters
 
 # Services whose name in policies is not the one in signatures.
 _NAMES = {"monitoring": "cloudwatch"}
+_TAG = re.compile(r"TagSpecification\.(\d+)\.Tag\.(\d+)\.Key")
+_GROUP_NAMES = re.compile(r"AutoScalingGroupName|Tags\.member\.\d+\.ResourceId")
+# Of these EC2 calls a policy may name launch templates.
+_OF_TEMPLATES = ("CreateLaunchTemplate", "CreateLaunchTemplateVersion", "DeleteLaunchTemplate", "ModifyLaunchTemplate")
+# What a launch uses besides its image, for which a policy may name resources.
+_USED = ("network-interface", "security-group", "subnet", "volume")
+
+
+class KnownThings(Protocol):
+    """What is known of the things that a call names."""
+
+    def tags(self, instance: str) -> Mapping[str, str]:
+        """The tags of an instance; empty for an unknown one."""
+
+    def template(self, name: str, version: str) -> Mapping[str, Any]:
+        """The data of a launch template; empty for an unknown one. `version` may be empty."""
+
+    def group(self, instance: str) -> str:
+        """The Auto Scaling group of an instance; empty without one."""
+
+
+Fields = Mapping[str, list[str]]
 
 
 class Ec2Needs:
     """A function with a region.
 
-    Calls that name instances ask for these instances. All others ask for `*`: a policy that names other resources
-    does not allow them here, although it would on AWS.
+    Launches, launch templates, instances, groups and metrics are looked at as AWS does. All other calls ask for `*`: a
+    policy that names other resources does not allow them here, although it would on AWS.
     """
 
-    def __init__(self, region: str) -> None:
+    def __init__(self, region: str, things: KnownThings) -> None:
         self._region = region
+        self._things = things
 
     def __call__(self, request: SignedRequest) -> Iterator[NeededPermission]:
         service = signed_service(request)
         names = actions(request)
         action = f"{_NAMES.get(service, service)}:{names[0]}" if service and len(names) == 1 else ""
         fields = {**form_parameters(request), **request.parameters}
-        prefix = f"arn:aws:ec2:{self._region}:{ACCOUNT}:instance/"
+        if action == "ec2:RunInstances":
+            yield from self._launch(fields)
+        elif service == "ec2":
+            yield from self._ec2(action, fields)
+        elif service == "autoscaling":
+            yield from self._group(action, fields)
+        elif service == "monitoring":
+            yield NeededPermission(action, "*", {"cloudwatch:namespace": _namespace(request)})
+        else:
+            yield NeededPermission(action)
+
+    def _arn(self, kind: str, name: str = "*") -> str:
+        account = "" if kind == "image" else ACCOUNT
+        return f"arn:aws:ec2:{self._region}:{account}:{kind}/{name}"
+
+    def _launch(self, fields: Fields) -> Iterator[NeededPermission]:
+        named = "LaunchTemplate.LaunchTemplate"
+        template = self._things.template(_one(fields, f"{named}Name"), _one(fields, "LaunchTemplate.Version"))
+        asked = _tags(fields)
+        tags = {f"aws:requesttag/{key.lower()}": value for key, value in {**_template_tags(template), **asked}.items()}
+        action = "ec2:RunInstances"
+        yield NeededPermission(action, self._arn("instance"), tags)
+        yield NeededPermission(action, self._arn("image", _one(fields, "ImageId") or template.get("ImageId", "*")))
+        for kind in _USED:
+            yield NeededPermission(action, self._arn(kind))
+        if _one(fields, f"{named}Name") or _one(fields, f"{named}Id"):
+            yield NeededPermission(action, self._arn("launch-template"))
+        if _one(fields, "KeyName") or "KeyName" in template:
+            yield NeededPermission(action, self._arn("key-pair"))
+        if tags:
+            yield NeededPermission(
+                "ec2:CreateTags", self._arn("instance"), {**tags, "ec2:createaction": "RunInstances"}
+            )
+        profile = _one(fields, "IamInstanceProfile.Name") or template.get("IamInstanceProfile", {}).get("Name", "")
+        if profile:
+            # The profiles of this cloud's users have the name of their role.
+            yield NeededPermission("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{profile}")
+
+    def _ec2(self, action: str, fields: Fields) -> Iterator[NeededPermission]:
         instances = [
             value
             for field, values in fields.items()
             if field.startswith(("InstanceId", "ResourceId"))
             for value in values
         ]
-        if service == "ec2" and instances:
-            yield from (NeededPermission(action, prefix + one) for one in instances)
-        else:
+        for one in instances:
+            tags = {f"aws:resourcetag/{key.lower()}": value for key, value in self._things.tags(one).items()}
+            yield NeededPermission(action, self._arn("instance", one), tags)
+        if not instances:
+            template = action.partition(":")[2] in _OF_TEMPLATES
+            yield NeededPermission(action, self._arn("launch-template") if template else "*")
+
+    def _group(self, action: str, fields: Fields) -> Iterator[NeededPermission]:
+        names = {value for field, values in fields.items() if _GROUP_NAMES.fullmatch(field) for value in values}
+        if not names and (instance := _one(fields, "InstanceId")):
+            names = {self._things.group(instance)}
+        for name in sorted(names):
+            arn = f"arn:aws:autoscaling:{self._region}:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName/{name}"
+            yield NeededPermission(action, "*" if ":Describe" in action else arn)
+        if not names:
             yield NeededPermission(action)
+        prefix = "MixedInstancesPolicy.LaunchTemplate.LaunchTemplateSpecification."
+        if _one(fields, f"{prefix}LaunchTemplateName"):
+            # Auto Scaling lets EC2 say whether its caller may launch this.
+            plain = {field.replace(prefix, "LaunchTemplate."): values for field, values in fields.items()}
+            yield from self._launch({field: values for field, values in plain.items() if "Template." in field})
+
+
+def _one(fields: Fields, name: str) -> str:
+    return next(iter(fields.get(name, ())), "")
+
+
+def _tags(fields: Fields) -> dict[str, str]:
+    """The tags of instances in a launch."""
+    found = {}
+    for field in fields:
+        parts = _TAG.fullmatch(field)
+        if parts and _one(fields, f"TagSpecification.{parts[1]}.ResourceType") == "instance":
+            found[_one(fields, field)] = _one(fields, field.removesuffix("Key") + "Value")
+    return found
+
+
+def _template_tags(template: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        tag["Key"]: tag["Value"]
+        for one in template.get("TagSpecifications", ())
+        if one.get("ResourceType") == "instance"
+        for tag in one.get("Tags", ())
+    }
+
+
+def _namespace(request: SignedRequest) -> str:
+    """The namespace of metrics, empty where the call does not tell it in a way that is understood."""
+    try:
+        told = json.loads(request.body)["Namespace"]
+    except (ValueError, LookupError, TypeError):
+        return _one(form_parameters(request), "Namespace")
+    return str(told)

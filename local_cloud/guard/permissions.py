@@ -12,6 +12,7 @@ from local_cloud.guard.callers import Caller
 from local_cloud.guard.policies import PolicyFile
 from local_cloud.guard.refusal import Refused
 from local_cloud.guard.signatures import SignedRequest
+from local_cloud.guard.used_permissions import UsedPermissions
 
 # Allowed to everybody whose signature is valid, as on AWS.
 ALWAYS = "sts:GetCallerIdentity"
@@ -38,8 +39,9 @@ NeedsOf = Callable[[SignedRequest], Iterable[NeededPermission]]
 class Permissions:
     """NeedsOf the policies. The owner may do everything."""
 
-    def __init__(self, policies: PolicyFile, needs_of: NeedsOf, region: str) -> None:
+    def __init__(self, policies: PolicyFile, needs_of: NeedsOf, region: str, used: UsedPermissions) -> None:
         self._policies = policies
+        self._used = used
         self._needs_of = needs_of
         self._region = region
 
@@ -66,3 +68,4 @@ class Permissions:
                 raise Refused(
                     "AccessDenied", identity_denial_message(needed.action, caller.arn, needed.resource, explicit)
                 )
+            self._used.note(caller.role, needed.action, found.matched_sid)
