@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from simulator.run import Ran, Sample
 from simulator.simulation import Simulation
+from simulator.tuning import Tried
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,3 +85,26 @@ def _draw_costs(axes: Axes, found: Simulation, target: float) -> None:
     axes.grid(visible=True, which="both", alpha=0.2)
     axes.margins(x=0.25, y=0.15)
     axes.legend(loc="lower right")
+
+
+def draw_tuning(tried: Sequence[Tried], kept: Sequence[Tried], wanted: Tried | None, target: float, file: Path) -> None:
+    """Write the cost of each candidate against its wait, with the frontier, as a PNG. target: seconds, as a line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(
+        [one.figures.wait_p95 for one in tried], [one.figures.per_1000 for one in tried], s=18, color="#9aa0a6"
+    )
+    line = [(one.figures.wait_p95, one.figures.per_1000) for one in kept]
+    axes.plot(*zip(*line, strict=True), "o-", color=COLOURS[0], label="not beaten")
+    if wanted:
+        at = wanted.figures.wait_p95, wanted.figures.per_1000
+        axes.scatter(*at, s=160, marker="*", color=COLOURS[1], zorder=4, label="cheapest with 99 % in the target")
+    axes.axvline(target, color=COLOURS[1], lw=0.8, ls=":", label="target")
+    axes.set_xlabel("wait of 95 of 100 photos, at most, in seconds")
+    axes.set_ylabel("US dollars for 1,000 photos")
+    axes.set_title("Settings of the controller: cost against wait")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    figure.savefig(file, dpi=110)

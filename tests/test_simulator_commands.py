@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.fleet import FleetWorld
 from controller.policies import deadline
 from shoal.errors import ShoalError
-from shoal_cli._simulations import replay, simulate
+from shoal_cli._simulations import replay, simulate, tune
 
 
 def typed(*words: str, **environment: str) -> Result:
@@ -81,3 +81,23 @@ def test_a_ledger_is_replayed_with_the_times_that_its_controller_measured(tmp_pa
     assert 15 < ours["first_result"] < 30
     empty = CliRunner(env={"SHOAL_STATE_DIR": str(tmp_path / "none")}).invoke(replay.command, [])
     assert "there is no ledger" in str(empty.exception)
+
+
+def test_tuning_names_settings_to_copy_that_nothing_beats(tmp_path: Path) -> None:
+    file = tmp_path / "tuned.png"
+    words = ["--arrivals", "on-off", "--photos", "400", "--hours", "1", "--tick", "2", "--policy", "deadline"]
+    shell = CliRunner(env={"COLUMNS": "80", "SHOAL_STATE_DIR": "/nowhere"})
+    found = json.loads(
+        shell.invoke(tune.command, [*words, "--json", "--png", str(file)], catch_exceptions=False).stdout
+    )
+    costs = [one["figures"]["cost"] for one in found["frontier"]]
+    waits = [one["figures"]["wait_p95"] for one in found["frontier"]]
+    assert costs == sorted(costs)
+    assert waits == sorted(waits, reverse=True)
+    assert found["best"]["figures"]["within"] >= 0.99
+    assert found["best"]["settings"]["SHOAL_MIN_INSTANCES"] == "0"
+    assert file.stat().st_size > 10_000
+    printed = shell.invoke(tune.command, words, catch_exceptions=False).output
+    assert "shoal set SHOAL_POLICY=deadline SHOAL_MIN_INSTANCES=0" in printed
+    never = shell.invoke(tune.command, [*words, "--boot", "90", "--max-instances", "1"], catch_exceptions=False).output
+    assert "None labels 99 % of the photos within 60 s." in never

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar
 
 import click
@@ -18,6 +19,7 @@ from shoal.errors import Permanent
 from shoal.prices import dollars, price_per_hour
 from shoal.settings import Settings
 from simulator import plots
+from simulator.arrivals import GENERATORS, MOST_PHOTOS, RECORDED, read
 from simulator.cloud_view import CountFaults
 from simulator.durations import SHAPES, Durations, constant, parse
 from simulator.figures import Prices, ScalerFigures
@@ -116,6 +118,60 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON."),
     click.option("--png", type=_FILE, metavar="FILE", help="Draw backlog, machines and cost against wait there."),
 )
+
+
+_ARRIVALS: Sequence[Callable[[Any], Any]] = (
+    click.option(
+        "--trace",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="A CSV file with a head line: a time in seconds, or a time and a count, on each line.",
+    ),
+    click.option(
+        "--arrivals",
+        "generator",
+        type=click.Choice([*GENERATORS, *RECORDED]),
+        default="day",
+        show_default=True,
+        help="How photos arrive when no trace is given.",
+    ),
+    click.option(
+        "--photos", type=click.IntRange(1, MOST_PHOTOS), default=20_000, show_default=True, help="How many arrive."
+    ),
+    click.option(
+        "--hours",
+        type=click.FloatRange(0, 24 * 366, min_open=True),
+        default=24.0,
+        show_default=True,
+        help="In how much time.",
+    ),
+    click.option(
+        "--published",
+        is_flag=True,
+        help=f"Boot {PUBLISHED_BOOT} s and {PUBLISHED_SERVICE} s a photo, as published for t2.small.",
+    ),
+)
+
+
+def arrival_options(command: F) -> F:
+    """Give a command the options that say when photos arrive; `with_arrivals` reads them."""
+    for option in reversed(_ARRIVALS):
+        command = option(command)
+    return command
+
+
+def with_arrivals(
+    trace: Path | None, generator: str, photos: int, hours: float, published: bool, **values: Any
+) -> tuple[Chosen, Sequence[float], float]:
+    """The values of both kinds of options: the shared ones, the arrivals, and the seconds that they last."""
+    if published:
+        values["service"] = values["service"] or constant(PUBLISHED_SERVICE)
+        values["boot"] = values["boot"] or constant(PUBLISHED_BOOT)
+    chosen = Chosen(**values)
+    if file := trace or RECORDED.get(generator):
+        times = read(file)
+        return chosen, times, times[-1]
+    times = list(GENERATORS[generator](photos, hours * 3600, Random(chosen.seed)))
+    return chosen, times, hours * 3600
 
 
 def simulation_options(command: F) -> F:
