@@ -1,6 +1,6 @@
 """What a new user gets: a fresh state folder, default settings, an empty pool, and the photos at once.
 
-`python -m benchmarks default` measures it. `SHOAL_BENCH_ROUNDS=1 SHOAL_BENCH_PHOTOS=50` is a quick run.
+`python -m benchmarks default` measures it. `SHOAL_BENCH_PHOTOS=50`, with `--rounds 1`, is a quick run.
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ from PIL import Image
 
 from inference.preparing.photos import fetch
 
-__all__ = ["bad_files", "bomb", "fetch", "labelled", "mistaken", "rotated", "sixteen_bits"]
+__all__ = ["bad_files", "bomb", "fetch", "in_bytes", "labelled", "mistaken", "rotated", "sixteen_bits"]
 
+_WIDTH = 800
 _HERE = Path(__file__).parent
 EXAMPLES = _HERE.parent / "static" / "examples"
 
@@ -120,6 +121,20 @@ def bad_files() -> dict[str, bytes]:
         "odd_heic.heic": (_HERE / "cat.heic").read_bytes(),
         "odd_wrong_name.txt": jpeg,
     }
+
+
+def in_bytes(payload: bytes, most: int) -> bytes:
+    """The photo as a JPEG of 800 pixels' width, in the best quality that needs at most so many bytes."""
+    photo = Image.open(io.BytesIO(payload)).convert("RGB")
+    photo = photo.resize((_WIDTH, round(_WIDTH * photo.height / photo.width)))
+    best, too_good = 1, 99
+    while too_good - best > 1:
+        quality = (best + too_good) // 2
+        if len(_encoded(photo, "JPEG", quality=quality)) <= most:
+            best = quality
+        else:
+            too_good = quality
+    return _encoded(photo, "JPEG", quality=best)
 
 
 def rotated(photo: Image.Image, orientation: int) -> bytes:

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.__main__ import PARTS
 from benchmarks.default import DefaultRound, launched, part_of
+from benchmarks.photos import EXAMPLES, in_bytes
 from shoal.ledger import DoneAct, Entry
 
 
@@ -34,3 +35,8 @@ def test_processes_are_told_apart(command: str, part: str) -> None:
 
 def test_what_is_outside_the_worker_and_the_browser() -> None:
     assert DefaultRound(30.0, 2.0, 1, {"worker": 28.0, "web": 5.0, "EC2": 2.5, "browser": 9.0}).outside == 7.5
+
+
+def test_photos_have_the_size_that_is_measured() -> None:
+    sizes = [len(in_bytes((EXAMPLES / name).read_bytes(), 104_000)) for name in ("cat.jpg", "coffee.jpg")]
+    assert all(80_000 < size <= 104_000 for size in sizes), sizes
