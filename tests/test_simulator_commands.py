@@ -85,7 +85,7 @@ def test_a_ledger_is_replayed_with_the_times_that_its_controller_measured(tmp_pa
 
 def test_tuning_names_settings_to_copy_that_nothing_beats(tmp_path: Path) -> None:
     file = tmp_path / "tuned.png"
-    words = ["--arrivals", "on-off", "--photos", "400", "--hours", "1", "--tick", "2", "--policy", "deadline"]
+    words = ["--arrivals", "on-off", "--photos", "100", "--hours", "0.3", "--tick", "5", "--policy", "deadline"]
     shell = CliRunner(env={"COLUMNS": "80", "SHOAL_STATE_DIR": "/nowhere"})
     found = json.loads(
         shell.invoke(tune.command, [*words, "--json", "--png", str(file)], catch_exceptions=False).stdout
