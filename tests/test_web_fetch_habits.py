@@ -55,6 +55,8 @@ PHOTOS = {
     "gzip": packed(gzip.compress(PHOTO)),
     "x-gzip": packed(gzip.compress(PHOTO), b"X-GZIP"),
     "deflate": packed(zlib.compress(PHOTO), b"deflate"),
+    "deflate without a header": packed(zlib.compress(PHOTO)[2:-4], b"deflate"),
+    "deflate that is none": packed(PHOTO, b"deflate"),
     "gzip-in-words-only": packed(PHOTO),
     "hints": HINTS + typed(b"image/jpeg"),
     "hints-twice": HINTS * 2 + typed(b"image/jpeg"),
@@ -72,7 +74,7 @@ PHOTOS = {
 REFUSED = {
     "page": (answer(PAGE, b"Content-Type: text/html"), "'text/html', not an image"),
     "error": (answer(b'{"error": "x"}', b"Content-Type: application/json"), "'application/json', not an image"),
-    "page-as-jpeg": (answer(PAGE, b"Content-Type: image/jpeg"), "not an image"),
+    "page-as-jpeg": (answer(PAGE, b"Content-Type: image/jpeg"), "a web page is not read here"),
     "words": (answer(b"not here", b"Content-Type: text/plain"), "not an image"),
     "bomb": (packed(gzip.compress(bytes(50_000_000))), "more than 0.0954 MB after its compressed data"),
     "cut-gzip": (packed(gzip.compress(PHOTO)[:-12]), "broke off"),

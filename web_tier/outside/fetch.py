@@ -36,6 +36,7 @@ _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _GZIP = b"\x1f\x8b"
 _ZLIB = tuple(bytes([0x78, level]) for level in (0x01, 0x5E, 0x9C, 0xDA))
 _GZIP_OR_ZLIB = 47  # the `wbits` of zlib that tells them apart
+_RAW = -15  # deflate without a header, as some servers send it
 _NOT_UNPACKED = {"br", "zstd", "compress", "x-compress"}
 _TEXT_STARTS = (b"<", b"{", b"[")  # of pages and of messages about errors; no photo begins so
 
@@ -142,12 +143,17 @@ class Fetcher:
         codings = {coding.strip().lower() for coding in encoding.split(",")}
         if codings & _NOT_UNPACKED:
             raise BadImage("the server at the address sends the file compressed, unasked")
-        if not codings & {"gzip", "x-gzip", "deflate"} or not body.startswith((_GZIP, *_ZLIB)):
+        if not codings & {"gzip", "x-gzip", "deflate"}:
             return body
-        stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+        marked = body.startswith((_GZIP, *_ZLIB))
+        if not marked and "deflate" not in codings:
+            return body
+        stream = zlib.decompressobj(_GZIP_OR_ZLIB if marked else _RAW)
         try:
             unpacked = stream.decompress(body, self._max_bytes + 1)
         except zlib.error:
+            if not marked:
+                return body  # no photo is valid data of this kind
             raise BadImage("the server at the address sends damaged compressed data") from None
         if len(unpacked) > self._max_bytes:
             raise BadImage(f"{self._too_large()} after its compressed data were unpacked")
