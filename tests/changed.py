@@ -25,6 +25,8 @@ EVERY_TEST = {"pyproject.toml", "requirements.txt", "constraints.txt", "tests/co
 }
 ALWAYS = {"tests/test_architecture.py"}
 
+_NO_PLACES = {"web"}  # names of folders that are ordinary words: files in them are named by their own names
+
 _DOTTED = re.compile(r"\b[a-z_]+(?:\.[a-z_0-9]+)+\b")
 _STARTED = re.compile(r"-m\s+([a-z_][a-z_0-9.]*)")
 _WORD = re.compile(r"[\w./-]+")
@@ -43,7 +45,7 @@ class Reach:
                 continue
             self._by_name[PurePosixPath(path).name].add(path)
             for folder in PurePosixPath(path).parents:
-                if folder not in packages and folder.name:
+                if folder not in packages and folder.name and folder.name not in _NO_PLACES:
                     self._by_name[folder.name].add(path)
         self._packages = packages
         self._ours = {PurePosixPath(path).parts[0] for path in self.files if path.endswith(".py")}
