@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from sys import intern
 from typing import Any, Literal
 
@@ -256,11 +257,15 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """The result in JSON types, for a page or an API."""
-        fields = asdict(self)
-        for name in ("detections", "warnings", "cached", "bad_photo", "model_version", "arithmetic"):
-            if not fields[name]:
-                del fields[name]
-        return {"v": VERSION, **fields}
+        told: dict[str, Any] = {"v": VERSION}
+        for name in _RESULT_FIELDS:
+            value = getattr(self, name)
+            if value or name not in _LEFT_OUT:
+                told[name] = value
+        told["labels"], told["seconds"] = _plain(self.labels), dict(self.seconds)
+        if self.detections:
+            told["detections"] = [_plain_fields(one) | {"labels": _plain(one.labels)} for one in self.detections]
+        return told
 
     def to_json(self) -> str:
         """The stored object and the body of the response message."""
@@ -293,6 +298,20 @@ class Result:
             bad_photo=bad_photo,
             **texts,
         )
+
+
+# Written out, because dataclasses.asdict copies each value deeply, which takes ten times as long.
+_RESULT_FIELDS = tuple(one.name for one in fields(Result))
+_LEFT_OUT = frozenset({"detections", "warnings", "cached", "bad_photo", "model_version", "arithmetic"})  # when empty
+_INNER_FIELDS = {kind: tuple(one.name for one in fields(kind)) for kind in (Label, Detection)}
+
+
+def _plain(labels: Iterable[Label]) -> list[dict[str, Any]]:
+    return [_plain_fields(label) for label in labels]
+
+
+def _plain_fields(one: Label | Detection) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in _INNER_FIELDS[type(one)]}
 
 
 _TEXTS = ("error", "model", "engine", "worker", "model_version", "arithmetic")

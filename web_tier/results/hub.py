@@ -120,9 +120,9 @@ class Hub:
             if pool:
                 self._watchers.append(listener)
                 listener.post(pool=self._pool)
+                self._changed.notify_all()
             if self._stopping:
                 listener.post(stopping=True)
-            self._changed.notify_all()
         try:
             yield listener
         finally:

@@ -112,7 +112,8 @@ class LocalEngine:
         self._waiting: FairQueue[PhotoToLabel] = FairQueue(self._places)
         self._decoded: list[tuple[PhotoToLabel, Decoded]] = []
         self._open: set[PhotoToLabel] = set()
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._ready, self._room = threading.Condition(lock), threading.Condition(lock)  # of what is decoded
         self._stopping = False
         self._threads = [
             threading.Thread(target=run, name=f"local-{name}", daemon=True)
@@ -139,6 +140,10 @@ class LocalEngine:
             self._open.discard(photo)
             self.rate.end(done)
 
+    def has_place(self, client: str) -> bool:
+        """Whether a photo of this client would be taken now."""
+        return self._waiting.has_place(client)
+
     @property
     def wait_seconds(self) -> int:
         """How long the photos that wait now will take, rounded up."""
@@ -147,11 +152,12 @@ class LocalEngine:
     def stop(self) -> None:
         """End the threads. Photos that wait, or are not done in a moment, get an error that says to send them again."""
         rest = self._waiting.close()
-        with self._changed:
+        with self._ready:
             self._stopping = True
             rest += [photo for photo, _ in self._decoded]
             self._decoded.clear()
-            self._changed.notify_all()
+            self._ready.notify_all()
+            self._room.notify_all()
         for photo in rest:
             photo.failed(Retryable(STOPPING))
         in_work = list(self._open)
@@ -183,14 +189,14 @@ class LocalEngine:
             photo.done(Result.failed(photo.job.key, str(error), NAME, bad_photo=True))
             return
         photo.note("decode")
-        with self._changed:
+        with self._room:
             # Decode one batch ahead: what waits longer, waits in the fair queue.
-            self._changed.wait_for(lambda: len(self._decoded) < self._ahead(photo) or self._stopping)
+            self._room.wait_for(lambda: len(self._decoded) < self._ahead(photo) or self._stopping)
             if self._stopping:
                 photo.failed(Retryable(STOPPING))
                 return
             self._decoded.append((photo, decoded))
-            self._changed.notify_all()
+            self._ready.notify()
 
     def _ahead(self, photo: PhotoToLabel) -> int:
         return max(2, self.recogniser.batch(photo.job.model))
@@ -213,14 +219,14 @@ class LocalEngine:
 
     def _take(self) -> list[tuple[PhotoToLabel, Decoded]]:
         """Wait for a photo; take it with the others for its model that are decoded. None when the engine stops."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._decoded or self._stopping)
+        with self._ready:
+            self._ready.wait_for(lambda: self._decoded or self._stopping)
             if self._stopping:
                 return []
             model = self._decoded[0][0].job.model
             batch = [one for one in self._decoded if one[0].job.model == model][: self.recogniser.batch(model)]
             self._decoded = [one for one in self._decoded if one not in batch]
-            self._changed.notify_all()
+            self._room.notify_all()
             return batch
 
     def _infer_alone(self, photo: PhotoToLabel, decoded: Decoded) -> None:

@@ -34,7 +34,9 @@ class FairQueue(Generic[Item]):
         self._clients: OrderedDict[str, deque[Item]] = OrderedDict()
         self._size = 0
         self._closed = False
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        # Two, so that a photo wakes one thread that decodes, and not all: to wake a thread costs more than to queue.
+        self._filled, self._freed = threading.Condition(lock), threading.Condition(lock)
 
     def __len__(self) -> int:
         return self._size
@@ -45,21 +47,21 @@ class FairQueue(Generic[Item]):
         left: None to raise Full at once when there is no place; else wait for one until it returns True (then Full).
         Raises Closed after `close`.
         """
-        with self._changed:
+        with self._freed:
             while not self._closed and not self._has_place(client):
                 if left is None or left():
                     raise Full("too many photos wait here already")
-                self._changed.wait(LOOK_SECONDS)
+                self._freed.wait(LOOK_SECONDS)
             if self._closed:
                 raise Closed("the server is about to restart")
             self._clients.setdefault(client, deque()).append(item)
             self._size += 1
-            self._changed.notify_all()
+            self._filled.notify()
 
     def take(self) -> Item | None:
         """Wait for an item and take it. Returns None after `close`."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._size or self._closed)
+        with self._filled:
+            self._filled.wait_for(lambda: self._size or self._closed)
             if self._closed:
                 return None
             client, items = self._clients.popitem(last=False)
@@ -67,17 +69,23 @@ class FairQueue(Generic[Item]):
             if items:
                 self._clients[client] = items  # behind the other clients
             self._size -= 1
-            self._changed.notify_all()
+            self._freed.notify_all()
             return item
+
+    def has_place(self, client: str) -> bool:
+        """Whether `put` would take an item of this client at once."""
+        with self._freed:
+            return self._has_place(client)
 
     def close(self) -> list[Item]:
         """Take nothing more. Returns the items that still waited."""
-        with self._changed:
+        with self._filled:
             self._closed = True
             rest = [item for items in self._clients.values() for item in items]
             self._clients.clear()
             self._size = 0
-            self._changed.notify_all()
+            self._filled.notify_all()
+            self._freed.notify_all()
             return rest
 
     def _has_place(self, client: str) -> bool:

@@ -52,7 +52,9 @@ class LocalVenue:
         return self._engine.rate.per_second
 
     def open(self, asker: Asker = ANYBODY) -> Submission:
-        """Begin a submission."""
+        """Begin a submission. Raises Problem (503) when too many photos wait, before a photo is looked at."""
+        if not self._engine.has_place(asker.address):
+            raise busy(self._engine)
         return LocalSubmission(self._parts, self._engine, asker)
 
     def again(self, jobs: Sequence[Job]) -> None:
@@ -101,11 +103,16 @@ class LocalSubmission:
         except Full:
             if self._asker.left():
                 raise Problem(499, LEFT) from None
-            raise Problem(503, BUSY, self._engine.wait_seconds) from None
+            raise busy(self._engine) from None
         except Retryable as error:
             raise Problem(503, str(error)) from error
         self._patient = True  # the request is accepted
         return result
+
+
+def busy(engine: LocalEngine) -> Problem:
+    """The answer when too many photos wait."""
+    return Problem(503, BUSY, engine.wait_seconds)
 
 
 def _type_of(job: Job) -> str:
