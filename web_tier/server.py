@@ -35,7 +35,6 @@ ADJUSTMENTS: dict[str, Any] = {
     "backlog": BACKLOG,
     "ident": None,
     "connection_limit": 1_900,  # the default of 100 is below the number of clients that Shoal serves at once
-    "asyncore_use_poll": True,  # select() ends at file descriptor 1023
     "channel_request_lookahead": 1,  # read on during a request, to notice a client that has left
     "max_request_body_size": PHOTO_FORM_BYTES,
     "recv_bytes": 128 * 1024,
@@ -58,12 +57,13 @@ class WebServer:
         self._server = create_server(app, map=self._map, sockets=[listening], threads=threads, **adjustments)
         waitress_internals.check(self._server)
         waitress_internals.limit_bodies(self._server, body_limit(app))
+        loop = waitress_internals.EventLoop(self._server)
         limit = self._services.connections
         waitress_internals.limit_connections(self._server, self._map, limit.opened, limit.closed)
         sort = partial(_sorted, changing_gets(app), settings.trusted_proxy)
         waitress_internals.give_turns(self._server, TurnQueue(threads, sort, waitress_internals.refuse))
         self._services.comparisons.address = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
-        self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
+        self._thread = threading.Thread(target=loop.run, name="http", daemon=True)
 
     @property
     def port(self) -> int:

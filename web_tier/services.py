@@ -147,7 +147,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
         pool_poller=pool_poller,
         replies=replies,
         # The common queue gets the results of photos that the sweeper, or an older version, queued.
-        collectors=(Collector(replies, hub), Collector(cloud.responses, hub)),
+        collectors=(Collector(replies, hub), Collector(cloud.responses, hub)) if has_pool else (),
         history=past,
         batch_cost=BatchCost(past, going_by),
         reporter=Reporter(cloud, pool_poller, hub, past, clock, going_by),

@@ -16,6 +16,7 @@ from shoal.ports import ObjectStore, StoredObject
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 64 * 1024 * 1024  # that wait to be written; more means that the store is away or too slow
+GATHER_SECONDS = 0.05  # that an object waits for others: to wake the thread for each costs as much as an answer
 PAUSE_SECONDS = 0.5  # before an object that could not be written is tried again
 
 
@@ -62,7 +63,8 @@ class WriteBehind:
             self._remove(store, late.stored.key)
             self._waiting[store, late.stored.key] = late
             self._bytes += len(late.body)
-            self._changed.notify_all()
+            if len(self._waiting) == 1:
+                self._changed.notify_all()
 
     def drop(self, store: LateStore, key: str) -> None:
         """Do not write the object any more."""
@@ -90,9 +92,13 @@ class WriteBehind:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._stopping.is_set())
                 if not self._waiting:
-                    return
+                    self._changed.wait_for(lambda: self._waiting or self._stopping.is_set())
+                    self._changed.wait_for(self._stopping.is_set, GATHER_SECONDS)
+                if not self._waiting:
+                    if self._stopping.is_set():
+                        return
+                    continue
                 (store, key), late = next(iter(self._waiting.items()))
             try:
                 store.inner.put(key, late.body, late.content_type)

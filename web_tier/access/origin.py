@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -47,6 +48,7 @@ def _check(allowed: frozenset[str], changing_gets: Collection[str]) -> None:
         )
 
 
+@lru_cache(maxsize=256)
 def answers_to(host: str, allowed: frozenset[str]) -> bool:
     """Whether `host`, a name or an address with or without a port, may be this machine's.
 
