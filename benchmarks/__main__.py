@@ -317,7 +317,7 @@ def _local_overload(photos_folder: Path, rate: float, folder: Path) -> Iterator[
     share = least / rate
     yield Row("  the slowest 10 s", f"{least:.1f} images/s, {share:.0%} of its rate", ">= 90 %", share >= 0.9)
     yield Row("  the longest wait for an answer", f"{longest:.2f} s", "<= 3 s", longest <= 3)
-    figure = f"{seen.end / 1e6:.0f} MB, {growth:+.0f} MB since second 10"
+    figure = f"{seen.end / 1e6:.0f} MB, {growth:+.0f} MB in that minute"
     yield Row("  memory", figure, "flat", growth <= 20)
 
 

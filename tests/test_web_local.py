@@ -199,6 +199,7 @@ def test_a_full_queue_is_503_with_retry_after_and_what_was_accepted_is_answered(
         assert {one.status_code for one in refused} == {503}
         assert all(1 <= int(one.headers["Retry-After"]) <= 3 for one in refused)
         assert all("two seconds" in one.json()["detail"] for one in refused)
+        assert label(site, b"no photo").status_code == 503  # it is not looked at
         assert not stored(site)  # a refusal writes nothing
         slow.go.set()
         states = [one.result().status_code for one in asked]

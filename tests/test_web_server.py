@@ -208,6 +208,24 @@ def test_five_thousand_photos_in_one_form_keep_memory_flat() -> None:
         assert found["total"] == found["done"] == 5_000
 
 
+def test_a_connection_is_asked_again_whenever_what_it_waits_for_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop asks all connections once a second, in case. Here it does so only at the start."""
+    monkeypatch.setattr(waitress_internals, "ALL_SECONDS", 1e6)
+    with running_site() as site:
+        large = requests.get(f"{site.url}/static/examples/cat.jpg", timeout=10)  # more than a socket takes at once
+        with requests.Session() as line:  # one connection for several requests, with bodies in several pieces
+            answers = [line.post(site.url, files={"inputFile": ("a.jpg", jpeg())}, timeout=10) for _ in range(3)]
+        with socket.create_connection(("127.0.0.1", site.port), 10) as raw:
+            raw.sendall(2 * b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")  # the second waits for the first
+            raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            with raw.makefile("rb") as told:
+                healthy = told.read().count(b" 200 OK")  # to the end: the server closes
+
+    assert large.content == (ROOT / "static" / "examples" / "cat.jpg").read_bytes()
+    assert [one.status_code for one in answers] == [200] * 3
+    assert healthy == 3
+
+
 def test_a_slow_client_holds_nobody_up(site: Site) -> None:
     body = b"".join(many(1, jpeg()))
     with closing(socket.create_connection(("127.0.0.1", site.port), 10)) as slow:

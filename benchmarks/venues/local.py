@@ -30,7 +30,7 @@ FORM = ("/", "inputFile")
 OVERLOAD = 4
 OVERLOAD_SECONDS = 60.0
 OVERLOAD_CLIENTS = 256
-SETTLED = 10.0  # seconds, after which memory must not grow
+OVERLOAD_WARM_UP_SECONDS = 20.0  # of the same load before: until then its threads and pools of memory grow
 PIECE_SECONDS = 10.0
 
 
@@ -107,7 +107,7 @@ class OverloadSeen:
     """Far more requests than it can do.
 
     answered, refused: when each answer came, in seconds from the start. waited: seconds of the answered ones.
-    other: any other answer. settled, end: its memory after a few seconds and at the end, in bytes.
+    other: any other answer. settled, end: its memory after the warm-up and at the end, in bytes.
     """
 
     answered: list[float] = field(default_factory=list)
@@ -128,17 +128,17 @@ class OverloadSeen:
 
 
 def overload(photos: Path, rate: float, folder: Path) -> OverloadSeen:
-    """Send OVERLOAD times `rate` photos a second for a minute, whatever is answered."""
+    """Send OVERLOAD times `rate` photos a second for a minute, after a warm-up, whatever is answered."""
     payloads = [path.read_bytes() for path in sorted(photos.iterdir())]
     seen, taking = OverloadSeen(), threading.Lock()
     with served(folder / "overload") as (port, process):
-        began = time.monotonic()
+        began = time.monotonic() + OVERLOAD_WARM_UP_SECONDS
 
         def send(number: int) -> None:
             """One client's share: a request at each of its times, as soon as the one before is answered."""
             line = http_client.connect(port)
             pause = OVERLOAD_CLIENTS / (OVERLOAD * rate)
-            due = number / (OVERLOAD * rate)
+            due = number / (OVERLOAD * rate) - OVERLOAD_WARM_UP_SECONDS
             while due < OVERLOAD_SECONDS:
                 time.sleep(max(0.0, began + due - time.monotonic()))
                 asked = time.monotonic()
@@ -158,6 +158,8 @@ def overload(photos: Path, rate: float, folder: Path) -> OverloadSeen:
 
 
 def _note(seen: OverloadSeen, status: int, told: bytes, at: float, waited: float) -> None:
+    if at < 0:
+        return
     if status == 200:
         seen.answered.append(at)
         seen.waited.append(waited)
@@ -168,5 +170,5 @@ def _note(seen: OverloadSeen, status: int, told: bytes, at: float, waited: float
 
 
 def _memory_after(process: psutil.Process, began: float) -> int:
-    time.sleep(max(0.0, began + SETTLED - time.monotonic()))
+    time.sleep(max(0.0, began - time.monotonic()))
     return int(process.memory_info().rss)

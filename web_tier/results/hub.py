@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from shoal.messages import Job, Result
 
 KEPT_ANSWERS = 1_000
-REMEMBERED_RESULTS = 8_192  # some 20 MB; a result that was forgotten is read from the output bucket again
+REMEMBERED_RESULTS = 8_192  # a result that was forgotten is read from the output bucket again
+REMEMBERED_BYTES = 20_000_000  # of all of them together: one with a hundred objects takes 50 KB
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class Hub:
     def __init__(self, remembered: int = REMEMBERED_RESULTS) -> None:
         self._remembered = remembered
         self._results: OrderedDict[str, Result] = OrderedDict()
+        self._bytes = 0  # that they take, about
         self._listeners: defaultdict[str, list[Listener]] = defaultdict(list)
         self._watchers: list[Listener] = []
         self._pool: PoolState | None = None
@@ -166,7 +168,7 @@ class Hub:
     def forget(self, key: str) -> None:
         """Drop the result of a photo that is labelled again."""
         with self._changed:
-            self._results.pop(key, None)
+            self._drop(key)
 
     def answered(self) -> list[Answered]:
         """The last thousand answers that reached this process, oldest first."""
@@ -202,10 +204,21 @@ class Hub:
             self._changed.notify_all()
 
     def _remember(self, result: Result) -> None:
+        self._drop(result.key)
         self._results[result.key] = result
-        self._results.move_to_end(result.key)
-        while len(self._results) > self._remembered:
-            self._results.popitem(last=False)
+        self._bytes += _size(result)
+        while len(self._results) > self._remembered or self._bytes > REMEMBERED_BYTES:
+            self._drop(next(iter(self._results)))
+
+    def _drop(self, key: str) -> None:
+        if result := self._results.pop(key, None):
+            self._bytes -= _size(result)
+
+
+def _size(result: Result) -> int:
+    """About how many bytes it takes in memory, as measured."""
+    labels = len(result.labels) + sum(len(one.labels) for one in result.detections)
+    return 900 + 100 * labels + 480 * len(result.detections)
 
 
 def _batch_of(key: str) -> str:

@@ -16,6 +16,7 @@ from shoal.messages import Job, Result
 from shoal.settings import Settings
 from web_tier.problems import Problem
 from web_tier.venues import ANYBODY, Asker, Submission, Venue, VenueParts
+from web_tier.venues._arenas import share_arenas
 from web_tier.venues._engine import LocalEngine, PhotoToLabel
 from web_tier.venues._fair_queue import Full
 
@@ -26,6 +27,7 @@ AGAIN_AT_ONCE = 16  # photos that are labelled again: enough for the engine's ba
 
 def make(parts: VenueParts) -> Venue:
     """Load the models and start the engine. Raises NotFound when they are not prepared, SettingsError."""
+    share_arenas()
     return LocalVenue(parts, LocalEngine(load(parts.settings)))
 
 
