@@ -3,8 +3,8 @@
 A clean stop needs them: close the port, wake the loop, end the threads, and let the last answers go out. Limits on
 bodies need them too: waitress has one limit for all requests. Streams of events need the connection itself, limits on
 clients need to know when one is opened and closed. So does the loop: waitress asks every connection at every event what
-it waits for. waitress keeps them private, so `check` compares them with the version that this file was written for (3.0)
-before a server starts.
+it waits for. waitress keeps them private, so `check` compares them with the version that this file was written for
+(3.0) before a server starts.
 """
 
 from __future__ import annotations

@@ -12,19 +12,26 @@ from typing import Any, Protocol
 from app_tier.bucket_events import BucketEvents, read_event
 from inference import images, process
 from inference.process import Recogniser
-from shoal.buckets.result_store import store_result
 from shoal.errors import BadImage, MalformedMessage, NotFound, Retryable
 from shoal.messages import SHOWN, Job, Result
 from shoal.ports import ObjectStore
 
 log = logging.getLogger(__name__)
 
+ATTEMPTS = 5
+
 
 class Tables(Protocol):
     """Where the labels of photos can be searched."""
 
-    def record(self, url: str, order: str, result: Result) -> None:
-        """Replace what is known of a photo, unless a later event of it is known. Raises Retryable."""
+    def record(self, url: str, order: str, result: Result) -> bool:
+        """Replace what is known of a photo, unless a later event of it is known. Returns whether it did.
+
+        order: of the event; orders of one photo sort by time. Raises Retryable.
+        """
+
+    def latest(self, url: str) -> str:
+        """The order of the latest event that was recorded of a photo. Raises Retryable."""
 
 
 class EventLabeller:
@@ -99,16 +106,44 @@ class EventLabeller:
         except NotFound:
             self._tell_missing(job)
             return
-        stored = store_result(self._outputs, replace(result, worker=self._name))
-        if not stored.is_cancelled:
-            self._tables.record(f"s3://{self._bucket}/{job.key}", str(described.get("sequencer", "")), stored)
+        self._keep(job, str(described.get("sequencer", "")), result)
 
     def _result(self, job: Job) -> Result:
+        """Label the photo as it is now. Raises NotFound when it is gone."""
         began = time.perf_counter()
         photo = self._inputs.get(job.key)
         fetched = time.perf_counter() - began
         result = process.process(self._recogniser, job, photo)
         return replace(result, seconds={"fetch": fetched, **result.seconds})
+
+    def _keep(self, job: Job, order: str, result: Result) -> None:
+        """Store a result, then record it. A document that is there is overwritten by the latest event alone.
+
+        Several events of one photo may be handled at the same time, by functions that fetched other versions of it.
+        """
+        url = f"s3://{self._bucket}/{job.key}"
+        is_new = self._outputs.put_new(job.key, self._document(result), "application/json")
+        if self._tables.record(url, order, result) and not is_new:
+            self._overwrite(job, url, order, result)
+
+    def _overwrite(self, job: Job, url: str, order: str, result: Result) -> None:
+        """Overwrite the document, unless a later event does. Raises Retryable."""
+        if self._tables.latest(url) != order:
+            return
+        for _ in range(ATTEMPTS):
+            self._outputs.put(job.key, self._document(result), "application/json")
+            latest = self._tables.latest(url)
+            if latest == order:
+                return
+            # Of the two documents the later event's may be the one that is overwritten now.
+            try:
+                order, result = latest, self._result(job)
+            except NotFound:
+                return
+        raise Retryable(f"{job.key}: another event of the same photo is handled at the same time")
+
+    def _document(self, result: Result) -> bytes:
+        return replace(result, worker=self._name).to_json().encode()
 
     def _tell_missing(self, job: Job) -> None:
         """Store a failed result, unless the photo was labelled before it was deleted."""

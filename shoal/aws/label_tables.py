@@ -59,18 +59,25 @@ class LabelTables:
         self._images = images
         self._labels = labels
 
-    def record(self, url: str, order: str, result: Result) -> None:
-        """Replace what the tables say of a photo, unless they hold a later event of it.
+    def record(self, url: str, order: str, result: Result) -> bool:
+        """Replace what the tables say of a photo, unless they hold a later event of it. Returns whether it did.
 
         order: the sequencer of the event; sequencers of one key sort by time. Raises Retryable.
         """
+        if self._replace(None, url, order, result):  # most photos come once: one call
+            return True
         for _ in range(ATTEMPTS):
             known = self._known(url)
             if known is not None and _padded(known[ORDER]["S"]) > _padded(order):
-                return
+                return False
             if self._replace(known, url, order, result):
-                return
+                return True
         raise Retryable(f"labels of {url}: another event of the same photo is written at the same time")
+
+    def latest(self, url: str) -> str:
+        """The sequencer of the latest event of a photo that was recorded; empty without any. Raises Retryable."""
+        known = self._known(url)
+        return "" if known is None else str(known[ORDER]["S"])
 
     def forget(self, url: str) -> bool:
         """Delete what the tables say of a photo; False if they know nothing of it. Raises Retryable."""
