@@ -192,7 +192,8 @@ def test_a_venue_that_is_not_prepared_says_so_and_the_pool_goes_on(tmp_path: Pat
 
 
 def test_a_full_queue_is_503_with_retry_after_and_what_was_accepted_is_answered(slow: SlowRecogniser) -> None:
-    with local_site() as site, ThreadPoolExecutor(60) as clients:
+    # Threads for all of them: up to 46 photos can be in the queue and in the engine.
+    with local_site(web_threads=128) as site, ThreadPoolExecutor(60) as clients:
         asked = [clients.submit(label, site) for _ in range(60)]
         until(lambda: sum(one.done() for one in asked) >= 10)
         refused = [one.result() for one in asked if one.done()]
