@@ -19,7 +19,7 @@ from benchmarks.web import watch_page
 from shoal.clock import SystemClock
 from shoal.errors import Retryable
 from shoal.memory import memory_cloud
-from shoal.messages import CANCELLED, Detection, Job, Result, new_batch
+from shoal.messages import CANCELLED, Job, Result, new_batch
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site, settings
 from web_tier import services as web_services
@@ -468,27 +468,6 @@ def test_the_collector_survives_a_queue_that_is_away(monkeypatch: pytest.MonkeyP
     cloud.responses.send([result.to_json()])
     until(lambda: hub.recall(result.key))
     collector.stop()
-
-
-def test_the_hub_remembers_no_more_than_it_may() -> None:
-    hub = Hub(remembered=3)
-    hub.publish(Result.failed(f"b/{number}/n", "x") for number in range(5))
-    assert [hub.recall(f"b/{number}/n") is not None for number in range(5)] == [False, False, True, True, True]
-
-
-def test_the_hub_remembers_few_results_that_are_large() -> None:
-    """A hundred objects in each of 8,192 photos were 400 MB in the web process."""
-    objects = tuple(Detection("bus", 6, 0.5, (1, 2, 3, 4), (0.1, 0.2, 0.3, 0.4)) for _ in range(100))
-    hub = Hub()
-    hub.publish(Result(f"b/{number}/n", "done", detections=objects) for number in range(1000))
-    hub.publish([Result("b/999/n", "done")])  # smaller than the one before
-
-    kept = [number for number in range(1000) if hub.recall(f"b/{number}/n")]
-
-    assert kept == list(range(kept[0], 1000))
-    assert 300 < len(kept) < 500
-    hub.forget("b/999/n")
-    assert hub.recall("b/999/n") is None
 
 
 def test_a_listener_hears_its_own_batch_only_and_is_woken_by_it() -> None:
