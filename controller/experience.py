@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from controller.estimates import Flow, Spread
 from controller.policy import Intent, Measured, Need, Observation
-from controller.sightings import Patience, Sightings, boots, finished_since, look, marked, told
+from controller.sightings import Patience, Sightings, boots, finished_since, given_up, look, marked, registered, told
 from controller.standstill import judge, patience_for
 from controller.tally import Tally
 from controller.throughput import Throughput
@@ -26,6 +26,7 @@ class Experience:
            read.
     needs: what the policy asked for, as far back as it matters.
     tried, standstill: see `standstill.Standstill`.
+    never_came: machines in a row whose worker never registered.
     """
 
     seen: Sightings | None = None
@@ -38,6 +39,7 @@ class Experience:
     needs: tuple[Need, ...] = ()
     tried: bool = False
     standstill: str = ""
+    never_came: int = 0
 
     def look(
         self,
@@ -54,7 +56,7 @@ class Experience:
         seen = marked(stood.seen, instances, beats is not None, now, patience)
         finished, busy = finished_since(self.beats or {}, beats or {})
         service = self.service.add(busy / finished, min(finished, HEAVIEST)) if finished and busy else self.service
-        boot = self.boot
+        boot, came = self.boot, registered(self.seen or {}, seen)
         for seconds in boots(self.seen or {}, seen):
             boot = boot.add(seconds)
         backlog = confirmed(depth, seen).total
@@ -69,6 +71,7 @@ class Experience:
         return replace(
             self, seen=seen, beats=known, tally=tally, service=service, boot=boot, flow=flow,
             throughput=throughput, tried=stood.tried, standstill=words,
+            never_came=0 if came else self.never_came + given_up(self.seen or {}, seen),
         )  # fmt: skip
 
     def _count(
@@ -86,7 +89,9 @@ class Experience:
         seen = self.seen or {}
         flow = self.flow
         measured = Measured(self.service, self.boot, flow.arrivals, flow.waiting(now), self.tally, self.throughput)
-        return Observation(now, confirmed(depth, seen), instances, intents, seen, measured, self.standstill)
+        return Observation(
+            now, confirmed(depth, seen), instances, intents, seen, measured, self.standstill, self.never_came
+        )
 
 
 def _kept(beats: dict[str, Beat]) -> dict[str, Beat]:

@@ -49,6 +49,8 @@ class Plan:
 
 NAME = "app-tier-instance-"
 OVERDUE = "did not leave"
+SEVERAL = 3  # machines without a worker: one may have bad luck
+NEVER_CAME = "the workers of the last machines never came, so machines are tried one at a time until one comes"
 
 
 def plan(
@@ -83,10 +85,19 @@ def gate(
     count = min(wanted, room)
     leaving = observation.machines - observation.capacity
     refused = [Refusal.by_cap(wanted - count, limits.most, leaving)]
+    if _none_comes(observation) and count > (tries := max(0, 1 - observation.unheard)):
+        refused.append(Refusal(count - tries, NEVER_CAME))
+        count = tries
     if allowance is not None and count > allowance.machines:
         refused.append(Refusal(count - allowance.machines, allowance.why))
         count = allowance.machines
     return count, tuple(one for one in refused if one.count)
+
+
+def _none_comes(observation: Observation) -> bool:
+    """Whether machines start and no worker comes: a broken image, role or network. Then they cost and do nothing."""
+    works = any(one.beat is not None and one.lost_since is None for one in observation.sightings.values())
+    return observation.never_came >= SEVERAL and not works
 
 
 def free_names(taken: Sequence[str], count: int) -> tuple[str, ...]:

@@ -70,6 +70,7 @@ class Observation:
     intents:   launches that `instances` does not show yet.
     sightings: what is known of each instance, by its id.
     standstill: why nothing gets on although photos wait, when no worker is to blame; "" when all is well.
+    never_came: machines in a row whose worker never registered.
     """
 
     now: float
@@ -79,6 +80,7 @@ class Observation:
     sightings: Mapping[str, Sighting] = field(default_factory=dict)
     measured: Measured = field(default_factory=Measured)
     standstill: str = ""
+    never_came: int = 0
 
     @cached_property
     def staying(self) -> tuple[Instance, ...]:
@@ -117,6 +119,12 @@ class Observation:
     def intended(self) -> int:
         """Instances that were asked for and do not show up yet."""
         return sum(len(intent.names) for intent in self.intents)
+
+    @property
+    def unheard(self) -> int:
+        """Machines on their way up, whose worker has not registered yet."""
+        known = self.sightings.get
+        return self.intended + sum((seen := known(one.id)) is None or seen.beat is None for one in self.staying)
 
     @property
     def capacity(self) -> int:

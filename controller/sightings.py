@@ -185,5 +185,22 @@ def boots(before: Sightings, after: Sightings) -> list[float]:
     return [
         one.first_beat - one.first_seen
         for name, one in after.items()
-        if one.launched_here and one.first_beat is not None and (name not in before or before[name].first_beat is None)
+        if one.launched_here and one.first_beat is not None and _first_beat(before, name) is None
     ]
+
+
+def registered(before: Sightings, after: Sightings) -> bool:
+    """Whether a worker registered between two looks."""
+    return any(one.first_beat is not None and _first_beat(before, name) is None for name, one in after.items())
+
+
+def given_up(before: Sightings, after: Sightings) -> int:
+    """Instances that were marked as lost between two looks and never had a worker."""
+    return sum(
+        one.lost_since is not None and one.beat is None and (name not in before or before[name].lost_since is None)
+        for name, one in after.items()
+    )
+
+
+def _first_beat(seen: Sightings, name: str) -> float | None:
+    return seen[name].first_beat if name in seen else None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from controller.budget import Allowance
 from controller.experience import Experience, confirmed
-from controller.plan import Drain, Launch, Plan, Terminate, free_names, gate, plan
+from controller.plan import NEVER_CAME, SEVERAL, Drain, Launch, Plan, Terminate, free_names, gate, plan
 from controller.policy import Decision, Intent, Limits, Measured, Observation
 from controller.sightings import (
     LOOK_AGAIN_SECONDS,
@@ -388,6 +388,32 @@ def test_experience_grows_with_each_look() -> None:
     assert idle.service == many.service  # nothing to divide
     fresh = Experience().observation(NOW, Depth(0, 0, 0), (), ())
     assert (fresh.sightings, fresh.measured) == ({}, Measured())
+
+
+def test_machines_whose_workers_never_come_are_tried_one_at_a_time() -> None:
+    """A broken image, role or network: before, the whole pool was replaced every boot time, for ever."""
+    dead = tuple(one(name=f"i-{number}") for number in range(SEVERAL))
+    known = Experience()
+    for now in (NOW, NOW + PATIENCE.boot + 1):
+        known = known.look(now, EMPTY, dead, {}, PATIENCE, 60.0)
+    seen = known.observation(now, EMPTY, dead, ())
+    assert gate(5, seen, LIMITS, None) == (1, (Refusal(4, NEVER_CAME),))
+
+    again = (*dead, one(name="i-again"))
+    known = known.look(now + 1, EMPTY, again, {}, PATIENCE, 60.0)
+    assert gate(5, known.observation(now, EMPTY, again, ()), LIMITS, None)[0] == 0  # it boots still
+
+    known = known.look(now + 2, EMPTY, again, {"i-again": Beat(1)}, PATIENCE, 60.0)
+    assert known.never_came == 0
+    assert gate(5, known.observation(now, EMPTY, again, ()), LIMITS, None) == (5, ())
+
+
+def test_one_machine_without_a_worker_holds_nothing_up_beside_one_that_works() -> None:
+    both = (one(name="i-dead"), one(name="i-works"))
+    known = replace(Experience(), never_came=SEVERAL)
+    for count, now in enumerate((NOW, NOW + PATIENCE.boot + 1), 1):
+        known = known.look(now, EMPTY, both, {"i-works": Beat(count)}, PATIENCE, 60.0)
+    assert gate(5, known.observation(now, EMPTY, both, ()), LIMITS, None) == (5, ())
 
 
 def test_photos_are_counted_when_the_workers_can_be_heard() -> None:
