@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
+import botocore.auth
 import pytest
 from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.client import BaseClient
 
-from shoal.aws import clients, prepare
+from shoal.aws import clients, connect, prepare
 from shoal.aws.clients import client
 from shoal.aws.iam import create_role, policy_document, trust
 from shoal.aws.s3 import create_bucket
-from shoal.errors import Permanent
+from shoal.errors import Permanent, Retryable
 from shoal.folders import folder
 from shoal.settings import Settings, load
 from shoal_cli import doctor
@@ -163,6 +165,30 @@ def test_the_doctor_looks_at_all_that_prepare_makes_and_at_the_image(embedded_cl
 def test_the_doctor_does_not_blame_credentials_that_may_not_look() -> None:
     found = doctor._allowed(doctor.Finding("role", False, "instance profile: AccessDenied: not authorized"))
     assert (found.good, found.note) == (True, True)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_wrong_clock_is_named_by_every_service(
+    embedded_cloud: None, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    chosen = load({"SHOAL_PREFIX": f"t{uuid.uuid4().hex[:12]}"})
+    prepare(chosen)
+    cloud = connect(chosen)
+    plain: Callable[..., datetime] = botocore.auth.get_current_datetime
+
+    def wrong(remove_tzinfo: bool = True) -> datetime:
+        return plain(remove_tzinfo) + timedelta(hours=hours)
+
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", wrong)
+    looks: list[Callable[[], object]] = [
+        lambda: list(cloud.inputs.list("")),
+        lambda: cloud.requests.depth(),
+        lambda: cloud.register.workers(),
+        lambda: cloud.pool.describe(),
+    ]
+    for look in looks:
+        with pytest.raises((Retryable, Permanent), match="the clock of this machine is wrong"):
+            look()
 
 
 # What S3 answers of buckets that are somebody else's

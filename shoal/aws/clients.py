@@ -269,6 +269,8 @@ def _translated(what: str, error: botocore.exceptions.ClientError) -> ShoalError
     text = f"{what}: {code}: {message}"
     if code in _WRONG_CLOCK or message.startswith(_SIGNATURE_TIME):
         return Retryable(f"{text} (the clock of this machine is wrong: set it, or let it follow a time server)")
+    if code == "AuthFailure":
+        return Permanent(f"{text} (the keys are not of this account, or the clock of this machine is wrong)")
     if code in _NOT_FOUND:
         return NotFound(text)
     if code in _CAPACITY:
