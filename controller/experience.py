@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from controller.estimates import Flow, Spread
 from controller.policy import Intent, Measured, Need, Observation
-from controller.sightings import Patience, Sightings, boots, finished_since, given_up, look, marked, registered, told
+from controller.sightings import Patience, Sightings, boots, finished_since, gave_up, look, marked, registered, told
 from controller.standstill import judge, patience_for
 from controller.tally import Tally
 from controller.throughput import Throughput
@@ -26,7 +26,7 @@ class Experience:
            read.
     needs: what the policy asked for, as far back as it matters.
     tried, standstill: see `standstill.Standstill`.
-    never_came: machines in a row whose worker never registered.
+    never_came: launches in a row whose workers never registered.  gave_up_at: when the last of them was given up.
     """
 
     seen: Sightings | None = None
@@ -40,6 +40,7 @@ class Experience:
     tried: bool = False
     standstill: str = ""
     never_came: int = 0
+    gave_up_at: float = float("-inf")
 
     def look(
         self,
@@ -57,6 +58,7 @@ class Experience:
         finished, busy = finished_since(self.beats or {}, beats or {})
         service = self.service.add(busy / finished, min(finished, HEAVIEST)) if finished and busy else self.service
         boot, came = self.boot, registered(self.seen or {}, seen)
+        failed = not came and gave_up(self.seen or {}, seen, self.gave_up_at)
         for seconds in boots(self.seen or {}, seen):
             boot = boot.add(seconds)
         backlog = confirmed(depth, seen).total
@@ -71,7 +73,7 @@ class Experience:
         return replace(
             self, seen=seen, beats=known, tally=tally, service=service, boot=boot, flow=flow,
             throughput=throughput, tried=stood.tried, standstill=words,
-            never_came=0 if came else self.never_came + given_up(self.seen or {}, seen),
+            never_came=0 if came else self.never_came + failed, gave_up_at=now if failed else self.gave_up_at,
         )  # fmt: skip
 
     def _count(

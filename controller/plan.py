@@ -49,8 +49,8 @@ class Plan:
 
 NAME = "app-tier-instance-"
 OVERDUE = "did not leave"
-SEVERAL = 3  # machines without a worker: one may have bad luck
-NEVER_CAME = "the workers of the last machines never came, so machines are tried one at a time until one comes"
+SEVERAL = 2  # launches without a worker: the first may have had bad luck
+NEVER_CAME = "no worker came of the last launches, so machines are tried one at a time until one comes"
 
 
 def plan(

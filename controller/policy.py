@@ -70,7 +70,7 @@ class Observation:
     intents:   launches that `instances` does not show yet.
     sightings: what is known of each instance, by its id.
     standstill: why nothing gets on although photos wait, when no worker is to blame; "" when all is well.
-    never_came: machines in a row whose worker never registered.
+    never_came: launches in a row whose workers never registered.
     """
 
     now: float

@@ -194,10 +194,16 @@ def registered(before: Sightings, after: Sightings) -> bool:
     return any(one.first_beat is not None and _first_beat(before, name) is None for name, one in after.items())
 
 
-def given_up(before: Sightings, after: Sightings) -> int:
-    """Instances that were marked as lost between two looks and never had a worker."""
-    return sum(
-        one.lost_since is not None and one.beat is None and (name not in before or before[name].lost_since is None)
+def gave_up(before: Sightings, after: Sightings, last: float) -> bool:
+    """Whether instances were marked as lost between two looks that never had a worker and were first seen after `last`.
+
+    So of machines that were launched together the first counts alone.
+    """
+    return any(
+        one.lost_since is not None
+        and one.beat is None
+        and one.first_seen >= last
+        and (name not in before or before[name].lost_since is None)
         for name, one in after.items()
     )
 

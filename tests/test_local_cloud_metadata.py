@@ -14,7 +14,11 @@ from local_cloud.machines.metadata import Tokens
 from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud
 from tests.waiting import until
 
-SCRIPT = "#!/bin/sh\necho at $AWS_EC2_METADATA_SERVICE_ENDPOINT.\nsleep 100\n"
+SCRIPT = """#!/bin/sh
+echo tries: $AWS_METADATA_SERVICE_NUM_ATTEMPTS.
+echo at $AWS_EC2_METADATA_SERVICE_ENDPOINT.
+sleep 100
+"""
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,11 @@ def identifier(cloud: CloudProcess) -> str:
         Placement={"AvailabilityZone": "us-east-1b"},
         MetadataOptions={"HttpTokens": "required", "InstanceMetadataTags": "enabled"},
     )
+
+
+def test_boto3_asks_it_as_often_as_on_ec2(cloud: CloudProcess, identifier: str) -> None:
+    """Once, for a second: whoever needs more patience there, as ami/start-worker, has to bring it."""
+    assert "tries: .\n" in cloud.wait_for_console(identifier, "at http")
 
 
 def endpoint_of(cloud: CloudProcess, identifier: str) -> str:

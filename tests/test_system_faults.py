@@ -260,6 +260,7 @@ def test_a_second_worker_finds_the_first_and_leaves(system: RunningSystem, pictu
     requests.post(system.address, files={"inputFile": ("a.jpg", pictures[0])}, timeout=60)
     [worker] = system.workers()
     assert (Path(worker.environ()["SHOAL_RUN_DIR"]) / "open-photos").stat().st_size == FILE_BYTES
+    assert worker.environ()["AWS_METADATA_SERVICE_NUM_ATTEMPTS"] == "5"  # of start-worker; boto3's own is 1
     done = subprocess.run([ROOT / "ami" / "start-worker"], env=worker.environ(), timeout=30, check=False)
     assert done.returncode == 0
     as_unit = subprocess.run([ROOT / "ami" / "start-worker", "unit"], env=worker.environ(), timeout=30, check=False)
