@@ -13,6 +13,7 @@ from inference import images
 from inference.decoding import cut_files
 from shoal.errors import BadImage
 from tests.inference_fixtures import MAX_PIXELS, cat, encoded
+from tests.test_inference_levels import rgb_tiff
 
 DEEP = Image.fromarray(np.asarray(cat().convert("L")).astype(np.uint16) * 257)
 KINDS: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
@@ -75,6 +76,15 @@ def test_a_jpeg_without_its_end_marker_is_whole(missing: int, progressive: bool)
 
 def test_a_jpeg_that_misses_its_last_bytes_is_not_whole() -> None:
     assert opened(encoded(cat(), "JPEG")[:-12]).warnings
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_cut_tiff_that_has_lost_one_of_its_colours_says_so(packed: bool) -> None:
+    payload = rgb_tiff(np.asarray(cat()), kind="u1", packed=packed, planes=True)
+
+    (text,) = opened(payload[: round(len(payload) * 0.7)]).warnings
+
+    assert text == f"{cut_files.CUT}: 30% of the picture is missing"
 
 
 @pytest.mark.parametrize("tail", [bytes(2_000), b"\xff" * 2_000, b"<html>504 Gateway Time-out</html>"])

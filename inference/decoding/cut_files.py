@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ def check_whole(warnings: Sequence[str]) -> None:
 
 
 def load(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]) -> tuple[Image.Image, float]:
-    """Load an image as far as its file goes. Returns it and the share of its rows that are missing.
+    """Load an image as far as its file goes. Returns it and the share of its rows or of its bytes that is missing.
 
     again: opens the same image again. Raises BadImage if all is missing.
     """
@@ -59,6 +60,7 @@ def load(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]) -
         if image.info.get("compression") == "jpeg":
             raise  # a JPEG in a TIFF can have 100 scans, and would cost them twice
         image = again()
+    lost_bytes = _lost_bytes(image)
     size, fill = image.size, _FILL.get(image.mode, 0)
     image.im = Image.new(image.mode, size, fill).im
     try:
@@ -72,7 +74,20 @@ def load(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]) -
         raise BadImage("the image is damaged or cut short")
     if image.format == "GIF" and empty and empty[0] < image.height - len(empty):
         _fill_from_above(image, empty)  # it is interlaced: rows that arrived are below others that did not
-    return image, len(empty) / image.height
+    return image, max(len(empty) / image.height, lost_bytes)
+
+
+def _lost_bytes(image: ImageFile.ImageFile) -> float:
+    """The share of a TIFF's pixels that its file ends before. A colour in a plane of its own leaves no row empty."""
+    tags: dict[int, Any] = dict(getattr(image, "tag_v2", {}))
+    offsets, counts = (tags.get(strips) or tags.get(tiles) or () for strips, tiles in ((273, 324), (279, 325)))
+    if not sum(counts) or image.fp is None:
+        return 0.0
+    position = image.fp.tell()
+    size = image.fp.seek(0, io.SEEK_END)
+    image.fp.seek(position)
+    lost = sum(min(count, max(0, offset + count - size)) for offset, count in zip(offsets, counts, strict=False))
+    return float(lost / sum(counts))
 
 
 def _empty_rows(image: Image.Image, fill: Any) -> list[int]:
