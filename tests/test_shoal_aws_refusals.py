@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSRequest, AWSResponse
 
-from shoal.aws import sqs
+from shoal.aws import signed, sqs
 from shoal.aws.autoscaling import AutoScalingPool, GroupSettings, zones
 from shoal.aws.clients import Service, Session, client, error_code, our_errors
+from shoal.aws.dynamodb import DynamoRegister
 from shoal.aws.ec2 import Ec2Pool
 from shoal.aws.instance_choice import InstanceChoice
 from shoal.aws.s3 import S3Store
 from shoal.aws.template import find_image
 from shoal.errors import CapacityUnavailable, NotFound, Permanent, Retryable
+from shoal.ports import Beat
 from tests.refusal_fixtures import refusal
 
 
@@ -277,6 +279,38 @@ def test_what_a_code_means(code: str, text: str, kind: type[Exception], told: st
         raise refusal(code, "Call", text)
     assert type(found.value) is kind
     assert error_code(found.value) == code.removeprefix("AWS.SimpleQueueService.")
+
+
+EXPIRED = {
+    "s3": b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>",
+    "sqs": b'{"__type": "com.amazon.coral.service#ExpiredTokenException", "message": "expired"}',
+    "dynamodb": b'{"__type": "com.amazon.coral.service#ExpiredTokenException", "message": "expired"}',
+}
+
+
+@pytest.mark.parametrize("service", EXPIRED)
+def test_credentials_that_expire_in_the_middle_of_work_are_a_pause(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker waits and goes on with the next credentials of its role: no photo is blamed, and none is lost."""
+    queue = sqs.SqsQueue(Service("sqs"), "fish-req-queue")
+    queue._url = "https://queue.example/1/fish-req-queue"
+    calls: dict[str, Callable[[], object]] = {
+        "s3": lambda: S3Store(Service("s3"), "bucket").put("key", b"", "text/plain"),
+        "sqs": lambda: queue.delete(["receipt"]),
+        "dynamodb": lambda: DynamoRegister(Service("dynamodb"), "pool").beat("i-1", Beat(1)),
+    }
+
+    def refuse(request: AWSRequest, **_: object) -> AWSResponse:
+        return AWSResponse(request.url, 400, {}, Raw(EXPIRED[service]))
+
+    with client_of(service) as boto3s:
+        boto3s.meta.events.register(f"before-send.{service}", refuse)
+        monkeypatch.setattr(signed, "send", lambda _, request: refuse(request))
+        with pytest.raises(Retryable, match="ExpiredToken"):
+            calls[service]()
+        monkeypatch.setattr(signed, "send", lambda _, request: AWSResponse(request.url, 200, {}, Raw(b"{}")))
+        calls[service]()
 
 
 @pytest.mark.parametrize(("unknown", "there"), [(2, True), (10_000, False)])
