@@ -23,6 +23,7 @@ from shoal.messages import Job, Result, new_batch
 from shoal.ports import Cloud
 from tests.inference_fixtures import EXAMPLES, MAX_BYTES, MAX_PIXELS, PHOTOS, ROOT, cache_dir
 from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud
+from tests.policy_fixtures import granted, used
 from tests.waiting import until
 
 DEADLINE_SECONDS = 120.0
@@ -109,6 +110,15 @@ class LambdaVenue:
             text=True,
             timeout=DEADLINE_SECONDS,
         )
+
+
+UNUSED = {
+    ("TellAMissingPhotoFromAForbiddenOne", "s3:ListBucket"): "without it S3 answers 403 for a photo that is not there",
+    ("KeepFailedEvents", "sqs:SendMessage"): "Lambda itself sends them, with the rights of the role",
+    ("WriteLogs", "logs:CreateLogGroup"): "Lambda itself writes them, with the rights of the role",
+    ("WriteLogs", "logs:CreateLogStream"): "the same",
+    ("WriteLogs", "logs:PutLogEvents"): "the same",
+}
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +210,9 @@ def test_a_photo_that_changes_keeps_no_old_label(venue: LambdaVenue) -> None:
     # The first event comes once more, late.
     assert venue.invoke({"key": key, "size": 1, "sequencer": first[ORDER]["S"]}) == {"batchItemFailures": []}
     assert venue.item(key) == second
+    # That was all that the function can do: what is granted besides has a reason.
+    policy = ROOT / "ami" / "lambda-policy.json"
+    assert granted(policy) - used(venue.cloud.state_dir, venue.chosen.function) == UNUSED.keys()
 
 
 def test_a_file_that_is_no_photo_says_why(venue: LambdaVenue) -> None:

@@ -5,7 +5,6 @@ The embedded cloud enforces the policies of `ami/` as AWS does, and notes which 
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -38,11 +37,11 @@ from shoal.memory import ManualClock
 from shoal.messages import Job, Result, new_batch
 from shoal.ports import Cloud
 from shoal.settings import load
+from tests.policy_fixtures import granted, used
 from tests.waiting import until
 from tests.web_fixtures import jpeg
 
 PREFIX = "chaos"  # the plant's
-USED = "cloud/used-by-roles-*.jsonl"
 # What is granted, never called, and needed.
 UNUSED = {
     ("TellAMissingPhotoFromAForbiddenOne", "s3:ListBucket"): "without it S3 answers 403 for a photo that is not there",
@@ -180,14 +179,8 @@ def seldom(worked: Plant) -> Plant:
 @pytest.mark.parametrize("name", ROLES)
 def test_what_is_granted_is_used(seldom: Plant, name: str) -> None:
     """A permission that nothing uses goes, or gets its reason in UNUSED."""
-    granted = {
-        (statement["Sid"], action)
-        for statement in json.loads(ROLES[name].read_text())["Statement"]
-        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
-    }
-    noted = [json.loads(line) for file in seldom.folder.glob(USED) for line in file.read_text().splitlines()]
-    used = {(one["statement"], one["action"]) for one in noted if one["role"] == name}
-    assert granted - used == {one for one in UNUSED if one in granted}
+    unused = granted(ROLES[name]) - used(seldom.folder, name)
+    assert unused == {one for one in UNUSED if one in granted(ROLES[name])}
 
 
 @pytest.mark.parametrize(
