@@ -100,12 +100,16 @@ def cost(moments: Sequence[Moment], now: float, price: float) -> float:
 def share(moments: Sequence[Moment], begin: float, end: float, photos: int, price: float) -> float | None:
     """The cost of the instances from `begin` to `end`, times the share of `photos` in what they finished then.
 
-    Returns None when the moments do not reach back to `begin`. price: of an instance for an hour.
+    The ledger hears of the last photos late. So it is read on until it knows of as many as `photos`, and no further:
+    what comes then is of the next batch. Returns None when the moments do not reach back to `begin`. price: of an
+    instance for an hour.
     """
     if not moments or moments[0].at > begin + SLACK_SECONDS:
         return None
     inside = [replace(_at(moments, begin), at=begin), *(one for one in moments if begin < one.at < end)]
-    finished = _at(moments, end + SLACK_SECONDS).finished - inside[0].finished
+    told = [_at(moments, end), *(one for one in moments if end < one.at <= end + SLACK_SECONDS)]
+    counts = [one.finished - inside[0].finished for one in told]
+    finished = next((count for count in counts if count >= photos), counts[-1])
     return cost(inside, end, price) * photos / max(photos, finished)
 
 
