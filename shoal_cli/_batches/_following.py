@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from shoal.errors import Retryable, ShoalError
-from shoal_cli._client import Client, told
+from shoal_cli._client import PAGE, Client, told
 
 LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.3, 2.0  # between two looks at the results
 LOOKS = 10  # in the time that the rest is expected to take
@@ -25,19 +25,21 @@ Tell = Callable[[int, str], None]
 def answers(client: Client, batch: str, total: int, patience: float, tell: Tell) -> Iterator[dict[str, Any]]:
     """Yield the photos in order, each as soon as it and all before it have an answer.
 
-    tell: is given the number of answers, and a sentence on what the others wait for, empty while all goes well.
+    tell: is given the number of answers, also of photos behind one that waits, and a sentence on what the others wait
+    for, empty while all goes well.
     Raises Retryable after `patience` seconds without an answer, also while no Shoal answers at all.
     """
-    answered, index = 0, -1
+    written, answered, index = 0, 0, -1
     began = last = asked = time.monotonic()
-    while answered < total:
+    while written < total:
         why = ""
         with _retried(tell, answered, patience, last):
-            for photo in client.photos(batch, index):
-                if photo["state"] == "queued":
-                    break
-                answered, index, last = answered + 1, photo["index"], time.monotonic()
+            look = _Look(client.photos(batch, index))
+            for photo in look.in_order():
+                written, index = written + 1, photo["index"]
                 yield photo
+            if written + look.behind > answered:
+                answered, last = written + look.behind, time.monotonic()
         if time.monotonic() - max(last, asked) > SILENT_SECONDS:
             asked, why = time.monotonic(), _why(client, batch)
         tell(answered, why)
@@ -45,8 +47,28 @@ def answers(client: Client, batch: str, total: int, patience: float, tell: Tell)
             raise Retryable(
                 f"{total - answered} photos were not answered for {patience:g} s: {client.address}/batches/{batch}"
             )
-        if answered < total:
+        if written < total:
             time.sleep(pause_seconds(answered, total, time.monotonic() - began))
+
+
+class _Look:
+    """One look at the photos of a batch. behind: how many have an answer and come after one that waits."""
+
+    def __init__(self, photos: Iterator[dict[str, Any]]) -> None:
+        self._photos = photos
+        self.behind = 0
+
+    def in_order(self) -> Iterator[dict[str, Any]]:
+        """Yield the photos before the first that waits; the others of its page are counted."""
+        waits = False
+        for place, photo in enumerate(self._photos, 1):
+            waits = waits or photo["state"] == "queued"
+            if not waits:
+                yield photo
+                continue
+            self.behind += photo["state"] != "queued"
+            if place % PAGE == 0:
+                return  # the next page would be another call
 
 
 @contextmanager

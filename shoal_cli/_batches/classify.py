@@ -33,7 +33,7 @@ INTERRUPTED = 130  # the status of a shell for a Ctrl-C
 screen = Console(stderr=True, highlight=False)
 
 
-@click.command()
+@click.command(short_help="Label photos: files and folders.")
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--model", default="", help="A model that the Shoal serves; its default when not given.")
 @click.option("--contract", type=click.Choice(list(CONTRACTS)), help="Call an endpoint of a published system instead.")
@@ -195,7 +195,9 @@ def _stop(client: Client, sent: Sent, arrived: int) -> None:
     except click.Abort:  # a second Ctrl-C
         choice = "l"
     if choice in ("c", "cancel"):
-        screen.print(tell_cancelled(client.cancel(sent.batch)), markup=False)
+        done = client.cancel(sent.batch)
+        hint = f" `shoal results {sent.batch}` shows them." if done["labelled"] else ""
+        screen.print(f"{tell_cancelled(done)}{hint}", markup=False, soft_wrap=True)
     else:
         screen.print(words, markup=False, soft_wrap=True)
 
