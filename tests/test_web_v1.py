@@ -286,7 +286,7 @@ def test_a_cancelled_batch_is_not_labelled() -> None:
 
 def test_models_are_listed(site: Site) -> None:
     found = requests.get(f"{site.url}/v1/models", timeout=10).json()
-    assert found == {"models": [{"name": "resnet50", "default": True}]}
+    assert found == {"models": [{"name": "resnet50", "task": "classify", "default": True}]}
 
 
 def test_the_limits_in_the_description_are_the_limits_of_the_checks(site: Site) -> None:

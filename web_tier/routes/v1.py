@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
+from inference import store
+from shoal.errors import ShoalError
 from shoal.messages import new_batch
 from web_tier.intake import idempotency
 from web_tier.intake.idempotency import Claim
@@ -153,7 +155,15 @@ def cancel(batch: str) -> Response:
 def models() -> Response:
     """The models that a request may name."""
     names = services().models
-    return jsonify(models=[{"name": name, "default": name == names[0]} for name in names])
+    return jsonify(models=[{"name": name, "task": _task(name), "default": name == names[0]} for name in names])
+
+
+def _task(name: str) -> str | None:
+    """What a model does: classify, detect or emotion; None for a model that only the workers have."""
+    try:
+        return store.model(name, services().settings.cache_dir).task.removesuffix("_whole")
+    except (ShoalError, OSError, ValueError):
+        return None
 
 
 def _submission() -> tuple[OfferedPhotos, str | None]:

@@ -98,6 +98,8 @@ _ARRIVAL = record(
     }
 )
 
+_TASK: Schema = {"type": ["string", "null"]}  # null for a model that only the workers have
+
 ANSWERS: dict[str, Schema] = {
     "Batch": record(_BATCH | {"cost": _COST}, list(_BATCH)),
     "Submitted": record(_BATCH | {"photos": list_of(reference("Photo"))}),
@@ -107,7 +109,7 @@ ANSWERS: dict[str, Schema] = {
     "Photo": record(_PHOTO | _PHOTO_SOMETIMES, list(_PHOTO)),
     "Label": record(_LABEL, ["name", "readable", "probability"]),
     "Cancelled": record({"cancelled": COUNT, "labelled": COUNT}),
-    "Models": record({"models": list_of(record({"name": TEXT, "default": {"type": "boolean"}}))}),
+    "Models": record({"models": list_of(record({"name": TEXT, "task": _TASK, "default": {"type": "boolean"}}))}),
     "Health": record({"status": TEXT, "checks": {"type": "object"}}, ["status"]),
     "Problem": record({"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT}),
 }
