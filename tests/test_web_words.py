@@ -43,8 +43,8 @@ def test_durations(seconds: float, told: str, exact: str) -> None:
 @pytest.mark.parametrize(
     ("count", "told"),
     [
-        (Counts(60, 0, 0, 0, 60), "Done: 60 photos in 2 s, all from the answer cache"),
-        (Counts(60, 0, 2, 0, 5), "Done: 60 photos in 2 s, 2 of them failed, 5 from the answer cache"),
+        (Counts(60, 0, 0, 0, 60), "Done: 60 photos in 2\N{NO-BREAK SPACE}s, all from the answer cache"),
+        (Counts(60, 0, 2, 0, 5), "Done: 60 photos in 2\N{NO-BREAK SPACE}s, 2 of them failed, 5 from the answer cache"),
         (Counts(10, 0, 2, 3, 0), "Cancelled: 3 photos. Labelled: 5, 2 failed"),
     ],
 )

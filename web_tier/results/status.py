@@ -73,4 +73,6 @@ def _finished(count: Counts, seconds: float) -> str:
     if count.cached:
         whole = count.cached == count.total
         cached = f", {'all' if whole else number(count.cached)} from the answer cache"
-    return f"Done: {photos(count.total)} in {duration(seconds)}{failed}{cached}"
+    # On a narrow screen the line must not break between a figure and its unit.
+    took = duration(seconds).replace(" ", "\N{NO-BREAK SPACE}") if seconds >= 1 else duration(seconds)
+    return f"Done: {photos(count.total)} in {took}{failed}{cached}"
