@@ -65,6 +65,8 @@ def test_it_shows_what_pip_does_where_there_is_no_terminal(tmp_path: Path) -> No
     process.communicate()
 
     assert process.returncode == 0
+    # The step after pip takes half of the time.
+    assert "\nCompiling the packages, a minute or two" in (tmp_path / "made" / "install.log").read_text()
 
 
 def test_a_failure_shows_what_pip_said(tmp_path: Path) -> None:
