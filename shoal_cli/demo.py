@@ -32,7 +32,7 @@ STOP_SECONDS = 40.0
 console = Console(highlight=False)
 
 
-@click.command()
+@click.command(short_help="Label a few photos and show how the pool grows.")
 @click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def command(photos: tuple[Path, ...]) -> None:
     """Label PHOTOS (or a few examples) and show how the pool grows and shrinks.
@@ -90,11 +90,11 @@ def _demonstrate(address: str, photos: list[Path], ledger: Path) -> None:
             if photo["state"] != "queued" and photo["index"] not in shown:
                 shown[photo["index"]] = {**photo, "after": time.monotonic() - began}
                 console.print(f"  {_line(photo)}", markup=False)
-        sentences.show(began)
+        sentences.show()
         time.sleep(0.1)
     answered = time.monotonic() - began
     speed = _images_per_second(address)
-    _show_fall(sentences, began)
+    _show_fall(sentences)
     _show_table([shown[index] for index in sorted(shown)])
     console.print(
         f"{len(photos)} photos in {answered:.1f} s; the pool went from {sentences.at_first} workers "
@@ -151,32 +151,32 @@ class _Sentences:
 
     def __init__(self, ledger: Path) -> None:
         self.ledger = ledger
-        self._since = time.time()
+        self._start = self._since = time.time()
         before = [entry for entry in ledger_file.read(ledger) if entry.at < self._since]
         self.at_first = before[-1].machines if before else 0
         self.machines = self.most = self.at_first
 
-    def show(self, began: float) -> None:
-        """Print the new decisions."""
+    def show(self) -> None:
+        """Print the new decisions, each with its own time: those of the last look may be seconds old."""
         for entry in ledger_file.read(self.ledger):
             if entry.at < self._since:
                 continue
             self.machines = entry.machines
             self.most = max(self.most, self.machines)
             if entry.at > self._since:
-                console.print(f"  [cyan]{time.monotonic() - began:5.1f} s  controller:[/] ", end="")
+                console.print(f"  [cyan]{entry.at - self._start:5.1f} s  controller:[/] ", end="")
                 console.print(entry.sentence, markup=False, soft_wrap=True)
             self._since = entry.at + 1e-6
 
 
-def _show_fall(sentences: _Sentences, began: float) -> None:
+def _show_fall(sentences: _Sentences) -> None:
     console.print("\nAll answered; the pool stays for a moment in case more comes, then empties.")
     deadline = time.monotonic() + ANSWER_SECONDS
     while sentences.machines:
         if time.monotonic() > deadline:
             raise ShoalError(f"the pool did not become empty: see {sentences.ledger} for the reason")
         time.sleep(0.2)
-        sentences.show(began)
+        sentences.show()
 
 
 def _show_table(photos: list[dict[str, Any]]) -> None:

@@ -45,13 +45,13 @@ class Finding:
     note: bool = False
 
 
-@click.command()
+@click.command(short_help="Check this machine and its cloud, and say what to fix.")
 def command() -> None:
     """Check this machine and the cloud that the settings name; say what to fix. Changes nothing."""
     chosen = in_force.applied(settings.load_with_own_file())
     console = Console(highlight=False)
     bad = 0
-    for found in (*_machine(chosen), *_cloud(chosen)):
+    for found in (*_misspelt(), *_machine(chosen), *_cloud(chosen)):
         bad += not found.good
         console.print(_mark(found), end=" ")
         console.print(f"{found.what}: {found.told}", markup=False, soft_wrap=True)
@@ -68,6 +68,11 @@ def _mark(found: Finding) -> str:
     if not found.good:
         return "[bold red]BAD [/]"
     return "[yellow]note[/]" if found.note else "[green]ok  [/]"
+
+
+def _misspelt() -> Iterator[Finding]:
+    for sentence in settings.misspelt().values():
+        yield Finding("setting", False, sentence, "correct its name, or remove it")
 
 
 def _machine(chosen: Settings) -> Iterator[Finding]:

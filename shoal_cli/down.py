@@ -16,7 +16,7 @@ from shoal.lifecycle import SERVE_LOCK, UP_LOCK, holder
 STOP_SECONDS = 60.0
 
 
-@click.command()
+@click.command(short_help="Stop what `shoal up` or `shoal serve` runs.")
 def command() -> None:
     """Stop what `shoal up` or `shoal serve` runs in SHOAL_STATE_DIR.
 
@@ -26,6 +26,7 @@ def command() -> None:
     found = [(lock, pid) for name in (UP_LOCK, SERVE_LOCK) if (pid := holder(lock := folder / name)) is not None]
     if not found:
         raise Permanent(f"no Shoal runs in {folder}")
+    click.echo("Stopping: photos in work are finished or given back. This takes some seconds.")
     for lock, pid in found:
         _stop(lock, pid)
     click.echo("Stopped.")

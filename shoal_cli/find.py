@@ -6,8 +6,10 @@ import click
 
 from shoal import aws, settings
 
+SPELLING = "it is written as the model writes it, such as Egyptian_cat"
 
-@click.command()
+
+@click.command(short_help="Print the photos with a label (venue lambda).")
 @click.argument("label")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The most photos to print.")
 def command(label: str, limit: int) -> None:
@@ -19,4 +21,4 @@ def command(label: str, limit: int) -> None:
     names = dict.fromkeys((label, label.replace(" ", "_")))
     found = itertools.chain.from_iterable(tables.find(name, limit) for name in names)
     lines = [f"{one.confidence:.4f}  {one.url}" for one in itertools.islice(found, limit)]
-    click.echo("\n".join(lines) if lines else f"no photo has the label {label}")
+    click.echo("\n".join(lines) if lines else f"no photo has the label {label}: {SPELLING}")

@@ -6,7 +6,7 @@ from shoal import aws, prices, settings
 from shoal.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Make the buckets, the queues and the role on AWS.")
 @click.option(
     "--venue",
     type=click.Choice(["pool", "lambda"]),

@@ -11,7 +11,7 @@ from shoal import settings
 from web_tier import serve
 
 
-@click.command()
+@click.command(short_help="Serve the page and the API from one process, no cloud.")
 @click.option("--port", type=click.IntRange(0, 65535), help="The port; SHOAL_PORT (8000) by default, 0 for a free one.")
 @click.option(
     "--results",

@@ -15,7 +15,7 @@ from shoal_cli._processes import CODE, PYTHON
 MODELS = ("SHOAL_MODEL", "SHOAL_MODELS")
 
 
-@click.command()
+@click.command(short_help="Change settings while the controller runs.")
 @click.argument("assignments", nargs=-1, required=True, metavar="NAME=VALUE...")
 def command(assignments: tuple[str, ...]) -> None:
     """Change settings while the controller runs: `shoal set SHOAL_MAX_INSTANCES=2`.

@@ -31,7 +31,7 @@ the largest photo too, from its environment at its start: after a change there, 
 """
 
 
-@click.command()
+@click.command(short_help="Show all settings, what is set now, and by what.")
 @click.option("--json", "form", flag_value="json", help="Print one JSON object for each setting, in a list.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print docs/settings.md: the defaults, no values.")
 def command(form: str | None) -> None:

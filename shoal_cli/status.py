@@ -21,7 +21,7 @@ from shoal.settings import Settings, in_force
 from shoal_cli._client import is_up
 
 
-@click.command()
+@click.command(short_help="Show the queue, the workers, the price and the budget.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def command(as_json: bool) -> None:
     """Show the backlog, the workers by state, the price of an instance, the budget and the dead letters."""

@@ -39,7 +39,7 @@ class Sight:
     most: int
 
 
-@click.command()
+@click.command(short_help="Watch the queue and the controller's decisions, live.")
 @click.option("--once", is_flag=True, help="Show it one time and end.")
 @click.option(
     "--every", type=click.FloatRange(0.2, 3600), default=1.0, show_default=True, help="Seconds between looks."

@@ -16,6 +16,7 @@ from rich.text import Text
 from shoal import ledger_file, settings
 from shoal.errors import NotFound
 from shoal.ledger import ActKind, Entry, machines_between
+from shoal.lifecycle import SERVE_LOCK, holder
 from shoal.prices import cost_in_words, dollars, price_in_words, price_per_hour
 from shoal.settings import Settings, in_force
 
@@ -45,6 +46,8 @@ def command(last: float, as_json: bool) -> None:
     chosen = settings.load_with_env_file()
     path = chosen.state_dir / ledger_file.NAME
     entries = list(ledger_file.read(path))
+    if not entries and holder(chosen.state_dir / SERVE_LOCK) is not None:
+        raise NotFound("`shoal serve` runs here: it labels photos itself, without a controller that decides")
     if not entries:
         raise NotFound(f"there is no ledger in {path}: no controller has run here, or SHOAL_STATE_DIR is another")
     now = time.time()

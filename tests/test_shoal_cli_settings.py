@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from shoal.errors import SettingsError
 from shoal.settings import GROUPS, SETTINGS, misspelt
 from shoal_cli import settings
+from shoal_cli.__main__ import shoal
 
 ROOT = Path(__file__).parent.parent
 SECRET = "a very good password"
@@ -102,6 +103,18 @@ def test_a_mistyped_command_is_told_what_was_meant() -> None:
     done = run_shoal("clasify")
     assert done.returncode == 2
     assert "No such command 'clasify'. Did you mean classify?" in done.stderr
+
+
+def test_the_list_of_commands_has_whole_sentences() -> None:
+    listed = CliRunner().invoke(shoal, ["--help"]).output.partition("Commands:")[2]
+    assert "Label photos: files and folders." in listed
+    assert "..." not in listed
+
+
+def test_the_doctor_names_a_misspelt_setting(tmp_path: Path) -> None:
+    done = run_shoal("doctor", SHOAL_STATE_DIR=str(tmp_path), SHOAL_MAX_INSTANCE="3")
+    assert re.search(r"^BAD +setting: SHOAL_MAX_INSTANCE .*did you mean SHOAL_MAX_INSTANCES", done.stdout, re.MULTILINE)
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize("words", [["status"], ["watch", "--once"], ["dlq", "list"]])

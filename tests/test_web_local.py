@@ -378,11 +378,18 @@ def check_that_no_pool_is_told_of(address: str, environment: dict[str, str]) -> 
     assert (named.status_code, named.json()["detail"]) == (400, "There is no venue 'pool'. These are: local.")
     assert "has no pool" in requests.get(f"{address}/fleet", timeout=10).text
     assert "/fleet" not in requests.get(address, headers={"Accept": "text/html"}, timeout=10).text
-    command = [sys.executable, "-m", "shoal_cli", "status"]
-    asked = subprocess.run(
-        command, cwd=inference_fixtures.ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (asked.returncode, "has no queue and no workers" in asked.stderr) == (1, True), asked.stderr
+    for word, told in (("status", "has no queue and no workers"), ("why", "without a controller")):
+        command = [sys.executable, "-m", "shoal_cli", word]
+        asked = subprocess.run(
+            command,
+            cwd=inference_fixtures.ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (asked.returncode, told in asked.stderr) == (1, True), asked.stderr
 
 
 def test_shoal_serve_is_one_process_that_labels_and_ends(tmp_path: Path) -> None:

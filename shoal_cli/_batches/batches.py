@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ NO_ANSWER = "no answer"
 GONE = "gone"
 
 
-@click.command()
+@click.command(short_help="List the batches that were sent from here.")
 @click.option("--last", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="The newest N.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object for each batch, a line each.")
 def command(last: int, as_json: bool) -> None:
@@ -40,7 +41,8 @@ def command(last: int, as_json: bool) -> None:
             click.echo(json.dumps(row, ensure_ascii=False))
         return
     if not rows:
-        click.echo(f"no batch was sent with {chosen.state_dir} yet: shoal classify FOLDER", err=True)
+        where = f"no batch was sent with the state folder {chosen.state_dir.absolute()} yet"
+        click.echo(f"{where}: run this where you sent them, or set SHOAL_STATE_DIR", err=True)
         return
     table = Table(box=None)
     for name in COLUMNS:
@@ -55,7 +57,7 @@ def command(last: int, as_json: bool) -> None:
 def _row(sent: Sent) -> dict[str, Any]:
     told = _told(sent)
     state = told.get("state", GONE)
-    folder = readable(Path(sent.paths[0]).parent) if sent.paths else ""
+    folder = readable(_folder(sent)) if sent.paths else ""
     known = {
         "batch": sent.batch,
         "sent": datetime.fromtimestamp(sent.at).strftime("%Y-%m-%d %H:%M:%S"),
@@ -65,6 +67,11 @@ def _row(sent: Sent) -> dict[str, Any]:
         "page": sent.page,
     }
     return known | {name: told.get(name) for name in ("done", "failed", "cancelled", "queued", "cost")}
+
+
+def _folder(sent: Sent) -> Path:
+    """The folder that all its photos are in."""
+    return Path(os.path.commonpath([Path(path).parent for path in sent.paths]))
 
 
 def _told(sent: Sent) -> dict[str, Any]:

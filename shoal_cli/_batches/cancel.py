@@ -12,7 +12,7 @@ from shoal_cli._batches._boxes import counted
 from shoal_cli._client import Client
 
 
-@click.command()
+@click.command(short_help="Cancel the photos of a batch that have no result yet.")
 @click.argument("batch")
 @url_option(FOR_OTHERS)
 def command(batch: str, url: str | None) -> None:

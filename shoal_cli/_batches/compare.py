@@ -39,7 +39,7 @@ screen = Console(stderr=True, highlight=False)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(short_help="Measure which venue is worth it for some photos.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--venue", "venues", multiple=True, help="A venue to measure; once for each. All that are there by default."

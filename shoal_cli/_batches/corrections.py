@@ -18,7 +18,7 @@ from shoal.ports import Cloud
 READERS = 8
 
 
-@click.command()
+@click.command(short_help="Copy the corrected photos, to train with them.")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def command(folder: Path) -> None:
     """Copy the corrected photos to FOLDER, in a folder for each label, as `shoal train --dataset FOLDER` reads them.

@@ -20,7 +20,7 @@ from shoal_cli._client import Client
 screen = Console(stderr=True, highlight=False)
 
 
-@click.command()
+@click.command(short_help="Show the photos of a batch with their labels.")
 @click.argument("batch")
 @output_options
 @click.option("--wait", is_flag=True, help="Wait for the photos that have no answer yet.")

@@ -14,7 +14,7 @@ from simulator import arrivals
 from simulator.durations import constant
 
 
-@click.command()
+@click.command(short_help="Replay recorded arrivals under other policies.")
 @click.argument("ledger", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @simulation_options
 def command(ledger: Path | None, **values: Any) -> None:

@@ -10,7 +10,7 @@ from shoal import settings
 from shoal_cli._simulations._options import arrival_options, scenario, show, simulation_options, with_arrivals
 
 
-@click.command()
+@click.command(short_help="Simulate policies on made or recorded arrivals.")
 @arrival_options
 @simulation_options
 def command(**values: Any) -> None:
