@@ -19,7 +19,7 @@ from simulator import plots
 from simulator.tuning import POLICIES, Tried, best, candidates, frontier, tune
 
 
-@click.command()
+@click.command(short_help="Try settings of the controller on recorded arrivals.")
 @arrival_options
 @simulation_options
 def command(**values: Any) -> None:
