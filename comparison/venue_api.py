@@ -61,8 +61,8 @@ class VenueApi:
     def peak_bytes(self) -> dict[str, int]:
         """Venue -> the most memory that a process of it has held at once; empty where this cannot be read."""
         try:
-            found = self._session().get(f"{self.address}/fleet.json", timeout=TIMEOUT_SECONDS).json()["peak_bytes"]
-            return {str(venue): int(size) for venue, size in found.items()}
+            found = self._session().get(f"{self.address}/venues.json", timeout=TIMEOUT_SECONDS).json()["venues"]
+            return {str(one["name"]): int(one["peak_bytes"]) for one in found if one["peak_bytes"]}
         except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError):
             return {}
 

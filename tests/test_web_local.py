@@ -411,6 +411,8 @@ def test_shoal_serve_is_one_process_that_labels_and_ends(tmp_path: Path) -> None
         path = tmp_path / "kept" / "results" / told["batch"] / "00000" / "cat.jpg"
         until(path.is_file, seconds=2)
         assert json.loads(path.read_text())["labels"][0]["name"] == "Egyptian_cat"
+        (venue,) = requests.get(f"{found[1]}/venues.json", timeout=30).json()["venues"]
+        assert (venue["name"], venue["peak_bytes"] > 50_000_000) == ("local", True)
         check_that_no_pool_is_told_of(found[1], environment)
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text()
         subprocess.run([*command[:3], "down"], cwd=inference_fixtures.ROOT, env=environment, timeout=60, check=True)

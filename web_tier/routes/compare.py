@@ -13,6 +13,7 @@ from comparison.price_list import noted
 from inference import images
 from shoal.errors import BadImage
 from shoal.folders import folder
+from shoal.lifecycle import peak_bytes
 from shoal.messages import safe_name
 from web_tier.comparisons import drawn
 from web_tier.comparisons.runner import MOST_IMAGES_A_DAY, MOST_PHOTOS, MOST_ROUNDS, ComparisonState
@@ -39,6 +40,15 @@ def short_address() -> BaseResponse:
 def compare_page() -> Response:
     """The comparison that runs, or what the last one found."""
     return _page()
+
+
+@blueprint.get("/venues.json")
+def venues_json() -> Response:
+    """The venues that a request may name, the usual one first, and the most memory that a process of each has held."""
+    peaks = {"local": peak_bytes()}
+    if services().has_pool:
+        peaks["pool"] = services().reporter.read().worker_peak_bytes
+    return jsonify(venues=[{"name": one, "peak_bytes": peaks.get(one) or None} for one in services().venues.names])
 
 
 def _page(refused: str = "", status: int = 200) -> Response:

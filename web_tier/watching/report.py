@@ -11,7 +11,6 @@ from typing import Any
 from shoal.buckets import foreign_messages
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.errors import ShoalError
-from shoal.lifecycle import peak_bytes
 from shoal.ports import Beat, Clock, Cloud
 from shoal.prices import price_per_hour
 from shoal.settings import Settings
@@ -76,11 +75,6 @@ class FleetReport:
         return told[:1].upper() + told[1:]
 
     @property
-    def peak_bytes(self) -> dict[str, int]:
-        """Venue -> the most memory that a process of it has held at once; 0 when it is not known."""
-        return {"local": peak_bytes(), "pool": self.worker_peak_bytes}
-
-    @property
     def decisions(self) -> list[Moment]:
         """The last entries of the ledger, newest first."""
         return list(reversed((self.moments or ())[-SENTENCES:]))
@@ -116,7 +110,6 @@ class FleetReport:
             "cost": asdict(cost) | {"per_thousand": cost.per_thousand} if cost else None,
             "ledger": self.moments is not None,
             "hindrance": self.hindrance,
-            "peak_bytes": self.peak_bytes,
             "decisions": [{"at": one.at, "sentence": one.sentence} for one in self.decisions],
         }
 
