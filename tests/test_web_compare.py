@@ -12,6 +12,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
+from shoal.messages import Label, Result
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
 
@@ -82,6 +83,41 @@ def test_the_operator_compares_without_javascript_and_gets_the_answer(site: Site
         plain.get_by_role("link", name="CSV").click()
     assert [row["labelled"] for row in csv.DictReader(io.StringIO(download.value.path().read_text()))] == ["4", "4"]
     assert [lane["failed"] for lane in outcome(site).json()["lanes"]] == [0, 0]
+
+
+class Function:
+    """A Lambda function that labels what is stored for it at once."""
+
+    def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.forgotten: list[str] = []
+        stored = site.cloud.inputs.put
+
+        def put(key: str, body: bytes, content_type: str) -> None:
+            stored(key, body, content_type)
+            if key.startswith("lambda/compare/"):
+                result = Result(key, "done", (Label("cat", "", 0.9),), seconds={"infer": 0.01})
+                site.cloud.outputs.put(key, result.to_json().encode(), "application/json")
+
+        monkeypatch.setattr(site.cloud.inputs, "put", put)
+
+    def exists(self) -> bool:
+        return True
+
+    def forget(self, key: str) -> bool:
+        self.forgotten.append(key)
+        return True
+
+
+def test_the_function_is_a_lane_where_it_is_prepared(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    function = Function(site, monkeypatch)
+    monkeypatch.setattr(site.server._services.comparisons, "function", function)
+    assert start(site, operator(site)).ok
+    until(lambda: outcome(site).ok and not site.server._services.comparisons.state.running)
+    lanes = outcome(site).json()["lanes"]
+    assert {(one["venue"], one["failed"]) for one in lanes} == {("pool", 0), ("lambda", 0)}
+    assert function.forgotten
+    for bucket in (site.cloud.inputs, site.cloud.outputs):
+        assert list(bucket.list("lambda/compare/")) == []
 
 
 def test_one_runs_at_a_time_and_it_can_be_stopped(site: Site) -> None:

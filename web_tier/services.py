@@ -164,7 +164,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
         connections=ConnectionLimit(settings.connections_per_address, settings.trusted_proxy),
         sessions=OperatorSessions(cloud.outputs, clock, settings.operator_secret),
         guesses=Guesses(clock),
-        comparisons=Comparisons(venues.names, going_by),
+        comparisons=Comparisons(venues.names, going_by, cloud),
     )
 
 

@@ -3,6 +3,7 @@
 from shoal.aws.checks import check_last_net, look_at_bucket, look_at_image, look_at_role, look_at_types
 from shoal.aws.clients import region
 from shoal.aws.connect import (
+    PreparedFunction,
     connect,
     connect_to_running,
     label_tables,
@@ -13,6 +14,7 @@ from shoal.aws.connect import (
 from shoal.aws.functions import function_exists, prepare_function, remove_function
 
 __all__ = [
+    "PreparedFunction",
     "check_last_net",
     "connect",
     "connect_to_running",

@@ -12,6 +12,7 @@ from shoal.aws.clients import Service, client, region, use
 from shoal.aws.cloudwatch import PutMetrics
 from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
 from shoal.aws.ec2 import POOL_TAG, Ec2Pool
+from shoal.aws.functions import function_exists
 from shoal.aws.iam import AUTO_SCALING, SPOT, allow_service, create_role
 from shoal.aws.instance_choice import InstanceChoice
 from shoal.aws.label_tables import LabelTables
@@ -20,7 +21,7 @@ from shoal.aws.s3 import S3Store, create_bucket
 from shoal.aws.sqs import SqsQueue, create_queue
 from shoal.aws.template import LaunchTemplate
 from shoal.aws.uploads import S3Uploads, allow_forms
-from shoal.errors import Permanent
+from shoal.errors import Permanent, ShoalError
 from shoal.lease import RecordLease
 from shoal.lifecycle import SERVE_LOCK, holder, steady
 from shoal.messages import MAX_REQUEST_BYTES
@@ -164,3 +165,21 @@ def prepare(settings: Settings) -> None:
         allow_service(iam, AUTO_SCALING)
     if settings.intake_prefix:
         announce(s3, sqs, settings.in_bucket, settings.intake_prefix, settings.req_queue)
+
+
+class PreparedFunction:
+    """The function of the venue `lambda`, for a process that may lack the rights to ask for it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def exists(self) -> bool:
+        """Whether it is prepared, and this process may know."""
+        try:
+            return function_exists(self._settings)
+        except ShoalError:
+            return False
+
+    def forget(self, key: str) -> bool:
+        """Delete what its tables say of a photo; False if they know nothing of it. Raises Retryable."""
+        return label_tables(self._settings).forget(f"s3://{self._settings.in_bucket}/{key}")

@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
-from comparison import running
+from comparison import lambda_venue, running
+from comparison.lambda_venue import LambdaVenue
 from comparison.link import Link
+from comparison.measurement import Lane
 from comparison.outcome import Outcome
 from comparison.photos import as_they_are, prepare
-from comparison.running import MeasuredRun
+from comparison.running import Door, Doors, MeasuredRun
 from comparison.schedule import Stint, both_sizes, stints
 from comparison.venue_api import VenueApi
-from shoal.errors import Permanent
+from shoal.errors import Permanent, ShoalError
+from shoal.ports import Cloud
 from shoal.settings import Settings
 from web_tier.problems import Problem
 
@@ -48,17 +53,31 @@ class ComparisonState:
     error: str = ""
 
 
-class Comparisons:
-    """Compares the venues of this server. It calls them over HTTP, as a client does. Safe for many threads.
+class LambdaFunction(Protocol):
+    """The function of the venue `lambda`."""
 
-    venues:   their names.
+    def exists(self) -> bool:
+        """Whether it is prepared, and this process may know."""
+
+    def forget(self, key: str) -> bool:
+        """Delete what its tables say of a photo; False if they know nothing of it. Raises ShoalError."""
+
+
+class Comparisons:
+    """Compares the venues of this server, as a client of its API, and the Lambda function. Safe for many threads.
+
+    venues:   the names of those of this server.
     settings: those that are in force, for the costs.
+    cloud:    its buckets are the way to the function.
     address:  of this server; set by what opens its port.
+    function: where there may be one; set by what starts the process.
     """
 
-    def __init__(self, venues: Sequence[str], settings: Callable[[], Settings]) -> None:
+    def __init__(self, venues: Sequence[str], settings: Callable[[], Settings], cloud: Cloud) -> None:
         self.venues = tuple(venues)
         self.address = ""
+        self.function: LambdaFunction | None = None
+        self._cloud = cloud
         self._settings = settings
         self._state = ComparisonState()
         self._lock = threading.Lock()
@@ -109,7 +128,16 @@ class Comparisons:
         made = folder / "made"
         made.mkdir()
         prepared, left_out = prepare(as_they_are(files), made)
-        plan = list(stints(both_sizes(self.venues), prepared.names(), rounds))
+        api = VenueApi(self.address, Link())
+        with self._with_function() as own:
+            plan = list(stints(both_sizes((*self.venues, *own)), prepared.names(), rounds))
+            measured = self._measure(plan, Doors(own, api), prepared.lane_content, rounds)
+        found = Outcome.of(measured, self._settings(), images_a_day, api.peak_bytes())
+        return ComparisonState(outcome=found, left_out=tuple(left_out))
+
+    def _measure(
+        self, plan: Sequence[Stint], door: Door, contents: Callable[[str, Lane], bytes], rounds: int
+    ) -> MeasuredRun:
         calls = [len(stint.photos) for stint in plan]
         self._state = replace(self._state, calls=sum(calls))
 
@@ -118,7 +146,20 @@ class Comparisons:
             told = f"Round {stint.round} of {rounds}" if stint.round else "Warming up"
             self._state = replace(self._state, done=done, told=told)
 
-        door = VenueApi(self.address, Link())
-        measured = running.run(plan, door, prepared.lane_content, 1, tell, self._stop.is_set)
-        found = Outcome.of(measured, self._settings(), images_a_day, door.peak_bytes())
-        return ComparisonState(outcome=found, left_out=tuple(left_out))
+        return running.run(plan, door, contents, 1, tell, self._stop.is_set)
+
+    @contextmanager
+    def _with_function(self) -> Iterator[dict[str, Door]]:
+        """The door of the function, by its name, where it is prepared. What it has stored is deleted at the end."""
+        function = self.function
+        if function is None or not function.exists():
+            yield {}
+            return
+        door = LambdaVenue(self._cloud.inputs, self._cloud.outputs, self._settings().lambda_prefix, Link())
+        try:
+            yield {lambda_venue.NAME: door}
+        finally:
+            try:
+                door.clean(function.forget)
+            except ShoalError as error:
+                log.warning("what a comparison stored under %s is still there: %s", door.prefix, error)
