@@ -13,7 +13,6 @@ from shoal.errors import ShoalError
 from shoal.lifecycle import StopSignal, end_when_a_thread_dies, end_within
 from web_tier.app import create_app
 from web_tier.server import WebServer
-from web_tier.services import EXTENSION
 
 log = logging.getLogger("web_tier")
 
@@ -33,8 +32,7 @@ def main() -> int:
             traces.configure(settings.otlp_endpoint, "shoal-web")
             # waitress logs broken connections of clients as warnings: that is noise.
             logging.getLogger("waitress").setLevel(logging.ERROR)
-            app = create_app(settings, connect(settings), SystemClock())
-            app.extensions[EXTENSION].comparisons.function = PreparedFunction(settings)
+            app = create_app(settings, connect(settings), SystemClock(), function=PreparedFunction(settings))
             server = WebServer(app, settings.host, settings.port, settings.web_threads)
         except ShoalError as error:
             print(error, file=sys.stderr)  # noqa: T201 - the only line that the user needs

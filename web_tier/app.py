@@ -20,7 +20,7 @@ from web_tier.results.timeline import latency, timeline
 from web_tier.results.view import ORDERS, SHOWN
 from web_tier.routes import api, compare, contracts, events, fleet, health, pages, uploads, v1
 from web_tier.schemas import bodies
-from web_tier.services import EXTENSION, build
+from web_tier.services import EXTENSION, LambdaFunction, build
 
 STATIC = folder("static")
 TEMPLATES = folder("templates")
@@ -48,15 +48,19 @@ def _content_security_policy(store: str) -> str:
     return "; ".join(parts)
 
 
-def create_app(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True) -> Flask:
+def create_app(
+    settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True, function: LambdaFunction | None = None
+) -> Flask:
     """The web tier as a WSGI application. `app.extensions["shoal"]` is its Services; start and stop them around it.
 
     has_pool: whether there are queues and workers; without them the venue labels in this process.
+    function: the Lambda function, for the page that compares venues.
 
     Raises SettingsError for an unknown venue.
     """
     app = Flask("web_tier", static_folder=str(STATIC), template_folder=str(TEMPLATES))
     built = app.extensions[EXTENSION] = build(settings, cloud, clock, has_pool)
+    built.comparisons.function = function
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True

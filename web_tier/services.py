@@ -20,6 +20,7 @@ from web_tier.access.connections import ConnectionLimit
 from web_tier.access.guesses import Guesses
 from web_tier.access.sessions import OperatorSessions
 from web_tier.comparisons.runner import Comparisons
+from web_tier.comparisons.runner import LambdaFunction as LambdaFunction  # for the app
 from web_tier.intake.accept_photos import Intake, IntakeOutcome
 from web_tier.intake.direct import Direct
 from web_tier.intake.json_body import unpacked

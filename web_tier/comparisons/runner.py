@@ -70,7 +70,7 @@ class Comparisons:
     settings: those that are in force, for the costs.
     cloud:    its buckets are the way to the function.
     address:  of this server; set by what opens its port.
-    function: where there may be one; set by what starts the process.
+    function: where there may be one; set by what makes the app.
     """
 
     def __init__(self, venues: Sequence[str], settings: Callable[[], Settings], cloud: Cloud) -> None:
