@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import botocore.auth
+import botocore.waiter
 import pytest
 from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.client import BaseClient
 
-from shoal.aws import clients, connect, prepare
+from shoal.aws import clients, connect, prepare, prepare_function, remove_function
 from shoal.aws.clients import client
 from shoal.aws.iam import create_role, policy_document, trust
 from shoal.aws.s3 import create_bucket
@@ -34,23 +37,27 @@ def settings() -> Settings:
 
 
 class Calls:
-    """Ends the program after so many calls, as Ctrl-C or a kill would."""
+    """Ends the program before a further call that changes something, as Ctrl-C or a kill would."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[str] = []
+        self.changes: list[str] = []
         self.most = 0
         plain = BaseClient._make_api_call
 
         def counted(own: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
-            if self.most and len(self.made) >= self.most:
-                raise KeyboardInterrupt
+            if operation.startswith(CHANGES):
+                if self.most and len(self.changes) >= self.most:
+                    raise KeyboardInterrupt
+                self.changes.append(operation)
             self.made.append(operation)
             return plain(own, operation, parameters)
 
         monkeypatch.setattr(BaseClient, "_make_api_call", counted)
 
     def until(self, most: int) -> None:
-        self.made, self.most = [], most
+        """Allow so many changes from now on; 0 allows all."""
+        self.made, self.changes, self.most = [], [], most
 
 
 # What a call needs, where it is not named like the call.
@@ -97,21 +104,43 @@ def test_each_step_may_be_interrupted(embedded_cloud: None, monkeypatch: pytest.
     whole = settings()
     calls = Calls(monkeypatch)
     prepare(whole)
-    steps = list(calls.made)
+    steps, changes = set(calls.made), list(calls.changes)
     calls.until(0)
     expected = made(whole)
-    assert steps.count("CreateServiceLinkedRole") == 2
+    assert changes.count("CreateServiceLinkedRole") == 2
     told = set(re.findall(r"`(\w+)`", (folder("ami") / "README.md").read_text().partition("needs more than they")[2]))
     assert {NEEDED.get(name, name) for name in steps} <= told  # the rights of the person who runs it
     # Once each kind of call that changes something.
-    for number in sorted(steps.index(name) + 1 for name in set(steps) if name.startswith(CHANGES)):
+    for number in sorted(changes.index(name) + 1 for name in set(changes)):
         chosen = settings()
         calls.until(number)
         with suppress(KeyboardInterrupt):
             prepare(chosen)
         calls.until(0)
         prepare(chosen)
-        assert made(chosen) == expected, f"after {steps[:number]}"
+        assert made(chosen) == expected, f"after {changes[:number]}"
+
+
+def test_each_step_for_the_function_may_be_interrupted(embedded_cloud: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = replace(load({"SHOAL_PREFIX": f"t{uuid.uuid4().hex[:12]}"}), emulated=True)
+    prepare(chosen)
+    # boto3 looks once a second whether a function is ready, and here it is at once.
+    monkeypatch.setattr(botocore.waiter, "time", SimpleNamespace(sleep=lambda _: time.sleep(0.02)))
+    calls = Calls(monkeypatch)
+    for most in range(1, 40):  # each time a step further
+        calls.until(most)
+        with suppress(KeyboardInterrupt):
+            prepare_function(chosen)
+            break
+    assert most >= 9
+    calls.until(0)
+    functions, name = client("lambda"), chosen.function
+    arn = functions.get_function(FunctionName=name)["Configuration"]["FunctionArn"]
+    assert functions.get_function_event_invoke_config(FunctionName=name)["MaximumRetryAttempts"] == 2
+    assert client("iam").list_role_policies(RoleName=name)["PolicyNames"] == [name]
+    rules = client("s3").get_bucket_notification_configuration(Bucket=chosen.in_bucket)
+    assert [one["LambdaFunctionArn"] for one in rules["LambdaFunctionConfigurations"]] == [arn]
+    assert remove_function(chosen) == 0
 
 
 def test_a_role_that_stands_in_the_way_is_left_alone(embedded_cloud: None) -> None:
