@@ -154,9 +154,10 @@ def test_a_batch_costs_its_share_of_what_the_machines_did() -> None:
     # 50 s of two machines and 100 s of four, at a dollar a second: 10 of the 40 photos then.
     assert history.share(moments, 150, 300, 10, 3600.0) == pytest.approx(500 * 10 / 40)
     assert history.share(moments, 150, 300, 50, 3600.0) == pytest.approx(500)  # the ledger is a beat behind
-    # The next batch, a second later, is not among the photos of this one, of which the ledger hears late.
-    close = [at(0, 1, 0), at(9, 1, 40), at(11, 1, 60), at(13, 1, 120)]
-    assert history.share(close, 1, 10, 60, 3600.0) == pytest.approx(9)
+    # Workers tell at 11 s of the last 20 photos of this batch, and of 60 of the next, which began at 10 s.
+    close = [at(0, 1, 0), at(9, 1, 40), at(11, 1, 120), at(13, 1, 120)]
+    assert history.share(close, 1, 9.5, 60, 3600.0) == pytest.approx(8.5)
+    assert history.share(close, 10, 11, 60, 3600.0) == pytest.approx(1)
     assert history.share(moments, -60, 300, 10, 3600.0) is None
     assert history.share([], 0, 1, 10, 3600.0) is None
 

@@ -100,17 +100,22 @@ def cost(moments: Sequence[Moment], now: float, price: float) -> float:
 def share(moments: Sequence[Moment], begin: float, end: float, photos: int, price: float) -> float | None:
     """The cost of the instances from `begin` to `end`, times the share of `photos` in what they finished then.
 
-    The ledger hears of the last photos late. So it is read on until it knows of as many as `photos`, and no further:
-    what comes then is of the next batch. Returns None when the moments do not reach back to `begin`. price: of an
-    instance for an hour.
+    Returns None when the moments do not reach back to `begin`. price: of an instance for an hour.
     """
     if not moments or moments[0].at > begin + SLACK_SECONDS:
         return None
     inside = [replace(_at(moments, begin), at=begin), *(one for one in moments if begin < one.at < end)]
-    told = [_at(moments, end), *(one for one in moments if end < one.at <= end + SLACK_SECONDS)]
-    counts = [one.finished - inside[0].finished for one in told]
-    finished = next((count for count in counts if count >= photos), counts[-1])
+    finished = _finished_by(moments, end) - _finished_by(moments, begin)
     return cost(inside, end, price) * photos / max(photos, finished)
+
+
+def _finished_by(moments: Sequence[Moment], time: float) -> float:
+    """Photos finished until then. Workers tell of them every few seconds, so between two moments they grow evenly."""
+    place = bisect_right(moments, time, key=lambda one: one.at)
+    before, after = moments[max(0, place - 1)], moments[min(place, len(moments) - 1)]
+    if not 0 < after.at - before.at <= SLACK_SECONDS:
+        return before.finished
+    return before.finished + (after.finished - before.finished) * (time - before.at) / (after.at - before.at)
 
 
 def done(moments: Sequence[Moment]) -> int:
