@@ -182,6 +182,18 @@ def test_a_call_is_boto3_s_with_other_endpoints(
     assert ("fips" if kind == "FIPS" else "dualstack") in S3Uploads(Service("s3"), BUCKET).origin
 
 
+def test_the_address_is_known_before_there_are_credentials(
+    start_in: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The web tier needs it at its start, and the metadata service may be late."""
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    start_in("eu-west-1")
+    assert S3Uploads(Service("s3"), BUCKET).origin == f"https://{BUCKET}.s3.eu-west-1.amazonaws.com"
+
+
 def test_a_store_with_an_address_of_its_own_has_buckets_in_the_path(
     start_in: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

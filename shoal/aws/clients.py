@@ -31,12 +31,6 @@ DIRECT_CONFIG = CONFIG.merge(Config(proxies={}))
 # EC2 answers 500 where it has no capacity, which botocore tries again. The controller does so itself, a tick later and
 # with another type; five tries take longer than its lease.
 LAUNCHING = Config(retries={"mode": "standard", "total_max_attempts": 2})
-# boto3 signs forms and addresses with Version 2 in some regions, which new buckets refuse, and the embedded cloud too.
-# Without an address of its own, a bucket has a host in its region: forms would go to the one host of all regions.
-AWS_BUCKETS = Config(
-    signature_version="s3v4", s3={"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"}
-)
-OTHER_BUCKETS = Config(signature_version="s3v4", s3={"addressing_style": "path"})
 
 _NOT_FOUND = {
     "NoSuchKey",
@@ -93,6 +87,16 @@ _SIGNATURE_TIME = ("Signature expired", "Signature not yet current")  # the word
 _SQS = "AWS.SimpleQueueService."  # SQS' older protocol puts it before its codes
 
 
+def _buckets(in_path: bool) -> Config:
+    """A new one for each client: botocore writes into it.
+
+    boto3 signs forms and addresses with Version 2 in some regions; new buckets refuse that, and so does the embedded
+    cloud. By default it sends forms to the one host of all regions, and in us-east-1 all calls.
+    """
+    hosts = {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"}
+    return Config(signature_version="s3v4", s3={"addressing_style": "path"} if in_path else hosts)
+
+
 class Session:
     """Region, credentials and clients of this program, from boto3's environment variables and files.
 
@@ -144,7 +148,7 @@ class Session:
     def _config(self, service: str) -> Config:
         config = DIRECT_CONFIG if is_direct(self.endpoint(service)) else CONFIG
         if service == "s3":
-            return config.merge(OTHER_BUCKETS if self.bucket_in_path else AWS_BUCKETS)
+            return config.merge(_buckets(self.bucket_in_path))
         return config.merge(LAUNCHING) if service in ("ec2", "autoscaling") else config
 
     @cached_property
@@ -186,15 +190,22 @@ class Service:
     @property
     def endpoint(self) -> str:
         """The address, without a slash at the end."""
-        if not self._address:
-            self._address = str(self.given.meta.endpoint_url).rstrip("/") if self.given else self._of_boto3()
-        return self._address
+        return self._address or self._of_boto3()
 
     def _of_boto3(self) -> str:
-        """Where boto3 sends the calls of this service; the address in a client's `meta` follows older rules."""
-        with our_errors(f"address of {self.name}"):
+        """Where boto3 sends the calls of this service, by an address that it signs.
+
+        The one in a client's `meta` follows older rules: it does where there are no credentials yet.
+        """
+        plain = str(self.client.meta.endpoint_url).rstrip("/")
+        if self.given:
+            return plain
+        try:
             found = urlsplit(self.client.generate_presigned_url(_CALL_WITHOUT_NAMES[self.name]))
-        return f"{found.scheme}://{found.netloc}"
+        except botocore.exceptions.NoCredentialsError:
+            return plain
+        self._address = f"{found.scheme}://{found.netloc}"
+        return self._address
 
     def bucket(self, name: str) -> str:
         """The address of a bucket, without a slash at the end, as boto3 has it."""
