@@ -81,6 +81,15 @@ def choose(images_per_second: Mapping[str, float], agreement: Mapping[str, Agree
     return Choice(chosen, {name: reason for name, reason in reasons.items() if reason})
 
 
+def unsettled(images_per_second: Mapping[str, float], agreement: Mapping[str, Agreement]) -> list[str]:
+    """The arithmetics that need more pictures, without those that are too slow to be chosen whatever these show."""
+    choice = choose(images_per_second, {name: one for name, one in agreement.items() if one.settled})
+    least = images_per_second.get(choice.precision, 0.0) * (LEAST_GAIN if choice.precision == FLOAT32 else 1.0)
+    return [
+        name for name, one in agreement.items() if not one.settled and images_per_second.get(name, math.inf) >= least
+    ]
+
+
 def _refusal(name: str, rate: float, exact: float, agreement: Agreement) -> str:
     """Why an arithmetic is refused; empty if it is permitted."""
     if agreement.photos < LEAST_PHOTOS:

@@ -22,6 +22,7 @@ from inference.arithmetic import (
     LEAST_PHOTOS,
     Agreement,
     choose,
+    unsettled,
 )
 from inference.measured import Measurements
 from shoal import settings
@@ -222,3 +223,19 @@ def test_shoal_up_prepares_until_the_arithmetic_is_chosen(tmp_path: Path, monkey
     Measurements("sha256:0").with_here(FLOAT32, {FLOAT32: 18.0}).write(home, "openvino")
     prepare_model(settings.load(cache))
     assert prepared == ["models prepare"]
+
+
+@pytest.mark.parametrize(
+    ("int8", "bfloat16", "asked"),
+    [
+        (Agreement(105, 108), Agreement(105, 108), [BFLOAT16, INT8]),
+        (Agreement(108, 108), Agreement(105, 108), []),  # int8 is chosen, and faster
+        (Agreement(105, 108), Agreement(108, 108), [INT8]),
+        (Agreement(60, 108), Agreement(105, 108), [BFLOAT16]),
+    ],
+)
+def test_only_what_may_be_chosen_is_looked_at_again(int8: Agreement, bfloat16: Agreement, asked: list[str]) -> None:
+    rates = {FLOAT32: 30.0, BFLOAT16: 60.0, INT8: 90.0}
+    assert unsettled(rates, {BFLOAT16: bfloat16, INT8: int8}) == asked
+    assert unsettled({FLOAT32: 60.0, BFLOAT16: 60.0}, {BFLOAT16: Agreement(105, 108)}) == []
+    assert unsettled({}, {BFLOAT16: Agreement(105, 108)}) == [BFLOAT16]

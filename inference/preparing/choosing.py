@@ -31,8 +31,9 @@ from inference.preparing.sources import Say
 from inference.store import Artefact
 from shoal.errors import Permanent, ShoalError
 
-CALIBRATION_PHOTOS = 30  # 60 agree no better and take 6 s longer: docs/models.md
+CALIBRATION_PHOTOS = 20  # 60 agree no better and take 15 s more of a core: docs/models.md
 
+_MIRROR_PARTS = 3  # in which the mirror images are compared
 _FEW = 8  # photos on which the images/s are measured when nothing is compared
 _PACKAGES = ("nncf", "openvino", "numpy")
 
@@ -252,15 +253,20 @@ def looks(
     """Compare the arithmetics on the photos, then on their mirror images those for which the photos do not settle it.
 
     An arithmetic that keeps the label of LEAST_AGREEMENT of the photos passes, and one that is refused needs no more
-    evidence. In between the mirror images are seen, too: they cost as much time as the photos.
+    evidence. In between some of the mirror images are seen, too, until they settle it or all are seen: all of them cost
+    as much time as the photos. One that is too slow to be chosen is not looked at again.
     """
     if len(loaded) == 1:
         return []
     seen = [agreement.compare(model, loaded, opened)]
-    if unsettled := [name for name, found in seen[0].agreement.items() if not found.settled]:
-        tell(say=f"comparing {_listed([FLOAT32, *unsettled])} on their mirror images as well")
+    for part in range(_MIRROR_PARTS):
+        found = summed(seen)
+        if not (unsettled := arithmetic.unsettled(seen[0].images_per_second, found)):
+            break
+        if part == 0:
+            tell(say=f"comparing {_listed([FLOAT32, *unsettled])} on their mirror images as well")
         some = {name: loaded[name] for name in (FLOAT32, *unsettled)}
-        seen.append(agreement.compare(model, some, agreement.mirrored(opened)))
+        seen.append(agreement.compare(model, some, agreement.mirrored(opened[part::_MIRROR_PARTS])))
     return seen
 
 
