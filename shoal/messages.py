@@ -20,6 +20,7 @@ from shoal.safe_json import array, integer, number, read_object, text
 CANCELLED = "cancelled"
 VERSION = 1
 MAX_REQUEST_BYTES = 1024  # the request queue's own MaximumMessageSize
+MAX_EVENT_BYTES = 64 * 1024  # the same where S3 announces photos: its messages are longer
 MAX_MODEL_NAME = 64
 UPLOAD = "upload"  # an attribute of the request message: the seconds that the upload of its photo took
 MAX_NAME_BYTES = 255  # longest file name on the common file systems; keeps a request message under its limit

@@ -14,7 +14,7 @@ from shoal import __version__, plugins
 from shoal.errors import ShoalError
 from shoal.settings import load, misspelt
 
-PACKAGES = ("shoal_cli", "shoal_cli._batches", "shoal_cli._simulations")
+PACKAGES = ("shoal_cli", "shoal_cli._batches", "shoal_cli._deployment", "shoal_cli._simulations")
 
 
 class Commands(click.Group):
@@ -25,6 +25,7 @@ class Commands(click.Group):
             # Literals, so that `make test-changed` can read what this leads to.
             *plugins.available("shoal_cli"),
             *plugins.available("shoal_cli._batches"),
+            *plugins.available("shoal_cli._deployment"),
             *plugins.available("shoal_cli._simulations"),
         ]
         return sorted(commands)

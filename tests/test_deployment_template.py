@@ -13,6 +13,7 @@ import pytest
 
 from shoal.aws import dynamodb, sqs
 from shoal.aws.label_tables import IMAGE, LABEL, RANK
+from shoal.aws.template import STACK_DESCRIPTION
 from shoal.deployment.template_file import MOST_BYTES, read
 from shoal.messages import MAX_REQUEST_BYTES
 from shoal.ports import LAST_NET_DELIVERIES
@@ -198,3 +199,4 @@ def test_instances_have_encrypted_disks_and_tell_nothing_without_a_token() -> No
         assert machine["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
         assert [disk["Ebs"]["Encrypted"] for disk in machine["BlockDeviceMappings"]] == [True]
     assert {one["ResourceType"] for one in worker["TagSpecifications"]} == {"instance", "volume"}
+    assert properties("WorkerTemplate")["VersionDescription"] == STACK_DESCRIPTION

@@ -44,8 +44,10 @@ _NOT_FOUND = {
     "InvalidAMIID.NotFound",
     "InvalidAMIID.Unavailable",  # deregistered, or not made yet
     "ResourceNotFoundException",
+    "ParameterNotFound",
     "InvalidLaunchTemplateName.NotFoundException",
     "InvalidLaunchTemplateId.NotFound",
+    "InvalidLaunchTemplateId.NotFoundException",  # of emulators, also for a name
     "InvalidLaunchTemplateId.VersionNotFound",
 }
 _CAPACITY = {

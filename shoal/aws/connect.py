@@ -24,11 +24,9 @@ from shoal.aws.uploads import S3Uploads, allow_forms
 from shoal.errors import Permanent, ShoalError
 from shoal.lease import RecordLease
 from shoal.lifecycle import SERVE_LOCK, holder, steady
-from shoal.messages import MAX_REQUEST_BYTES
+from shoal.messages import MAX_EVENT_BYTES, MAX_REQUEST_BYTES
 from shoal.ports import LAST_NET_DELIVERIES, Cloud, InstancePool
 from shoal.settings import Settings
-
-MAX_EVENT_BYTES = 64 * 1024  # S3's own messages are longer than Shoal's
 
 
 def _no_boot_file() -> str:

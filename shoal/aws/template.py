@@ -13,6 +13,9 @@ from shoal.errors import NotFound, Permanent
 
 IMAGE_TAG = "shoal:image"  # of an AMI: the name that it is found by
 
+STACK_DESCRIPTION = "of the stack"  # as in ami/stack.yaml
+ON_TOP_OF = " on top of "
+
 
 class LaunchTemplate:
     """A template by its name. Each change of settings makes a new version; the old ones stay.
@@ -76,11 +79,14 @@ class LaunchTemplate:
                     LaunchTemplateName=self.name
                 )
                 versions = [one for page in pages for one in page["LaunchTemplateVersions"]]
-            known = [str(one["VersionNumber"]) for one in versions if one.get("VersionDescription") == digest]
+            base = _of_the_stack(versions)
+            made["VersionDescription"] = digest + base
+            known = [str(one["VersionNumber"]) for one in versions if one.get("VersionDescription") == digest + base]
             if known:
                 return known[-1]
+            source = {"SourceVersion": base.removeprefix(ON_TOP_OF)} if base else {}
             with our_errors(f"new version of launch template {self.name}"):
-                answer = self._ec2.create_launch_template_version(**made)
+                answer = self._ec2.create_launch_template_version(**made, **source)
             return str(answer["LaunchTemplateVersion"]["VersionNumber"])
         except NotFound:
             return self._make(made, boot_file)
@@ -98,6 +104,15 @@ class LaunchTemplate:
     def image_id(self) -> str:
         """The AMI that instances start from, looked up by name when it is not an id. Raises NotFound."""
         return self._image if self._image.startswith("ami-") else str(find_image(self._ec2, self._image)["ImageId"])
+
+
+def _of_the_stack(versions: list[dict[str, Any]]) -> str:
+    """The end of a description that names the newest version of ami/stack.yaml; empty when there is none.
+
+    Our versions stand on top of it: disks and their encryption are the stack's business.
+    """
+    numbers = [one["VersionNumber"] for one in versions if one.get("VersionDescription") == STACK_DESCRIPTION]
+    return f"{ON_TOP_OF}{max(numbers)}" if numbers else ""
 
 
 def find_image(ec2: Any, image: str) -> dict[str, Any]:

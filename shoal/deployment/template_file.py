@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,13 @@ class StackTemplate:
         found: dict[str, Any] = yaml.load(self.text, _TemplateLoader)
         return found
 
+    def text_for(self, prefix: str) -> str:
+        """The text with the names of buckets and tables written out.
+
+        CloudFormation takes in what an earlier stack left only where the template has its name, and no function.
+        """
+        return re.sub(r"(BucketName|TableName): !Sub \$\{Prefix\}-", rf"\1: {prefix}-", self.text)
+
     @property
     def parameters(self) -> dict[str, str | None]:
         """The default of each parameter; None where it has none."""
@@ -81,6 +88,7 @@ class StackTemplate:
         return true(self.body["Conditions"][condition])
 
 
+@cache
 def read(path: Path = TEMPLATE) -> StackTemplate:
     """The template in a file."""
     return StackTemplate(re.sub(r"^ *# .*\n", "", path.read_text(), flags=re.MULTILINE))

@@ -1,0 +1,173 @@
+"""What a person chose for a deployment, and the parameters of the template that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shoal.deployment.template_file import StackTemplate, read
+from shoal.errors import SettingsError
+from shoal.messages import MAX_EVENT_BYTES, MAX_REQUEST_BYTES
+from shoal.ports import LAST_NET_DELIVERIES
+from shoal.prices import price_per_hour
+from shoal.settings import SETTINGS, Settings
+
+# The stack says these to page and controller itself, or they belong to the machine that deploys.
+_OF_THE_STACK = {
+    *("prefix", "state_dir", "cache_dir", "env_file", "host", "port", "trusted_proxy", "allowed_hosts", "open_to_all"),
+    *("instance_type", "max_instances", "ami", "subnet", "security_group", "actuator", "instance_profile"),
+    *("cloudwatch", "lambda_image", "local_boot_seconds"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What to deploy, besides the settings.
+
+    private:  whether to make a network whose workers reach AWS' services alone.
+    vpc, subnets: a given network; empty for the default one.
+    page:     whether to make an instance with the page and the controller.
+    domain:   the page's name; zone: its Route 53 zone.
+    thrifty:  Caddy instead of a load balancer, where there is a domain.
+    visitors: the addresses that reach the page, as 203.0.113.7/32.
+    email, budget: who is told of alarms; US dollars a month.
+    keep_days: photos are deleted after so many days; 0 keeps them.
+    """
+
+    private: bool = False
+    vpc: str = ""
+    subnets: tuple[str, ...] = ()
+    page: bool = True
+    domain: str = ""
+    zone: str = ""
+    thrifty: bool = False
+    visitors: str = ""
+    page_type: str = "t3.small"
+    page_image: str = ""
+    email: str = ""
+    budget: float = 0.0
+    keep_days: int = 0
+
+    @property
+    def tier(self) -> str:
+        """The value of the template's WebTier."""
+        if not self.page:
+            return "none"
+        return "balancer" if self.domain and not self.thrifty else "thrifty"
+
+    def check(self) -> None:
+        """Raise SettingsError for choices that do not fit together."""
+        if self.private and (self.vpc or self.subnets):
+            raise SettingsError("--private makes a network of its own: leave --vpc and --subnets out")
+        if bool(self.vpc) != bool(self.subnets):
+            raise SettingsError("--vpc and --subnets name a network together")
+        if self.zone and not self.domain:
+            raise SettingsError("--zone needs --domain")
+        if self.tier == "balancer" and len(self.subnets) == 1:
+            raise SettingsError("a load balancer needs --subnets in two zones; with --thrifty one is enough")
+        if self.budget and not self.email:
+            raise SettingsError("--budget needs --email: whom to tell")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the account has: where to put things, and from which images.
+
+    network, subnets: of the workers and the page; empty for a private network.
+    page_image: the image of the page's instance.  worker_image: empty when none is baked yet.
+    visitors:   who reaches the page.
+    code:       the key of the program in the code bucket.
+    """
+
+    network: str = ""
+    subnets: tuple[str, ...] = ()
+    page_image: str = ""
+    worker_image: str = ""
+    visitors: str = "127.0.0.1/32"
+    code: str = ""
+
+
+def parameters(template: StackTemplate, settings: Settings, choices: Choices, found: Found) -> dict[str, str]:
+    """The value of each parameter of the template."""
+    values = {
+        **_network(choices, found),
+        **_workers(settings, found),
+        **_queues(settings, choices),
+        "Prefix": settings.prefix,
+        "WebTier": choices.tier,
+        "WebImage": found.page_image,
+        "WebInstanceType": choices.page_type,
+        "CodeKey": found.code,
+        "WebSettings": "\n".join(f"{name}={value}" for name, value in further_settings(settings).items()),
+        "Domain": choices.domain,
+        "HostedZoneId": choices.zone,
+        "Visitors": found.visitors,
+        "LambdaImage": settings.lambda_image,
+        "LambdaPrefix": settings.lambda_prefix,
+        "LambdaMemory": str(settings.lambda_memory_mb),
+        "LambdaSeconds": str(settings.lambda_seconds),
+        "LambdaConcurrency": str(settings.lambda_concurrency),
+        "AlarmEmail": choices.email,
+        "MonthlyBudget": f"{choices.budget:g}",
+        "WorkerPricePerHour": f"{price_per_hour(settings) or 0:g}",
+    }
+    missing = set(template.parameters) ^ set(values)
+    assert not missing, missing
+    return values
+
+
+def resources(settings: Settings, choices: Choices) -> dict[str, str]:
+    """What a first deployment makes, without a look at the account: names in the template, and types."""
+    template = read()
+    return template.made(parameters(template, settings, choices, Found()))
+
+
+def _network(choices: Choices, found: Found) -> dict[str, str]:
+    return {
+        "Network": "private" if choices.private else "given",
+        "VpcId": found.network,
+        "SubnetIds": ",".join(found.subnets),
+    }
+
+
+def _workers(settings: Settings, found: Found) -> dict[str, str]:
+    return {
+        # Else the controller finds the newest by its name, also one that is baked later.
+        "WorkerImage": found.worker_image if settings.ami or settings.actuator == "autoscaling" else "",
+        "WorkerTypes": ",".join(settings.instance_types),
+        "WorkerDiskGigabytes": "8",
+        "MaxWorkers": str(settings.max_instances),
+        "OnDemandPercentage": str(round(100 * (1 - settings.spot_share))),
+        "Actuator": settings.actuator,
+    }
+
+
+def _queues(settings: Settings, choices: Choices) -> dict[str, str]:
+    return {
+        "VisibilitySeconds": str(settings.visibility_seconds),
+        "LastNetDeliveries": str(LAST_NET_DELIVERIES),
+        "MaxDeliveries": str(settings.max_deliveries),
+        "MaxRequestBytes": str(MAX_EVENT_BYTES if settings.intake_prefix else MAX_REQUEST_BYTES),
+        "IntakePrefix": settings.intake_prefix,
+        "KeepPhotosDays": str(choices.keep_days),
+    }
+
+
+def further_settings(settings: Settings) -> dict[str, str]:
+    """The variables of page and controller that are not the defaults. Secrets are none of them."""
+    standard = Settings(prefix=settings.prefix)
+    found: dict[str, str] = {}
+    for one in SETTINGS:
+        value = getattr(settings, one.name)
+        if one.secret or one.name in _OF_THE_STACK or value == getattr(standard, one.name):
+            continue
+        if isinstance(value, Path):
+            raise SettingsError(f"{one.variable} names a file of this machine, the instance on AWS has none")
+        found[one.variable] = str(value)
+    return found
+
+
+def differences(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The parameters that change: name -> (old, new)."""
+    return {name: (before.get(name, ""), value) for name, value in after.items() if before.get(name, "") != value}

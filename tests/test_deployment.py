@@ -1,0 +1,372 @@
+"""`shoal plan`, `deploy` and `destroy` on the CloudFormation of ministack and moto, interrupted at each step."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoal import aws
+from shoal.aws.template import LaunchTemplate
+from shoal.settings import Settings
+from tests.deployment_fixtures import (
+    ROOT,
+    Deployer,
+    EmulatedAccount,
+    ministack_account,
+    moto_account,
+    refusal,
+)
+
+COMPLETE = "is complete."
+PAGE = ("--page-image", "ami-12345678", "--visitors", "203.0.113.7/32", "--no-wait")
+
+
+def nothing_left(prefix: str) -> str:
+    return f"Nothing tagged shoal:{prefix} is left."
+
+
+@pytest.fixture(scope="module")
+def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAccount]:
+    with ministack_account(tmp_path_factory.mktemp("ministack")) as account:
+        yield account
+
+
+@pytest.fixture(scope="module")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAccount]:
+    with moto_account(tmp_path_factory.mktemp("moto")) as account:
+        yield account
+
+
+@pytest.fixture
+def person(ministack: EmulatedAccount, monkeypatch: pytest.MonkeyPatch) -> Deployer:
+    return Deployer(ministack, "fish", monkeypatch)
+
+
+def test_it_is_made_changed_kept_and_destroyed(person: Deployer, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = {"Bucket": "fish-in-bucket"}
+
+    planned = person.run("plan", "--no-page")
+    assert "The stack fish makes 19 things" in planned
+    assert "A month at rest: $3.40" in planned
+    assert person.run("destroy", "--yes", "--delete-photos") == "Nothing tagged shoal:fish is there.\n"
+
+    made = person.deploy("--no-page")
+    assert COMPLETE in made
+    assert "CREATE_COMPLETE              RequestQueue" in made
+    assert person.deploy("--no-page") == "Nothing was to change.\n"
+    assert "Nothing changes" in person.run("plan", "--no-page")
+
+    assert "Modify  InBucket" in person.run("plan", "--no-page", "--keep-days", "3")
+    monkeypatch.setenv("SHOAL_VISIBILITY_SECONDS", "60")
+    assert COMPLETE in person.deploy("--no-page")
+    assert queue(person.account, "fish-req-queue")["VisibilityTimeout"] == "60"
+
+    person.account.call("s3", "put_object", **bucket, Key="batch/0/a.jpg", Body=b"a photo")
+    assert "Kept, with the photos: fish-in-bucket, fish-out-bucket" in person.destroy("--keep-photos")
+    taken_in = person.deploy("--no-page")
+    assert "IMPORT_COMPLETE              InBucket" in taken_in
+    assert person.account.call("s3", "get_object", **bucket, Key="batch/0/a.jpg")["Body"].read() == b"a photo"
+    assert nothing_left("fish") in person.destroy("--delete-photos")
+
+
+def test_destroy_asks(person: Deployer) -> None:
+    person.deploy("--no-page")
+
+    assert "nothing was destroyed" in person.run("destroy", typed="delete\nno\n")
+    assert "say --keep-photos or --delete-photos" in person.run("destroy", "--yes")
+    assert nothing_left("fish") in person.run("destroy", "--pause", "0.05", typed="delete\nfish\n")
+
+
+def queue(account: EmulatedAccount, name: str) -> dict[str, Any]:
+    sqs = account.client("sqs")
+    found = sqs.get_queue_attributes(QueueUrl=sqs.get_queue_url(QueueName=name)["QueueUrl"], AttributeNames=["All"])
+    names = ("VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "RedrivePolicy", "DelaySeconds")
+    attributes = {key: value for key, value in found["Attributes"].items() if key in names}
+    if "RedrivePolicy" in attributes:
+        redrive = json.loads(attributes["RedrivePolicy"])
+        arn = redrive["deadLetterTargetArn"].rpartition(":")[2].partition("-")[2]
+        attributes["RedrivePolicy"] = (arn, int(redrive["maxReceiveCount"]))
+    return attributes
+
+
+# That its items expire is in the template alone: no emulator's CloudFormation sets it.
+def table(account: EmulatedAccount, name: str) -> tuple[Any, ...]:
+    found = account.call("dynamodb", "describe_table", TableName=name)["Table"]
+    mode = found["BillingModeSummary"]["BillingMode"]
+    return found["KeySchema"], found["AttributeDefinitions"], mode
+
+
+def bucket(account: EmulatedAccount, name: str) -> tuple[Any, ...]:
+    s3 = account.client("s3")
+    public = s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
+    rules = s3.get_bucket_cors(Bucket=name)["CORSRules"] if "in-bucket" in name else None
+    return public, rules
+
+
+def role(account: EmulatedAccount, prefix: str) -> tuple[Any, ...]:
+    iam, name = account.client("iam"), f"{prefix}-worker"
+    policy = iam.get_role_policy(RoleName=name, PolicyName="shoal-worker")["PolicyDocument"]
+    trust = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+    [held] = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Roles"]
+    return json.loads(json.dumps(policy).replace(prefix, "@PREFIX@")), trust, held["RoleName"] == name
+
+
+def test_it_makes_what_prepare_makes(person: Deployer) -> None:
+    account = person.account
+    person.deploy("--no-page")
+    aws.prepare(Settings(prefix="made"))
+
+    for name in ("req", "resp", "dead", "term"):
+        assert queue(account, f"fish-{name}-queue") == queue(account, f"made-{name}-queue")
+    for name in ("in", "out"):
+        assert bucket(account, f"fish-{name}-bucket") == bucket(account, f"made-{name}-bucket")
+    assert table(account, "fish-pool") == table(account, "made-pool")
+    assert role(account, "fish") == role(account, "made")
+    person.destroy()
+
+
+def test_a_private_network_a_group_a_function_and_alarms(person: Deployer, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("--no-page", "--private", "--email", "who@example.org")
+    for name, value in {
+        "SHOAL_ACTUATOR": "autoscaling",
+        "SHOAL_AMI": "ami-12345678",
+        "SHOAL_LAMBDA_IMAGE": "000000000000.dkr.ecr.us-east-1.amazonaws.com/shoal-lambda:1",
+        "SHOAL_INTAKE_PREFIX": "incoming/",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    made = person.deploy(*options)
+    assert COMPLETE in made
+    heard = person.account.call("s3", "get_bucket_notification_configuration", Bucket="fish-in-bucket")
+    assert [one["Events"] for one in heard["QueueConfigurations"] + heard["LambdaFunctionConfigurations"]] == [
+        ["s3:ObjectCreated:*"]
+    ] * 2
+    assert queue(person.account, "fish-req-queue")["MaximumMessageSize"] == str(64 * 1024)
+    networks = person.account.call("ec2", "describe_vpc_endpoints")["VpcEndpoints"]
+    assert {one["ServiceName"].rpartition(".")[2] for one in networks} == {"s3", "dynamodb", "sqs"}
+    [group] = person.account.call("autoscaling", "describe_auto_scaling_groups")["AutoScalingGroups"]
+    assert (group["AutoScalingGroupName"], group["MinSize"], group["MaxSize"]) == ("fish-workers", 0, 15)
+    function = person.account.call("lambda", "get_function_configuration", FunctionName="fish-lambda")
+    assert function["Environment"]["Variables"]["SHOAL_PREFIX"] == "fish"
+    assert nothing_left("fish") in person.destroy()
+
+
+def test_a_first_creation_that_fails_goes_on_or_is_undone(person: Deployer) -> None:
+    """Somebody else's instance profile is in the way."""
+    iam = person.account.client("iam")
+    iam.create_instance_profile(InstanceProfileName="fish-worker")
+
+    failed = person.deploy("--no-page")
+    assert "stack fish is CREATE_FAILED: WorkerProfile: " in failed
+    assert "something of this name is there already" in failed
+    assert "Rolled back: nothing is left of the stack." in person.run("deploy", "--roll-back", "--pause", "0.02")
+
+    assert "WorkerProfile: " in person.deploy("--no-page")
+    iam.delete_instance_profile(InstanceProfileName="fish-worker")
+    assert COMPLETE in person.deploy("--no-page")
+    assert nothing_left("fish") in person.destroy()
+
+
+DENIED = "User: arn:aws:iam::1:user/me is not authorized to perform: cloudformation:Try on resource: arn:aws:x"
+
+
+class OneFault:
+    """Lets one call fail, the first of its name: too often, not permitted, or with Ctrl-C."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self._name = name
+        self._kind = kind
+        self.came = False
+
+    def __call__(self, name: str) -> None:
+        if name != self._name or self.came:
+            return
+        self.came = True
+        if self._kind == "Ctrl-C":
+            raise KeyboardInterrupt
+        words = {"throttled": ("Throttling", "Rate exceeded"), "denied": ("AccessDenied", DENIED)}
+        raise refusal(name, *words[self._kind])
+
+
+def faulty(person: Deployer, command: str, step: str, kind: str) -> None:
+    person.fault = fault = OneFault(step, kind)
+    person.deploy("--no-page") if command == "deploy" else person.destroy()
+    person.fault = lambda _: None
+    assert fault.came, step
+
+
+@pytest.mark.parametrize(
+    ("kind", "deploys", "destroys"),
+    [
+        (
+            "throttled",
+            ("DescribeVpcs", "CreateChangeSet", "ExecuteChangeSet"),
+            ("DeleteStack", "DeleteBucket", "HeadBucket"),
+        ),
+        ("denied", ("CreateChangeSet", "DescribeChangeSet", "ExecuteChangeSet"), ("DescribeInstances", "DeleteStack")),
+        (
+            "Ctrl-C",
+            ("CreateChangeSet", "ExecuteChangeSet", "DescribeStackEvents"),
+            ("DeleteStack", "ListObjectVersions"),
+        ),
+    ],
+)
+def test_after_a_fault_at_any_step_the_second_try_leaves_nothing(
+    person: Deployer, kind: str, deploys: tuple[str, ...], destroys: tuple[str, ...]
+) -> None:
+    for first, last in itertools.zip_longest(deploys, destroys, fillvalue="DeleteStack"):
+        faulty(person, "deploy", first, kind)
+        assert person.deploy("--no-page").splitlines()[-1] in ("The stack fish is complete.", "Nothing was to change.")
+        faulty(person, "destroy", last, kind)
+        told = person.destroy()
+        assert "Nothing tagged shoal:fish is" in told, (last, told)
+
+
+KILLED = """
+import os, signal, sys
+from shoal.aws import clients
+from shoal.aws.template import LaunchTemplate
+from shoal_cli.__main__ import main
+
+make, step = clients.Session.client, sys.argv[1]
+
+def die(model, **_):
+    if model.name == step:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def client(session, service):
+    made = make(session, service)
+    made.meta.events.register("after-call.*.*", die, unique_id="die")
+    return made
+
+clients.Session.client = client
+sys.argv = ["shoal", *sys.argv[2:]]
+main()
+"""
+
+
+def test_kill_9_leaves_nothing_after_the_second_try(person: Deployer) -> None:
+    def killed_after(step: str, *words: str) -> None:
+        command = [sys.executable, "-c", KILLED, step, *words, "--pause", "0.02"]
+        assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+
+    killed_after("ExecuteChangeSet", "deploy", "--no-page")
+    assert person.deploy("--no-page").splitlines()[-1] in ("The stack fish is complete.", "Nothing was to change.")
+    killed_after("DeleteStack", "destroy", "--yes", "--delete-photos")
+    assert nothing_left("fish") in person.destroy()
+
+
+@pytest.mark.parametrize(
+    ("canned", "told"),
+    [
+        ({"DescribeVpcs": {"Vpcs": []}}, "this account has no default network in us-east-1"),
+        ({"DescribeInstanceTypeOfferings": {"InstanceTypeOfferings": []}}, "us-east-1 does not offer t3.medium"),
+        ({"GetServiceQuota": {"Quota": {"Value": 0.0}}}, "quota of vCPUs on demand in us-east-1 is 0 (L-1216C47A)"),
+        ({"HeadBucket": ("403", "Forbidden")}, "bucket name fish-in-bucket is taken by another AWS account"),
+        ({"HeadBucket": ("301", "Moved")}, "bucket fish-in-bucket is in another region than us-east-1"),
+        (
+            {"CreateChangeSet": ("AccessDenied", DENIED.replace("Try", "CreateChangeSet"))},
+            "not permitted: cloudformation:CreateChangeSet on arn:aws:x. `shoal plan --policy FOLDER` writes",
+        ),
+        ({"GetCallerIdentity": ("ExpiredToken", "The security token included in the request is expired")}, "expired"),
+    ],
+)
+def test_what_is_missing_is_said(person: Deployer, canned: dict[str, Any], told: str) -> None:
+    person.answering(canned)
+
+    assert told in person.deploy("--no-page")
+    person.fault = lambda _: None
+    assert person.destroy() == "Nothing tagged shoal:fish is there.\n"
+
+
+def test_without_credentials_or_region_it_says_so(person: Deployer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    person.forget_session()
+    assert "no AWS credentials: run `aws configure`" in person.deploy("--no-page")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    person.forget_session()
+    assert "no AWS region is set: set AWS_DEFAULT_REGION" in person.run("plan")
+
+
+def test_the_page_and_its_instance_on_moto(moto: EmulatedAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = Deployer(moto, "fish", monkeypatch)
+    monkeypatch.setenv("SHOAL_TARGET_SECONDS", "30")
+
+    made = person.deploy(*PAGE, "--email", "who@example.org", "--budget", "20")
+    assert COMPLETE in made
+    password = made.partition("with the password ")[2].split()[0]
+    assert len(password) >= 16
+    kept = moto.call("ssm", "get_parameter", Name="/fish/password", WithDecryption=True)["Parameter"]
+    assert (kept["Value"], kept["Type"]) == (password, "SecureString")
+    [program] = moto.call("s3", "list_objects_v2", Bucket="fish-code-bucket")["Contents"]
+    again = person.deploy(*PAGE, "--email", "who@example.org", "--budget", "20")
+    assert "password" not in again
+
+    [reservation] = moto.call("ec2", "describe_instances")["Reservations"]
+    [instance] = reservation["Instances"]
+    assert instance["IamInstanceProfile"]["Arn"].endswith("fish-web")
+    started = moto.call("ec2", "describe_instance_attribute", InstanceId=instance["InstanceId"], Attribute="userData")
+    user_data = decoded(started["UserData"]["Value"])
+    assert program["Key"] in user_data
+    assert "SHOAL_TARGET_SECONDS=30" in user_data
+    assert password not in user_data
+    subprocess.run(["bash", "-n"], input=script_of(user_data), text=True, check=True)
+    [group] = moto.call("ec2", "describe_security_groups", GroupNames=["fish-web"])["SecurityGroups"]
+    assert [(one["FromPort"], one["IpRanges"][0]["CidrIp"]) for one in group["IpPermissions"]] == [
+        (80, "203.0.113.7/32")
+    ]
+    # The controller's versions of the launch template stand on the stack's: its disks are encrypted.
+    template = LaunchTemplate(lambda: moto.client("ec2"), "fish-worker", "ami-12345678", lambda: "#!/bin/sh")
+    assert template.version() == "2"
+    versions = moto.call("ec2", "describe_launch_template_versions", LaunchTemplateName="fish-worker")
+    assert {one["VersionDescription"].partition(" on top of ")[2] for one in versions["LaunchTemplateVersions"]} == {
+        "",
+        "1",
+    }
+    # The controller launches workers besides, which no stack knows.
+    worker = {"Key": "shoal:pool", "Value": "fish"}
+    moto.call(
+        "ec2",
+        "run_instances",
+        ImageId="ami-12345678",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": [worker]}],
+    )
+
+    assert nothing_left("fish") in person.destroy()
+    assert states(moto) == {"terminated"}
+
+
+def decoded(text: str) -> str:
+    once = base64.b64decode(text).decode()
+    return once if once.startswith("Content-Type") else base64.b64decode(once).decode()
+
+
+def script_of(user_data: str) -> str:
+    return "#!/bin/bash" + user_data.partition("#!/bin/bash")[2].partition("--//--")[0]
+
+
+def states(account: EmulatedAccount) -> set[str]:
+    reservations = account.call("ec2", "describe_instances")["Reservations"]
+    return {one["State"]["Name"] for reservation in reservations for one in reservation["Instances"]}
+
+
+def test_each_permission_is_explained_and_fits_into_a_policy(person: Deployer, tmp_path: Path) -> None:
+    explained = (ROOT / "docs" / "deploy.md").read_text()
+
+    files = [Path(line) for line in person.run("plan", "--policy", str(tmp_path / "new")).splitlines()]
+    assert len(files) == 3
+    for file in files:
+        policy = json.loads(file.read_text())
+        assert len("".join(file.read_text().split())) < 6144 - 32 * file.read_text().count("fish")
+        assert [one["Sid"] for one in policy["Statement"] if f"`{one['Sid']}`" not in explained] == []
