@@ -17,6 +17,7 @@ import pytest
 from shoal import aws
 from shoal.aws.template import LaunchTemplate
 from shoal.settings import Settings
+from shoal_cli._deployment._first_photo import label_first_photo, wait_for_page
 from tests.deployment_fixtures import (
     ROOT,
     Deployer,
@@ -25,6 +26,7 @@ from tests.deployment_fixtures import (
     moto_account,
     refusal,
 )
+from tests.web_fixtures import running_site
 
 COMPLETE = "is complete."
 PAGE = ("--page-image", "ami-12345678", "--visitors", "203.0.113.7/32", "--no-wait")
@@ -370,3 +372,10 @@ def test_each_permission_is_explained_and_fits_into_a_policy(person: Deployer, t
         policy = json.loads(file.read_text())
         assert len("".join(file.read_text().split())) < 6144 - 32 * file.read_text().count("fish")
         assert [one["Sid"] for one in policy["Statement"] if f"`{one['Sid']}`" not in explained] == []
+
+
+def test_the_first_photo_is_labelled_through_the_page() -> None:
+    with running_site() as site:
+        wait_for_page(site.url)
+
+        assert label_first_photo(site.url, "a password") != ""
