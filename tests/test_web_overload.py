@@ -134,6 +134,16 @@ def test_photos_that_wait_for_labels_leave_threads_for_pages_and_health() -> Non
             until(lambda: site.cloud.requests.depth().visible > before)
 
 
+def test_silent_connections_of_many_clients_make_room_for_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waitress_internals, "MOST_CONNECTIONS", 20)
+    with ExitStack() as held, running_site(work=False) as site:
+        silent = [held.enter_context(connected(site, f"127.0.0.{2 + number}")) for number in range(60)]
+        assert requests.get(site.url, timeout=20).ok
+        assert is_cut(silent[0])  # the oldest
+        held.enter_context(connected(site)).sendall(b"GET / HTTP/1.1\r\n")
+        assert requests.get(site.url, timeout=20).ok
+
+
 # The order of requests
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import resource
 import socket
 import threading
 import time
@@ -27,6 +28,7 @@ STOP_SECONDS = 1.5
 LEAST_SECONDS = 0.5  # for the requests that run, when the services took long to stop
 FLUSH_SECONDS = 0.3
 HEALTH = ("/healthz", "/readyz")
+MOST_FILES = 16_384  # 1,900 connections, 4,000 open pages, each form's files, and the calls to the cloud
 BACKLOG = 1024  # connections that wait to be accepted
 
 # waitress sends each piece of a response at once, because the default of its send_bytes is 1. So a generator can yield
@@ -34,7 +36,8 @@ BACKLOG = 1024  # connections that wait to be accepted
 ADJUSTMENTS: dict[str, Any] = {
     "backlog": BACKLOG,
     "ident": None,
-    "connection_limit": 1_900,  # the default of 100 is below the number of clients that Shoal serves at once
+    # Seldom reached: beyond MOST_CONNECTIONS the silent ones make room, within a second.
+    "connection_limit": waitress_internals.MOST_CONNECTIONS + 10 * waitress_internals.ACCEPTED_AT_ONCE,
     "channel_request_lookahead": 1,  # read on during a request, to notice a client that has left
     "max_request_body_size": PHOTO_FORM_BYTES,
     "recv_bytes": 128 * 1024,
@@ -49,6 +52,7 @@ class WebServer:
 
     def __init__(self, app: Flask, host: str, port: int, threads: int) -> None:
         """Bind the port. Raises SettingsError when it is not free, and WaitressMovedError for another waitress."""
+        _allow_many_files()
         self._services: Services = app.extensions[EXTENSION]
         self._map: dict[int, Any] = {}
         listening = _listen(host, port)
@@ -95,6 +99,14 @@ class WebServer:
         self._thread.join(FLUSH_SECONDS)
         for open_socket in sockets:
             open_socket.close()
+
+
+def _allow_many_files() -> None:
+    """Let this process have up to MOST_FILES files and connections, if it may. Many systems begin with 1,024."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(MOST_FILES, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _behind(proxy: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ it waits for. waitress keeps them private, so `check` compares them with the ver
 
 from __future__ import annotations
 
+import heapq
 import inspect
 import select
 import socket
@@ -144,6 +145,7 @@ def has_unsent(server: Any) -> bool:
 # Connections
 
 ACCEPTED_AT_ONCE = 64  # a flood of connections that are refused does not wait for one look at all sockets each
+MOST_CONNECTIONS = 1_900
 HEAD_SECONDS = 20.0  # for the head of a request
 BODY_SECONDS = 60.0  # after it, a body must have come with LEAST_RATE bytes a second
 LEAST_RATE = 1024
@@ -154,7 +156,8 @@ def limit_connections(
 ) -> None:
     """Close a new connection at once unless opened(its address); closed(its address) is called at the end of others.
 
-    Connections that send the head or the body of a request too slowly are closed.
+    Connections that send the head or the body of a request too slowly are closed. When there are more than
+    MOST_CONNECTIONS, those that have been silent longest make room for the new ones.
     sockets: the map of the server's loop. Call it after `limit_bodies` and before the server runs.
     """
 
@@ -168,19 +171,8 @@ def limit_connections(
                 closed(self.addr[0])
 
     def accept() -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
-            try:
-                accepted = wasyncore.dispatcher.accept(server)
-                if accepted is None:
-                    return
-                server.set_socket_options(accepted[0])
-            except OSError:
-                return
-            connection, address = accepted
-            if opened(address[0]):
-                CountedChannel(server, connection, address, server.adj, sockets)
-            else:
-                connection.close()
+        _accept_some(server, sockets, opened)
+        _make_room(server)
 
     regular = server.maintenance
 
@@ -192,6 +184,31 @@ def limit_connections(
     server.channel_class = CountedChannel
     server.handle_accept = accept
     server.maintenance = maintenance
+
+
+def _accept_some(server: Any, sockets: dict[int, Any], opened: Callable[[str], bool]) -> None:
+    for _ in range(ACCEPTED_AT_ONCE):
+        try:
+            accepted = wasyncore.dispatcher.accept(server)
+            if accepted is None:
+                return
+            server.set_socket_options(accepted[0])
+        except OSError:
+            return
+        connection, address = accepted
+        if opened(address[0]):
+            server.channel_class(server, connection, address, server.adj, sockets)
+        else:
+            connection.close()
+
+
+def _make_room(server: Any) -> None:
+    excess = len(server.active_channels) - MOST_CONNECTIONS
+    if excess > 0:
+        idle = [one for one in server.active_channels.values() if not (one.requests or one.will_close)]
+        for channel in heapq.nsmallest(excess, idle, key=lambda one: one.last_activity):
+            # Not at once: a new connection might get its number, and events that were meant for the old one.
+            channel.will_close = True
 
 
 def _is_too_slow(channel: Any, now: float) -> bool:
