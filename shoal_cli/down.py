@@ -26,7 +26,7 @@ def command() -> None:
     found = [(lock, pid) for name in (UP_LOCK, SERVE_LOCK) if (pid := holder(lock := folder / name)) is not None]
     if not found:
         raise Permanent(f"no Shoal runs in {folder}")
-    click.echo("Stopping: photos in work are finished or given back. This takes some seconds.")
+    click.echo("Stopping: photos in work are finished or given back. This takes some seconds.", err=True)
     for lock, pid in found:
         _stop(lock, pid)
     click.echo("Stopped.")

@@ -61,6 +61,7 @@ def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
         assert shoal(system, "dlq", "redrive").stdout == "0 messages are in the request queue again\n"
         down = shoal(system, "down")
         assert (down.returncode, down.stdout) == (0, "Stopped.\n")
+        assert down.stderr.startswith("Stopping: photos in work are finished or given back.")  # a stop takes seconds
         assert shoal(system, "down").returncode == 1
         wait_for(lambda: not system.processes(), 20, "processes are left")
     finally:
