@@ -1,4 +1,4 @@
-// The stream of a batch's events. When it breaks it is opened again: its first event brings all up to date.
+// A batch's stream of events. When it breaks it is opened again: its first event brings all up to date.
 
 const FIRST_PAUSE = 1000;
 const LONGEST_PAUSE = 8000;

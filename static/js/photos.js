@@ -1,4 +1,4 @@
-// The list of photos: what is known of each, and its element on the page (templates/_photo.html draws the same).
+// The photos: what is known of each, and its element on the page (templates/_photo.html draws the same).
 
 import { drawCard, drawCorrection, drawSure, newCard, readCard, showMore, whole } from "./card.js";
 
