@@ -5,12 +5,14 @@
 # INSTANCE_ROOT is empty on EC2; a host that gives its instances a folder instead of a disk sets it.
 set -euo pipefail
 root="${INSTANCE_ROOT:-}"
-mkdir -p "$root/etc/shoal"
-cat >"$root/etc/shoal/worker.env" <<'SETTINGS'
+mkdir -p "$root/run"
+cat >"$root/run/shoal-worker.env.draft" <<'SETTINGS'
 @ENVIRONMENT@
 SETTINGS
+# At once, whole: a worker may wait for it.
+mv "$root/run/shoal-worker.env.draft" "$root/run/shoal-worker.env"
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then
-    # Most often the unit is still to be started by the boot. Cron looks every minute should systemd have given up.
+    # Most often it runs already and has waited for that file. Cron looks every minute should systemd have given up.
     systemctl start --no-block shoal-worker
 else
     exec "$root/opt/shoal/ami/start-worker"

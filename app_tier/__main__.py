@@ -1,4 +1,6 @@
-"""`python -m app_tier`: the worker process of an instance.
+"""`python -m app_tier [FILE]`: the worker process of an instance.
+
+With FILE it loads the image's models first, then waits for that file with its settings: app_tier/image/early.py.
 
 Exits with 0 after it was told to leave (SIGTERM, drain mark, terminate message, notice of EC2) and has finished its
 messages in progress; the boot files then end the instance. Any other exit is a fault, and cron starts it again.
@@ -13,10 +15,13 @@ import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from importlib import import_module
+from pathlib import Path
 
 from app_tier.allocator import give_back_large_blocks
 from app_tier.bucket_events import BucketEvents
 from app_tier.drain import DrainWatch
+from app_tier.image.early import ReadyModels, load, load_and_wait
 from app_tier.register import Registration, seconds_alive
 from app_tier.stall import StallWatch, end_stalled
 from app_tier.suspects.open_photos import OpenPhotos
@@ -49,18 +54,20 @@ def main() -> int:
 
 def _run(stop: StopSignal) -> int:
     gc.disable()  # until it is ready: collecting during the imports takes a tenth of the start and frees nothing
-    chosen = settings.load()
-    logs.configure(chosen.log_level)
     give_back_large_blocks()
-    traces.configure(chosen.otlp_endpoint, "shoal-worker")
     process.without_converter()
-    # Importing boto3 and loading the model take about as long: do both at once.
     with ThreadPoolExecutor(1) as aside:
+        early = _start_early(aside, stop)
+        if stop.stopping:
+            return 0
+        chosen = settings.load()
+        logs.configure(chosen.log_level)
+        traces.configure(chosen.otlp_endpoint, "shoal-worker")
+        # Importing boto3 and loading the model take about as long: do both at once.
         connecting = aside.submit(_connect, chosen)
-        again = process.choose_as_set(chosen)
-        recogniser = process.load_as_set(chosen)
-        recogniser.warm_up()
+        loaded = early if early and early.serves(chosen) else load(chosen)
         cloud = connecting.result()
+    recogniser = loaded.recogniser
     with ExitStack() as around:
         name, identifier = _watch_instance(stop, around)
         worker = Worker(
@@ -76,7 +83,7 @@ def _run(stop: StopSignal) -> int:
                 cloud.outputs, chosen.max_deliveries, OpenPhotos(chosen.run_dir and chosen.run_dir / "open-photos")
             ),
         )
-        arithmetic = _arithmetic(recogniser) + (", measured by this worker" if again else "")
+        arithmetic = _arithmetic(recogniser) + (", measured by this worker" if loaded.again else "")
         engines = ", ".join(dict.fromkeys(map(recogniser.engine, recogniser.models)))
         log.info("%s ready: %s on %s in %s", name, ", ".join(recogniser.models), engines, arithmetic)
         gc.freeze()
@@ -93,6 +100,15 @@ def _run(stop: StopSignal) -> int:
     traces.close()
     log.info("%s leaves (%s): %d messages finished", name, stop.reason, finished)
     return 0
+
+
+def _start_early(aside: ThreadPoolExecutor, stop: StopSignal) -> ReadyModels | None:
+    """Load models before the settings of this instance are there, if it was asked to."""
+    if len(sys.argv) < 2:
+        return None
+    logs.configure(settings.load().log_level)
+    aside.submit(import_module, "shoal.aws")
+    return load_and_wait(Path(sys.argv[1]), stop)
 
 
 def _arithmetic(recogniser: process.Recogniser) -> str:

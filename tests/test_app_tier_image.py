@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,12 @@ import pytest
 
 from app_tier.image.__main__ import main
 from app_tier.image.carried import Carried, check, record
+from app_tier.image.early import load_and_wait
+from benchmarks.running import stub_engine
 from inference.arithmetic import FLOAT32
 from shoal import settings
 from shoal.errors import Permanent
+from shoal.lifecycle import StopSignal
 from tests.inference_fixtures import EXPECTED, PHOTOS, cache_dir
 
 PHOTO = PHOTOS[1]
@@ -48,6 +52,34 @@ def test_other_answers_and_damaged_files_are_refused(chosen: settings.Settings) 
     net.write_text(net.read_text().replace("a", "e"))  # as long as before
     with pytest.raises(Permanent, match=r"resnet50 in float32 was damaged on its way: model\.xml"):
         check(chosen, other, [PHOTO])
+
+
+def test_models_are_loaded_before_the_settings_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub_engine.prepare(tmp_path / "cache")
+    image = {"CACHE_DIR": str(tmp_path / "cache"), "ENGINE": stub_engine.NAME, "MODEL": "resnet50", "PREFIX": "none"}
+    for name, value in image.items():
+        monkeypatch.setenv(f"SHOAL_{name}", value)
+    file = tmp_path / "worker.env"
+    with ThreadPoolExecutor(1) as aside:
+        loading = aside.submit(load_and_wait, file, StopSignal())
+        draft = tmp_path / "draft"
+        draft.write_text("SHOAL_PREFIX='my-shoal'\nSHOAL_MODEL=resnet50\n")
+        draft.rename(file)
+        loaded = loading.result(60)
+    assert loaded is not None
+    chosen = settings.load()
+    assert chosen.prefix == "my-shoal"
+    assert loaded.serves(chosen)
+    assert not loaded.serves(replace(chosen, models="mobilenet_v2"))
+
+
+def test_models_that_cannot_be_loaded_early_wait_for_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOAL_CACHE_DIR", str(tmp_path))
+    stop = StopSignal()
+    stop.stop("no settings come")
+    assert load_and_wait(tmp_path / "worker.env", stop) is None
 
 
 def test_the_program_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

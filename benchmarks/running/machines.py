@@ -4,8 +4,8 @@ It ends with status 1 when a step fails. `make machine` runs it; it needs root, 
 
 The time to the first label counts from the start of the machine's first process (pid 1), in parts:
 boot         until cloud-init begins
-cloud-init   until the user data has run and the worker's unit is started
-start        until the worker's process has read its settings and imported its packages, and the model is ready
+cloud-init   until the user data has run; meanwhile the worker loads its model: "(model)" is when it had
+start        until the worker has taken its settings up and reached its cloud
 first image  until the label of the photo that waited is there
 """
 
@@ -53,7 +53,7 @@ class BootedMachine:
         """The process of its worker."""
         for one in self.first.children(recursive=True):
             try:
-                if one.cmdline()[1:] == ["-m", "app_tier"]:
+                if one.cmdline()[1:3] == ["-m", "app_tier"]:
                     return one
             except (psutil.Error, IndexError):
                 continue  # it ended meanwhile
@@ -63,6 +63,10 @@ class BootedMachine:
         """When a unit reached a point, on the clock of the kernel (time.monotonic)."""
         text = self.run("systemctl", "show", "--value", f"--property={point}TimestampMonotonic", unit)
         return int(text) / 1e6
+
+    def seconds_of_file(self, path: str) -> float:
+        """When a file was written, on the clock of the kernel."""
+        return float(self.run("stat", "--format=%.9Y", path)) - time.time() + time.monotonic()
 
     def seconds_of_line(self, words: str) -> float:
         """When the worker logged a line with these words, on the clock of the kernel."""
@@ -128,15 +132,16 @@ def first_label(machines: MachineSystem) -> dict[str, float]:
     born = time.monotonic() - (time.time() - machine.first.create_time())
     points = [
         ("boot", machine.seconds_of("cloud-init-local.service", "InactiveExit")),
-        ("cloud-init", machine.seconds_of(UNIT, "ExecMainStart")),
+        ("cloud-init", machine.seconds_of_file("/run/shoal-worker.env")),
         ("start", machine.seconds_of_line(" ready: ")),
         ("first image", labelled),
     ]
     parts, before = {"launch": born - asked}, born
     for name, at in points:
         parts[name], before = at - before, at
+    parts |= {"from pid 1": labelled - born, "(model)": machine.seconds_of_line(" loaded; ") - born}
     machines.system.wait_until_empty(60)
-    return parts | {"from pid 1": labelled - born}
+    return parts
 
 
 def kill_worker(machines: MachineSystem, machine: BootedMachine) -> float:

@@ -12,6 +12,7 @@ from shoal.settings.reading import (
     own_file,
     read_env_file,
     sources,
+    take_up,
 )
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "own_file",
     "read_env_file",
     "sources",
+    "take_up",
     "variable",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,17 @@ def read_env_file(path: Path) -> dict[str, str]:
         return {}
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
     return {key.strip(): value.strip().strip("'\"") for key, _, value in pairs}
+
+
+def take_up(path: Path) -> None:
+    """Add the variables of a file to the environment of this process, as a shell would read them.
+
+    For a worker that was started before the file with its settings was there: boto3 reads its own from the environment.
+    """
+    for word in shlex.split(path.read_text(), comments=True) if path.exists() else ():
+        name, equals, value = word.partition("=")
+        if equals:
+            os.environ[name] = value
 
 
 def _variable_set(own: str, also: str, environment: Mapping[str, str]) -> str:
