@@ -138,7 +138,7 @@ def _option(word: str, defaults: dict[str, Any]) -> tuple[str, Any]:
 
 
 def boot_file(environment: Mapping[str, str]) -> str:
-    """The user data of a worker instance: the script that cloud-init runs as root at the first start, with
+    """The user data of a worker instance: the script that cloud-init runs as root at every start, with
     `environment` in the worker's env file."""
     lines = "\n".join(f"{name}={shlex.quote(value)}" for name, value in sorted(environment.items()))
     return TEMPLATE.read_text().replace(PLACE, lines)

@@ -103,6 +103,7 @@ def test_what_an_instance_learns_about_itself(
         "local-ipv4": described["PrivateIpAddress"],
         "placement/availability-zone": "us-east-1b",
         "placement/region": "us-east-1",
+        f"network/interfaces/macs/{described['NetworkInterfaces'][0]['MacAddress']}/subnet-id": described["SubnetId"],
     }
     for path, value in expected.items():
         assert http.get(f"{endpoint}/latest/meta-data/{path}").text == value

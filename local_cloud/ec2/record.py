@@ -130,6 +130,7 @@ class Ec2Record:
         instance = self.moto_instance
         return {
             **self._notices,
+            **self._network(),
             "ami-id": self.image_id,
             "ami-launch-index": str(instance.ami_launch_index),
             "hostname": instance.private_dns_name,
@@ -143,6 +144,21 @@ class Ec2Record:
             "reservation-id": self.reservation().id,
             "services/domain": "amazonaws.com",
         }
+
+    def _network(self) -> dict[str, str]:
+        """The entries of its network interfaces, without which cloud-init reads all of the metadata twice."""
+        found: dict[str, str] = {}
+        for number, nic in self.moto_instance.nics.items():
+            place = f"network/interfaces/macs/{nic.mac_address}"
+            found |= {
+                "mac": nic.mac_address,
+                f"{place}/device-number": str(number),
+                f"{place}/local-ipv4s": nic.private_ip_address,
+                f"{place}/mac": nic.mac_address,
+                f"{place}/subnet-id": nic.subnet.id,
+                f"{place}/vpc-id": nic.subnet.vpc_id,
+            }
+        return found
 
     def tags(self) -> Mapping[str, str]:
         with books_lock:
