@@ -26,7 +26,6 @@ def main(arguments: list[str]) -> int:
     action, folder = arguments[0], Path(arguments[1])
     photos = sorted((folder / "photos").glob("*.jpg"))
     chosen = settings.load()
-    logs.configure("WARNING")
     process.without_converter()
     try:
         if action == "record":
@@ -60,4 +59,5 @@ def _check(chosen: settings.Settings, folder: Path, photos: list[Path]) -> None:
 
 
 if __name__ == "__main__":
+    logs.configure("WARNING")
     sys.exit(main(sys.argv[1:]))
