@@ -34,6 +34,7 @@ from inference.arithmetic import FLOAT32, INT8, Agreement
 from inference.preparing.choosing import quantize
 from inference.process import Recogniser, load_as_set
 from shoal.errors import Permanent
+from shoal.prices import dollars, function_cost
 from shoal.settings import Settings, load
 
 PHOTOS = 200
@@ -49,6 +50,7 @@ LOCAL_PHOTOS = 300
 OPEN_PAGES = 500
 ROUNDS = 5
 LATENCY_SECONDS = 0.02
+FUNCTION_SIZES = (512, 1024, 1769, 3008)  # MB
 
 console = Console(highlight=False)
 
@@ -330,6 +332,10 @@ def _lambda(bench: Bench) -> Iterator[Row]:
     yield Row("Lambda's handler, warm, its own time", figure, "<= +10 ms", added <= 0.01)
     yield Row("  start of its process to the first answer", f"{cold:.2f} s", "<= 1.5 s", cold <= 1.5)
     yield Row("  its memory at the peak", f"{peak:.0f} MB", "<= 452 MB", peak <= 452)
+    for memory_mb in FUNCTION_SIZES:
+        seconds = _median([one.billed(memory_mb) for one in seen])
+        price = dollars(function_cost(memory_mb, 1000 * seconds, 1000), 2)
+        yield Row(f"  with {memory_mb:,} MB, modelled", f"{seconds * 1000:.0f} ms a photo, {price} for 1,000 photos")
 
 
 PARTS = {

@@ -38,7 +38,7 @@ def _draw_times(axes: Axes, rows: Sequence[LaneFigures]) -> None:
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for at, row in enumerate(rows):
         axes.text(left[at], at, f"  {left[at]:.0f} ms, p95 {1000 * row.seconds['total'].p95:.0f}", va="center")
-    axes.set_xlim(0, 1.35 * max(left, default=1.0))
+    axes.set_xlim(0, 1.4 * max(left, default=1.0))
     axes.invert_yaxis()
     axes.set_xlabel("milliseconds an image, mean")
     axes.set_title("Where the time of an image goes")
@@ -51,6 +51,7 @@ def _draw_costs(axes: Axes, costs: Mapping[str, MonthlyCost]) -> None:
         axes.plot(volumes, [cost.month(volume) for volume in volumes], color=LINES[at % len(LINES)], label=venue)
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(bottom=0)
     axes.set_xlabel("images a day")
     axes.set_ylabel("US dollars a month, modelled")
     axes.set_title("What a month costs")

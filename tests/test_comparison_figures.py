@@ -13,9 +13,11 @@ from comparison.answer import NOTHING_MEASURED, answer
 from comparison.costs import LARGEST_VOLUME, AlwaysOn, MonthlyCost, PerCall, Pool, cheaper_from, per_thousand
 from comparison.figures import TimeSpread, rows
 from comparison.measurement import AS_IT_IS, RESIZED, Lane, Measurement, Phase
+from comparison.pricing import monthly_costs
 from comparison.report import COLUMNS, as_json, csv_rows
 from comparison.running import run
 from comparison.schedule import Stint, both_sizes, stints
+from shoal.settings import Settings
 
 LOCAL, POOL, SMALL = Lane("local", AS_IT_IS), Lane("pool", AS_IT_IS), Lane("local", RESIZED)
 
@@ -192,3 +194,15 @@ def test_the_report_has_all_figures() -> None:
     assert set(told["costs"]["local"]["a_month"]) == {"100", "500", "1000", "10000", "100000", "1000000"}
     assert all(set(line) <= set(COLUMNS) for line in csv_rows(found))
     assert next(csv_rows(found))["total_mean"] == 0.5
+
+
+def test_the_function_is_priced_with_its_share_of_a_processor_where_it_had_a_whole_one() -> None:
+    lane = Lane("lambda", AS_IT_IS)
+    found = rows([measured(lane, 1.0, inference=0.45)], {}, None)
+    here, there = (
+        monthly_costs(Settings(emulated=emulated, price_per_hour=1.0, lambda_memory_mb=512), found)["lambda"]
+        for emulated in (True, False)
+    )
+    assert isinstance(here, PerCall)
+    assert isinstance(there, PerCall)
+    assert (there.seconds, here.seconds) == pytest.approx((0.5, 0.5 * 1769 / 512))

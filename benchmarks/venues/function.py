@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from benchmarks.running.processes import client_of, embedded_cloud, prepare, running
+from comparison.pricing import PROCESSOR_MB
 from shoal.aws.label_tables import create_tables
 from shoal.messages import Result
 from shoal.settings import load
@@ -26,11 +27,20 @@ from shoal.settings import load
 @dataclass(frozen=True)
 class HandlerRun:
     """cold: seconds from the start of the process to its first answer. added: the median of what the handler takes
-    besides decoding and inference. peak: the most memory that it held, in bytes."""
+    besides decoding and inference. peak: the most memory that it held, in bytes. processor: its seconds of processor
+    time for a warm event, on average."""
 
     cold: float
     added: float
     peak: int
+    processor: float
+
+    def billed(self, memory_mb: int) -> float:
+        """Seconds of a warm event with so much memory, modelled: Lambda gives a share of a processor with it.
+
+        A photo alone keeps one processor busy, so more than one is no faster.
+        """
+        return self.processor * max(1.0, PROCESSOR_MB / memory_mb)
 
 
 def measure(payloads: Sequence[bytes], folder: Path, times: int) -> list[HandlerRun]:
@@ -58,7 +68,7 @@ def _run(cloud: Mapping[str, str], bucket: str, keys: Sequence[str], s3: Any, lo
     for key, seconds in zip(keys[1:], told["seconds"][1:], strict=True):
         result = Result.from_json(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
         added.append(seconds - result.seconds["decode"] - result.seconds["infer"])
-    return HandlerRun(told["cold"], statistics.median(added), told["peak"])
+    return HandlerRun(told["cold"], statistics.median(added), told["peak"], told["processor"])
 
 
 def _event(bucket: str, key: str) -> dict[str, Any]:
@@ -72,15 +82,17 @@ def main() -> None:
     """Handle an event for each key, and tell what it took."""
     from app_tier.lambda_handler import handler  # its import is a part of the cold start
 
-    bucket, seconds, cold = load().in_bucket, [], 0.0
+    bucket, seconds, cold, spent = load().in_bucket, [], 0.0, 0.0
     for key in sys.argv[1:]:
         began = time.perf_counter()
         handler(_event(bucket, key), None)
         seconds.append(time.perf_counter() - began)
         cold = cold or time.time() - psutil.Process().create_time()
+        spent = spent or time.process_time()  # until the first answer
     status = Path("/proc/self/status").read_text()
     peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    print(json.dumps({"cold": cold, "seconds": seconds, "peak": peak}), flush=True)
+    processor = (time.process_time() - spent) / max(1, len(seconds) - 1)
+    print(json.dumps({"cold": cold, "seconds": seconds, "peak": peak, "processor": processor}), flush=True)
 
 
 if __name__ == "__main__":
