@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -118,6 +119,13 @@ def test_the_defaults_are_those_of_the_settings() -> None:
         str(settings.lambda_memory_mb),
         str(settings.lambda_seconds),
     )
+
+
+def test_a_workers_disk_holds_the_image_that_is_baked() -> None:
+    baked = re.search(r"VolumeSize=(\d+)", (AMI / "README.md").read_text())
+
+    assert baked
+    assert int(TEMPLATE.parameters["WorkerDiskGigabytes"] or 0) >= int(baked[1])
 
 
 def test_names_are_those_that_the_code_looks_for() -> None:

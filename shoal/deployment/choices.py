@@ -92,7 +92,7 @@ def parameters(template: StackTemplate, settings: Settings, choices: Choices, fo
     """The value of each parameter of the template."""
     values = {
         **_network(choices, found),
-        **_workers(settings, found),
+        **_workers(template, settings, found),
         **_queues(settings, choices),
         "Prefix": settings.prefix,
         "WebTier": choices.tier,
@@ -131,12 +131,12 @@ def _network(choices: Choices, found: Found) -> dict[str, str]:
     }
 
 
-def _workers(settings: Settings, found: Found) -> dict[str, str]:
+def _workers(template: StackTemplate, settings: Settings, found: Found) -> dict[str, str]:
     return {
         # Else the controller finds the newest by its name, also one that is baked later.
         "WorkerImage": found.worker_image if settings.ami or settings.actuator == "autoscaling" else "",
         "WorkerTypes": ",".join(settings.instance_types),
-        "WorkerDiskGigabytes": "8",
+        "WorkerDiskGigabytes": str(template.parameters["WorkerDiskGigabytes"]),
         "MaxWorkers": str(settings.max_instances),
         "OnDemandPercentage": str(round(100 * (1 - settings.spot_share))),
         "Actuator": settings.actuator,
