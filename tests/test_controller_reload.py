@@ -178,6 +178,7 @@ def test_an_idle_controller_ticks_when_photos_were_queued_on_its_machine(
 
     monkeypatch.setattr(Reconciler, "tick", tick)
     monkeypatch.setattr(Metrics, "ticked", ticked)
+    monkeypatch.setattr("controller.__main__.end_within", lambda: None)  # it would end this process, ten seconds later
     monkeypatch.setattr(running.controller, "_chosen", replace(load_with_own_file(), tick_seconds=3600.0))
     with StopSignal() as stop:
 

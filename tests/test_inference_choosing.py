@@ -83,12 +83,12 @@ def test_the_first_preparation_makes_int8_and_compares_it_on_photos_held_out(mad
     assert compared.photos in (100 + len(PHOTOS), 2 * (100 + len(PHOTOS)))  # with mirror images in doubt
     assert card.quantized["top1"] == pytest.approx(compared.same / compared.photos, abs=1e-4)
     assert card.quantized["top5"] >= 0.99
-    assert (card.quantized["calibration"], card.quantized["held_out"]) == (30, 108)
+    assert (card.quantized["calibration"], card.quantized["held_out"]) == (20, 108)
     assert card.quantized["calibration_from"] == photos.CALIBRATION
     assert card.quantized["held_out_from"] == photos.HELD_OUT
     assert card.source == store.find("resnet50", "openvino", cache, precision=FLOAT32).card.source
     assert card.size < 0.3 * store.find("resnet50", "openvino", cache, precision=FLOAT32).card.size
-    assert "making int8 of ResNet50, calibrated on 30 photos" in said
+    assert "making int8 of ResNet50, calibrated on 20 photos" in said
 
 
 def test_the_fastest_arithmetic_is_chosen_and_said_in_a_line(made: tuple[Path, str]) -> None:
@@ -144,7 +144,7 @@ def test_the_arithmetic_is_listed_and_measured(made: tuple[Path, str]) -> None:
     reference = "Keras" if chosen == FLOAT32 else "float32"
     assert f"labels as {reference} gives them" in listed["agreement"]
     assert "8 of 8 labels as Keras gives them" in listed["float32"]
-    assert "calibrated on 30 photos, the label of float32 for " in listed["int8"]
+    assert "calibrated on 20 photos, the label of float32 for " in listed["int8"]
     assert "float32" in measured
     assert "int8" in measured
 
@@ -390,4 +390,4 @@ def test_a_preparation_makes_int8_when_that_is_asked_for(tmp_path: Path, monkeyp
     done = shell.invoke(command, ["prepare"], catch_exceptions=False)
 
     assert preparation.prepare("resnet50", "openvino", cache, None, PHOTOS, print).card.precision == INT8
-    assert "ready for openvino in int8, calibrated on 30 photos, the label of float32 for 99.0% of 100" in done.output
+    assert "ready for openvino in int8, calibrated on 20 photos, the label of float32 for 99.0% of 100" in done.output

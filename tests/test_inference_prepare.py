@@ -248,7 +248,9 @@ def test_a_cpu_whose_bfloat16_is_slower_or_errs_computes_in_float32_and_says_so_
 
     artefact = store.find(MOBILENET, engine, cache)
     assert artefact.measured is not None
-    assert artefact.measured.agreement[BFLOAT16].same < artefact.measured.agreement[BFLOAT16].photos == 216
+    agreement = artefact.measured.agreement[BFLOAT16]
+    assert agreement.same < agreement.photos
+    assert agreement.photos >= 108
     assert f"{MOBILENET} is ready for {engine}, computes in float32: " in ready.stdout
     assert "; bfloat16 " in ready.stdout
     assert "labels as Keras gives them" not in ready.stdout

@@ -203,9 +203,12 @@ def _accept_some(server: Any, sockets: dict[int, Any], opened: Callable[[str], b
 
 
 def _make_room(server: Any) -> None:
-    excess = len(server.active_channels) - MOST_CONNECTIONS
+    if len(server.active_channels) <= MOST_CONNECTIONS:
+        return
+    staying = [one for one in server.active_channels.values() if not one.will_close]
+    excess = len(staying) - MOST_CONNECTIONS
     if excess > 0:
-        idle = [one for one in server.active_channels.values() if not (one.requests or one.will_close)]
+        idle = [one for one in staying if not one.requests]
         for channel in heapq.nsmallest(excess, idle, key=lambda one: one.last_activity):
             # Not at once: a new connection might get its number, and events that were meant for the old one.
             channel.will_close = True

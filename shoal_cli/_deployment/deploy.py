@@ -19,9 +19,9 @@ from shoal_cli._deployment._options import choices_of, choices_options, deployed
 @click.option("--wait/--no-wait", default=True, help="Wait for the page, and have a first photo labelled.")
 @click.option("--pause", default=2.0, hidden=True)
 def command(roll_back: bool, new_password: bool, wait: bool, pause: float, **options: Any) -> None:
-    """Make a Shoal on AWS, or change it to these settings and options. Safe to repeat.
+    """Make a Shoal on AWS, or change it. Safe to repeat.
 
-    After a failure or an interruption, the same command goes on from there.
+    The settings and options say what it has. After a failure or an interruption, the same command goes on from there.
     """
     from shoal.aws.deploying.deployment import Deployment
 

@@ -31,7 +31,10 @@ PERMISSIONS = tuple(folder("ami") / f"deploy{part}-policy.json" for part in ("",
 )
 @click.option("--offline", is_flag=True, help="Make no call to AWS: tell of a first deployment.")
 def command(policy: Path | None, offline: bool, **options: Any) -> None:
-    """Show what `shoal deploy` would make or change on AWS, and what it costs. Changes nothing."""
+    """Show what `shoal deploy` would do on AWS. Changes nothing.
+
+    Names what would be made or changed, what it costs, and which permissions you need.
+    """
     chosen = deployed_settings()
     choices = choices_of(options)
     if policy:
