@@ -298,6 +298,7 @@ def _money(amount: float) -> str:
 
 
 def _notes(found: Simulation) -> Iterator[str]:
+    yield "hours: of all machines together. 1,000 and month: US dollars for 1,000 photos, and for 30 days like this."
     yield "* no other is both cheaper and sooner (p95) by more than 2 %. bound: no policy needs less machine time."
     if found.oracle:
         yield (
