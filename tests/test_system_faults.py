@@ -158,7 +158,7 @@ def test_any_end_leaves_no_process_and_no_lock(
         wait_for(lambda: not system.processes(), GONE_SECONDS, f"left: {system.processes()}")
     assert status == (-9 if how is signal.SIGKILL else 0)
     system.start()
-    assert system.stop() == 0
+    assert system.stop() == 0, system.text()[-3000:]
 
 
 def test_a_controller_whose_cloud_is_silent_ends_all_the_same(system: RunningSystem) -> None:
