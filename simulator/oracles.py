@@ -50,25 +50,27 @@ class Shift:
     end: float
 
 
-def best_schedule(scenario: Scenario, anticipates: bool = True) -> Ran | None:
+Plan = Sequence[Shift]
+
+
+def plans(scenario: Scenario) -> list[Plan]:
+    """Schedules made with the arrivals and the mean times: for several shares of the target and speeds of machines."""
+    target, boot = scenario.terms.target_seconds, scenario.machines.boot.mean
+    return [_shifts(_levels(scenario, share * target, speed), boot) for share in TRIED_SHARES for speed in SPEEDS]
+
+
+def best_schedule(scenario: Scenario, anticipates: bool = True, planned: Sequence[Plan] | None = None) -> Ran | None:
     """The cheapest schedule found that labels 99 % of the photos within the target; None when none does.
 
-    Each is planned with the arrivals and the mean times, and then run in the world. anticipates: whether a machine may
-    be launched before the first photo after an idle time has arrived.
+    Each plan is run in the world. anticipates: whether a machine may be launched before the first photo after an idle
+    time has arrived. planned: the `plans` of the scenario, when they are made already.
     """
-    best: Ran | None = None
-    for share in TRIED_SHARES:
-        for speed in SPEEDS:
-            ran = _tried(scenario, share, speed, anticipates)
-            if ran is not None and (best is None or ran.figures.cost < best.figures.cost):
-                best = ran
-    return best
+    tried = [_tried(scenario, plan, anticipates) for plan in (plans(scenario) if planned is None else planned)]
+    return min((ran for ran in tried if ran), key=lambda ran: ran.figures.cost, default=None)
 
 
-def _tried(scenario: Scenario, share: float, speed: float, anticipates: bool) -> Ran | None:
-    levels = _levels(scenario, share * scenario.terms.target_seconds, speed)
+def _tried(scenario: Scenario, shifts: Plan, anticipates: bool) -> Ran | None:
     boot = scenario.machines.boot.mean
-    shifts = _shifts(levels, boot)
 
     def make(world: World, conditions: Conditions) -> Scaler:
         return Planned(world, Group(world, 0, conditions.terms.limits.most), shifts, boot, anticipates)

@@ -17,6 +17,7 @@ from simulator.scalers._ours import OurController
 from simulator.world import Machines, World
 
 TAIL_SECONDS = 4 * 3600.0  # after the last arrival: what is not labelled by then is never labelled
+SETTLED_SECONDS = 1200.0  # a pool that was the same for so long shrinks no more: no scaler waits longer
 SAMPLES = 500  # points of a plot
 
 Progress = Callable[[float], None]
@@ -139,5 +140,5 @@ def _until_the_end(world: World, scaler: Scaler, scenario: Scenario, progress: P
 
 
 def _settled(world: World, sizes: tuple[int, float], at: float) -> bool:
-    """Whether the pool will not shrink any more: it is empty, or it was the same for longer than any scaler waits."""
-    return not world.machines or at - sizes[1] > 1200.0
+    """Whether the pool will not shrink any more."""
+    return not world.machines or at - sizes[1] > SETTLED_SECONDS
