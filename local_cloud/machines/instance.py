@@ -86,6 +86,8 @@ class InstanceRunner:
     The thread takes the instance from boot to end; other threads only ask for an end or a reboot.
     """
 
+    guest_kind: type[Guest] = Guest
+
     def __init__(
         self,
         record: InstanceRecord,
@@ -96,7 +98,7 @@ class InstanceRunner:
     ) -> None:
         """`on_end` is called with the instance's id when it is stopped or terminated."""
         self.record = record
-        self.guest = Guest(record.id, folder)
+        self.guest = self.guest_kind(record.id, folder)
         self.ended_at: float | None = None
         self._image = image
         self._surroundings = surroundings

@@ -19,7 +19,7 @@ from local_cloud.machines.cron import Schedule
 from local_cloud.machines.guest import Guest
 from local_cloud.machines.images import ImageError, ImageStore
 from local_cloud.machines.init_process import InitProcess
-from local_cloud.machines.instance import InstanceRecord, InstanceRunner, Surroundings
+from local_cloud.machines.instance import InstanceRunner
 from local_cloud.machines.limits import ProcessLimits
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -60,16 +60,7 @@ class MachineGuest(Guest):
 class MachineRunner(InstanceRunner):
     """Runs one machine. The supervisor is to it what init is to a process tree."""
 
-    def __init__(
-        self,
-        record: InstanceRecord,
-        image: Path,
-        folder: Path,
-        surroundings: Surroundings,
-        on_end: Callable[[str], None],
-    ) -> None:
-        super().__init__(record, image, folder, surroundings, on_end)
-        self.guest = MachineGuest(record.id, folder)
+    guest_kind = MachineGuest
 
     def run_due(self, is_due: Callable[[Schedule], bool]) -> None:
         """Do nothing: a machine has a cron of its own."""
