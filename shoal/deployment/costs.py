@@ -1,17 +1,15 @@
 """What a deployment costs: a month at rest, and for each 1,000 images. US dollars, us-east-1, without free tiers.
 
-The prices are in prices.csv, each with its date and its source.
+The prices are those of service_prices, each with its date and its source.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 from shoal import prices
+from shoal.deployment import service_prices
 from shoal.deployment.choices import Choices
 from shoal.settings import Settings
 
@@ -23,7 +21,6 @@ PHOTO_BYTES = 2_000_000
 METRICS = 15  # of the controller, once a minute
 LEASE_WRITES_PER_SECOND = 0.3
 IMAGES_PER_SECOND = 30.0  # of one worker, where nothing was measured: c7i.large with int8
-LIST = Path(__file__).with_name("prices.csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +31,14 @@ class CostLine:
     dollars: float | None
 
 
-@cache
-def listed() -> dict[str, float]:
-    """US dollars for each unit in the list."""
-    with LIST.open(newline="") as file:
-        return {row["what"]: float(row["usd"]) for row in csv.DictReader(file)}
-
-
-@cache
 def noted() -> str:
     """When the prices were noted, and how sure they are."""
-    with LIST.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return f"prices of us-east-1, noted {min(row['noted'] for row in rows)}, unverified: look up today's"
+    return f"prices of us-east-1, noted {service_prices.noted()}, unverified: look up today's"
 
 
 def at_rest(settings: Settings, choices: Choices, made: Collection[str]) -> list[CostLine]:
     """What a month costs in which no photo comes. made: the resources of the template, by name."""
-    price, lines = listed(), []
+    price, lines = service_prices.listed(), []
     if "WebInstance" in made:
         hourly = prices.listed().get(choices.page_type)
         lines += [
@@ -80,7 +67,7 @@ def at_rest(settings: Settings, choices: Choices, made: Collection[str]) -> list
 
 
 def _controller(settings: Settings) -> list[CostLine]:
-    price = listed()
+    price = service_prices.listed()
     looks = MONTH_SECONDS / settings.tick_seconds / 1000 * price["sqs_call"]
     lease = MONTH_SECONDS * LEASE_WRITES_PER_SECOND / 1000 * price["dynamodb_write"]
     numbers = METRICS * price["metric"] + MONTH_SECONDS / 60 / 1000 * price["metric_call"]
@@ -93,7 +80,7 @@ def _controller(settings: Settings) -> list[CostLine]:
 
 def per_thousand(settings: Settings, images_per_second: float = IMAGES_PER_SECOND) -> list[CostLine]:
     """What 1,000 images cost. images_per_second: of one busy worker."""
-    price, hour = listed(), prices.price_per_hour(settings)
+    price, hour = service_prices.listed(), prices.price_per_hour(settings)
     kind = settings.instance_types[0]
     seconds = 1000 / images_per_second
     return [

@@ -20,13 +20,13 @@ from comparison.lambda_venue import LambdaVenue
 from comparison.link import Link
 from comparison.outcome import Outcome
 from comparison.photos import SETS, as_they_are, made_from, prepare
-from comparison.price_list import noted
 from comparison.running import ClosedDoor, Door, Doors, MeasuredRun
 from comparison.schedule import Stint, both_sizes, stints
 from comparison.tables import WordTable
 from comparison.venue_api import VenueApi
 from inference.photo_folders import readable
 from shoal import aws, settings
+from shoal.deployment.service_prices import noted
 from shoal.errors import ShoalError
 from shoal.settings import Settings
 from shoal_cli._batches._address import MADE, url_option

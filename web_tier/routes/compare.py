@@ -9,8 +9,8 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from comparison import tables
 from comparison.outcome import Outcome
-from comparison.price_list import noted
 from inference import images
+from shoal.deployment.service_prices import noted
 from shoal.errors import BadImage
 from shoal.folders import folder
 from shoal.lifecycle import peak_bytes
