@@ -17,11 +17,13 @@ from playwright.sync_api import Browser
 
 from shoal.clock import SystemClock
 from shoal.memory import ManualClock, memory_cloud
-from tests.web_fixtures import Site, jpeg, running_site
+from tests.web_fixtures import Site, jpeg, running_site, settings
 from web_tier.access.connections import ConnectionLimit
 from web_tier.access.guesses import FREE, LONGEST_SECONDS, MOST_ADDRESSES, Guesses
 from web_tier.access.origin import answers_to
+from web_tier.access.rights import Right, needed, needs
 from web_tier.access.sessions import LASTS_SECONDS, OperatorSession, OperatorSessions
+from web_tier.app import create_app
 
 SECRET = "sixteen or more letters"
 PHOTO: dict[str, Any] = {"files": {"inputFile": ("a.jpg", jpeg(), "image/jpeg")}}
@@ -35,6 +37,40 @@ def site() -> Iterator[Site]:
 
 def ask(site: Site, method: str, path: str, **headers: str) -> requests.Response:
     return requests.request(method, site.url + path, headers=headers, timeout=20, allow_redirects=False)
+
+
+WHO_MAY_USE = """
+nothing: health.healthz health.readyz static v1.description v1.try_it
+nothing: fleet.sign_in_page fleet.sign_in fleet.sign_out
+signed in: pages.expected v1.models compare.venues_json
+read: pages.batch_page pages.status pages.batch_csv pages.more api.batch_json api.thumbnail api.picture events.events
+read: v1.batch_state v1.results v1.photo
+label: pages.upload_page pages.upload pages.correct pages.cancel pages.retry api.new api.add_photos uploads.forms
+label: uploads.confirm v1.submit v1.label v1.cancel contracts.recognise contracts.detect_objects contracts.detect_many
+operate: fleet.fleet_page fleet.fleet_json fleet.redrive fleet.change_setting
+operate: compare.short_address compare.compare_page compare.begin compare.stop compare.compare_json compare.compare_csv
+"""
+
+
+def test_each_route_says_who_may_use_it() -> None:
+    app = create_app(settings(), memory_cloud(SystemClock()), SystemClock())
+    said = {name: Right(right) for right, names in _table() for name in names.split()}
+    assert {rule.endpoint: needed(app, rule.endpoint) for rule in app.url_map.iter_rules()} == said
+
+
+def _table() -> Iterator[tuple[str, str]]:
+    for line in WHO_MAY_USE.strip().splitlines():
+        right, _, names = line.partition(": ")
+        yield right, names
+
+
+def test_a_view_that_does_not_say_it_is_found() -> None:
+    app = create_app(settings(), memory_cloud(SystemClock()), SystemClock())
+    app.view_functions["new"] = lambda: ""
+    with pytest.raises(LookupError, match="the view new does not say"):
+        needed(app, "new")
+    app.view_functions["new"] = needs(Right.READ)(lambda: "")
+    assert needed(app, "new") is Right.READ
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from shoal.folders import folder
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings
 from web_tier import problems, words
-from web_tier.access import origin
+from web_tier.access import origin, rights
 from web_tier.examples import find_examples
 from web_tier.results.card import QUEUED, card, others
 from web_tier.results.status import COUNTING
@@ -73,6 +73,7 @@ def create_app(
     app.jinja_env.filters["number"] = words.number
     for part in (pages, api, events, fleet, compare, health, v1, uploads, contracts):
         app.register_blueprint(part.blueprint)
+    rights.check_all(app)
     problems.install(app)
     bodies.install(app)
     origin.install(app, settings.allowed_host_names, contracts.CHANGING_GETS)

@@ -7,6 +7,7 @@ from flask import Blueprint, Response, jsonify, make_response, request
 from inference import images
 from shoal.errors import BadImage, NotFound
 from shoal.messages import is_batch, new_batch
+from web_tier.access.rights import Right, needs
 from web_tier.intake.accept_photos import IntakeOutcome
 from web_tier.problems import RETRY_AFTER_SECONDS, unknown_batch
 from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
@@ -27,6 +28,7 @@ NO_THUMBNAIL = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96" ro
 
 
 @blueprint.post("/batches")
+@needs(Right.LABEL)
 def new() -> tuple[Response, int]:
     """Make a batch to send photos to."""
     batch = new_batch(services().clock.now())
@@ -34,6 +36,7 @@ def new() -> tuple[Response, int]:
 
 
 @blueprint.post("/batches/<batch>/photos")
+@needs(Right.LABEL)
 @takes({FORM: PHOTO_FORM_BYTES})
 def add_photos(batch: str) -> Response:
     """Accept photos of a batch, with indexes from `first` on. It is safe to send the same photos again."""
@@ -49,18 +52,21 @@ def _described(photo: IntakeOutcome) -> dict[str, object]:
 
 
 @blueprint.get("/batches/<batch>.json")
+@needs(Right.READ)
 def batch_json(batch: str) -> Response:
     """A batch, read from the buckets."""
     return jsonify(services().batches.read(batch).to_dict())
 
 
 @blueprint.get("/batches/<batch>/photos/<int:index>/thumbnail")
+@needs(Right.READ)
 def thumbnail(batch: str, index: int) -> Response:
     """A small picture of a photo. If there is none: a grey picture with status 404, or 503 while many are made."""
     return _picture(batch, index, THUMBNAIL_PIXELS)
 
 
 @blueprint.get("/batches/<batch>/photos/<int:index>/picture")
+@needs(Right.READ)
 def picture(batch: str, index: int) -> Response:
     """A photo as large as a screen, upright; answers as the thumbnail does."""
     return _picture(batch, index, LARGE_PIXELS)

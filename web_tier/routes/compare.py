@@ -15,6 +15,7 @@ from shoal.errors import BadImage
 from shoal.folders import folder
 from shoal.lifecycle import peak_bytes
 from shoal.messages import safe_name
+from web_tier.access.rights import Right, needs
 from web_tier.comparisons import drawn
 from web_tier.comparisons.runner import MOST_IMAGES_A_DAY, MOST_PHOTOS, MOST_ROUNDS, ComparisonState
 from web_tier.examples import find_examples
@@ -31,18 +32,21 @@ blueprint = Blueprint("compare", __name__)
 
 
 @blueprint.get("/compare")
+@needs(Right.OPERATE)
 def short_address() -> BaseResponse:
     """The address that people type."""
     return redirect(url_for("compare.compare_page"))
 
 
 @blueprint.get("/fleet/compare")
+@needs(Right.OPERATE)
 def compare_page() -> Response:
     """The comparison that runs, or what the last one found."""
     return _page()
 
 
 @blueprint.get("/venues.json")
+@needs(Right.SIGNED_IN)
 def venues_json() -> Response:
     """The venues that a request may name, the usual one first, and the most memory that a process of each has held."""
     peaks = {"local": peak_bytes()}
@@ -89,6 +93,7 @@ def _notes(state: ComparisonState) -> list[str]:
 
 
 @blueprint.post("/fleet/compare")
+@needs(Right.OPERATE)
 @takes({FORM: FORM_BYTES})
 def begin() -> BaseResponse:
     """Start a comparison; 400 or 409 and the reason when it is refused."""
@@ -102,6 +107,7 @@ def begin() -> BaseResponse:
 
 
 @blueprint.post("/fleet/compare/stop")
+@needs(Right.OPERATE)
 def stop() -> BaseResponse:
     """End the comparison that runs, and keep what was measured."""
     operator.check_operator()
@@ -110,12 +116,14 @@ def stop() -> BaseResponse:
 
 
 @blueprint.get("/fleet/compare.json")
+@needs(Right.OPERATE)
 def compare_json() -> Response:
     """All figures of the last comparison."""
     return jsonify(_outcome().to_dict())
 
 
 @blueprint.get("/fleet/compare.csv")
+@needs(Right.OPERATE)
 def compare_csv() -> Response:
     """The last comparison, a line for each lane."""
     response = Response(_outcome().to_csv(), mimetype="text/csv")

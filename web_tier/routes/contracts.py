@@ -16,6 +16,7 @@ from flask import Blueprint, Flask, Response, jsonify, make_response, request
 
 from inference import model
 from shoal.messages import Result
+from web_tier.access.rights import Right, needs
 from web_tier.intake.json_body import json_object
 from web_tier.intake.offers import Named
 from web_tier.problems import Problem
@@ -37,6 +38,7 @@ def changing_gets(app: Flask) -> frozenset[str]:
 
 
 @blueprint.get("/cloudimagerecognition.php")
+@needs(Right.LABEL)
 def recognise() -> Response:
     """Label the image at an address."""
     url = request.args.get("input", "")
@@ -51,6 +53,7 @@ def recognise() -> Response:
 
 
 @blueprint.post("/object-detection")
+@needs(Right.LABEL)
 @takes({ANY: PHOTO_JSON_BYTES})
 def detect_objects() -> Response:
     """Detect the objects in one picture. Times are in milliseconds."""
@@ -66,6 +69,7 @@ def detect_objects() -> Response:
 
 
 @blueprint.route("/api/detect", methods=["GET", "POST"])
+@needs(Right.LABEL)
 @takes({ANY: PHOTO_JSON_BYTES})
 def detect_many() -> Response:
     """Detect the objects in several pictures. Times are in milliseconds, and averages leave out the failed pictures.

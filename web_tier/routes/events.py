@@ -9,6 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from web_tier.access.connections import ConnectionLimit
+from web_tier.access.rights import Right, needs
 from web_tier.problems import Problem
 from web_tier.results.open_streams import EventSource, OpenStreams
 from web_tier.results.stream import BatchStream
@@ -20,6 +21,7 @@ TAKE_CONNECTION = "shoal.take_connection"
 
 
 @blueprint.get("/batches/<batch>/events")
+@needs(Right.READ)
 def events(batch: str) -> Response:
     """The stream. It ends when every photo is answered; with `uploading` in the query it waits for more."""
     ours = services()

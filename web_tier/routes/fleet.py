@@ -22,6 +22,7 @@ from shoal import dead_letters
 from shoal.errors import ShoalError
 from shoal.prices import cost_title, dollars, price_in_words, price_per_hour
 from shoal.settings import change_for, in_force
+from web_tier.access.rights import Right, needs
 from web_tier.problems import Problem
 from web_tier.routes import operator
 from web_tier.services import services
@@ -36,6 +37,7 @@ LIVE = tuple(one for one in in_force.RELOADED if one.group in ("pool", "budget")
 
 
 @blueprint.get("/fleet")
+@needs(Right.OPERATE)
 def fleet_page() -> str:
     """The fleet now; the page's script asks again every other second."""
     return _fleet_page()
@@ -66,6 +68,7 @@ def _fleet_page(refused: str = "") -> str:
 
 
 @blueprint.get("/fleet.json")
+@needs(Right.OPERATE)
 def fleet_json() -> Response:
     """The same for programs."""
     _check_pool()
@@ -73,12 +76,14 @@ def fleet_json() -> Response:
 
 
 @blueprint.get("/fleet/sign-in")
+@needs(Right.NOTHING)
 def sign_in_page() -> Response:
     """Where the operator says the secret."""
     return _sign_in_page()
 
 
 @blueprint.post("/fleet/sign-in")
+@needs(Right.NOTHING)
 def sign_in() -> BaseResponse:
     """Sign in."""
     if operator.check_secret():
@@ -90,6 +95,7 @@ def sign_in() -> BaseResponse:
 
 
 @blueprint.post("/fleet/sign-out")
+@needs(Right.NOTHING)
 def sign_out() -> BaseResponse:
     """Sign out."""
     response = redirect(url_for("fleet.fleet_page"), 303)
@@ -98,6 +104,7 @@ def sign_out() -> BaseResponse:
 
 
 @blueprint.post("/fleet/redrive")
+@needs(Right.OPERATE)
 def redrive() -> BaseResponse:
     """Send the dead letters to the request queue once more."""
     operator.check_operator()
@@ -109,6 +116,7 @@ def redrive() -> BaseResponse:
 
 
 @blueprint.post("/fleet/setting")
+@needs(Right.OPERATE)
 def change_setting() -> BaseResponse:
     """Change a setting of the running controller, and tell what holds now; 400 and the reason when it is refused."""
     operator.check_operator()

@@ -27,6 +27,7 @@ from shoal.messages import new_batch
 from shoal.prices import price_per_hour
 from shoal.settings import in_force
 from web_tier import words
+from web_tier.access.rights import Right, needs
 from web_tier.problems import Problem, wants_page
 from web_tier.results import table
 from web_tier.results.batches import Photo
@@ -43,12 +44,14 @@ blueprint = Blueprint("pages", __name__)
 
 
 @blueprint.get("/")
+@needs(Right.LABEL)
 def upload_page() -> Response:
     """Where photos are chosen."""
     return _upload_page()
 
 
 @blueprint.post("/")
+@needs(Right.LABEL)
 @takes({FORM: PHOTO_FORM_BYTES})
 def upload() -> BaseResponse:
     """Photos from a plain form, or from a program that waits for the labels."""
@@ -67,6 +70,7 @@ def _from_form() -> BaseResponse:
 
 
 @blueprint.get("/batches/<batch>")
+@needs(Right.READ)
 def batch_page(batch: str) -> Response:
     """A batch, read from the buckets."""
     found = services().batches.read(batch)
@@ -96,6 +100,7 @@ def batch_page(batch: str) -> Response:
 
 
 @blueprint.get("/batches/<batch>/status")
+@needs(Right.READ)
 def status(batch: str) -> Response:
     """The sentence of a batch for the page that sends it and did not send all of its photos.
 
@@ -110,6 +115,7 @@ def status(batch: str) -> Response:
 
 
 @blueprint.get("/batches/<batch>.csv")
+@needs(Right.READ)
 def batch_csv(batch: str) -> Response:
     """A batch as a table."""
     whole = services().batches.read(batch)
@@ -119,6 +125,7 @@ def batch_csv(batch: str) -> Response:
 
 
 @blueprint.get("/batches/<batch>/photos/<int:index>/more")
+@needs(Right.READ)
 def more(batch: str, index: int) -> Response:
     """What a page shows of a photo that is opened, as a part of the page."""
     draw = get_template_attribute("_photo.html", "more")
@@ -126,6 +133,7 @@ def more(batch: str, index: int) -> Response:
 
 
 @blueprint.post("/batches/<batch>/photos/<int:index>/correction")
+@needs(Right.LABEL)
 def correct(batch: str, index: int) -> BaseResponse:
     """Keep what is right where the label is wrong, or take that back."""
     photo = _labelled(batch, index)
@@ -161,6 +169,7 @@ def _labelled(batch: str, index: int) -> Photo:
 
 
 @blueprint.get("/estimate")
+@needs(Right.SIGNED_IN)
 def expected() -> Response:
     """What labelling `photos` photos will take and cost, in numbers and in words."""
     text = request.args.get("photos", "")
@@ -181,6 +190,7 @@ def expected() -> Response:
 
 
 @blueprint.post("/batches/<batch>/cancel")
+@needs(Right.LABEL)
 def cancel(batch: str) -> BaseResponse:
     """Cancel the photos of a batch that have no result yet."""
     cancelled, labelled = services().batches.cancel(batch)
@@ -190,6 +200,7 @@ def cancel(batch: str) -> BaseResponse:
 
 
 @blueprint.post("/batches/<batch>/retry")
+@needs(Right.LABEL)
 def retry(batch: str) -> BaseResponse:
     """Label the failed photos of a batch once more."""
     retried = services().intake.retry(services().batches, batch)

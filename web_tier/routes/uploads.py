@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from shoal.messages import Job, is_batch, new_batch, safe_name
+from web_tier.access.rights import Right, needs
 from web_tier.intake.direct import FORM_SECONDS, Arrival
 from web_tier.intake.json_body import json_object
 from web_tier.problems import unknown_batch
@@ -22,6 +23,7 @@ _check_confirmation = RequestCheck(CONFIRMATION)
 
 
 @blueprint.post("/v1/uploads")
+@needs(Right.LABEL)
 @takes({ANY: LIST_JSON_BYTES})
 def forms() -> tuple[Response, int]:
     """Make a form for each photo, in a new batch or in the batch that the body names."""
@@ -34,6 +36,7 @@ def forms() -> tuple[Response, int]:
 
 
 @blueprint.post("/v1/batches/<batch>/photos/confirm")
+@needs(Right.LABEL)
 @takes({ANY: LIST_JSON_BYTES})
 def confirm(batch: str) -> Response:
     """Queue photos that were uploaded. A webhook waits for all photos that the batch has after this call."""

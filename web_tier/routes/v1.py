@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from inference import store
 from shoal.errors import ShoalError
 from shoal.messages import new_batch
+from web_tier.access.rights import Right, needs
 from web_tier.intake import idempotency
 from web_tier.intake.idempotency import Claim
 from web_tier.intake.json_body import read_submission
@@ -37,18 +38,21 @@ def refuse_misspelt() -> None:
 
 
 @blueprint.get("/openapi.json")
+@needs(Right.NOTHING)
 def description() -> Response:
     """The description of the API for programs."""
     return jsonify(openapi.document(services().models, services().settings))
 
 
 @blueprint.get("/api")
+@needs(Right.NOTHING)
 def try_it() -> str:
     """The description of the API for people, with forms to try it."""
     return render_template("api.html", document=openapi.document(services().models, services().settings))
 
 
 @blueprint.post("/v1/batches")
+@needs(Right.LABEL)
 @takes({FORM: PHOTO_FORM_BYTES, JSON: PHOTO_JSON_BYTES})
 def submit() -> Response:
     """Accept photos; wait for their labels if the client prefers to."""
@@ -67,6 +71,7 @@ def submit() -> Response:
 
 
 @blueprint.post("/v1/label")
+@needs(Right.LABEL)
 @takes({ANY: PHOTO_JSON_BYTES})
 def label() -> Response:
     """Label the photo in the body, and answer with its result."""
@@ -123,6 +128,7 @@ def _submitted(whole: Batch, waited: int) -> Response:
 
 
 @blueprint.get("/v1/batches/<batch>")
+@needs(Right.READ)
 def batch_state(batch: str) -> Response:
     """The state of a batch."""
     found = services().batches.read(batch)
@@ -130,6 +136,7 @@ def batch_state(batch: str) -> Response:
 
 
 @blueprint.get("/v1/batches/<batch>/results")
+@needs(Right.READ)
 def results(batch: str) -> Response:
     """The photos of a batch with their results, page by page."""
     after, limit = whole_number("after", request.args, AFTER), whole_number("limit", request.args, LIMIT)
@@ -139,12 +146,14 @@ def results(batch: str) -> Response:
 
 
 @blueprint.get("/v1/batches/<batch>/photos/<int:index>")
+@needs(Right.READ)
 def photo(batch: str, index: int) -> Response:
     """One photo with its result."""
     return jsonify(services().batches.photo(batch, index).to_dict())
 
 
 @blueprint.post("/v1/batches/<batch>/cancel")
+@needs(Right.LABEL)
 def cancel(batch: str) -> Response:
     """Cancel the photos of a batch that have no result yet."""
     cancelled, labelled = services().batches.cancel(batch)
@@ -152,6 +161,7 @@ def cancel(batch: str) -> Response:
 
 
 @blueprint.get("/v1/models")
+@needs(Right.SIGNED_IN)
 def models() -> Response:
     """The models that a request may name."""
     names = services().models
