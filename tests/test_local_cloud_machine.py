@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from local_cloud.machines.booted.groups import remove_tree
 from local_cloud.machines.booted.machine import MachineGuest, NoMachines
 from local_cloud.machines.images import ImageError
 
+ROOT = Path(__file__).parent.parent
+
 
 def test_what_is_missing_is_said_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -21,6 +25,19 @@ def test_what_is_missing_is_said_with_its_package(monkeypatch: pytest.MonkeyPatc
         NoMachines, match=r"root's rights, systemd-nspawn \(Debian: apt-get install systemd-container\)"
     ):
         machine.check()
+
+
+def test_ci_says_why_it_runs_no_machines(tmp_path: Path) -> None:
+    for name in ("bash", "dirname", "id", "mktemp", "rm"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    done = subprocess.run(
+        [ROOT / ".ci/machines"],
+        env={"PATH": str(tmp_path), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("machines: not run, ")
 
 
 def test_machines_are_never_hostile(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """`python -m benchmarks.running.machines`: the image baked, booted as machines, and all that ends a worker, once each.
 
-It ends with status 1 when a step fails. `make machine` runs it; it needs root, systemd-nspawn and mmdebstrap.
+It ends with status 1 when a step fails. `make machine` runs it; it needs root, systemd-nspawn and mmdebstrap. With
+`--short`, for CI (`.ci/machines`), it launches once instead of three times, and prints its times without judging them.
 
 The time to the first label counts from the start of the machine's first process (pid 1), in parts:
 boot         until cloud-init begins
@@ -11,13 +12,14 @@ first image  until the label of the photo that waited is there
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ LABELS: dict[str, str] = json.loads((EXAMPLES / "labels.json").read_text())
 LAUNCHES = 3
 PHOTOS = 10
 RESTART_SECONDS, CRON_SECONDS = 5.0, 65.0
+PATIENCE_SECONDS = 120.0  # with what may take seconds on a quiet machine
 UNIT = "shoal-worker"
 
 
@@ -101,7 +104,7 @@ class MachineSystem:
         def have() -> bool:
             return len([one for one in self.booted() if one.worker()]) >= least
 
-        wait_for(have, 60, lambda: f"no {least} machines with workers: {self.text()}", 0.1)
+        wait_for(have, PATIENCE_SECONDS, lambda: f"no {least} machines with workers: {self.text()}", 0.1)
         return self.booted()
 
     def label(self, photo: str) -> str:
@@ -114,6 +117,14 @@ class MachineSystem:
         """Change a setting of the running system."""
         command = [sys.executable, "-m", "shoal_cli", "set", assignment]
         subprocess.run(command, cwd=ROOT, env=self.system.environment, check=True, capture_output=True)
+
+    def wait_until_gone(self, identifiers: Set[str]) -> None:
+        """Wait until these are terminated."""
+
+        def gone() -> bool:
+            return not identifiers & {one["InstanceId"] for one in self.system.machines()}
+
+        wait_for(gone, PATIENCE_SECONDS, self.text, 0.25)
 
     def text(self) -> str:
         """What the terminal and the consoles say, for errors."""
@@ -140,7 +151,7 @@ def first_label(machines: MachineSystem) -> dict[str, float]:
     for name, at in points:
         parts[name], before = at - before, at
     parts |= {"from pid 1": labelled - born, "(model)": machine.seconds_of_line(" loaded; ") - born}
-    machines.system.wait_until_empty(60)
+    machines.system.wait_until_empty(PATIENCE_SECONDS)
     return parts
 
 
@@ -155,7 +166,7 @@ def kill_worker(machines: MachineSystem, machine: BootedMachine) -> float:
         now = machine.worker()
         return now is not None and now.pid != worker.pid
 
-    wait_for(another, CRON_SECONDS + 30, lambda: f"no other worker: {machines.text()}", 0.05)
+    wait_for(another, CRON_SECONDS + PATIENCE_SECONDS, lambda: f"no other worker: {machines.text()}", 0.05)
     return time.monotonic() - began
 
 
@@ -185,8 +196,11 @@ def show(launches: Sequence[Mapping[str, float]]) -> None:
     print("  " + "".join(f"{medians[name]:>11.2f} s" for name in names) + "  (medians)", flush=True)
 
 
-def two_machines(machines: MachineSystem) -> None:
-    """Ten photos on two machines, and two ways to lose a worker."""
+def two_machines(machines: MachineSystem, is_judged: bool) -> None:
+    """Ten photos on two machines, and two ways to lose a worker. is_judged: whether a slow restart is a failure.
+
+    Cron takes up to a minute: meanwhile the next image is made.
+    """
     system = machines.system
     machines.set("SHOAL_MIN_INSTANCES=2")
     first, second = timed("two machines have workers", lambda: machines.working(2))
@@ -195,17 +209,22 @@ def two_machines(machines: MachineSystem) -> None:
         answers = timed(f"{PHOTOS} photos", lambda: list(aside.map(machines.label, photos)))
     check(f"{PHOTOS} labels are right", answers == [LABELS[photo] for photo in photos])
     seconds = kill_worker(machines, first)
-    check(f"kill -9: systemd has started another worker after {seconds:.1f} s", seconds <= RESTART_SECONDS)
-    second.run("systemctl", "mask", "--quiet", UNIT)
-    seconds = kill_worker(machines, second)
     check(
-        f"kill -9 with the unit masked: cron has started another worker after {seconds:.1f} s", seconds <= CRON_SECONDS
+        f"kill -9: systemd has started another worker after {seconds:.1f} s",
+        not is_judged or seconds <= RESTART_SECONDS,
     )
+    second.run("systemctl", "mask", "--quiet", UNIT)
+    with ThreadPoolExecutor(1) as aside:
+        by_cron = aside.submit(kill_worker, machines, second)
+        next_image(machines)
+        seconds = by_cron.result()
+    told = f"kill -9 with the unit masked: cron has started another worker after {seconds:.1f} s"
+    check(told, not is_judged or seconds <= CRON_SECONDS)
     user = {one.worker().username() for one in (first, second) if one.worker()}
     check("no worker is root's", "root" not in user)
     check("a photo afterwards", machines.label("cat.jpg") == LABELS["cat.jpg"])
     machines.set("SHOAL_MIN_INSTANCES=0")
-    timed("drained: both have powered off and are terminated", lambda: system.wait_until_empty(90))
+    timed("drained: both have powered off and are terminated", lambda: system.wait_until_empty(PATIENCE_SECONDS))
 
 
 def next_image(machines: MachineSystem) -> None:
@@ -216,7 +235,9 @@ def next_image(machines: MachineSystem) -> None:
     def launch(image_id: str) -> BootedMachine:
         launched = ec2.run_instances(ImageId=image_id, InstanceType="t3.medium", MinCount=1, MaxCount=1)
         identifier = launched["Instances"][0]["InstanceId"]
-        wait_for(lambda: identifier in [one.identifier for one in machines.booted()], 60, machines.text, 0.1)
+        wait_for(
+            lambda: identifier in [one.identifier for one in machines.booted()], PATIENCE_SECONDS, machines.text, 0.1
+        )
         return next(one for one in machines.booted() if one.identifier == identifier)
 
     machine = launch(image["ImageId"])
@@ -231,11 +252,14 @@ def next_image(machines: MachineSystem) -> None:
     found = other.run("sh", "-c", "cat /etc/changed; ls /opt/shoal/prepared")
     check("its image boots, with what was changed", found.split() == ["changed", "photos"])
     ec2.terminate_instances(InstanceIds=[machine.identifier, other.identifier])
-    timed("both are terminated", lambda: machines.system.wait_until_empty(60))
+    timed("both are terminated", lambda: machines.wait_until_gone({machine.identifier, other.identifier}))
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.running.machines")
+    parser.add_argument("--short", action="store_true", help="launch once; print times without judging them")
+    is_short = parser.parse_args(arguments).short
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="shoal-machines-") as folder:
         system = RunningSystem(Path(folder) / "state", LOCAL_INSTANCES="machine", MAX_INSTANCES=2)
@@ -243,9 +267,8 @@ def main() -> int:
         timed("image", lambda: machine_image(system.settings))
         timed("shoal up", system.start)
         try:
-            show([first_label(machines) for _ in range(LAUNCHES)])
-            two_machines(machines)
-            next_image(machines)
+            show([first_label(machines) for _ in range(1 if is_short else LAUNCHES)])
+            two_machines(machines, is_judged=not is_short)
         finally:
             status = system.stop()
         check("shoal up ends in order, and nothing is left", status == 0 and not system.processes())
