@@ -14,7 +14,7 @@ from shoal import __version__, plugins
 from shoal.errors import ShoalError
 from shoal.settings import load, misspelt
 
-PACKAGES = ("shoal_cli", "shoal_cli._batches", "shoal_cli._deployment", "shoal_cli._simulations")
+PACKAGES = ("shoal_cli", "shoal_cli._batches", "shoal_cli._deployment", "shoal_cli._keeping", "shoal_cli._simulations")
 
 
 class Commands(click.Group):
@@ -26,6 +26,7 @@ class Commands(click.Group):
             *plugins.available("shoal_cli"),
             *plugins.available("shoal_cli._batches"),
             *plugins.available("shoal_cli._deployment"),
+            *plugins.available("shoal_cli._keeping"),
             *plugins.available("shoal_cli._simulations"),
         ]
         return sorted(commands)

@@ -59,6 +59,9 @@ def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
         told = json.loads(shoal(system, "status", "--json").stdout)
         assert (told["up"], told["dead_letters"]) == (True, 0)
         assert shoal(system, "dlq", "redrive").stdout == "0 messages are in the request queue again\n"
+        [batch] = re.findall(r"/batches/(\w+)", labelled.stderr + labelled.stdout)[:1]
+        backup = tmp_path / "backup.tar.gz"
+        assert shoal(system, "backup", str(backup)).returncode == 0
         down = shoal(system, "down")
         assert (down.returncode, down.stdout) == (0, "Stopped.\n")
         assert down.stderr.startswith("Stopping: photos in work are finished or given back.")  # a stop takes seconds
@@ -66,6 +69,20 @@ def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
         wait_for(lambda: not system.processes(), 20, "processes are left")
     finally:
         assert system.stop() == 0
+    goes_on_elsewhere(backup, batch, tmp_path / "second")
+
+
+def goes_on_elsewhere(backup: Path, batch: str, state: Path) -> None:
+    """What was backed up while Shoal ran, and was restored into another folder, labels on."""
+    second = RunningSystem(state)
+    assert shoal(second, "restore", str(backup)).returncode == 0
+    second.start()
+    try:
+        url = ("--url", second.address)
+        assert "Egyptian_cat" in shoal(second, "results", batch, *url).stdout
+        assert "cat.jpg, Egyptian_cat " in shoal(second, "classify", str(EXAMPLES / "cat.jpg"), *url).stdout
+    finally:
+        assert second.stop() == 0
 
 
 def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:

@@ -1,0 +1,24 @@
+"""`shoal backup`: the state of this Shoal in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from shoal import settings
+from shoal.state_folder import backup
+
+
+@click.command(short_help="Write photos, results, queues and settings to one file.")
+@click.argument("file", type=click.Path(path_type=Path))
+def command(file: Path) -> None:
+    """Write the state in SHOAL_STATE_DIR to FILE, a tar.gz that you alone can read. Shoal may run meanwhile.
+
+    In it: photos, results, queues, tables, the ledger, settings.env, the batches sent from here. A file of this name is
+    replaced once the new one is whole. Not in it: prepared models (SHOAL_CACHE_DIR), variables of the environment,
+    logs, and whatever is on AWS.
+    """
+    chosen = settings.load()
+    count = backup.write(chosen.state_dir, file, chosen.prefix)
+    click.echo(f"{file}: {count} files, {file.stat().st_size / 1e6:.1f} MB")
