@@ -205,3 +205,9 @@ def test_what_would_be_open_to_all_does_not_start_and_says_what_to_do(
     assert done.returncode == status
     assert "SHOAL_OPEN_TO_ALL=1" in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_uploads_past_the_web_process_need_the_word_that_private_data_may_stay() -> None:
+    with pytest.raises(SettingsError, match="SHOAL_PRIVATE_DATA"):
+        settings.load({"SHOAL_DIRECT_UPLOADS": "on"})
+    settings.load({"SHOAL_DIRECT_UPLOADS": "on", "SHOAL_PRIVATE_DATA": "keep"})

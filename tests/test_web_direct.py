@@ -44,7 +44,7 @@ def cloud(embedded_cloud: None) -> Cloud:
 
 @pytest.fixture
 def site(cloud: Cloud) -> Iterator[Site]:
-    with running_site(cloud, max_file_bytes=LIMIT) as running:
+    with running_site(cloud, max_file_bytes=LIMIT, private_data="keep") as running:
         until(lambda: services(running).direct.on)
         yield running
 
@@ -214,10 +214,16 @@ def test_a_malformed_request_is_told_why(path: str, body: dict[str, Any], status
 
 def test_the_switch(cloud: Cloud) -> None:
     for choice, on in (("on", True), ("off", False)):
-        with running_site(cloud, work=False, direct_uploads=choice) as site:
+        with running_site(cloud, work=False, direct_uploads=choice, private_data="keep") as site:
             reply = requests.get(site.url, timeout=10)
             assert services(site).direct.on is on
             assert (cloud.uploads.origin in reply.headers["Content-Security-Policy"]) is on
+
+
+def test_photos_whose_private_data_are_removed_go_through_the_server(cloud: Cloud) -> None:
+    with running_site(cloud, work=False) as site:
+        reply = requests.post(f"{site.url}/v1/uploads", json={"photos": [{"name": "a"}]}, timeout=10)
+        assert (reply.status_code, services(site).direct.origin) == (409, "")
 
 
 @pytest.fixture
@@ -245,7 +251,9 @@ def test_a_store_that_does_not_keep_to_its_forms_is_found_out(lax_store: None) -
     form = real.uploads.form("a/b.jpg", LIMIT, 60)
     assert put({"url": form.url, "fields": form.fields}, jpeg()) < 300  # and yet what it is sent arrives
     assert real.inputs.get("a/b.jpg") == jpeg()
-    with running_site(replace(memory_cloud(SystemClock()), uploads=real.uploads), work=False) as site:
+    with running_site(
+        replace(memory_cloud(SystemClock()), uploads=real.uploads), work=False, private_data="keep"
+    ) as site:
         assert not services(site).direct.on
         assert requests.post(f"{site.url}/v1/uploads", json={"photos": [{"name": "a"}]}, timeout=10).status_code == 409
 
@@ -319,7 +327,7 @@ def test_the_page_goes_through_the_server_when_the_bucket_cannot_be_reached(clou
         def remove_probes(self, before: float) -> int:
             return 0
 
-    with running_site(replace(cloud, uploads=Unreachable()), max_file_bytes=LIMIT) as site:
+    with running_site(replace(cloud, uploads=Unreachable()), max_file_bytes=LIMIT, private_data="keep") as site:
         until(lambda: services(site).direct.on)
         label(page, site, ("test_0.png", noise(1_200_000)), ("large.png", noise(1_300_000)))
         expect(page.locator("#status")).to_contain_text("Done: 2 photos", timeout=20_000)

@@ -125,7 +125,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
     parts = VenueParts(settings, cloud, inputs, outputs, behind, hub.publish)
     venues = OfferedVenues(settings.venue, settings.further_venues, parts, has_pool)
     venue = venues.chosen
-    direct = settings.direct_uploads if venue.stores else "off"
+    direct = settings.direct_uploads if venue.stores and settings.private_data == "keep" else "off"
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     corrections = Corrections(cloud.outputs, workers, clock)
     past = History(Follower(settings.state_dir / ledger_file.NAME), clock)

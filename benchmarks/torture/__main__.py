@@ -72,7 +72,7 @@ def torture(seed: int, minutes: float, folder: Path, rate: float = 1.0) -> Accou
     colours.prepare(cache)
     began = time.monotonic()
     with _place(folder / "disk") as disk:
-        own = {"CACHE_DIR": cache, "FETCH_OWN": photos.place}
+        own = {"CACHE_DIR": cache, "FETCH_OWN": photos.place, "PRIVATE_DATA": "keep"}  # so that upload forms are on
         hostile = ["--hostile", str(seed), "--hostile-rate", str(rate)]
         system = RunningSystem(folder / "disk" / "state", hostile, **SETTINGS, **own)
         system.environment["TMPDIR"] = str(temporary)

@@ -23,6 +23,11 @@ def check(settings: Settings) -> None:
     _check_controller(settings)
     _check_prefix(settings)
     _check_intake(settings.intake_prefix)
+    if settings.direct_uploads == "on" and settings.private_data == "remove":
+        raise SettingsError(
+            "SHOAL_DIRECT_UPLOADS=on: nobody removes the private data of photos that go straight to the bucket; set "
+            "SHOAL_PRIVATE_DATA=keep, too, if that is meant"
+        )
     _ = settings.webhook_keys
     if 0 < len(settings.operator_secret) < MIN_SECRET:
         raise SettingsError(

@@ -237,9 +237,16 @@ class Settings:
     web_threads: int = _web(
         640, "Threads of the web server; each request that waits for labels holds one.", least=4, most=2_000
     )
+    private_data: str = _web(
+        "remove",
+        "What tells where, when, with what and by whom a photo was taken is removed before it is stored, or kept. The "
+        "picture stays the same.",
+        choices=("remove", "keep"),
+    )
     direct_uploads: str = _web(
         "auto",
-        "Photos go straight to the bucket; auto tests first whether the store can do it.",
+        "Photos go straight to the bucket, with their private data, so SHOAL_PRIVATE_DATA=keep is needed; "
+        "auto tests first whether the store can do it.",
         choices=("auto", "on", "off"),
     )
     fetch_seconds: float = _web(15.0, "How long a photo may take to arrive from the address in a request.", least=0.1)

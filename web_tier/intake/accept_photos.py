@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from inference import images
+from inference import images, private_data
 from shoal.buckets.pending_photos import PendingPhotos
 from shoal.errors import BadImage, Retryable, StorageFull
 from shoal.messages import Job, Result, safe_name
@@ -200,7 +200,8 @@ class Intake:
             raise BadImage(too_large(offer.size, limit))
         images.inspect(offer.body, self._settings.max_file_bytes, self._settings.max_pixels)
         offer.body.seek(0)
-        return offer.body.read()
+        photo = offer.body.read()
+        return private_data.removed(photo) if self._settings.private_data == "remove" else photo
 
     def _refuse(self, job: Job, error: str) -> IntakeOutcome:
         result = Result.failed(job.key, error)

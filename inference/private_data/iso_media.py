@@ -1,0 +1,126 @@
+"""A HEIC or AVIF file without private data: EXIF and XMP data and unknown boxes are overwritten where they stand.
+
+Which side is up these formats say in a property of the picture, which stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from inference.private_data.overwriting import Copy
+from shoal.errors import BadImage
+
+_KEPT_BOXES = frozenset((b"ftyp", b"styp", b"meta", b"mdat", b"moov", b"moof", b"mfra", b"sidx", b"free", b"skip"))
+_META_FLAGS = 4
+_MOST = 10_000  # boxes and extents
+_EMPTY_EXIF = b"\0\0\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"
+
+
+def cleaned(photo: bytes) -> bytes:
+    """The file with its EXIF and XMP items, user data and unknown boxes overwritten."""
+    out = Copy(photo)
+    for kind, start, body, end in _boxes(photo, 0, len(photo)):
+        if kind == b"meta":
+            _clean_items(photo, out, body + _META_FLAGS, end)
+        elif kind == b"moov":
+            _clean_film(photo, out, body, end)
+        elif kind not in _KEPT_BOXES:
+            _blank_box(out, start, body, end)
+    return out.result()
+
+
+def _boxes(photo: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
+    """Of each box in a part of the file: kind, start, start of its body, end."""
+    for _ in range(_MOST):
+        if position + 8 > end:
+            return
+        length, body = int.from_bytes(photo[position : position + 4], "big"), position + 8
+        if length == 1:
+            length, body = int.from_bytes(photo[body : body + 8], "big"), body + 8
+        after = min(position + length if length else end, end)
+        if after < body:
+            return
+        yield photo[position + 4 : position + 8], position, body, after
+        position = after
+
+
+def _blank_box(out: Copy, start: int, body: int, end: int) -> None:
+    out.rename(start + 4, b"free")
+    out.overwrite(body, end)
+
+
+def _clean_film(photo: bytes, out: Copy, start: int, end: int) -> None:
+    """User data and descriptions of a film, which a HEIC or AVIF file may have beside its picture."""
+    for kind, box, body, after in _boxes(photo, start, end):
+        if kind in (b"udta", b"meta", b"uuid"):
+            _blank_box(out, box, body, after)
+        elif kind in (b"trak", b"mdia", b"minf"):
+            _clean_film(photo, out, body, after)
+
+
+def _clean_items(photo: bytes, out: Copy, start: int, end: int) -> None:
+    boxes = {kind: (body, after) for kind, _, body, after in _boxes(photo, start, end)}
+    if b"iinf" not in boxes or b"iloc" not in boxes:
+        return
+    private = dict(_private_items(photo, *boxes[b"iinf"]))
+    inner = boxes.get(b"idat", (0, 0))
+    for item, first, last in _places(photo, boxes[b"iloc"][0], inner):
+        if item in private:
+            out.overwrite(first, last, _EMPTY_EXIF if private[item] else b"")
+
+
+def _private_items(photo: bytes, start: int, end: int) -> Iterator[tuple[int, bool]]:
+    """The ids of EXIF and XMP items, and whether it is EXIF."""
+    version = photo[start]
+    for kind, _, body, after in _boxes(photo, start + (6 if version == 0 else 8), end):
+        if kind != b"infe" or photo[body] < 2:
+            continue
+        width = 2 if photo[body] == 2 else 4
+        item = int.from_bytes(photo[body + 4 : body + 4 + width], "big")
+        at = body + 4 + width + 2
+        what = photo[at : at + 4]
+        if what in (b"Exif", b"mime", b"uri ") and after > at:
+            yield item, what == b"Exif"
+
+
+class _Reader:
+    """Reads numbers one after another."""
+
+    def __init__(self, photo: bytes, position: int) -> None:
+        self._photo = photo
+        self._position = position
+
+    def number(self, width: int) -> int:
+        """The next number of so many bytes; 0 for none. Raises IndexError at the end of the file."""
+        self._position += width
+        if self._position > len(self._photo):
+            raise IndexError(self._position)
+        return int.from_bytes(self._photo[self._position - width : self._position], "big")
+
+
+def _places(photo: bytes, start: int, inner: tuple[int, int]) -> Iterator[tuple[int, int, int]]:
+    """Of each part of each item: the item's id, where the part begins and where it ends in the file."""
+    reader = _Reader(photo, start)
+    version = reader.number(1)
+    reader.number(3)
+    sizes, more = reader.number(1), reader.number(1)
+    offset_size, length_size, base_size = sizes >> 4, sizes & 15, more >> 4
+    index_size = more & 15 if version in (1, 2) else 0
+    wide = 4 if version == 2 else 2
+    parts = 0
+    for _ in range(reader.number(wide)):
+        item = reader.number(wide)
+        method = reader.number(2) & 15 if version in (1, 2) else 0
+        reader.number(2)
+        base = reader.number(base_size)
+        for _ in range(reader.number(2)):
+            parts += 1
+            if parts > _MOST:
+                raise BadImage("the image has more parts than any program writes")
+            reader.number(index_size)
+            first, length = base + reader.number(offset_size), reader.number(length_size)
+            if method == 1:
+                first += inner[0]
+            last = first + length if length else len(photo)
+            if method in (0, 1):
+                yield item, first, last
