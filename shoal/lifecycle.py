@@ -10,10 +10,11 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from shoal.errors import Permanent
 
@@ -49,6 +50,7 @@ def keep_private(folder: Path) -> None:
 
 WRONG_SETTING = 2  # the exit status of a program whose settings are wrong: another start would change nothing
 _STOPPING = "stopping"
+MOMENT_SECONDS = 1.0  # longer than a process takes for the few lines in which it has a lock file and no id in it
 UP_LOCK, SERVE_LOCK = "up.lock", "serve.lock"  # in the state folder, held by `shoal up` and `shoal serve`
 
 
@@ -60,14 +62,31 @@ def only_one(lock: Path, otherwise: str) -> Iterator[None]:
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Permanent(otherwise) from None
+        # `holder` takes the lock for a moment, too, only to look.
+        if not _comes_true(lambda: _locks(file, fcntl.LOCK_EX)):
+            raise Permanent(otherwise)
         file.truncate(0)
         file.write(f"{os.getpid()}\n")  # for `holder`
         file.flush()
         yield
+
+
+def _locks(file: TextIO, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _comes_true(condition: Callable[[], bool]) -> bool:
+    """Whether `condition` holds now or within a moment: for what another process is in the middle of."""
+    deadline = time.monotonic() + MOMENT_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def tell_stopping(lock: Path) -> None:
@@ -83,16 +102,24 @@ def is_stopping(lock: Path) -> bool:
 
 def holder(lock: Path) -> int | None:
     """The id of the process that holds the lock file; None when no process holds it. Raises Permanent."""
-    try:
-        with lock.open("r") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(file.readline())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        raise Permanent(f"{lock} does not say which process holds it: stop it by hand") from None
+    said = None
+
+    def is_told() -> bool:
+        nonlocal said
+        said = _said(lock)
+        return said is None or said.isdigit()
+
+    # One that has just taken the lock has not yet written its id.
+    if not _comes_true(is_told):
+        raise Permanent(f"{lock} does not say which process holds it: stop it by hand")
+    return said if said is None else int(said)
+
+
+def _said(lock: Path) -> str | None:
+    """The first line of the lock file; None when no process holds it."""
+    with suppress(FileNotFoundError), lock.open("r") as file:
+        if not _locks(file, fcntl.LOCK_SH):
+            return file.readline().strip()
     return None
 
 

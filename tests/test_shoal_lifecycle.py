@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from shoal.lifecycle import keep_private
+from shoal import lifecycle
+from shoal.errors import Permanent
+from shoal.lifecycle import holder, keep_private, only_one
 
 ROOT = Path(__file__).parent.parent
 IGNORED = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGHUP, signal.SIG_IGN)"
@@ -125,3 +129,28 @@ def test_what_is_made_from_now_on_is_for_its_owner_alone(tmp_path: Path) -> None
         assert stat.S_IMODE(shared.stat().st_mode) == 0o1777
     finally:
         os.umask(before)
+
+
+def test_a_lock_that_has_just_been_taken_names_its_process_a_moment_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "controller.lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        monkeypatch.setattr(time, "sleep", lambda _: lock.write_text("123\n"))
+        assert holder(lock) == 123
+
+        lock.write_text("")
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        monkeypatch.setattr(lifecycle, "MOMENT_SECONDS", 0.0)
+        with pytest.raises(Permanent, match="does not say which process holds it"):
+            holder(lock)
+
+
+def test_who_only_looks_at_a_lock_keeps_nobody_from_taking_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / "controller.lock"
+    with lock.open("w") as looks:
+        fcntl.flock(looks, fcntl.LOCK_SH)
+        monkeypatch.setattr(time, "sleep", lambda _: fcntl.flock(looks, fcntl.LOCK_UN))
+        with only_one(lock, "another runs"):
+            assert holder(lock) == os.getpid()
