@@ -57,6 +57,11 @@ def test_the_cache_follows_xdg() -> None:
         ("SHOAL_LOG_LEVEL", "loud"),
         ("SHOAL_OTLP_ENDPOINT", "localhost:4318"),
         ("SHOAL_ANSWER_CACHE", "-1"),
+        ("SHOAL_FETCH_OWN", "127.0.0.1:9000,photos.example.com"),
+        ("SHOAL_FETCH_OWN", "http://127.0.0.1:9000"),
+        ("SHOAL_ALLOWED_HOSTS", "https://photos.example.com"),
+        ("SHOAL_ALLOWED_HOSTS", "photos.example.com:8000"),
+        ("SHOAL_TRUSTED_PROXY", "proxy.example.com"),
         ("SHOAL_MODEL_WEIGHTS", "/no/such/file"),
         ("SHOAL_CACHE_DIR", "~nobody-of-that-name/cache"),
         ("XDG_CACHE_HOME", "~nobody-of-that-name"),
@@ -173,6 +178,12 @@ def test_the_source_of_each_value_is_known(tmp_path: Path) -> None:
         "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
         "cache_dir": "XDG_CACHE_HOME",
     }
+
+
+def test_a_line_of_the_own_file_that_sets_nothing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "settings.env").write_text("# the night\n\n  # and the day\nSHOAL_MAX_INSTANCES 5\n")
+    with pytest.raises(SettingsError, match=r"'SHOAL_MAX_INSTANCES 5' in .*settings\.env: expected NAME=value"):
+        settings.load_with_own_file({"SHOAL_STATE_DIR": str(tmp_path)})
 
 
 def test_settings_are_imported_quickly() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 
 from shoal.errors import SettingsError
@@ -9,6 +10,7 @@ from shoal.settings.declared import Settings
 
 MAX_BUCKET_NAME = 63  # the limit of S3
 MIN_SECRET = 16
+_OWN_PLACE = re.compile(r"[^/]+:\d{1,5}")
 OWN_FOLDERS = ("-probe/", "corrections/", "foreign/", "idempotency/", "pending/", "sessions/", "suspects/", "webhooks/")
 
 
@@ -28,15 +30,28 @@ def check(settings: Settings) -> None:
             "SHOAL_DIRECT_UPLOADS=on: nobody removes the private data of photos that go straight to the bucket; set "
             "SHOAL_PRIVATE_DATA=keep, too, if that is meant"
         )
+    _check_web(settings)
+    if settings.otlp_endpoint and not settings.otlp_endpoint.startswith(("http://", "https://")):
+        raise SettingsError(f"SHOAL_OTLP_ENDPOINT={settings.otlp_endpoint!r}: expected http://host:port or https://...")
+    if settings.model_weights is not None and not settings.model_weights.is_file():
+        raise SettingsError(f"SHOAL_MODEL_WEIGHTS={str(settings.model_weights)!r}: there is no such file")
+
+
+def _check_web(settings: Settings) -> None:
     _ = settings.webhook_keys
     if 0 < len(settings.operator_secret) < MIN_SECRET:
         raise SettingsError(
             f"SHOAL_OPERATOR_SECRET: expected at least {MIN_SECRET} characters, so that it cannot be guessed"
         )
-    if settings.otlp_endpoint and not settings.otlp_endpoint.startswith(("http://", "https://")):
-        raise SettingsError(f"SHOAL_OTLP_ENDPOINT={settings.otlp_endpoint!r}: expected http://host:port or https://...")
-    if settings.model_weights is not None and not settings.model_weights.is_file():
-        raise SettingsError(f"SHOAL_MODEL_WEIGHTS={str(settings.model_weights)!r}: there is no such file")
+    # Each of these is compared as text: a form that never matches would change nothing, and nobody would be told.
+    for place in sorted(settings.fetch_own_places):
+        if not _OWN_PLACE.fullmatch(place):
+            raise SettingsError(f"SHOAL_FETCH_OWN={place!r}: expected host:port, for example 127.0.0.1:9000")
+    for name in settings.allowed_host_names:
+        if set(name) & set(":/"):
+            raise SettingsError(f"SHOAL_ALLOWED_HOSTS={name!r}: expected a name alone, for example photos.example.com")
+    if settings.trusted_proxy not in ("", "*") and not _is_address(settings.trusted_proxy):
+        raise SettingsError(f"SHOAL_TRUSTED_PROXY={settings.trusted_proxy!r}: expected an IP address, or *")
 
 
 def check_exposure(settings: Settings) -> None:
@@ -48,6 +63,14 @@ def check_exposure(settings: Settings) -> None:
         f"sign in. Set SHOAL_OPERATOR_SECRET (at least {MIN_SECRET} characters), or SHOAL_OPEN_TO_ALL=1 if you want "
         "that, or leave SHOAL_HOST at 127.0.0.1 and put a proxy in front that asks who comes"
     )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -112,12 +112,17 @@ def own_file(environment: Mapping[str, str] | None = None) -> Path:
 
 def read_env_file(path: Path) -> dict[str, str]:
     """Read the lines `KEY=value` of a file; empty when there is no such file."""
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return {}
-    pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    pairs = (line.partition("=") for line in _lines(path) if "=" in line)
     return {key.strip(): value.strip().strip("'\"") for key, _, value in pairs}
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file that say something; none when there is no such file."""
+    try:
+        lines = map(str.strip, path.read_text().splitlines())
+    except FileNotFoundError:
+        return []
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def take_up(path: Path) -> None:
@@ -137,6 +142,9 @@ def _variable_set(own: str, also: str, environment: Mapping[str, str]) -> str:
 
 def _own_values(environment: Mapping[str, str]) -> dict[str, str]:
     path = own_file(environment)
+    for line in _lines(path):
+        if "=" not in line:
+            raise SettingsError(f"{line!r} in {path}: expected NAME=value, for example SHOAL_MAX_INSTANCES=2")
     own = read_env_file(path)
     for name in own:
         if name not in KNOWN:
