@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Set
 
 from inference.answer import Answer
 
@@ -17,7 +18,7 @@ class Answers:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._kept: OrderedDict[bytes, Answer] = OrderedDict()
+        self._kept: OrderedDict[bytes, tuple[Answer, str]] = OrderedDict()
         self._lock = threading.Lock()
 
     def name(self, model: str, payload: bytes) -> bytes:
@@ -27,17 +28,26 @@ class Answers:
     def find(self, name: bytes) -> Answer | None:
         """The answer, or None. An answer that is found becomes the newest."""
         with self._lock:
-            answer = self._kept.get(name)
-            if answer is not None:
-                self._kept.move_to_end(name)
-            return answer
+            kept = self._kept.get(name)
+            if kept is None:
+                return None
+            self._kept.move_to_end(name)
+            return kept[0]
 
-    def keep(self, name: bytes, answer: Answer) -> None:
-        """Remember an answer, and forget the oldest when there are too many."""
+    def keep(self, name: bytes, answer: Answer, batch: str) -> None:
+        """Remember an answer to a photo of `batch`, and forget the oldest when there are too many."""
         if not self._most:
             return
         with self._lock:
-            self._kept[name] = answer
+            self._kept[name] = (answer, batch)
             self._kept.move_to_end(name)
             if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
+
+    def forget(self, batches: Set[str]) -> None:
+        """Forget the answers to photos of these batches."""
+        if not batches:
+            return
+        with self._lock:
+            for name in [name for name, (_, batch) in self._kept.items() if batch in batches]:
+                del self._kept[name]

@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -48,6 +48,7 @@ class Publisher:
     in_progress: how many messages the worker has.
     let_go:      called with the messages that were deleted.
     give_back:   called with messages whose result could not be stored, sent or deleted, and with the reason.
+    deleted:     batches that people have deleted: their results are dropped.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Publisher:
         in_progress: Callable[[], int],
         let_go: Callable[[Sequence[Delivery]], None],
         give_back: Callable[[Sequence[Delivery], Exception], None],
+        deleted: Container[str] = (),
     ) -> None:
         self._cloud = cloud
         self._patience = patience
@@ -65,6 +67,7 @@ class Publisher:
         self._in_progress = in_progress
         self._let_go = let_go
         self._give_back = give_back
+        self._deleted = deleted
         self._storing = ThreadPoolExecutor(STORE_THREADS, "store")
         self._stored: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
         self._telling = threading.Thread(target=self._tell_until_closed, name="publish")
@@ -84,6 +87,9 @@ class Publisher:
 
     def _store(self, one: Finished) -> None:
         began = time.perf_counter()
+        if one.delivery.job.batch in self._deleted:
+            self._delete([one.delivery])
+            return
         try:
             stored = self._patience.call(lambda: self._stored_result(one))
         except Exception as error:

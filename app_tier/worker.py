@@ -31,6 +31,7 @@ from app_tier.suspects.alone import Broken
 from app_tier.suspects.suspects import Suspects
 from inference.answer import Answer, Decoded
 from shoal import traces
+from shoal.buckets.deleted_batches import LOOK_SECONDS, DeletedBatches
 from shoal.buckets.suspects import GIVEN_UP
 from shoal.errors import BadImage, MalformedMessage, NotFound, Retryable, ShoalError
 from shoal.lifecycle import StopSignal
@@ -53,6 +54,7 @@ SIGNAL_SECONDS = 0.2  # how often the main thread wakes to see a signal that the
 RETRY_SECONDS = 2  # until a message that was given back is visible again, times its deliveries: an outage may last
 MOST_RETRY_SECONDS = 60  # so a fault must last for an hour and more until the last net takes a message
 RECEIVE_PAUSE_SECONDS = 1.0
+IDLE_LOOK_SECONDS = 60.0  # between two looks for deleted batches, while there is nothing to label
 
 
 class RecogniserPort(Protocol):
@@ -116,6 +118,7 @@ class Worker:
         self._prefetch = Prefetch(MOST_IN_PROGRESS, LEAST_IN_PROGRESS, PREFETCH_SECONDS, FIRST_IN_PROGRESS)
         self._pixel_budget = PixelBudget(PIXELS_AT_ONCE)
         self._answers = Answers(remember)
+        self._deleted = DeletedBatches(cloud.outputs)
         self._inference_queue = InferenceQueue()
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "fetch")
         self._suspects = suspects or Suspects(cloud.outputs)
@@ -123,7 +126,7 @@ class Worker:
         self._other_messages = OtherMessages(cloud, events or BucketEvents(), self._fetchers)
         self._patience = StorePatience(stop)
         self._publisher = Publisher(
-            cloud, self._patience, replies, lambda: self.in_progress, self._done, self._give_back
+            cloud, self._patience, replies, lambda: self.in_progress, self._done, self._give_back, self._deleted
         )
         self._receive_faults = WarnOnce(log)
         self.finished = 0
@@ -181,6 +184,8 @@ class Worker:
         while not self._stop.stopping:
             fetches = {fetch: delivery for fetch, delivery in fetches.items() if not fetch.done()}
             fetches |= {self._fetchers.submit(self._prepare, delivery): delivery for delivery in self._receive()}
+            self._deleted.look(LOOK_SECONDS if self.in_progress else IDLE_LOOK_SECONDS)
+            self._answers.forget(self._deleted.known)
         self._give_up([delivery for fetch, delivery in fetches.items() if fetch.cancel()])
         self._fetchers.shutdown()
         self._inference_queue.close()
@@ -243,6 +248,7 @@ class Worker:
         except BadImage as error:
             self._publish_failed(delivery, str(error), bad_photo=True)
         except NotFound:
+            self._deleted.look(0)  # was it deleted just now? Then the publisher drops the message
             self._publish_failed(delivery, "the photo is no longer in the input bucket")
         except Broken as error:
             self._count_broken(delivery, error)
@@ -339,7 +345,7 @@ class Worker:
         for one, answer in zip(batch, answers, strict=True):
             one.delivery.stages["wait"] = (one.since, began)
             one.delivery.note("infer", began)
-            self._answers.keep(one.digest, answer)
+            self._answers.keep(one.digest, answer, one.delivery.job.batch)
             self._publish_answer(one.delivery, one.model, answer)
 
     def _infer_each(self, batch: Sequence[Image], error: Exception) -> None:

@@ -114,7 +114,9 @@ class Controller:
             dry_run,
             marking.pool,
         )
-        self._sweeper = Sweeper(cloud, clock, chosen.resp_queue, chosen.sweep_seconds, chosen.sweep_days)
+        self._sweeper = Sweeper(
+            cloud, clock, chosen.resp_queue, chosen.sweep_seconds, chosen.sweep_days, chosen.keep_days
+        )
         self._metrics = Metrics()
         self._cloudwatch = _cloudwatch(chosen, clock)
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
-from shoal.buckets import foreign_messages, passing_records
+from shoal.buckets import deleted_batches, foreign_messages, passing_records, retention
+from shoal.buckets.deleted_batches import DeletedBatches
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.buckets.pending_photos import Mark, read_marks
 from shoal.buckets.suspects import GIVEN_UP
@@ -39,9 +40,12 @@ class Sweeper:
     reply_to:      the queue that responses of queued-again photos go to.
     after_seconds: how old an input object must be before it can count as forgotten.
     days:          how many days back the buckets are read. If they hold many photos, the last hour is read more often.
+    keep_days:     the age at which batches are deleted; 0 keeps them.
     """
 
-    def __init__(self, cloud: Cloud, clock: Clock, reply_to: str, after_seconds: float, days: float) -> None:
+    def __init__(
+        self, cloud: Cloud, clock: Clock, reply_to: str, after_seconds: float, days: float, keep_days: float = 0.0
+    ) -> None:
         self._cloud = cloud
         self._clock = clock
         self._reply_to = reply_to
@@ -50,9 +54,13 @@ class Sweeper:
         self._again = Again(after_seconds)
         self._told: set[str] = set()  # what was passed over
         self._records_looked_at = 0.0
+        self._deleted = DeletedBatches(cloud.outputs)
+        self._keep_days = keep_days
 
     def sweep(self) -> None:
         """Sweep once. Raises Retryable when the cloud cannot be read; the next sweep does the rest."""
+        if found := deleted_batches.sweep(self._cloud.inputs, self._cloud.outputs, self._clock.now()):
+            log.warning("deleted %d photos once more: their batch had been deleted while they were labelled", found)
         buried = self.bury_dead_letters()
         if buried:
             log.warning("%d photos failed for good: their messages were in the dead-letter queue", buried)
@@ -63,7 +71,15 @@ class Sweeper:
         self._cloud.uploads.remove_probes(now - PROBE_SECONDS)
         if now - self._records_looked_at > HOUR_SECONDS:
             passing_records.remove_old(self._cloud.outputs, now)
-            self._records_looked_at = now
+            if not self._keep_days or self._remove_old_batches(now):
+                self._records_looked_at = now
+
+    def _remove_old_batches(self, now: float) -> bool:
+        """Whether all old batches are deleted; if not, the next sweep goes on."""
+        deleted = retention.remove_old(self._cloud.inputs, self._cloud.outputs, now, self._keep_days)
+        if deleted:
+            log.info("deleted %d objects of batches that are older than %g days", deleted, self._keep_days)
+        return deleted < retention.MOST
 
     def bury_dead_letters(self) -> int:
         """Give every dead letter a failed result, so that its user sees it; returns how many.
@@ -103,7 +119,7 @@ class Sweeper:
                 ascii(letter.body[:SHOWN]),
             )
             return False
-        if any(one.key == job.key for one in self._cloud.outputs.list(job.key)):
+        if job.batch in self._deleted or any(one.key == job.key for one in self._cloud.outputs.list(job.key)):
             return False
         result = Result.failed(job.key, GIVEN_UP)
         self._cloud.outputs.put(job.key, result.to_json().encode(), "application/json")

@@ -108,6 +108,10 @@ class Client:
         done = self._call("POST", f"/v1/batches/{batch}/cancel").json()
         return {"cancelled": int(done["cancelled"]), "labelled": int(done["labelled"]), "before": int(before)}
 
+    def delete(self, batch: str) -> int:
+        """Delete all that is kept of a batch. Returns how many photos it had."""
+        return int(self._call("DELETE", f"/v1/batches/{batch}").json()["photos"])
+
     def check_model(self, model: str) -> None:
         """Raise Permanent unless a request may name `model`."""
         names = [one["name"] for one in self.models()]

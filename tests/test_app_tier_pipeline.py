@@ -171,7 +171,7 @@ def test_the_latest_answers_are_kept_and_no_more(asked: list[int], most: int) ->
         found = answers.find(name)
         assert (found is not None) == (number in recent[-most:])
         if found is None:
-            answers.keep(name, Answer((Label(str(number), "", 1.0),)))
+            answers.keep(name, Answer((Label(str(number), "", 1.0),)), "batch")
         else:
             assert found.labels[0].name == str(number)
         recent = [one for one in recent if one != number] + [number]

@@ -120,7 +120,7 @@ def test_a_record_that_cannot_be_read_counts_nothing() -> None:
     assert [suspects.times(outputs, "a"), suspects.count(outputs, "a"), suspects.count(outputs, "a")] == [0, 1, 2]
     assert suspects.times(outputs, "b") == 0
     for body in (b"{", b'{"times":"many"}', b"[]"):
-        outputs.put(suspects._path("a"), body, "application/json")
+        outputs.put(suspects.path_of("a"), body, "application/json")
         assert suspects.times(outputs, "a") == 0
 
 

@@ -14,6 +14,7 @@ import pytest
 from app_tier.drain import DrainWatch
 from app_tier.heartbeat import Heartbeat
 from app_tier.worker import FIRST_IN_PROGRESS, LEAST_IN_PROGRESS
+from shoal.buckets import deleted_batches
 from shoal.buckets.foreign_messages import kept
 from shoal.clock import SystemClock
 from shoal.errors import NotFound, Retryable, StorageFull
@@ -222,6 +223,24 @@ def test_a_second_delivery_is_harmless(cloud: Cloud) -> None:
     with working(cloud, NamingRecogniser()) as worker:
         wait_for(lambda: worker.finished == 2)
     assert len(list(cloud.outputs.list(""))) == 1
+
+
+def test_what_a_worker_has_of_a_deleted_batch_is_dropped(cloud: Cloud) -> None:
+    recogniser = NamingRecogniser()
+    recogniser.gate.clear()
+    jobs = put(cloud, b"one", b"two")
+    with working(cloud, recogniser, remember=10) as worker:
+        wait_for(lambda: recogniser.called)  # one is in the engine
+        deleted_batches.mark(cloud.outputs, jobs[0].batch)
+        deleted_batches.purge(cloud.inputs, cloud.outputs, jobs[0].batch)
+        cloud.requests.send([jobs[1].to_json()])  # a message that comes later, of a photo that is gone
+        worker._deleted._looked_at = float("-inf")  # as if some seconds had passed
+        recogniser.gate.set()
+        wait_for(lambda: worker.finished == 3)
+        assert not cloud.requests.depth().total
+        wait_for(lambda: not worker._answers._kept)
+    assert [one.key for one in cloud.outputs.list("")] == [f"deleted/{jobs[0].batch}"]
+    assert not cloud.responses.depth().total
 
 
 def test_messages_that_are_not_ours_are_kept_at_their_first_delivery_and_a_foreign_reply_is_refused(

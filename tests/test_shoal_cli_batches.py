@@ -238,6 +238,10 @@ def test_batches_are_listed_read_again_and_cancelled(slow: Site, photos: Path, s
     assert sorted(row["state"] for row in rows) == ["cancelled", "cancelled", "done"]
     assert requests.get(f"{slow.url}/v1/batches/{batch}", timeout=10).json()["state"] == "cancelled"
 
+    assert isinstance(run("delete", address, status=1).exception, SystemExit)  # nobody said yes
+    assert run("delete", "--yes", address).stdout == "3 photos deleted, with results and corrections.\n"
+    assert isinstance(run("results", address, status=1).exception, Permanent)
+
     empty = requests.post(f"{slow.url}/batches", timeout=10).json()["batch"]
     assert isinstance(run("results", "--url", slow.url, empty, status=1).exception, Permanent)
     assert "no batch was sent" in run("batches").stderr

@@ -29,7 +29,12 @@ from shoal.settings import Settings, load
 from shoal_cli import doctor
 
 CHANGES = ("Create", "Put", "Set", "Add", "Update")
-EVERYTHING = {"SHOAL_SPOT_SHARE": "0.5", "SHOAL_ACTUATOR": "autoscaling", "SHOAL_INTAKE_PREFIX": "incoming/"}
+EVERYTHING = {
+    "SHOAL_SPOT_SHARE": "0.5",
+    "SHOAL_ACTUATOR": "autoscaling",
+    "SHOAL_INTAKE_PREFIX": "incoming/",
+    "SHOAL_KEEP_DAYS": "30",
+}
 
 
 def settings() -> Settings:
@@ -68,6 +73,8 @@ NEEDED = {
     "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
     "GetBucketCors": "GetBucketCORS",
     "PutBucketCors": "PutBucketCORS",
+    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
+    "PutBucketLifecycleConfiguration": "PutLifecycleConfiguration",
 }
 
 
@@ -93,6 +100,10 @@ def made(chosen: Settings) -> dict[str, Any]:
         "announced": [
             rule["Events"]
             for rule in s3.get_bucket_notification_configuration(Bucket=chosen.in_bucket)["QueueConfigurations"]
+        ],
+        "kept": [
+            s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+            for bucket in (chosen.in_bucket, chosen.out_bucket)
         ],
         "expires": dynamodb.describe_time_to_live(TableName=chosen.pool_table)["TimeToLiveDescription"],
     }

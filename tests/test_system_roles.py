@@ -28,7 +28,8 @@ from shoal.aws import clients, put_metrics
 from shoal.aws.autoscaling import AutoScalingPool
 from shoal.aws.clients import client, our_errors
 from shoal.aws.iam import policy_document
-from shoal.buckets import suspects
+from shoal.buckets import deleted_batches, suspects
+from shoal.buckets.deleted_batches import DeletedBatches
 from shoal.buckets.result_store import store_result
 from shoal.errors import Permanent
 from shoal.folders import folder
@@ -143,6 +144,11 @@ def seldom(worked: Plant) -> Plant:
         for name in (forgotten.key, "-probe/old"):
             cloud.inputs.put(name, b"x", "image/jpeg")
         store_result(cloud.outputs, Result.failed(cancelled.key, "cancelled"))
+        gone = Job(new_batch(time.time()), 0, "x.jpg", "")
+        for store in (cloud.inputs, cloud.outputs):
+            store.put(gone.key, b"x", "image/jpeg")
+        deleted_batches.mark(cloud.outputs, gone.batch)
+        assert deleted_batches.purge(cloud.inputs, cloud.outputs, gone.batch) == 1
     with acting(plant, f"{PREFIX}-worker") as cloud:
         [message] = cloud.requests.receive(1, 5)
         beating = Heartbeat(cloud.requests, 30)
@@ -151,6 +157,7 @@ def seldom(worked: Plant) -> Plant:
         cloud.requests.delete([message.receipt])
         store_result(cloud.outputs, Result(cancelled.key, "done"))
         suspects.count(cloud.outputs, forgotten.key)
+        assert gone.batch in DeletedBatches(cloud.outputs)
     most = 2
     with acting(plant, f"{PREFIX}-controller", lambda: most, ACTUATOR="autoscaling") as cloud:
         pool = cloud.pool

@@ -35,6 +35,7 @@ from web_tier.results.hub import Hub
 from web_tier.results.open_streams import OpenStreams
 from web_tier.results.reply_queue import ReplyQueue
 from web_tier.results.space_watch import SpaceWatch
+from web_tier.results.tidying import Tidying
 from web_tier.results.webhooks import Webhooks
 from web_tier.thumbnail_gate import ThumbnailGate
 from web_tier.venues import Asker, VenueParts
@@ -86,6 +87,7 @@ class Services:
     guesses: Guesses
     comparisons: Comparisons
     has_pool: bool
+    tidying: Tidying | None
 
     def start(self) -> None:
         """Start the threads behind the routes."""
@@ -96,6 +98,8 @@ class Services:
         self.pool_poller.start()
         self.webhooks.start()
         self.direct.start()
+        if self.tidying:
+            self.tidying.start()
 
     def stop(self) -> None:
         """End open pages and waiting requests, and the threads."""
@@ -105,6 +109,8 @@ class Services:
         self.pool_poller.stop()
         self.webhooks.stop()
         self.direct.stop()
+        if self.tidying:
+            self.tidying.stop()
         self.hub.stop()
         self.streams.stop(STREAM_SECONDS)
         self.venues.stop()
@@ -142,13 +148,15 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
         hub=hub,
         batches=batches,
         corrections=corrections,
-        intake=Intake(settings, models, venue, cloud.outputs, replies, hub, workers),
+        intake=Intake(settings, models, venue, batches, cloud.outputs, replies, hub, workers),
         venues=venues,
         behind=behind,
         pool_poller=pool_poller,
         replies=replies,
         # The common queue gets the results of photos that the sweeper, or an older version, queued.
-        collectors=(Collector(replies, hub), Collector(cloud.responses, hub)) if has_pool else (),
+        collectors=tuple(Collector(one, hub, batches.deleted) for one in (replies, cloud.responses))
+        if has_pool
+        else (),
         history=past,
         batch_cost=BatchCost(past, going_by),
         reporter=Reporter(cloud, pool_poller, hub, past, clock, going_by),
@@ -158,6 +166,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
         models=models,
         readiness=Readiness(cloud, {"input bucket": space[0].check, "output bucket": space[1].check}, has_pool),
         has_pool=has_pool,
+        tidying=None if has_pool else Tidying(cloud, clock, settings.keep_days),  # a controller does it
         direct=Direct(direct, settings.max_file_bytes, cloud, venue, hub, workers),
         webhooks=Webhooks(cloud.outputs, batches, clock, poster, settings.webhook_keys, settings.webhook_seconds),
         thumbnails=ThumbnailGate(settings.web_threads),

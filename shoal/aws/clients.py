@@ -35,6 +35,7 @@ LAUNCHING = Config(retries={"mode": "standard", "total_max_attempts": 2})
 _NOT_FOUND = {
     "NoSuchKey",
     "NoSuchBucket",
+    "NoSuchLifecycleConfiguration",
     "NoSuchEntity",
     "404",
     "NotFound",

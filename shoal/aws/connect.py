@@ -17,7 +17,7 @@ from shoal.aws.iam import AUTO_SCALING, SPOT, allow_service, create_role
 from shoal.aws.instance_choice import InstanceChoice
 from shoal.aws.label_tables import LabelTables
 from shoal.aws.replies import SqsReplies
-from shoal.aws.s3 import S3Store, create_bucket
+from shoal.aws.s3 import S3Store, create_bucket, expire
 from shoal.aws.sqs import SqsQueue, create_queue
 from shoal.aws.template import LaunchTemplate
 from shoal.aws.uploads import S3Uploads, allow_forms
@@ -137,6 +137,8 @@ def prepare(settings: Settings) -> None:
     create_bucket(s3, settings.in_bucket)
     allow_forms(s3, settings.in_bucket)
     create_bucket(s3, settings.out_bucket)
+    for bucket in (settings.in_bucket, settings.out_bucket):
+        expire(s3, bucket, settings.keep_days)
     create_queue(sqs, settings.dead_queue, settings.visibility_seconds)
     create_queue(
         sqs,

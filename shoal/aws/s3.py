@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,6 +15,7 @@ from shoal.aws.clients import Service, error_code, our_errors
 from shoal.errors import BucketMissing, NotFound, Permanent, ShoalError
 from shoal.ports import StoredObject
 
+EXPIRY = "shoal-keep-days"
 FORBIDDEN = "403"  # a HEAD has no body that could say more
 
 
@@ -155,6 +157,29 @@ def _is_there(s3: Any, bucket: str) -> bool:
             "something of your own"
         )
     return True
+
+
+def expire(s3: Any, bucket: str, days: float) -> None:
+    """Have the bucket delete its objects at an age; 0 days for never. Leaves rules of others as they are."""
+    found = _lifecycle(s3, bucket)
+    ours = {"ID": EXPIRY, "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": math.ceil(days)}}
+    others = [rule for rule in found if rule.get("ID") != EXPIRY]
+    wanted = [*others, ours] if days else others
+    if wanted == found:
+        return
+    with our_errors(f"expiry of bucket {bucket}"):
+        if wanted:
+            s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": wanted})
+        else:
+            s3.delete_bucket_lifecycle(Bucket=bucket)
+
+
+def _lifecycle(s3: Any, bucket: str) -> list[dict[str, Any]]:
+    try:
+        with our_errors(f"expiry of bucket {bucket}"):
+            return list(s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"])
+    except NotFound:
+        return []
 
 
 def check_bucket(s3: Any, bucket: str) -> None:

@@ -19,7 +19,7 @@ GIVEN_UP = "labelling was tried several times and no worker finished it; try aga
 
 def times(outputs: ObjectStore, key: str) -> int:
     """How often this photo was counted. May raise Retryable."""
-    path = _path(key)
+    path = path_of(key)
     # S3 tells a missing object from a forbidden one only to roles that may list, and workers may list this folder only.
     if not any(one.key == path for one in outputs.list(path)):
         return 0
@@ -32,9 +32,10 @@ def times(outputs: ObjectStore, key: str) -> int:
 def count(outputs: ObjectStore, key: str) -> int:
     """Count this photo once more; returns how often it was counted now. May raise Retryable."""
     now = times(outputs, key) + 1
-    outputs.put(_path(key), json.dumps({"key": key, "times": now}).encode(), "application/json")
+    outputs.put(path_of(key), json.dumps({"key": key, "times": now}).encode(), "application/json")
     return now
 
 
-def _path(key: str) -> str:
+def path_of(key: str) -> str:
+    """Where the record of a photo is."""
     return f"{SUSPECTS}/{hashlib.sha256(key.encode(errors='replace')).hexdigest()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,7 @@ def _queues(settings: Settings, choices: Choices) -> dict[str, str]:
         "MaxDeliveries": str(settings.max_deliveries),
         "MaxRequestBytes": str(MAX_EVENT_BYTES if settings.intake_prefix else MAX_REQUEST_BYTES),
         "IntakePrefix": settings.intake_prefix,
-        "KeepPhotosDays": str(choices.keep_days),
+        "KeepPhotosDays": str(choices.keep_days or math.ceil(settings.keep_days)),
     }
 
 

@@ -11,7 +11,17 @@ from shoal.settings.declared import Settings
 MAX_BUCKET_NAME = 63  # the limit of S3
 MIN_SECRET = 16
 _OWN_PLACE = re.compile(r"[^/]+:\d{1,5}")
-OWN_FOLDERS = ("-probe/", "corrections/", "foreign/", "idempotency/", "pending/", "sessions/", "suspects/", "webhooks/")
+OWN_FOLDERS = (
+    "-probe/",
+    "corrections/",
+    "deleted/",
+    "foreign/",
+    "idempotency/",
+    "pending/",
+    "sessions/",
+    "suspects/",
+    "webhooks/",
+)
 
 
 def check(settings: Settings) -> None:

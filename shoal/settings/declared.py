@@ -237,6 +237,12 @@ class Settings:
     web_threads: int = _web(
         640, "Threads of the web server; each request that waits for labels holds one.", least=4, most=2_000
     )
+    keep_days: float = _service(
+        0.0,
+        "The age in days at which batches are deleted, with photos, results and corrections; 0 keeps them. By the "
+        "controller, by the buckets on AWS, and by `shoal serve`.",
+        least=0,
+    )
     private_data: str = _web(
         "remove",
         "What tells where, when, with what and by whom a photo was taken is removed before it is stored, or kept. The "

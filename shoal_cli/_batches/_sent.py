@@ -100,6 +100,11 @@ def find_own(text: str, url: str | None) -> Sent:
     return found
 
 
+def forget(batch: str) -> None:
+    """Forget a batch that is deleted. May raise OSError."""
+    (settings.load().state_dir / FOLDER / f"{batch}.json").unlink(missing_ok=True)
+
+
 def _read(file: Path) -> Sent | None:
     try:
         fields = json.loads(file.read_text())

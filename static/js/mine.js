@@ -16,7 +16,14 @@ function read() {
 export function remember(id, line) {
   const kept = read();
   const at = kept.find((one) => one.id === id)?.at ?? Date.now();
-  const newest = [{ id, at, line }, ...kept.filter((one) => one.id !== id)].sort((one, other) => other.at - one.at);
+  write([{ id, at, line }, ...kept.filter((one) => one.id !== id)].sort((one, other) => other.at - one.at));
+}
+
+export function forget(id) {
+  write(read().filter((one) => one.id !== id));
+}
+
+function write(newest) {
   try {
     localStorage.setItem(KEY, JSON.stringify(newest.slice(0, MOST)));
   } catch {

@@ -59,6 +59,7 @@ if (section.dataset.batch) {
 new Viewer(at("viewer"), list);
 at("copy").addEventListener("click", copy);
 at("cancel").addEventListener("submit", cancel);
+at("delete").addEventListener("submit", () => { uploader.stop(); mine.forget(list.batch); });
 addEventListener("beforeunload", (event) => { if (uploader.busy) event.preventDefault(); });
 
 function take(files, leftOut) {
@@ -133,6 +134,8 @@ async function start() {
   at("mine").hidden = true;
   at("retry").action = `/batches/${batch}/retry`;
   at("cancel").action = `/batches/${batch}/cancel`;
+  at("delete").querySelector("form").action = `/batches/${batch}/delete`;
+  at("delete").hidden = false;
   for (const link of document.querySelectorAll("[data-kind]")) {
     link.href = `/batches/${batch}.${link.dataset.kind}`;
     link.download = `shoal-${batch}.${link.dataset.kind}`;

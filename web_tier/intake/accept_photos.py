@@ -15,7 +15,7 @@ from shoal.messages import Job, Result, safe_name
 from shoal.ports import ObjectStore
 from shoal.settings import Settings
 from web_tier.intake.offers import OfferedPhoto, OfferedPhotos
-from web_tier.problems import Problem
+from web_tier.problems import Problem, unknown_batch
 from web_tier.results.batches import Batches, Photo
 from web_tier.results.hub import Hub
 from web_tier.results.reply_queue import ReplyQueue
@@ -60,6 +60,7 @@ class Intake:
         settings: Settings,
         models: Sequence[str],
         venue: Venue,
+        batches: Batches,
         outputs: ObjectStore,
         replies: ReplyQueue,
         hub: Hub,
@@ -68,6 +69,7 @@ class Intake:
         self._settings = settings
         self._models = models
         self._venue = venue
+        self._batches = batches
         self._outputs = outputs
         self._replies = replies
         self._hub = hub
@@ -87,9 +89,10 @@ class Intake:
 
         A photo that cannot be labelled is refused alone, and its failed result is stored. Photos are queued when all of
         the request is read and stored: until then they are pending, and after an error the sweeper removes them.
-        Raises Problem for a request without photos and for an unknown model, one that names the photos that were not
-        kept (507) when the storage is full, and one that names the batch when the queue fails (503). Raises Retryable
-        when the storage fails. After the last three the same call may be repeated: it writes the same objects.
+        Raises Problem for a request without photos, for an unknown model and for a deleted batch, one that names the
+        photos that were not kept (507) when the storage is full, and one that names the batch when the queue fails
+        (503). Raises Retryable when the storage fails. After the last three the same call may be repeated: it writes
+        the same objects.
         """
         venue = venue or self._venue
         submission = venue.open(asker)
@@ -101,6 +104,9 @@ class Intake:
             pending.refuse()
             raise
         _queue(submission, batch)
+        if batch in self._batches.deleted:  # before these photos came, or meanwhile
+            self._batches.purge(batch)
+            raise unknown_batch()
         _check_space(outcomes, batch)
         return outcomes
 
@@ -140,12 +146,12 @@ class Intake:
                 future.exception()
         return outcomes
 
-    def retry(self, batches: Batches, batch: str) -> int:
+    def retry(self, batch: str) -> int:
         """Queue the failed photos of a batch again. Returns their number. Raises Problem (404); may raise Retryable."""
-        failed = [photo for photo in batches.read(batch).photos if photo.can_retry]
+        failed = [photo for photo in self._batches.read(batch).photos if photo.can_retry]
         jobs = [replace(photo.job, reply_to=self._replies.name) for photo in failed]
         for photo in failed:
-            batches.reopen(photo)
+            self._batches.reopen(photo)
         for job in jobs:
             self._hub.added(job)
         self._venue.again(jobs)

@@ -11,7 +11,9 @@ from itertools import islice
 from typing import Any
 from weakref import WeakValueDictionary
 
+from shoal.buckets import deleted_batches
 from shoal.buckets.corrections import Corrections
+from shoal.buckets.deleted_batches import DeletedBatches
 from shoal.errors import MalformedMessage, NotFound, Retryable
 from shoal.messages import CANCELLED, Job, Result, batch_floor, is_batch, readable
 from shoal.photo_record import TOP, record
@@ -220,12 +222,17 @@ class Batches:
         self._watches: WeakValueDictionary[str, BucketWatch] = WeakValueDictionary()
         self._asking = threading.Lock()
         self._corrections = corrections
+        self.deleted = DeletedBatches(cloud.outputs)
         self._failures: dict[str, StoredObject] = {}  # the objects whose failed results the hub remembers
+
+    def check_open(self, batch: str) -> None:
+        """Raise Problem (404) when `batch` is no id of a batch, or of one that was deleted."""
+        if not is_batch(batch) or batch in self.deleted:
+            raise unknown_batch()
 
     def check(self, batch: str) -> None:
         """Raise Problem (404) when `batch` is unknown. May raise Retryable."""
-        if not is_batch(batch):
-            raise unknown_batch()
+        self.check_open(batch)
         if self._may_be_empty(batch):
             return
         stores = (self._cloud.inputs, self._cloud.outputs)
@@ -234,8 +241,7 @@ class Batches:
 
     def read(self, batch: str) -> Batch:
         """Read the whole batch. Raises Problem (404) when it is unknown; may raise Retryable."""
-        if not is_batch(batch):
-            raise unknown_batch()
+        self.check_open(batch)
         found = self.listing(batch)
         if not found.stored and not found.answered and not self._may_be_empty(batch):
             raise unknown_batch()
@@ -325,6 +331,23 @@ class Batches:
         found = self.read(batch)
         return found.cancelled, found.count("done")
 
+    def delete(self, batch: str) -> int:
+        """Delete all that is kept of a batch, for good. Returns how many photos it had.
+
+        What workers write of it from now on is dropped, or deleted by the sweeper. Raises Problem (404); may raise
+        Retryable: then it is unknown already, and the sweeper deletes the rest.
+        """
+        self.check(batch)
+        self.deleted.add(batch)
+        return self.purge(batch)
+
+    def purge(self, batch: str) -> int:
+        """Delete what is there of a deleted batch. Returns how many photos it had. May raise Retryable."""
+        count = deleted_batches.purge(self._cloud.inputs, self._cloud.outputs, batch, self._readers)
+        self._hub.drop(batch)
+        self._failures = {key: one for key, one in self._failures.items() if not key.startswith(f"{batch}/")}
+        return count
+
     def answers(self, batch: str, known: Iterable[str]) -> list[Result]:
         """The results in the output bucket whose keys are not among `known`. May raise Retryable."""
         skip = frozenset(known)
@@ -332,7 +355,7 @@ class Batches:
 
     def job(self, batch: str, index: int) -> Job | None:
         """The stored photo with that index, or None. May raise Retryable."""
-        if not is_batch(batch):
+        if not is_batch(batch) or batch in self.deleted:
             return None
         return next(iter(jobs_of(one.key for one in self._cloud.inputs.list(f"{batch}/{index:05d}"))), None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Container
 from typing import Protocol
 
 from shoal.errors import MalformedMessage
@@ -33,11 +34,13 @@ class Responses(Protocol):
 class Collector:
     """Long-polls a response queue until it is stopped. A lost response does no harm: the bucket has the result.
 
+    Results of `deleted` batches are dropped.
     A message that ends this process before it is deleted moves to the dead-letter queue after some deliveries.
     """
 
-    def __init__(self, responses: Responses, hub: Hub) -> None:
+    def __init__(self, responses: Responses, hub: Hub, deleted: Container[str] = ()) -> None:
         self._responses = responses
+        self._deleted = deleted
         self._hub = hub
         self._stop = threading.Event()
         # A daemon: a long poll cannot be interrupted, and the messages it took become visible again by themselves.
@@ -77,8 +80,8 @@ class Collector:
         """Publish what the message says. One that cannot be published is dropped: it would come back for ever."""
         try:
             result = Result.from_json(message.body)
-            Job.from_key(result.key, "")
-            self._hub.publish([result])
+            if Job.from_key(result.key, "").batch not in self._deleted:
+                self._hub.publish([result])
         except MalformedMessage as error:
             log.warning("dropped a response message: %s; it was: %s", error, ascii(message.body[:SHOWN]))
         except Exception:

@@ -170,6 +170,14 @@ class Hub:
         with self._changed:
             self._drop(key)
 
+    def drop(self, batch: str) -> None:
+        """Forget a batch that is deleted, and end the pages and requests that wait for it."""
+        with self._changed:
+            for key in [key for key in self._results if _batch_of(key) == batch]:
+                self._drop(key)
+            for listener in self._listeners.get(batch, ()):
+                listener.post(stopping=True)
+
     def answered(self) -> list[Answered]:
         """The last thousand answers that reached this process, oldest first."""
         with self._changed:

@@ -6,10 +6,10 @@ from flask import Blueprint, Response, jsonify, make_response, request
 
 from inference import images
 from shoal.errors import BadImage, NotFound
-from shoal.messages import is_batch, new_batch
+from shoal.messages import new_batch
 from web_tier.access.rights import Right, needs
 from web_tier.intake.accept_photos import IntakeOutcome
-from web_tier.problems import RETRY_AFTER_SECONDS, unknown_batch
+from web_tier.problems import RETRY_AFTER_SECONDS
 from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.check import whole_number
 from web_tier.schemas.requests import FIRST
@@ -40,8 +40,7 @@ def new() -> tuple[Response, int]:
 @takes({FORM: PHOTO_FORM_BYTES})
 def add_photos(batch: str) -> Response:
     """Accept photos of a batch, with indexes from `first` on. It is safe to send the same photos again."""
-    if not is_batch(batch):
-        raise unknown_batch()
+    services().batches.check_open(batch)
     outcomes = take(form(), batch, whole_number("first", request.args, FIRST))
     return jsonify([_described(photo) for photo in outcomes])
 

@@ -203,7 +203,7 @@ def cancel(batch: str) -> BaseResponse:
 @needs(Right.LABEL)
 def retry(batch: str) -> BaseResponse:
     """Label the failed photos of a batch once more."""
-    retried = services().intake.retry(services().batches, batch)
+    retried = services().intake.retry(batch)
     if wants_page():
         return redirect(url_for("pages.batch_page", batch=batch), 303)
     return make_response({"retried": retried})
@@ -232,3 +232,11 @@ def _offer(name: str) -> str:
     except (ShoalError, OSError, ValueError):
         return name
     return f"{does} ({name})" if does else name
+
+
+@blueprint.post("/batches/<batch>/delete")
+@needs(Right.LABEL)
+def delete(batch: str) -> BaseResponse:
+    """Delete all that is kept of a batch."""
+    photos = services().batches.delete(batch)
+    return redirect(url_for("pages.upload_page"), 303) if wants_page() else make_response({"photos": photos})

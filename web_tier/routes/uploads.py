@@ -6,11 +6,10 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
-from shoal.messages import Job, is_batch, new_batch, safe_name
+from shoal.messages import Job, new_batch, safe_name
 from web_tier.access.rights import Right, needs
 from web_tier.intake.direct import FORM_SECONDS, Arrival
 from web_tier.intake.json_body import json_object
-from web_tier.problems import unknown_batch
 from web_tier.schemas.bodies import ANY, LIST_JSON_BYTES, takes
 from web_tier.schemas.check import RequestCheck
 from web_tier.schemas.requests import CONFIRMATION, UPLOADS
@@ -40,8 +39,7 @@ def forms() -> tuple[Response, int]:
 @takes({ANY: LIST_JSON_BYTES})
 def confirm(batch: str) -> Response:
     """Queue photos that were uploaded. A webhook waits for all photos that the batch has after this call."""
-    if not is_batch(batch):
-        raise unknown_batch()
+    services().batches.check_open(batch)
     body = json_object(json_stream())
     _check_confirmation(body)
     jobs, webhook = _jobs(body, batch), body.get("webhook")

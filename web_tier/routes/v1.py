@@ -152,6 +152,13 @@ def photo(batch: str, index: int) -> Response:
     return jsonify(services().batches.photo(batch, index).to_dict())
 
 
+@blueprint.delete("/v1/batches/<batch>")
+@needs(Right.LABEL)
+def delete(batch: str) -> Response:
+    """Delete all that is kept of a batch."""
+    return jsonify(batch=batch, photos=services().batches.delete(batch))
+
+
 @blueprint.post("/v1/batches/<batch>/cancel")
 @needs(Right.LABEL)
 def cancel(batch: str) -> Response:

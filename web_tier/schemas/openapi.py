@@ -177,9 +177,16 @@ def _reading() -> Schema:
         "description": "Each photo without a result is removed and gets the failed result `cancelled`, and keeps it "
         "whatever a worker does later. The answer tells how many photos are cancelled and how many had been labelled."
     }
+    delete = _operation("deleteBatch", "Delete a batch for good", "Deleted", [batch], "404") | {
+        "description": "Its photos, results, corrections and webhook are deleted; what a worker makes of it later is "
+        "dropped. Then the batch is unknown (404). The answer tells how many photos it had."
+    }
     health = {"200": _json("Ready", "Health"), "503": _json("Not ready", "Health")}
     return {
-        "/v1/batches/{batch}": {"get": _operation("getBatch", "The state of a batch", "Batch", [batch], "404")},
+        "/v1/batches/{batch}": {
+            "get": _operation("getBatch", "The state of a batch", "Batch", [batch], "404"),
+            "delete": delete,
+        },
         "/v1/batches/{batch}/cancel": {"post": cancel},
         "/v1/batches/{batch}/results": {
             "get": _operation("getResults", "The photos of a batch", "Results", [batch, *paging], "400", "404")
@@ -247,7 +254,10 @@ def _json(description: str, name: str) -> Schema:
 def _links() -> Schema:
     """The operations that can follow on a new batch."""
     batch = {"batch": "$response.body#/batch"}
-    links = {name: {"operationId": name, "parameters": batch} for name in ("getBatch", "getResults", "cancelBatch")}
+    links = {
+        name: {"operationId": name, "parameters": batch}
+        for name in ("getBatch", "getResults", "cancelBatch", "deleteBatch")
+    }
     first = {"operationId": "getPhoto", "parameters": batch | {"index": "$response.body#/photos/0/index"}}
     return {"links": links | {"getPhoto": first}}
 
