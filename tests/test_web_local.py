@@ -339,29 +339,48 @@ def behind_memory(_: Path) -> Any:
     return WriteBehind().around(MemoryStore(SystemClock()))
 
 
+@pytest.mark.parametrize("batch", ["b", "06hrc1v00" + "b" * 11])
 @pytest.mark.parametrize("make", [in_folder, behind_memory])
-def test_a_store_of_this_process_keeps_the_rules_of_a_bucket(make: Callable[[Path], Any], tmp_path: Path) -> None:
+def test_a_store_of_this_process_keeps_the_rules_of_a_bucket(
+    make: Callable[[Path], Any], batch: str, tmp_path: Path
+) -> None:
     store = make(tmp_path)
     put = getattr(store, "put_later", store.put)
-    put("b/00001/ü %.jpg", b"1", "image/jpeg")
-    store.put("b/00000/a.jpg", b"0", "image/jpeg")
-    store.put("bb/00000/a.jpg", b"2", "image/jpeg")
-    assert store.put_new("b/00002/c", b"3", "image/jpeg")
-    assert not store.put_new("b/00001/ü %.jpg", b"4", "image/jpeg")
-    assert [one.key for one in store.list("b/")] == ["b/00000/a.jpg", "b/00001/ü %.jpg", "b/00002/c"]
-    assert [one.key for one in store.list("b/", "b/00000/a.jpg")] == ["b/00001/ü %.jpg", "b/00002/c"]
-    assert [one.key for one in store.list("b/0000")] == ["b/00000/a.jpg", "b/00001/ü %.jpg", "b/00002/c"]
-    assert [one.size for one in store.list("bb")] == [1]
-    assert store.get("b/00001/ü %.jpg") == b"1"
-    store.delete("b/00001/ü %.jpg")
-    store.delete("b/00001/ü %.jpg")
-    with pytest.raises(NotFound):
-        store.get("b/00001/ü %.jpg")
+    keys = [f"{batch}/00000/a.jpg", f"{batch}/00001@resnet50/ü %, 2.jpg", f"{batch}/00002/{'long' * 63}"]
+    put(keys[1], b"1", "image/jpeg")
+    store.put(keys[0], b"0", "image/jpeg")
+    store.put(f"{batch[:-1]}bc/00000/a.jpg", b"20", "image/jpeg")
+    store.put("webhooks/a/b/c", b"4", "text/plain")
+    assert store.put_new(keys[2], b"3", "image/jpeg")
+    assert not store.put_new(keys[1], b"4", "image/jpeg")
+    assert [one.key for one in store.list(f"{batch}/")] == keys
+    assert [one.key for one in store.list(f"{batch}/", keys[0])] == keys[1:]
+    assert [one.key for one in store.list(f"{batch}/0000")] == keys
+    assert [one.key for one in store.list(batch[:1])] == [*keys, f"{batch[:-1]}bc/00000/a.jpg"]
+    assert [one.size for one in store.list(f"{batch[:-1]}bc")] == [2]
+    assert [one.key for one in store.list("", f"{batch[:-1]}c")] == ["webhooks/a/b/c"]
+    assert store.get(keys[1]) == b"1"
+    for key in keys[1:]:
+        store.delete(key)
+        store.delete(key)
+        with pytest.raises(NotFound):
+            store.get(key)
+    assert [one.key for one in store.list(f"{batch}/")] == keys[:1]
     assert not list(store.list("nothing/"))
 
 
+def test_a_folder_of_an_older_version_is_read(tmp_path: Path) -> None:
+    key = "06hrc1v00" + "b" * 11 + "/00000/cat.jpg"
+    (tmp_path / key).parent.mkdir(parents=True)
+    (tmp_path / key).write_bytes(b"old")
+    store = FolderStore(tmp_path)
+    assert ([one.key for one in store.list(key[:21])], store.get(key)) == ([key], b"old")
+    store.delete(key)
+    assert not list(store.list(""))
+
+
 def test_a_folder_gives_nothing_outside_of_it(tmp_path: Path) -> None:
-    for key in ("../a", "a//b", "a/../../b", "/etc/passwd"):
+    for key in ("../a", "a//b", "a/../../b", "/etc/passwd", "at-06hrc1/a"):
         with pytest.raises(Permanent):
             FolderStore(tmp_path / "store").put(key, b"", "text/plain")
 
@@ -408,7 +427,8 @@ def test_shoal_serve_is_one_process_that_labels_and_ends(tmp_path: Path) -> None
         assert found, line
         told = requests.post(f"{found[1]}/v1/label?name=cat.jpg", data=CAT, timeout=30).json()
         assert told["labels"][0]["name"] == "Egyptian_cat"
-        path = tmp_path / "kept" / "results" / told["batch"] / "00000" / "cat.jpg"
+        batch = told["batch"]
+        path = tmp_path / "kept" / "results" / f"at-{batch[:6]}" / f"{batch},00000,cat.jpg"
         until(path.is_file, seconds=2)
         assert json.loads(path.read_text())["labels"][0]["name"] == "Egyptian_cat"
         (venue,) = requests.get(f"{found[1]}/venues.json", timeout=30).json()["venues"]
