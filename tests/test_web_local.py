@@ -201,12 +201,25 @@ def test_a_full_queue_is_503_with_retry_after_and_what_was_accepted_is_answered(
         assert all(1 <= int(one.headers["Retry-After"]) <= 3 for one in refused)
         assert all("two seconds" in one.json()["detail"] for one in refused)
         assert label(site, b"no photo").status_code == 503  # it is not looked at
+        check_that_the_server_refuses_as_the_app_does(site)
         assert not stored(site)  # a refusal writes nothing
         slow.go.set()
         states = [one.result().status_code for one in asked]
         assert (states.count(200) + states.count(503), states.count(200) >= 25) == (60, True)
         until(lambda: len(stored(site)) == states.count(200), seconds=1.0)
         assert max(slow.batches) > 1
+
+
+def check_that_the_server_refuses_as_the_app_does(site: Site) -> None:
+    """A server that closes the connection lets the app refuse; else its loop does, and the connection stays."""
+    with requests.Session() as line:
+        early = [line.post(f"{site.url}/v1/label", data=b"x" * 300_000, timeout=30) for _ in range(2)]
+        assert line.get(f"{site.url}/healthz", timeout=30).status_code == 200
+    regular = requests.post(f"{site.url}/v1/label", data=CAT, headers={"Connection": "close"}, timeout=30)
+    told = [(one.status_code, one.json(), {**one.headers, "Connection": "", "Date": ""}) for one in (*early, regular)]
+    assert told[0] == told[1] == told[2]
+    assert all(one.headers["Date"].endswith("GMT") for one in early)
+    assert label(site, venue="nonesuch").status_code == 400
 
 
 def test_clients_are_served_in_turn(slow: SlowRecogniser) -> None:

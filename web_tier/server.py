@@ -16,8 +16,9 @@ from flask import Flask
 from waitress.server import create_server
 
 from shoal.errors import SettingsError
-from web_tier import waitress_internals
+from web_tier import waitress_bodies, waitress_internals
 from web_tier.access.turns import TurnQueue, Urgency
+from web_tier.early_refusal import EarlyRefusal, client_of
 from web_tier.routes.contracts import changing_gets
 from web_tier.schemas.bodies import PHOTO_FORM_BYTES, body_limit
 from web_tier.services import EXTENSION, Services
@@ -60,7 +61,8 @@ class WebServer:
         adjustments = ADJUSTMENTS | (_behind(settings.trusted_proxy) if settings.trusted_proxy else {})
         self._server = create_server(app, map=self._map, sockets=[listening], threads=threads, **adjustments)
         waitress_internals.check(self._server)
-        waitress_internals.limit_bodies(self._server, body_limit(app))
+        refusal = EarlyRefusal(app, self._services.venues.named, settings.trusted_proxy)
+        waitress_bodies.limit_bodies(self._server, body_limit(app), refusal)
         loop = waitress_internals.EventLoop(self._server)
         limit = self._services.connections
         waitress_internals.limit_connections(self._server, self._map, limit.opened, limit.closed)
@@ -117,9 +119,8 @@ def _behind(proxy: str) -> dict[str, Any]:
 
 def _sorted(changing_gets: Collection[str], proxy: str, channel: Any) -> tuple[Urgency, str]:
     """How urgent a request is, and the address of its client."""
-    method, path, address, forwarded = waitress_internals.request_of(channel)
-    if forwarded and proxy in ("*", address):
-        address = forwarded.rpartition(",")[2].strip()
+    method, path, peer, forwarded = waitress_internals.request_of(channel)
+    address = client_of(peer, forwarded, proxy)
     if path in HEALTH or path.startswith("/static/"):
         return Urgency.HEALTH, address
     if method in ("POST", "PUT", "PATCH") or path in changing_gets:

@@ -1,4 +1,4 @@
-"""The calls into waitress that its documentation does not promise. They stand in this file alone.
+"""The calls into waitress that its documentation does not promise. They stand in this file and in `waitress_bodies`.
 
 A clean stop needs them: close the port, wake the loop, end the threads, and let the last answers go out. Limits on
 bodies need them too: waitress has one limit for all requests. Streams of events need the connection itself, limits on
@@ -18,19 +18,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from io import BytesIO
 from typing import Any
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import ClientDisconnected, HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.parser import HTTPRequestParser
 from waitress.receiver import ChunkedReceiver, FixedStreamReceiver
 from waitress.server import TcpWSGIServer
 from waitress.task import Task, ThreadedTaskDispatcher, WSGITask
 from waitress.trigger import trigger
-from waitress.utilities import BadRequest, Error
+from waitress.utilities import Error
 
 from shoal.errors import ShoalError
 
@@ -55,6 +53,8 @@ METHODS: tuple[tuple[type, str, tuple[str, ...]], ...] = (
     (HTTPRequestParser, "received", ("self", "data")),
     (HTTPRequestParser, "parse_header", ("self", "header_plus")),
     (HTTPChannel, "handle_close", ("self",)),
+    (HTTPChannel, "_flush_some", ("self", "do_close")),
+    (HTTPChannel, "_flush_exception", ("self", "flush", "do_close")),
     (HTTPChannel, "service", ("self",)),
     (HTTPChannel, "add_channel", ("self", "map")),
     (FixedStreamReceiver, "__init__", ("self", "cl", "buf")),
@@ -64,6 +64,7 @@ METHODS: tuple[tuple[type, str, tuple[str, ...]], ...] = (
 
 ATTRIBUTES: tuple[tuple[type, str], ...] = (
     (HTTPChannel, "total_outbufs_len"),
+    (HTTPChannel, "current_outbuf_count"),
     (HTTPChannel, "parser_class"),
     (HTTPChannel, "request"),
     (HTTPChannel, "task_class"),
@@ -79,6 +80,9 @@ ATTRIBUTES: tuple[tuple[type, str], ...] = (
     (HTTPRequestParser, "chunked"),
     (HTTPRequestParser, "expect_continue"),
     (HTTPRequestParser, "completed"),
+    (HTTPRequestParser, "empty"),
+    (HTTPRequestParser, "connection_close"),
+    (HTTPRequestParser, "version"),
     (ChunkedReceiver, "control_line"),
     (ChunkedReceiver, "trailer"),
 )
@@ -233,7 +237,7 @@ must be in chunks. Call it while the answer is iterated; the app then sends the 
 connection and does not call closed(address) of `limit_connections`. Raises ClientDisconnected."""
 
 
-class _HandingTask(WSGITask):  # type: ignore[misc] # waitress has no types
+class HandingTask(WSGITask):  # type: ignore[misc] # waitress has no types
     """Can hand its connection over to the app."""
 
     chunked_response: bool
@@ -375,119 +379,3 @@ class EventLoop:
         if self._watched.pop(file, None):
             with suppress(OSError, ValueError):  # it, or the poller, is closed already
                 self._poller.unregister(file)
-
-
-# Limits on bodies
-
-DROPPED_BYTES = 64 * 1024 * 1024  # a client that still sends would see a broken connection instead of the answer
-PIECE_BYTES = 16 * 1024  # waitress copies the rest of its input for each chunk of a chunked body
-MOST_LINE_BYTES = 16 * 1024  # the line before a chunk, and the trailer
-MOST_FRAMING_BYTES = 64 * 1024  # around the chunks, and an eighth of their content: many tiny chunks cost much time
-
-
-def limit_bodies(server: Any, limit: Callable[[str, str, str], int]) -> None:
-    """Keep at most limit(method, path, content type) bytes of each body. Call it before the server runs.
-
-    The rest of a larger body is dropped. The app then gets an empty body, a Content-Length above the limit and a
-    connection that closes after the answer.
-    """
-    parser = partial(LimitedParser, limit=limit)
-
-    class LimitedChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
-        parser_class = staticmethod(parser)
-        task_class = _HandingTask
-
-        def handle_close(self) -> None:
-            super().handle_close()
-            if self.request is not None:  # waitress leaves the file of a body that has not arrived whole
-                self.request.close()
-
-    server.channel_class = LimitedChannel
-
-
-class LimitedParser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
-    """Reads one request and drops a body that is too large while it arrives."""
-
-    completed: bool
-    expect_continue: bool
-
-    def __init__(self, adj: Any, limit: Callable[[str, str, str], int]) -> None:
-        super().__init__(adj)
-        self._limit = limit
-        self._most = 0
-        self._dropping = False
-        self.began = time.monotonic()
-
-    def received(self, data: bytes) -> int:
-        """Take input. Returns how many bytes belong to this request."""
-        if self.completed:
-            return 0
-        if self.body_rcv is None:
-            consumed = int(super().received(data))
-            if self.body_rcv is not None and not self.completed:
-                self._check_head()
-            return consumed
-        consumed = int(super().received(data[:PIECE_BYTES] if self.chunked else data))
-        self._check_body()
-        cut = self._dropping and self.body_bytes_received > self._most + DROPPED_BYTES
-        if cut:
-            self.completed = True
-        if self._dropping and self.completed:
-            self.headers["CONTENT_LENGTH"] = str(max(self.content_length, self.body_bytes_received))
-        return len(data) if cut else consumed  # what follows a body that was cut is no request
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Read the head. Raises ParsingError."""
-        try:
-            super().parse_header(header_plus)
-        except ValueError as error:  # Python refuses a number of 5,000 digits
-            raise ParsingError("The head of the request is invalid") from error
-
-    def _check_head(self) -> None:
-        path = "/" + self.path.lstrip("/")  # as the environment of the app has it
-        self._most = self._limit(self.command, path, self.headers.get("CONTENT_TYPE", ""))
-        if self.content_length > self._most:
-            self._drop()
-            # A client that asks first gets the answer instead of the permission to send.
-            self.completed, self.expect_continue = self.expect_continue, False
-
-    def _check_body(self) -> None:
-        if self.chunked and self._is_hostile(self.body_rcv):
-            self.error = BadRequest("The chunks of the body are too small, or their lines too long")
-            self.completed = True
-        elif self.body_bytes_received > self._most and not self._dropping:
-            self._drop()
-
-    def _is_hostile(self, chunks: ChunkedReceiver) -> bool:
-        content = len(chunks)
-        if self.body_bytes_received - content > MOST_FRAMING_BYTES + content // 8:
-            return True
-        return max(len(chunks.control_line), len(chunks.trailer)) > MOST_LINE_BYTES
-
-    def _drop(self) -> None:
-        self._dropping = True
-        self.headers["CONNECTION"] = "close"
-        kept = self.body_rcv.getbuf()
-        self.body_rcv.buf = _Nowhere(len(kept))
-        kept.close()
-
-
-class _Nowhere:
-    """A waitress buffer that counts bytes and keeps none."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def append(self, data: bytes) -> None:
-        """Count `data` and drop it."""
-        self._count += len(data)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def getfile(self) -> BytesIO:
-        """An empty body."""
-        return BytesIO()
-
-    def close(self) -> None:
-        """Nothing to free."""

@@ -67,7 +67,7 @@ class FolderStore:
                     if name.startswith(UNFINISHED) or not key.startswith(prefix) or key <= after:
                         continue
                     with suppress(FileNotFoundError):
-                        status = os.stat(f"{place}/{name}")
+                        status = Path(place, name).stat()
                         found.append(StoredObject(key, status.st_size, status.st_mtime))
         return iter(sorted(found, key=lambda one: one.key))
 

@@ -185,7 +185,7 @@ class Intake:
 
     def _accept(self, submission: Submission, job: Job, offer: OfferedPhoto) -> IntakeOutcome:
         try:
-            payload = self._checked(offer)
+            payload = self._checked(offer, submission.looked_at)
         except BadImage as error:
             return self._refuse(job, str(error))
         finally:
@@ -198,16 +198,18 @@ class Intake:
             return IntakeOutcome(job, str(error), no_space=True)
         return IntakeOutcome(job)
 
-    def _checked(self, offer: OfferedPhoto) -> bytes:
+    def _checked(self, offer: OfferedPhoto, looked_at: bool) -> bytes:
         if offer.error:
             raise BadImage(offer.error)
         if offer.body is None:
             limit = self._settings.max_file_bytes
             raise BadImage(too_large(offer.size, limit))
-        images.inspect(offer.body, self._settings.max_file_bytes, self._settings.max_pixels)
-        offer.body.seek(0)
+        remove = self._settings.private_data == "remove"
+        if looked_at or remove:
+            images.inspect(offer.body, self._settings.max_file_bytes, self._settings.max_pixels)
+            offer.body.seek(0)
         photo = offer.body.read()
-        return private_data.removed(photo) if self._settings.private_data == "remove" else photo
+        return private_data.removed(photo) if remove else photo
 
     def _refuse(self, job: Job, error: str) -> IntakeOutcome:
         result = Result.failed(job.key, error)

@@ -13,6 +13,7 @@ from shoal.buckets.written_behind import LateStore, WriteBehind
 from shoal.messages import Job, Result
 from shoal.ports import Cloud
 from shoal.settings import Settings
+from web_tier.problems import Problem
 
 
 def _stays() -> bool:
@@ -54,7 +55,14 @@ class VenueParts:
 
 
 class Submission(Protocol):
-    """Submits the photos of one request. Both methods may raise Retryable. Many threads may call `submit`."""
+    """Submits the photos of one request. Both methods may raise Retryable. Many threads may call `submit`.
+
+    looked_at: whether photos must have been looked at before they are submitted. Otherwise what is no photo gets its
+               failed result from the venue, and nothing looks twice.
+    """
+
+    @property
+    def looked_at(self) -> bool: ...
 
     def submit(self, job: Job, payload: bytes) -> None:
         """Hand over one photo. The venue labels it after `flush`, or before this call returns."""
@@ -77,6 +85,9 @@ class Venue(Protocol):
 
     def open(self, asker: Asker = ANYBODY) -> Submission:
         """Begin a submission."""
+
+    def full(self, address: str) -> Problem | None:
+        """The answer to a photo of this client when there is no place for it now; else None. Must be quick."""
 
     def again(self, jobs: Sequence[Job]) -> None:
         """Label photos again that were submitted before. May raise Retryable."""

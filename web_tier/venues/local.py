@@ -55,9 +55,13 @@ class LocalVenue:
 
     def open(self, asker: Asker = ANYBODY) -> Submission:
         """Begin a submission. Raises Problem (503) when too many photos wait, before a photo is looked at."""
-        if not self._engine.has_place(asker.address):
-            raise busy(self._engine)
+        if refusal := self.full(asker.address):
+            raise refusal
         return LocalSubmission(self._parts, self._engine, asker)
+
+    def full(self, address: str) -> Problem | None:
+        """The answer while too many photos wait."""
+        return None if self._engine.has_place(address) else busy(self._engine)
 
     def again(self, jobs: Sequence[Job]) -> None:
         """Label photos again that are in the input bucket. May raise Retryable."""
@@ -85,6 +89,7 @@ class LocalSubmission:
         self._engine = engine
         self._asker = asker
         self._patient = patient
+        self.looked_at = asker.keep_photos  # what is kept is a photo
 
     def submit(self, job: Job, payload: bytes) -> None:
         """Label one photo. Raises Problem: 503 when too many photos wait or labelling failed, 499 for who has left."""

@@ -41,6 +41,9 @@ class PoolVenue:
         """Begin a submission."""
         return PoolSubmission(self._inputs, self._outbox)
 
+    def full(self, address: str) -> None:
+        """The queue has places without end."""
+
     def again(self, jobs: Sequence[Job]) -> None:
         """Queue photos again that are stored already. May raise Retryable."""
         self._requests.send([job.to_json() for job in jobs])
@@ -52,6 +55,8 @@ class PoolVenue:
 
 class PoolSubmission:
     """The photos of one request. Each is stored at once; the messages go at the end, in calls of ten."""
+
+    looked_at = True
 
     def __init__(self, inputs: ObjectStore, outbox: Outbox) -> None:
         self._inputs = inputs
