@@ -14,7 +14,14 @@ from shoal import __version__, plugins
 from shoal.errors import ShoalError
 from shoal.settings import load, misspelt
 
-PACKAGES = ("shoal_cli", "shoal_cli._batches", "shoal_cli._deployment", "shoal_cli._keeping", "shoal_cli._simulations")
+PACKAGES = (
+    "shoal_cli",
+    "shoal_cli._accounts",
+    "shoal_cli._batches",
+    "shoal_cli._deployment",
+    "shoal_cli._keeping",
+    "shoal_cli._simulations",
+)
 
 
 class Commands(click.Group):
@@ -24,6 +31,7 @@ class Commands(click.Group):
         commands = [
             # Literals, so that `make test-changed` can read what this leads to.
             *plugins.available("shoal_cli"),
+            *plugins.available("shoal_cli._accounts"),
             *plugins.available("shoal_cli._batches"),
             *plugins.available("shoal_cli._deployment"),
             *plugins.available("shoal_cli._keeping"),

@@ -22,7 +22,7 @@ from web_tier.access.connections import ConnectionLimit
 from web_tier.access.guesses import FREE, LONGEST_SECONDS, MOST_ADDRESSES, Guesses
 from web_tier.access.origin import answers_to
 from web_tier.access.rights import Right, needed, needs
-from web_tier.access.sessions import LASTS_SECONDS, OperatorSession, OperatorSessions
+from web_tier.access.sessions import LASTS_SECONDS, Sessions, SignedSession
 from web_tier.app import create_app
 
 SECRET = "sixteen or more letters"
@@ -41,11 +41,12 @@ def ask(site: Site, method: str, path: str, **headers: str) -> requests.Response
 
 WHO_MAY_USE = """
 nothing: health.healthz health.readyz static v1.description v1.try_it
-nothing: fleet.sign_in_page fleet.sign_in fleet.sign_out
-signed in: pages.expected v1.models compare.venues_json
+nothing: fleet.sign_in_page fleet.sign_in fleet.sign_out sign_in.sign_in_page sign_in.sign_in
+signed in: sign_in.sign_out pages.expected v1.models compare.venues_json
 read: pages.batch_page pages.status pages.batch_csv pages.more api.batch_json api.thumbnail api.picture events.events
-read: v1.batch_state v1.results v1.photo
+read: v1.batch_state v1.results v1.photo sharing.own_batches_page sharing.own_batches
 label: pages.upload_page pages.upload pages.correct pages.cancel pages.retry api.new api.add_photos uploads.forms
+label: sharing.share sharing.unshare pages.delete v1.delete
 label: uploads.confirm v1.submit v1.label v1.cancel contracts.recognise contracts.detect_objects contracts.detect_many
 operate: fleet.fleet_page fleet.fleet_json fleet.redrive fleet.change_setting
 operate: compare.short_address compare.compare_page compare.begin compare.stop compare.compare_json compare.compare_csv
@@ -53,7 +54,7 @@ operate: compare.short_address compare.compare_page compare.begin compare.stop c
 
 
 def test_each_route_says_who_may_use_it() -> None:
-    app = create_app(settings(), memory_cloud(SystemClock()), SystemClock())
+    app = create_app(settings(sign_in="on"), memory_cloud(SystemClock()), SystemClock())
     said = {name: Right(right) for right, names in _table() for name in names.split()}
     assert {rule.endpoint: needed(app, rule.endpoint) for rule in app.url_map.iter_rules()} == said
 
@@ -65,7 +66,7 @@ def _table() -> Iterator[tuple[str, str]]:
 
 
 def test_a_view_that_does_not_say_it_is_found() -> None:
-    app = create_app(settings(), memory_cloud(SystemClock()), SystemClock())
+    app = create_app(settings(sign_in="on"), memory_cloud(SystemClock()), SystemClock())
     app.view_functions["new"] = lambda: ""
     with pytest.raises(LookupError, match="the view new does not say"):
         needed(app, "new")
@@ -255,13 +256,14 @@ def test_a_guess_doubles_the_pause_of_its_network_alone() -> None:
 
 def test_a_session_ends_with_time_sign_out_or_a_new_secret() -> None:
     cloud, clock = memory_cloud(SystemClock()), ManualClock(1e9)
-    sessions = OperatorSessions(cloud.outputs, clock, SECRET)
-    first, second = sessions.start(), sessions.start()
+    sessions = Sessions(cloud.outputs, clock, lambda _: SECRET)
+    first, second = sessions.start({}), sessions.start({})
     assert sessions.find(first.token) == first
     assert first.form_token != second.form_token
     sessions.tell(first, "done")
     assert (sessions.told(first), sessions.told(first), sessions.told(second)) == (["done"], [], [])
-    assert OperatorSessions(cloud.outputs, clock, f"{SECRET}!").find(first.token) is None
+    assert Sessions(cloud.outputs, clock, lambda _: f"{SECRET}!").find(first.token) is None
+    assert Sessions(cloud.outputs, clock, lambda _: "").find(first.token) is None
     sessions.end(first)
     assert sessions.find(first.token) is None
     assert sessions.find(second.token) is not None
@@ -271,14 +273,14 @@ def test_a_session_ends_with_time_sign_out_or_a_new_secret() -> None:
 
 @pytest.mark.parametrize("token", ["", "x", "../k", "\udcff"])
 def test_a_token_that_nobody_gave_is_no_session(token: str) -> None:
-    assert OperatorSessions(memory_cloud(SystemClock()).outputs, SystemClock(), SECRET).find(token) is None
+    assert Sessions(memory_cloud(SystemClock()).outputs, SystemClock(), lambda _: SECRET).find(token) is None
 
 
 def test_the_bucket_does_not_tell_how_to_sign_in() -> None:
     cloud = memory_cloud(SystemClock())
-    session = OperatorSessions(cloud.outputs, SystemClock(), SECRET).start()
+    session = Sessions(cloud.outputs, SystemClock(), lambda _: SECRET).start({})
     [record] = cloud.outputs.list("sessions/")
     kept = cloud.outputs.get(record.key).decode()
     assert session.token not in record.key + kept
     assert SECRET not in kept
-    assert OperatorSession("x").form_token not in kept
+    assert SignedSession("x").form_token not in kept

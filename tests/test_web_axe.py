@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,31 @@ def test_a_failed_batch_a_batch_with_warnings_and_the_page_of_a_problem(site: Si
     is_fine(page, axe)
     page.goto(f"{site.url}/batches/nonsense")
     is_fine(page, axe)
+
+
+def test_signing_in_sharing_and_the_list_of_batches(page: Page, axe: str) -> None:
+    with running_site(sign_in="on", operator_secret=SECRET) as site:
+        page.goto(f"{site.url}/fleet")
+        expect(page.get_by_role("heading")).to_have_text("Sign in")
+        for password in ("wrong", SECRET):
+            is_fine(page, axe)
+            page.fill("#name", "operator")
+            page.fill("#password", password)
+            page.get_by_role("button", name="Sign in").click()
+        expect(page).to_have_url(f"{site.url}/fleet")
+        page.goto(site.url)
+        is_fine(page, axe)
+        page.set_input_files("#files", files(3))
+        page.click("#go")
+        expect(page.locator("#status")).to_contain_text("Done")
+        page.get_by_role("button", name="Share").click()
+        expect(page.locator("#link")).to_have_value(re.compile(r".*/batches/\w{20}\?share=[\w-]{22}"))
+        is_fine(page, axe)
+        page.get_by_role("link", name="Your batches").click()
+        expect(page.locator(".own li")).to_contain_text(["3 photos"])
+        is_fine(page, axe)
+        page.get_by_role("button", name="Sign out").click()
+        expect(page).to_have_url(f"{site.url}/sign-in")
 
 
 def test_the_fleet_and_its_operator(site: Site, page: Page, axe: str) -> None:

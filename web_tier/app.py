@@ -12,13 +12,13 @@ from shoal.folders import folder
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings
 from web_tier import problems, words
-from web_tier.access import origin, rights
+from web_tier.access import gate, origin, person, rights
 from web_tier.examples import find_examples
 from web_tier.results.card import QUEUED, card, others
 from web_tier.results.status import COUNTING
 from web_tier.results.timeline import latency, timeline
 from web_tier.results.view import ORDERS, SHOWN
-from web_tier.routes import api, compare, contracts, events, fleet, health, pages, uploads, v1
+from web_tier.routes import api, compare, contracts, events, fleet, health, pages, sharing, sign_in, uploads, v1
 from web_tier.schemas import bodies
 from web_tier.services import EXTENSION, LambdaFunction, build
 
@@ -73,10 +73,15 @@ def create_app(
     app.jinja_env.filters["number"] = words.number
     for part in (pages, api, events, fleet, compare, health, v1, uploads, contracts):
         app.register_blueprint(part.blueprint)
-    rights.check_all(app)
     problems.install(app)
     bodies.install(app)
     origin.install(app, settings.allowed_host_names, contracts.CHANGING_GETS)
+    app.jinja_env.globals.update(signs_in=built.entrance.signs_in, me=person.current, reads_only=gate.reads_only)
+    if built.entrance.signs_in:
+        app.register_blueprint(sign_in.blueprint)
+        app.register_blueprint(sharing.blueprint)
+        gate.install(app, built.entrance, settings.prefix)
+    rights.check_all(app)
     headers = {"Content-Security-Policy": _content_security_policy(built.direct.origin), **HEADERS}
     app.after_request(lambda response: _finish(response, headers))
     return app

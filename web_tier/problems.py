@@ -18,6 +18,8 @@ RETRY_AFTER_SECONDS = {503: 2, 507: 30}
 
 _TITLES = {
     400: "That did not work",
+    401: "Who are you?",
+    403: "That is not allowed",
     404: "Not found",
     405: "That is not possible here",
     413: "Too large",
@@ -81,14 +83,22 @@ def answer(status: int, message: str) -> Response:
         response = make_response(render_template("problem.html", title=title, message=message, status=status), status)
     elif request.path.startswith("/v1/"):
         response = _document(status, message)
-    elif "application/json" in request.headers.get("Accept", ""):
+    elif _expects_json(status):
         response = make_response(jsonify(error=message), status)
     else:
         response = make_response(f"{message}\n", status, {"Content-Type": PLAIN})
     if status in RETRY_AFTER_SECONDS:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS[status])
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="Shoal"'
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _expects_json(status: int) -> bool:
+    """Whether the client asked for JSON, or is a program with an API key, or without the key that it needs."""
+    has_key = request.headers.get("Authorization", "").lower().startswith("bearer ")
+    return status == 401 or (status == 403 and has_key) or "application/json" in request.headers.get("Accept", "")
 
 
 def _document(status: int, message: str) -> Response:

@@ -14,11 +14,13 @@ from shoal import ledger_file
 from shoal.buckets.corrections import Corrections
 from shoal.buckets.written_behind import WriteBehind
 from shoal.ledger_file import Follower
+from shoal.messages import new_batch
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings, in_force
+from web_tier.access import person
 from web_tier.access.connections import ConnectionLimit
+from web_tier.access.entrance import Entrance
 from web_tier.access.guesses import Guesses
-from web_tier.access.sessions import OperatorSessions
 from web_tier.comparisons.runner import Comparisons
 from web_tier.comparisons.runner import LambdaFunction as LambdaFunction  # for the app
 from web_tier.intake.accept_photos import Intake, IntakeOutcome
@@ -83,7 +85,7 @@ class Services:
     thumbnails: ThumbnailGate
     streams: OpenStreams
     connections: ConnectionLimit
-    sessions: OperatorSessions
+    entrance: Entrance
     guesses: Guesses
     comparisons: Comparisons
     has_pool: bool
@@ -172,7 +174,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
         thumbnails=ThumbnailGate(settings.web_threads),
         streams=OpenStreams(MOST_STREAMS),
         connections=ConnectionLimit(settings.connections_per_address, settings.trusted_proxy),
-        sessions=OperatorSessions(cloud.outputs, clock, settings.operator_secret),
+        entrance=Entrance(settings, cloud.outputs, clock),
         guesses=Guesses(clock),
         comparisons=Comparisons(venues.names, going_by, cloud),
     )
@@ -182,6 +184,20 @@ def services() -> Services:
     """The services of the app that handles the current request."""
     found: Services = current_app.extensions[EXTENSION]
     return found
+
+
+def begin_batch() -> str:
+    """Make the id of a batch, which belongs to who sent the current request. May raise Retryable."""
+    batch = new_batch(services().clock.now())
+    own(batch)
+    return batch
+
+
+def own(batch: str) -> None:
+    """Note that a batch belongs to who sent the current request, where people sign in. May raise Retryable."""
+    who = person.current()
+    if who is not None:
+        services().entrance.batches.begin(batch, who.owner)
 
 
 def json_stream() -> IO[bytes]:

@@ -6,13 +6,14 @@ import re
 from ipaddress import ip_address
 
 from shoal.errors import SettingsError
-from shoal.settings.declared import Settings
+from shoal.settings.declared import Settings, is_loopback
 
 MAX_BUCKET_NAME = 63  # the limit of S3
 MIN_SECRET = 16
 _OWN_PLACE = re.compile(r"[^/]+:\d{1,5}")
 OWN_FOLDERS = (
     "-probe/",
+    "accounts/",
     "corrections/",
     "deleted/",
     "foreign/",
@@ -66,12 +67,15 @@ def _check_web(settings: Settings) -> None:
 
 def check_exposure(settings: Settings) -> None:
     """Raise SettingsError when others than this machine could reach the web server and nobody has said so."""
-    if settings.operator_secret or settings.open_to_all or _is_loopback(settings.host):
+    if is_loopback(settings.host) or settings.open_to_all or settings.sign_in == "on":
+        return
+    if settings.sign_in == "auto" and settings.operator_secret:
         return
     raise SettingsError(
-        f"SHOAL_HOST={settings.host}: everybody who reaches this machine could use Shoal, and nobody would have to "
-        f"sign in. Set SHOAL_OPERATOR_SECRET (at least {MIN_SECRET} characters), or SHOAL_OPEN_TO_ALL=1 if you want "
-        "that, or leave SHOAL_HOST at 127.0.0.1 and put a proxy in front that asks who comes"
+        f"SHOAL_HOST={settings.host}: others reach this machine, and nobody has said who may use Shoal. Set "
+        "SHOAL_SIGN_IN=on, and add users with `shoal users add`; or set SHOAL_OPERATOR_SECRET (at least "
+        f"{MIN_SECRET} characters), with which one person signs in; or SHOAL_OPEN_TO_ALL=1 if everybody may use it; or "
+        "leave SHOAL_HOST at 127.0.0.1 and put a proxy in front that asks who comes"
     )
 
 
@@ -81,13 +85,6 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _check_intake(prefix: str) -> None:

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 
 from shoal.errors import SettingsError
@@ -208,11 +209,17 @@ class Settings:
 
     host: str = _web(
         "127.0.0.1",
-        "The address that the web server listens on. Others than this machine's own need SHOAL_OPERATOR_SECRET or "
-        "SHOAL_OPEN_TO_ALL.",
+        "The address that the web server listens on. On others than this machine's own people have to sign in, unless "
+        "SHOAL_OPEN_TO_ALL says that all may use it.",
     )
     open_to_all: int = _web(
         0, "1 lets the web server listen on an address that others reach, without a password.", least=0, most=1
+    )
+    sign_in: str = _web(
+        "auto",
+        "Whether people have to sign in, and programs need a key; auto: where others reach the web server, unless "
+        "SHOAL_OPEN_TO_ALL is set.",
+        choices=("auto", "on", "off"),
     )
     allowed_hosts: str = _web(
         "",
@@ -263,7 +270,10 @@ class Settings:
     )  # fmt: skip
     webhook_seconds: float = _web(86_400.0, "How long a webhook that is not accepted is tried again.", least=1)
     operator_secret: str = _web(
-        "", "The password for actions on the fleet page, at least 16 characters; empty allows none.", secret=True
+        "",
+        "The password of the user `operator`, at least 16 characters, and for actions on the fleet page where nobody "
+        "else signs in; empty allows neither.",
+        secret=True,
     )
 
     instance_type: str = _cloud("t3.medium", "Instance types, separated by commas, the preferred one first.")
@@ -406,6 +416,13 @@ class Settings:
         return frozenset(_list(self.fetch_own))
 
     @property
+    def signs_in(self) -> bool:
+        """Whether people have to sign in."""
+        if self.sign_in == "auto":
+            return not (self.open_to_all or is_loopback(self.host))
+        return self.sign_in == "on"
+
+    @property
     def allowed_host_names(self) -> tuple[str, ...]:
         """Names that the page answers to besides this machine's own."""
         return _list(self.allowed_hosts)
@@ -427,6 +444,14 @@ class Settings:
 
 
 SETTINGS = declared(Settings)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server at `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _list(text: str) -> tuple[str, ...]:

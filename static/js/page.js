@@ -16,6 +16,9 @@ const DRAW_AFTER = 150;
 
 const at = (id) => document.getElementById(id);
 const section = at("batch");
+// Whoever may only look at the batch has none of these.
+const [cancelForm, retryForm, shareForm, deleteForm] = ["#cancel", "#retry", "#share", "#delete form"]
+  .map((form) => document.querySelector(form) ?? document.createElement("form"));
 const limit = Number(at("form")?.dataset.limit ?? Infinity);
 
 const finder = new Finder(at("find"), () => arrange());
@@ -51,15 +54,15 @@ if (section.dataset.batch) {
   if (!finished) watch(section.dataset.batch, false);
   else if (list.size < Number(section.dataset.total)) complete();
 } else {
-  mine.show(at("mine"));
+  if (at("mine")) mine.show(at("mine"));
   installChoosers(document, take);
   at("go").addEventListener("click", start);
   at("clear").addEventListener("click", clear);
 }
 new Viewer(at("viewer"), list);
 at("copy").addEventListener("click", copy);
-at("cancel").addEventListener("submit", cancel);
-at("delete").addEventListener("submit", () => { uploader.stop(); mine.forget(list.batch); });
+cancelForm.addEventListener("submit", cancel);
+deleteForm.addEventListener("submit", () => { uploader.stop(); mine.forget(list.batch); });
 addEventListener("beforeunload", (event) => { if (uploader.busy) event.preventDefault(); });
 
 function take(files, leftOut) {
@@ -131,11 +134,10 @@ async function start() {
   const batch = await uploader.open();
   list.batch = batch;
   history.replaceState(null, "", `/batches/${batch}`);
-  at("mine").hidden = true;
-  at("retry").action = `/batches/${batch}/retry`;
-  at("cancel").action = `/batches/${batch}/cancel`;
-  at("delete").querySelector("form").action = `/batches/${batch}/delete`;
-  at("delete").hidden = false;
+  if (at("mine")) at("mine").hidden = true;
+  for (const form of [cancelForm, retryForm, shareForm]) form.action = `/batches/${batch}/${form.id}`;
+  deleteForm.action = `/batches/${batch}/delete`;
+  if (at("delete")) at("delete").hidden = false;
   for (const link of document.querySelectorAll("[data-kind]")) {
     link.href = `/batches/${batch}.${link.dataset.kind}`;
     link.download = `shoal-${batch}.${link.dataset.kind}`;
@@ -209,10 +211,11 @@ function draw() {
   showFact("fact-open", !over);
   showFact("fact-workers", !over && (pool || at("fact-workers").textContent));
   showFact("fact-cost", over && at("fact-cost").textContent);
-  at("cancel").hidden = over || !list.batch;
+  cancelForm.hidden = over || !list.batch;
+  shareForm.hidden = !list.batch;
   at("copy").disabled = !list.answered;
   if (!finder.plain) count(over);
-  if (over) at("retry").hidden = !list.canRetry && (at("retry").hidden || !failed);
+  if (over) retryForm.hidden = !list.canRetry && (retryForm.hidden || !failed);
   sayNowAndThen(words, over);
 }
 
@@ -280,15 +283,15 @@ function status() {
 // Nothing more is sent; what is on its way is cancelled when it has arrived.
 async function cancel(event) {
   event.preventDefault();
-  const button = at("cancel").querySelector("button");
+  const button = cancelForm.querySelector("button");
   button.disabled = true;
   for (const item of uploader.stop()) {
-    list.set(item.index, { state: "cancelled", message: at("cancel").dataset.words, unsent: true });
+    list.set(item.index, { state: "cancelled", message: cancelForm.dataset.words, unsent: true });
   }
   try {
     for (let busy = true; busy;) {
       busy = uploader.busy;
-      const reply = await fetch(at("cancel").action, { method: "POST", headers: { Accept: "application/json" } });
+      const reply = await fetch(cancelForm.action, { method: "POST", headers: { Accept: "application/json" } });
       if (!reply.ok) throw new Error(reply.statusText);
       while (uploader.busy) await new Promise((done) => { setTimeout(done, COUNT_EVERY / 4); });
     }

@@ -6,6 +6,8 @@ const DIRECT_TRIES = 4;
 const GROUP_PHOTOS = 8;
 const GROUP_BYTES = 4 * 1024 * 1024;
 const LANES = 3;
+// Signed out, too much of one user, or no space: the answer says it, and it may pass.
+const TOLD = new Set([401, 429, 507]);
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 8000;
 
@@ -33,6 +35,7 @@ export class Uploader {
   // Makes the batch; goes on trying until there is one.
   async open() {
     for (let pause = FIRST_PAUSE; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
+      let why = "";
       try {
         const reply = await fetch("/batches", { method: "POST", headers: { Accept: "application/json" } });
         if (reply.ok) {
@@ -40,10 +43,11 @@ export class Uploader {
           this.batch = (await reply.json()).batch;
           return this.batch;
         }
+        if (TOLD.has(reply.status)) why = (await reply.json()).error;
       } catch {
         // the server is away
       }
-      this.tell.connection(false);
+      this.tell.connection(false, why);
       await rest(pause);
     }
   }
@@ -156,12 +160,12 @@ export class Uploader {
         }
         return;
       }
-      if (status >= 400 && status < 500 && status !== 408 && status !== 429) {
+      if (status >= 400 && status < 500 && status !== 408 && !TOLD.has(status)) {
         this.#refuse(group, reply?.error || `refused by the server (${status})`);
         return;
       }
       if (status === 0 && await this.#unreadable(group)) return;
-      const full = status === 507 ? reply?.error : "";
+      const full = TOLD.has(status) ? reply?.error : "";
       if (full) for (const item of group) this.tell.state(item, "waiting", full);
       this.tell.connection(false, full);
       await rest(pause * (0.8 + 0.4 * Math.random()));

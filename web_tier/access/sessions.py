@@ -1,7 +1,8 @@
-"""The operator's sessions: a random token in a cookie, and a record in the output bucket that ends it for good.
+"""Sessions: a random token in a cookie, and a record in the output bucket that ends it for good.
 
-The record has the hash of the token, so a reader of the bucket cannot sign in. It holds no form of the secret but an
-HMAC with the token as its key, so the secret cannot be guessed from it, and a new secret ends all sessions.
+The record has the hash of the token, so a reader of the bucket cannot sign in. Each session rests on something: the
+operator's secret, or the stamp of a user. The record holds no form of that but an HMAC with the token as its key, so a
+secret cannot be guessed from it, and a session ends when what it rests on changes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import hashlib
 import hmac
 import json
 import secrets
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from shoal.buckets import passing_records
@@ -22,12 +24,16 @@ LASTS_SECONDS = 12 * 3600.0
 
 _TOKEN_BYTES = 32
 
+Basis = Callable[[Mapping[str, str]], str]
+"""Who has a session -> what it rests on; empty when they may have none any more. May raise Retryable."""
+
 
 @dataclass(frozen=True, slots=True)
-class OperatorSession:
-    """A session of the operator. token: what its cookie holds."""
+class SignedSession:
+    """A session. token: what its cookie holds. who: whose it is, as its `start` was told."""
 
     token: str
+    who: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def form_token(self) -> str:
@@ -35,42 +41,43 @@ class OperatorSession:
         return _proof(self.token, "form")
 
 
-class OperatorSessions:
-    """All sessions with one secret. Every method may raise Retryable."""
+class Sessions:
+    """All sessions. Every method may raise Retryable."""
 
-    def __init__(self, outputs: ObjectStore, clock: Clock, secret: str) -> None:
+    def __init__(self, outputs: ObjectStore, clock: Clock, basis: Basis) -> None:
         self._outputs = outputs
         self._clock = clock
-        self._secret = secret
+        self._basis = basis
 
-    def start(self) -> OperatorSession:
+    def start(self, who: Mapping[str, str]) -> SignedSession:
         """Start a session."""
-        session = OperatorSession(secrets.token_urlsafe(_TOKEN_BYTES))
+        session = SignedSession(secrets.token_urlsafe(_TOKEN_BYTES), who)
         self._write(session, [])
         return session
 
-    def find(self, token: str) -> OperatorSession | None:
+    def find(self, token: str) -> SignedSession | None:
         """The session of a cookie, or None if it has ended."""
-        return None if self._read(token) is None else OperatorSession(token)
+        found = self._read(token)
+        return None if found is None else SignedSession(token, _who(found))
 
-    def end(self, session: OperatorSession) -> None:
+    def end(self, session: SignedSession) -> None:
         """End a session: its cookie is worth nothing from now on."""
         self._outputs.delete(_key(session.token))
 
-    def tell(self, session: OperatorSession, text: str) -> None:
+    def tell(self, session: SignedSession, text: str) -> None:
         """Keep a text for the next page of the session."""
         self._write(session, [text])
 
-    def told(self, session: OperatorSession) -> list[str]:
+    def told(self, session: SignedSession) -> list[str]:
         """The text that was kept, once."""
         texts = (self._read(session.token) or {}).get("told", [])
         if texts:
             self._write(session, [])
         return [str(text) for text in texts]
 
-    def _write(self, session: OperatorSession, told: list[str]) -> None:
-        proof, ends = _proof(session.token, self._secret), self._clock.now() + LASTS_SECONDS
-        record = {"ends": ends, "proof": proof, "told": told}
+    def _write(self, session: SignedSession, told: list[str]) -> None:
+        proof, ends = _proof(session.token, self._basis(session.who)), self._clock.now() + LASTS_SECONDS
+        record = {"ends": ends, "proof": proof, "told": told, "who": dict(session.who)}
         self._outputs.put(_key(session.token), json.dumps(record).encode(), "application/json")
 
     def _read(self, token: str) -> dict[str, Any] | None:
@@ -81,8 +88,14 @@ class OperatorSessions:
             proof, ends = str(record["proof"]), float(record["ends"])
         except (NotFound, MalformedMessage, KeyError, TypeError, ValueError):
             return None
-        whole = hmac.compare_digest(proof.encode(), _proof(token, self._secret).encode())
-        return dict(record) if whole and self._clock.now() < ends else None
+        basis = self._basis(_who(record))
+        right = bool(basis) and hmac.compare_digest(proof.encode(), _proof(token, basis).encode())
+        return dict(record) if right and self._clock.now() < ends else None
+
+
+def _who(record: Mapping[str, Any]) -> dict[str, str]:
+    found = record.get("who")
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _key(token: str) -> str:

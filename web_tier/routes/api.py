@@ -6,14 +6,13 @@ from flask import Blueprint, Response, jsonify, make_response, request
 
 from inference import images
 from shoal.errors import BadImage, NotFound
-from shoal.messages import new_batch
 from web_tier.access.rights import Right, needs
 from web_tier.intake.accept_photos import IntakeOutcome
 from web_tier.problems import RETRY_AFTER_SECONDS
 from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.check import whole_number
 from web_tier.schemas.requests import FIRST
-from web_tier.services import form, services, take
+from web_tier.services import begin_batch, form, services, take
 from web_tier.thumbnail_gate import Busy
 
 blueprint = Blueprint("api", __name__)
@@ -31,7 +30,7 @@ NO_THUMBNAIL = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96" ro
 @needs(Right.LABEL)
 def new() -> tuple[Response, int]:
     """Make a batch to send photos to."""
-    batch = new_batch(services().clock.now())
+    batch = begin_batch()
     return jsonify(batch=batch, url=f"/batches/{batch}"), 201
 
 

@@ -77,8 +77,10 @@ def fleet_json() -> Response:
 
 @blueprint.get("/fleet/sign-in")
 @needs(Right.NOTHING)
-def sign_in_page() -> Response:
+def sign_in_page() -> BaseResponse:
     """Where the operator says the secret."""
+    if services().entrance.signs_in:
+        return redirect(url_for("sign_in.sign_in_page", next="/fleet"), 303)
     return _sign_in_page()
 
 
@@ -86,6 +88,7 @@ def sign_in_page() -> Response:
 @needs(Right.NOTHING)
 def sign_in() -> BaseResponse:
     """Sign in."""
+    _check_own_sign_in()
     if operator.check_secret():
         response = redirect(url_for("fleet.fleet_page"), 303)
         operator.sign_in(response)
@@ -98,6 +101,7 @@ def sign_in() -> BaseResponse:
 @needs(Right.NOTHING)
 def sign_out() -> BaseResponse:
     """Sign out."""
+    _check_own_sign_in()
     response = redirect(url_for("fleet.fleet_page"), 303)
     operator.sign_out(response)
     return response
@@ -134,6 +138,12 @@ def change_setting() -> BaseResponse:
     return redirect(url_for("fleet.fleet_page"), 303)
 
 
+def _check_own_sign_in() -> None:
+    """Raise Problem (404) where operators sign in as all do."""
+    if services().entrance.signs_in:
+        raise Problem(404, "Sign in and out at /sign-in and /sign-out.")
+
+
 def _live_settings() -> list[tuple[str, str]]:
     """The settings that can be changed here, with the values that the controller goes by; none if none runs here."""
     found = in_force.read(services().settings.state_dir)
@@ -143,7 +153,7 @@ def _live_settings() -> list[tuple[str, str]]:
 
 def _sign_in_page(error: str = "", status: int = 200) -> Response:
     possible = bool(services().settings.operator_secret)
-    return make_response(render_template("sign_in.html", error=error, possible=possible), status)
+    return make_response(render_template("operator.html", error=error, possible=possible), status)
 
 
 @blueprint.app_template_filter("clock")

@@ -1,4 +1,8 @@
-"""Signs the operator in on the fleet page, by a secret. The cookie is worth nothing after sign-out or half a day."""
+"""What operators alone may do, and their session.
+
+Where nobody has to sign in, an operator does it on the fleet page, by a secret. Elsewhere operators sign in as all do,
+and the gate has asked for their right before a view runs.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ import math
 from flask import g, request
 from werkzeug.wrappers import Response
 
-from web_tier.access.sessions import LASTS_SECONDS, OperatorSession
+from web_tier.access import person
+from web_tier.access.rights import Right
+from web_tier.access.sessions import LASTS_SECONDS, SignedSession
 from web_tier.problems import Problem
 from web_tier.services import services
 
@@ -20,8 +26,9 @@ _FOUND = "operator_session"
 
 
 def signed_in() -> bool:
-    """Whether the operator sent the current request. May raise Retryable."""
-    return _session() is not None
+    """Whether an operator sent the current request. May raise Retryable."""
+    who = person.current()
+    return who.may(Right.OPERATE) if who else _session() is not None
 
 
 def token() -> str:
@@ -49,7 +56,7 @@ def sign_in(response: Response) -> None:
     """Start a session and give its cookie to the browser. Call it after `check_secret`."""
     response.set_cookie(
         _cookie(),
-        services().sessions.start().token,
+        services().entrance.sessions.start({}).token,
         max_age=int(LASTS_SECONDS),
         path=_PATH,
         secure=request.is_secure,
@@ -60,38 +67,51 @@ def sign_in(response: Response) -> None:
 
 def sign_out(response: Response) -> None:
     """End the session. Raises Problem (403)."""
-    services().sessions.end(check_operator())
+    if (session := check_operator()) is not None:
+        services().entrance.end(session)
     response.delete_cookie(_cookie(), path=_PATH)
 
 
 def tell(text: str) -> None:
     """Show a text on the operator's next page."""
     if (session := _session()) is not None:
-        services().sessions.tell(session, text)
+        services().entrance.sessions.tell(session, text)
 
 
 def told() -> list[str]:
     """The texts for the operator's current page."""
     session = _session()
-    return [] if session is None else services().sessions.told(session)
+    return [] if session is None else services().entrance.sessions.told(session)
 
 
-def check_operator() -> OperatorSession:
-    """The session of the operator, who sent the current form from one of its pages. Raises Problem (403)."""
+def check_operator() -> SignedSession | None:
+    """The session of the operator, who sent the current form from one of its pages; None for a program with a key.
+
+    Raises Problem (403).
+    """
     session = _session()
-    if session is None:
+    if session is not None:
+        check_form(session)
+    elif not signed_in():
         raise Problem(403, "Only the operator may do that: sign in on the fleet page first.")
-    if not hmac.compare_digest(_digest(request.form.get(TOKEN, "")), _digest(session.form_token)):
-        raise Problem(403, "This form is out of date. Go back, load the page again, and try once more.")
     return session
 
 
-def _session() -> OperatorSession | None:
+def check_form(session: SignedSession) -> None:
+    """Raise Problem (403) unless the current form is from a page of this session."""
+    if not hmac.compare_digest(_digest(request.form.get(TOKEN, "")), _digest(session.form_token)):
+        raise Problem(403, "This form is out of date. Go back, load the page again, and try once more.")
+
+
+def _session() -> SignedSession | None:
     """The session of the current request, looked up once."""
+    if services().entrance.signs_in:
+        who = person.current()
+        return who.session if who else None
     if _FOUND not in g:
         known = bool(services().settings.operator_secret)
-        setattr(g, _FOUND, services().sessions.find(request.cookies.get(_cookie(), "")) if known else None)
-    found: OperatorSession | None = g.get(_FOUND)
+        setattr(g, _FOUND, services().entrance.sessions.find(request.cookies.get(_cookie(), "")) if known else None)
+    found: SignedSession | None = g.get(_FOUND)
     return found
 
 

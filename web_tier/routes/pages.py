@@ -23,7 +23,6 @@ from inference.decoding import photo_formats
 from inference.model import purpose
 from shoal.buckets import corrections
 from shoal.errors import Permanent, ShoalError
-from shoal.messages import new_batch
 from shoal.prices import price_per_hour
 from shoal.settings import in_force
 from web_tier import words
@@ -34,10 +33,10 @@ from web_tier.results.batches import Photo
 from web_tier.results.card import card
 from web_tier.results.status import Counts, hindrance, status_line, title_of
 from web_tier.results.view import View, page_of, pages_of
-from web_tier.routes import compat
+from web_tier.routes import compat, sharing
 from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.requests import MOST_INDEX
-from web_tier.services import form, services, take
+from web_tier.services import begin_batch, form, services, take
 from web_tier.watching.estimate import about, estimate, in_words, measured, no_start, on_this_server
 
 blueprint = Blueprint("pages", __name__)
@@ -59,7 +58,7 @@ def upload() -> BaseResponse:
 
 
 def _from_form() -> BaseResponse:
-    batch = new_batch(services().clock.now())
+    batch = begin_batch()
     try:
         take(form(), batch)
     except Problem as problem:
@@ -88,6 +87,7 @@ def batch_page(batch: str) -> Response:
         hindrance=hindrance(pool),
         cost=services().batch_cost.fact(found.began, found.seconds, found.total) if found.finished else ("", ""),
         pool=pool,
+        shared=sharing.link(batch),
         view=view,
         found=len(shown),
         drawn=view.on_its_page(shown),

@@ -6,14 +6,15 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
-from shoal.messages import Job, new_batch, safe_name
+from shoal.messages import Job, safe_name
+from web_tier.access.gate import check_own
 from web_tier.access.rights import Right, needs
 from web_tier.intake.direct import FORM_SECONDS, Arrival
 from web_tier.intake.json_body import json_object
 from web_tier.schemas.bodies import ANY, LIST_JSON_BYTES, takes
 from web_tier.schemas.check import RequestCheck
 from web_tier.schemas.requests import CONFIRMATION, UPLOADS
-from web_tier.services import json_stream, services
+from web_tier.services import begin_batch, json_stream, services
 
 blueprint = Blueprint("uploads", __name__)
 
@@ -28,7 +29,11 @@ def forms() -> tuple[Response, int]:
     """Make a form for each photo, in a new batch or in the batch that the body names."""
     body = json_object(json_stream())
     _check_uploads(body)
-    batch = body.get("batch") or new_batch(services().clock.now())
+    batch = body.get("batch")
+    if batch:
+        check_own(services().entrance, batch)
+    else:
+        batch = begin_batch()
     made = [(job, services().direct.form(job)) for job in _jobs(body, batch)]
     uploads = [{"index": job.index, "name": job.name, "url": form.url, "fields": form.fields} for job, form in made]
     return jsonify(batch=batch, seconds=FORM_SECONDS, uploads=uploads), 201

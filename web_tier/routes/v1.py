@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from inference import store
 from shoal.errors import ShoalError
 from shoal.messages import new_batch
+from web_tier.access import person
 from web_tier.access.rights import Right, needs
 from web_tier.intake import idempotency
 from web_tier.intake.idempotency import Claim
@@ -23,7 +24,7 @@ from web_tier.schemas.bodies import ANY, FORM, JSON, PHOTO_FORM_BYTES, PHOTO_JSO
 from web_tier.schemas.check import whole_number
 from web_tier.schemas.query_names import check_query
 from web_tier.schemas.requests import AFTER, LIMIT
-from web_tier.services import form, json_stream, listed, services, take
+from web_tier.services import form, json_stream, listed, own, services, take
 
 blueprint = Blueprint("v1", __name__)
 
@@ -102,8 +103,15 @@ def _fingerprint() -> str:
 def _claim(fingerprint: str) -> Claim:
     key, fresh = request.headers.get("Idempotency-Key"), new_batch(services().clock.now())
     if key is None:
+        own(fresh)
         return Claim(fresh, False, lambda: None)
-    return idempotency.claim(services().cloud.outputs, services().clock, key, fingerprint, fresh)
+    who = person.current()
+    client = who.owner if who else ""
+    claimed = idempotency.claim(
+        services().cloud.outputs, services().clock, f"{client}\n{key}" if client else key, fingerprint, fresh
+    )
+    own(claimed.batch)
+    return claimed
 
 
 def _take(offers: OfferedPhotos, claimed: Claim, webhook: str | None) -> list[Photo]:

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from flask import request
 
-from shoal.messages import Result, new_batch
+from shoal.messages import Result
 from web_tier.intake.offers import OfferedPhotos
 from web_tier.problems import Problem
 from web_tier.results.batches import Photo
 from web_tier.results.hub import Listener
 from web_tier.results.pace import Pace
-from web_tier.services import services, take
+from web_tier.services import begin_batch, services, take
 
 WAKE_SECONDS = 1.0  # how often it checks whether the client has left
 
@@ -25,7 +25,7 @@ def labelled(offers: OfferedPhotos, seconds: float, keep_photos: bool = True) ->
     keep_photos: as in `web_tier.services.take`.
     Raises what `Intake.take` and `answers` raise.
     """
-    batch = new_batch(services().clock.now())
+    batch = begin_batch()
     with services().hub.listen(batch) as listener:
         photos = [taken.photo for taken in take(offers, batch, keep_photos=keep_photos)]
         found = answers(batch, photos, listener, seconds)

@@ -27,13 +27,15 @@ from web_tier.schemas.requests import (
     Schema,
     for_server,
 )
+from web_tier.schemas.secured import secured
 
 REPLAYED = "Idempotent-Replayed"
 """The header of the answer to a request that repeats an idempotency key."""
 
 _PROBLEMS = {
     "400": "The request is malformed",
-    "403": "The venue is not allowed here",
+    "401": "The request has no key, or one that does not exist (any more)",
+    "403": "The venue is not allowed here, or the key has not the scope",
     "404": "There is no such batch or photo",
     "409": "The record of the Idempotency-Key cannot be read, or direct uploads are off",
     "413": "The request is too large",
@@ -46,18 +48,22 @@ _PROBLEMS = {
 }
 
 
+_OPEN = "A batch has no password: everybody who knows its id can see it."
+_OWN = "A batch belongs to who made it; others see it with its share link alone."
+
+
 def document(models: Sequence[str], settings: Settings) -> Schema:
     """The document for a server that serves `models`, the default first."""
     webhooks = bool(settings.webhook_keys)
     schemas = ANSWERS | {"Submission": for_server(SUBMISSION, models, webhooks), "Event": EVENT}
-    return {
+    whole: Schema = {
         "openapi": "3.1.0",
         "info": {
             "title": "Shoal",
             "version": "1",
             "summary": "Labels photos with a pool of machines that grows and shrinks with the work.",
-            "description": "Submit photos as a batch; wait for the labels, or ask for them later. A batch has no "
-            "password: everybody who knows its id can see it.",
+            "description": "Submit photos as a batch; wait for the labels, or ask for them later. "
+            + (_OWN if settings.signs_in else _OPEN),
         },
         "servers": [{"url": "/"}],
         "paths": {
@@ -70,6 +76,7 @@ def document(models: Sequence[str], settings: Settings) -> Schema:
         "webhooks": {"batchDone": {"post": _webhook(webhooks)}},
         "components": {"schemas": schemas, "responses": _problem_responses()},
     }
+    return secured(whole) if settings.signs_in else whole
 
 
 # Operations

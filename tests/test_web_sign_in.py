@@ -1,0 +1,243 @@
+"""Where people sign in: who may do what, whose a batch is, and share links that can be revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoal.accounts.users import Users
+from shoal.clock import SystemClock
+from shoal.errors import Permanent
+from shoal.memory import memory_cloud
+from tests.web_fixtures import Site, jpeg, running_site
+from web_tier.access.recently import Recently
+from web_tier.access.rights import Right, needed
+from web_tier.app import create_app
+
+SECRET = "sixteen or more letters"
+PASSWORD = "ten letters and more"
+PAGE = {"Accept": "text/html,application/xhtml+xml"}
+PHOTO: dict[str, Any] = {"files": {"inputFile": ("a.jpg", jpeg(), "image/jpeg")}}
+
+
+@dataclass
+class People:
+    """A site where people sign in, a browser for each of them, and a finished batch of alice's."""
+
+    site: Site
+    alice: requests.Session
+    bob: requests.Session
+    operator: requests.Session
+    batch: str
+
+    def ask(self, who: requests.Session, method: str, path: str, **options: Any) -> requests.Response:
+        return who.request(method, self.site.url + path, timeout=20, allow_redirects=False, **options)
+
+
+def signed_in(site: Site, name: str, password: str = PASSWORD) -> requests.Session:
+    """A browser, after somebody tried to sign in."""
+    browser = requests.Session()
+    browser.post(f"{site.url}/sign-in", {"name": name, "password": password}, timeout=20)
+    return browser
+
+
+@pytest.fixture(scope="module")
+def people() -> Iterator[People]:
+    cloud = memory_cloud(SystemClock())
+    for name in ("alice", "bob"):
+        Users(cloud.outputs).add(name, PASSWORD)
+    with running_site(cloud, sign_in="on", operator_secret=SECRET) as site:
+        alice, bob, operator = (
+            signed_in(site, name, password)
+            for name, password in (("Alice ", PASSWORD), ("bob", PASSWORD), ("operator", SECRET))
+        )
+        reply = alice.post(f"{site.url}/v1/batches", headers={"Prefer": "wait=20"}, timeout=30, **PHOTO)
+        yield People(site, alice, bob, operator, reply.json()["batch"])
+
+
+def test_nobody_sees_or_changes_the_batch_of_another_on_any_route(people: People) -> None:
+    app = create_app(people.site.settings, people.site.cloud, SystemClock())
+    values = {"batch": people.batch, "index": 0, "filename": "shoal.css"}
+    routes = [
+        (method, rule.build(values)[1].partition("?")[0], rule)  # type: ignore[index]
+        for rule in app.url_map.iter_rules()
+        for method in sorted(rule.methods - {"HEAD", "OPTIONS"})  # type: ignore[operator]
+    ]
+    looked = 0
+    for method, path, rule in routes:
+        right = needed(app, rule.endpoint)
+        if right is Right.NOTHING:
+            continue
+        looked += 1
+        assert people.ask(requests.Session(), method, path).status_code == 401, path
+        to_sign_in = people.ask(requests.Session(), method, path, headers=PAGE)
+        assert to_sign_in.headers["Location"].startswith("/sign-in?next="), path
+        for stranger in (people.bob, people.operator):
+            reply = people.ask(stranger, method, path)
+            if "batch" in rule.arguments:
+                assert (reply.status_code, "unknown" in reply.text) == (404, True), path
+            elif right is Right.OPERATE:
+                assert ("Only operators" in reply.text) == (stranger is people.bob), path
+    assert looked > 30
+    photo = people.ask(people.alice, "GET", f"/v1/batches/{people.batch}/photos/0").json()
+    assert (photo["state"], photo.get("correction")) == ("done", None)
+
+
+def test_to_its_owner_a_batch_is_as_ever(people: People) -> None:
+    for path in ("", ".json", ".csv", "/status", "/photos/0/thumbnail", "/photos/0/more"):
+        assert people.ask(people.alice, "GET", f"/batches/{people.batch}{path}").status_code == 200, path
+    assert people.ask(people.alice, "POST", f"/batches/{people.batch}/cancel").status_code == 200
+    body = {"photos": [{"name": "b.jpg"}], "batch": people.batch}
+    assert people.ask(people.bob, "POST", "/v1/uploads", json=body).status_code == 404
+    listed = people.ask(people.alice, "GET", "/v1/batches").json()["batches"]
+    assert people.batch in [one["batch"] for one in listed]
+    assert f"/batches/{people.batch}" in people.ask(people.alice, "GET", "/batches").text
+    assert people.batch not in people.ask(people.bob, "GET", "/batches").text
+
+
+def test_of_a_deleted_batch_nobody_keeps_anything(people: People) -> None:
+    batch = people.ask(people.alice, "POST", "/v1/batches", headers={"Prefer": "wait=20"}, **PHOTO).json()["batch"]
+    people.ask(people.alice, "POST", f"/v1/batches/{batch}/share")
+    assert people.ask(people.alice, "DELETE", f"/v1/batches/{batch}").ok
+    assert batch not in people.ask(people.alice, "GET", "/batches").text
+    kept = [one.key for one in people.site.cloud.outputs.list("") if batch in one.key]
+    assert kept == [f"deleted/{batch}"]
+
+
+def test_a_share_link_lets_others_look_until_it_is_revoked(people: People) -> None:
+    link = people.ask(people.alice, "POST", f"/v1/batches/{people.batch}/share").json()["link"]
+    guest = requests.Session()
+    guest.headers.update(PAGE)
+    opened = guest.get(link, timeout=20)
+    assert opened.url == f"{people.site.url}/batches/{people.batch}"  # no token stays in the address
+    assert 'id="cancel"' not in opened.text
+    assert link.rpartition("=")[2] not in opened.text
+    for path in (".csv", "/photos/0/thumbnail", "/photos/0/more"):
+        assert people.ask(guest, "GET", f"/batches/{people.batch}{path}").status_code == 200, path
+    for path in ("cancel", "retry", "unshare", "delete", "photos/0/correction"):
+        assert "/sign-in" in people.ask(guest, "POST", f"/batches/{people.batch}/{path}").headers["Location"]
+    token = {"share": link.rpartition("=")[2]}
+    assert people.ask(requests.Session(), "GET", f"/v1/batches/{people.batch}", params=token).ok
+    assert people.ask(people.bob, "GET", f"/v1/batches/{people.batch}", params=token).ok
+    assert people.ask(people.bob, "POST", f"/batches/{people.batch}/cancel", params=token).status_code == 404
+
+    assert people.ask(people.alice, "POST", f"/v1/batches/{people.batch}/unshare").json()["link"] is None
+    assert people.ask(guest, "GET", f"/batches/{people.batch}.csv").status_code == 303
+    assert people.ask(people.bob, "GET", f"/v1/batches/{people.batch}", params=token).status_code == 404
+    again = people.ask(people.alice, "POST", f"/v1/batches/{people.batch}/share").json()["link"]
+    assert again != link
+    people.ask(people.alice, "POST", f"/v1/batches/{people.batch}/unshare")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=60), st.booleans())
+def test_no_invented_token_opens_anything(people: People, token: str, by_header: bool) -> None:
+    path = f"/v1/batches/{people.batch}"
+    headers = {"Cookie": f"test-session={token}; test-share-{people.batch}={token}".encode("latin-1")}
+    if by_header:
+        headers = {"Authorization": f"Bearer {token}".encode("latin-1")}
+    assert people.ask(requests.Session(), "GET", path, params={"share": token}, headers=headers).status_code == 401
+
+
+def test_the_same_idempotency_key_of_two_people_makes_two_batches(people: People) -> None:
+    key = {"Idempotency-Key": "the-same-for-both"}
+    batches = [
+        people.ask(who, "POST", "/v1/batches", headers=key, **PHOTO).json()["batch"]
+        for who in (people.alice, people.bob, people.alice)
+    ]
+    assert batches[0] == batches[2] != batches[1]
+    assert people.ask(people.bob, "GET", f"/v1/batches/{batches[1]}").ok
+
+
+def test_a_session_ends_with_sign_out_a_new_password_or_its_user(people: People) -> None:
+    users = Users(people.site.cloud.outputs)
+    users.add("carol", PASSWORD)
+    first, second = signed_in(people.site, "carol"), signed_in(people.site, "carol")
+    form = people.ask(first, "GET", "/batches").text.partition('name="token" value="')[2].partition('"')[0]
+    assert people.ask(first, "POST", "/sign-out", data={"token": "another"}).status_code == 403
+    kept = first.cookies.get_dict()
+    assert people.ask(first, "POST", "/sign-out", data={"token": form}).headers["Location"] == "/sign-in"
+    first.cookies.update(kept)
+    assert people.ask(first, "GET", "/v1/batches").status_code == 401
+
+    entrance = people.site.server._services.entrance
+    users.set_password("carol", PASSWORD + "!")
+    entrance._by_session.forget(second.cookies["test-session"])  # otherwise five seconds later
+    assert people.ask(second, "GET", "/v1/batches").status_code == 401
+    third = signed_in(people.site, "carol", PASSWORD + "!")
+    assert people.ask(third, "GET", "/v1/batches").ok
+    users.remove("carol")
+    users.add("carol", PASSWORD)  # somebody else of this name
+    entrance._by_session.forget(third.cookies["test-session"])
+    assert people.ask(third, "GET", "/v1/batches").status_code == 401
+
+
+def test_wrong_passwords_cost_time_and_tell_nothing() -> None:
+    cloud = memory_cloud(SystemClock())
+    Users(cloud.outputs).add("alice", PASSWORD)
+    with running_site(cloud, work=False, sign_in="on") as site:
+        told = []
+        for name in ("alice", "nobody", "operator"):
+            reply = requests.post(f"{site.url}/sign-in", {"name": name, "password": ""}, timeout=20)
+            told.append((reply.status_code, reply.text.replace(f'value="{name}"', "")))
+        assert told[0] == told[1] == told[2]
+        assert told[0][0] == 403
+        reply = requests.post(f"{site.url}/sign-in", {"name": "alice", "password": PASSWORD}, timeout=20)
+        assert (reply.status_code, reply.headers["Retry-After"]) == (429, "1")
+
+
+@pytest.mark.parametrize("following", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", ""])
+def test_after_signing_in_nobody_is_sent_to_another_site(people: People, following: str) -> None:
+    form = {"name": "bob", "password": PASSWORD, "next": following}
+    assert people.ask(requests.Session(), "POST", "/sign-in", data=form).headers["Location"] == "/"
+    reply = people.ask(requests.Session(), "POST", "/sign-in", data=form | {"next": "/batches?a=b"})
+    assert reply.headers["Location"] == "/batches?a=b"
+    assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(reply.headers["Set-Cookie"].split("; "))
+
+
+def test_where_nobody_signs_in_there_is_nothing_to_share_or_list(people: People) -> None:
+    with running_site(people.site.cloud, work=False) as site:
+        assert requests.get(f"{site.url}/v1/batches/{people.batch}", timeout=20).ok
+        for method, path, status in (
+            ("GET", "/v1/batches", 405),
+            ("GET", "/batches", 405),
+            ("POST", f"/batches/{people.batch}/share", 404),
+            ("GET", "/sign-in", 404),
+        ):
+            assert requests.request(method, site.url + path, timeout=20).status_code == status
+        before = [one.key for one in site.cloud.outputs.list("accounts/")]
+        assert requests.post(f"{site.url}/v1/batches", timeout=20, **PHOTO).ok
+        assert [one.key for one in site.cloud.outputs.list("accounts/")] == before
+
+
+def test_users_are_kept_as_hashes_under_checked_names() -> None:
+    outputs = memory_cloud(SystemClock()).outputs
+    users = Users(outputs)
+    assert users.add("Alice@Example.org", PASSWORD, "operator").name == "alice@example.org"
+    assert PASSWORD not in outputs.get("accounts/users/alice@example.org").decode()
+    for name, password in (("alice@example.org", PASSWORD), ("operator", PASSWORD), ("../x", PASSWORD), ("x", "short")):
+        with pytest.raises(Permanent):
+            users.add(name, password)
+    outputs.put("accounts/users/broken", b"{}", "application/json")
+    assert [user.name for user in users.all()] == ["alice@example.org"]
+    for unknown in (users.remove, lambda name: users.set_password(name, PASSWORD)):
+        with pytest.raises(Permanent, match="no user"):
+            unknown("bob")
+
+
+def test_what_was_asked_is_asked_again_after_a_while() -> None:
+    asked: list[str] = []
+    recently, at_once = Recently(asked.append), Recently(asked.append, seconds=0.0)
+    for question in ("a", "a", "b"):
+        recently(question)
+    recently.forget("a")
+    recently("a")
+    at_once("c")
+    at_once("c")
+    assert asked == ["a", "b", "a", "c", "c"]
