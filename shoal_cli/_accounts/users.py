@@ -12,7 +12,7 @@ from shoal.errors import Permanent
 from shoal_cli._accounts._store import RESULTS, kept_in
 
 
-@click.group()
+@click.group(short_help="List, add and remove the users who sign in.")
 def command() -> None:
     """Users: who signs in with name and password where SHOAL_SIGN_IN asks for it."""
 
