@@ -13,7 +13,7 @@ from controller import calendar
 from controller.budget import PERIODS, Budget
 from controller.policies import step
 from controller.policy import Decision, Limits, Observation, Policy, Terms
-from controller.sightings import Patience
+from controller.sightings import COUNTS_LAG_SECONDS, Patience
 from shoal import plugins
 from shoal.errors import SettingsError
 from shoal.folders import folder
@@ -65,7 +65,7 @@ class Rules:
                 settings.boot_seconds,
                 settings.silent_seconds,
                 settings.drain_seconds,
-                settings.stuck_seconds,
+                settings.stuck_seconds + (0.0 if settings.emulated else COUNTS_LAG_SECONDS),
                 settings.stall_seconds,
             ),
             _budget(settings),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -327,6 +328,37 @@ def test_wrong_counts_cost_something_and_lose_nothing() -> None:
     )
     assert exact.figures != wrong.figures
     assert wrong.figures.busy_killed == 0
+
+
+class NobodyIsEnded(World):
+    """A world in which the controller may only ask workers to leave."""
+
+    def terminate(self, ids: Iterable[str]) -> None:
+        raise AssertionError(f"{', '.join(ids)} ended at {self.now:.0f} s")
+
+
+class WatchedScenario(Scenario):
+    def world(self) -> World:
+        return NobodyIsEnded(self.arrivals, self.machines, self.seed)
+
+
+LATE = {
+    "one each 25 s": [25.0 * number for number in range(40)],
+    "bursts": [180.0 * burst + 0.02 * number for burst in range(4) for number in range(300)],
+    "steady": [float(number) for number in range(400)],
+}
+
+
+@pytest.mark.parametrize("boot", [20.0, 72.0])
+@pytest.mark.parametrize("pattern", LATE)
+def test_counts_a_minute_late_retire_no_worker_against_its_will(pattern: str, boot: float) -> None:
+    """A worker that has emptied the queue looks idle beside photos that the counts still tell of: it is not stuck."""
+    times = LATE[pattern]
+    for lag in (60.0, 75.0, 100.0):
+        late = scenario(times, boot, counts=CountFaults(lag=lag), seconds=times[-1] + 300)
+        fields = {one.name: getattr(late, one.name) for one in dataclasses.fields(late)}
+        ran = run("deadline", WatchedScenario(**fields))
+        assert ran.figures.photos == len(times)
 
 
 def test_photos_that_are_never_labelled_are_said() -> None:

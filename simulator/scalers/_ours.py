@@ -10,16 +10,16 @@ from controller.ledger import Tick
 from controller.policy import Policy
 from controller.reconciler import Reconciler
 from controller.rules import Rules
-from controller.sightings import Patience
 from controller.throughput import Throughput
 from shoal.memory import ManualClock
+from shoal.settings import Settings
 from simulator.cloud_view import cloud_of
 from simulator.scalers import Conditions
 from simulator.world import World
 
 LEASE_SECONDS = 10.0
 LAUNCH_SECONDS = 30.0
-PATIENCE = Patience(boot=300.0, silent=90.0, drain=300.0)  # the settings' defaults
+PATIENCE = Rules.of(Settings()).patience  # with AWS' late counts
 
 
 class NoLedger:
