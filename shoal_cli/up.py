@@ -41,6 +41,7 @@ WAITS_FOR = {
     "web": "the web tier finishes requests under way",
     "cloud": "the workers finish or give back their photos, and the embedded cloud writes its state",
 }
+DEBIAN = "debian-12"  # what ami/machine-tree calls the fresh one, from which `shoal bake` begins
 COLOURS = {"controller": "cyan", "web": "magenta", "cloud": "yellow"}
 
 console = Console(highlight=False)
@@ -220,6 +221,8 @@ class SystemProcesses:
         boot = str(self._settings.local_boot_seconds)
         arguments = ["--state-dir", str(self._state), "--boot-seconds", boot]
         arguments += ["--image", f"{self._settings.image}={image}", "--instances", self._settings.local_instances]
+        if self._machines:
+            arguments += ["--image", f"{DEBIAN}={image.parent / DEBIAN}"]
         cloud = self._child("cloud", "-m", "local_cloud", *arguments, *self._cloud_options)
         self._run_cloud(cloud)
         # The other parts keep the endpoints and keys from their start: after a restart the cloud must use the same.

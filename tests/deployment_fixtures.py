@@ -178,3 +178,47 @@ def refusal(name: str, code: str, text: str) -> botocore.exceptions.ClientError:
     """AWS' refusal of a call."""
     error = {"Error": {"Code": code, "Message": text}, "ResponseMetadata": {"HTTPStatusCode": 400}}
     return botocore.exceptions.ClientError(error, name)
+
+
+DENIED = "User: arn:aws:iam::1:user/me is not authorized to perform: cloudformation:Try on resource: arn:aws:x"
+
+
+class OneFault:
+    """Lets one call fail, the first of its name: too often, not permitted, or with Ctrl-C."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self._name = name
+        self._kind = kind
+        self.came = False
+
+    def __call__(self, name: str) -> None:
+        if name != self._name or self.came:
+            return
+        self.came = True
+        if self._kind == "Ctrl-C":
+            raise KeyboardInterrupt
+        words = {"throttled": ("Throttling", "Rate exceeded"), "denied": ("AccessDenied", DENIED)}
+        raise refusal(name, *words[self._kind])
+
+
+KILLED = """
+import os, signal, sys
+from shoal.aws import clients
+from shoal.aws.template import LaunchTemplate
+from shoal_cli.__main__ import main
+
+make, step = clients.Session.client, sys.argv[1]
+
+def die(model, **_):
+    if model.name == step:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def client(session, service):
+    made = make(session, service)
+    made.meta.events.register("after-call.*.*", die, unique_id="die")
+    return made
+
+clients.Session.client = client
+sys.argv = ["shoal", *sys.argv[2:]]
+main()
+"""

@@ -18,9 +18,12 @@ from shoal.aws.template import LaunchTemplate
 from shoal.settings import Settings
 from shoal_cli._deployment._first_photo import label_first_photo, wait_for_page
 from tests.deployment_fixtures import (
+    DENIED,
+    KILLED,
     ROOT,
     Deployer,
     EmulatedAccount,
+    OneFault,
     ministack_account,
     moto_account,
 )
@@ -176,24 +179,8 @@ def test_a_first_creation_that_fails_goes_on_or_is_undone(person: Deployer) -> N
     assert nothing_left("fish") in person.destroy()
 
 
-DENIED = "User: arn:aws:iam::1:user/me is not authorized to perform: cloudformation:Try on resource: arn:aws:x"
-
-
-class CtrlC:
-    """Interrupts one call, the first of its name."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self.came = False
-
-    def __call__(self, name: str) -> None:
-        if name == self._name and not self.came:
-            self.came = True
-            raise KeyboardInterrupt
-
-
 def interrupted(person: Deployer, command: str, step: str) -> None:
-    person.fault = fault = CtrlC(step)
+    person.fault = fault = OneFault(step, "Ctrl-C")
     person.deploy("--no-page") if command == "deploy" else person.destroy()
     person.fault = lambda _: None
     assert fault.came, step
@@ -213,29 +200,6 @@ def test_after_ctrl_c_the_second_try_leaves_nothing(person: Deployer, first: str
     assert person.deploy("--no-page").splitlines()[-1] in ("The stack fish is complete.", "Nothing was to change.")
     interrupted(person, "destroy", last)
     assert "Nothing tagged shoal:fish is" in person.destroy()
-
-
-KILLED = """
-import os, signal, sys
-from shoal.aws import clients
-from shoal.aws.template import LaunchTemplate
-from shoal_cli.__main__ import main
-
-make, step = clients.Session.client, sys.argv[1]
-
-def die(model, **_):
-    if model.name == step:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def client(session, service):
-    made = make(session, service)
-    made.meta.events.register("after-call.*.*", die, unique_id="die")
-    return made
-
-clients.Session.client = client
-sys.argv = ["shoal", *sys.argv[2:]]
-main()
-"""
 
 
 def test_kill_9_leaves_nothing_after_the_second_try(person: Deployer) -> None:
@@ -349,7 +313,7 @@ def test_each_permission_is_explained_and_fits_into_a_policy(person: Deployer, t
     explained = (ROOT / "docs" / "deploy.md").read_text()
 
     files = [Path(line) for line in person.run("plan", "--policy", str(tmp_path / "new")).splitlines()]
-    assert len(files) == 3
+    assert len(files) == 4
     for file in files:
         policy = json.loads(file.read_text())
         assert len("".join(file.read_text().split())) < 6144 - 32 * file.read_text().count("fish")

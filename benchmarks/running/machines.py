@@ -1,7 +1,7 @@
 """`python -m benchmarks.running.machines`: the image baked, booted as machines, and all that ends a worker, once each.
 
 It ends with status 1 when a step fails. `make machine` runs it; it needs root, systemd-nspawn and mmdebstrap. With
-`--short`, for CI (`.ci/machines`), it launches once instead of three times, and prints its times without judging them.
+`--short`, for CI (`.ci/machines`), it launches once and not three times, leaves `shoal bake` out, and judges no times.
 
 The time to the first label counts from the start of the machine's first process (pid 1), in parts:
 boot         until cloud-init begins
@@ -29,7 +29,8 @@ import requests
 
 from benchmarks.running.system import ROOT, RunningSystem
 from benchmarks.running.waiting import wait_for
-from shoal_cli.up import machine_image
+from shoal.settings import read_env_file
+from shoal_cli.up import DEBIAN, machine_image
 
 EXAMPLES = ROOT / "static" / "examples"
 LABELS: dict[str, str] = json.loads((EXAMPLES / "labels.json").read_text())
@@ -255,6 +256,23 @@ def next_image(machines: MachineSystem) -> None:
     timed("both are terminated", lambda: machines.wait_until_gone({machine.identifier, other.identifier}))
 
 
+def bake(machines: MachineSystem) -> None:
+    """`shoal bake` with a machine as the builder: it begins with the fresh Debian, and workers start from its image."""
+    system = machines.system
+    environment = system.environment | read_env_file(system.state_dir / "env")
+    command = [sys.executable, "-m", "shoal_cli", "bake", "--from", DEBIAN, "--wheels", "--pause", "0.5"]
+    timed("shoal bake", lambda: subprocess.run(command, cwd=ROOT, env=environment, check=True))
+    images = system.client("ec2").describe_images(Filters=[{"Name": "tag:shoal:image", "Values": ["*"]}])["Images"]
+    check("there is one image of it, and no builder", len(images) == 1 and not system.machines())
+    with ThreadPoolExecutor(1) as aside:
+        answer = aside.submit(machines.label, "cat.jpg")
+        machines.working(1)
+        started = {one["ImageId"] for one in system.machines()}
+        check("a worker starts from it, and labels", answer.result() == LABELS["cat.jpg"])
+    check("from no other", started == {images[0]["ImageId"]})
+    system.wait_until_empty(PATIENCE_SECONDS)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.running.machines")
@@ -269,6 +287,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             show([first_label(machines) for _ in range(1 if is_short else LAUNCHES)])
             two_machines(machines, is_judged=not is_short)
+            if not is_short:
+                bake(machines)
         finally:
             status = system.stop()
         check("shoal up ends in order, and nothing is left", status == 0 and not system.processes())

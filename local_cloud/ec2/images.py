@@ -28,9 +28,15 @@ def connect(host: InstanceHost, save: Callable[[], None]) -> None:
 
 
 def _create(host: InstanceHost, save: Callable[[], None], original: points.Function) -> points.Function:
-    def create_image(backend: Any, instance_id: str, name: str, *args: Any, **kwargs: Any) -> Any:
+    def create_image(
+        backend: Any, instance_id: str, name: str, description: str, tag_specifications: list[dict[str, Any]]
+    ) -> Any:
         _check_name(backend, name)
-        image = original(backend, instance_id, name, *args, **kwargs)
+        # moto does not know tags of the snapshots that are made as well.
+        of_snapshots = [one for one in tag_specifications if one["ResourceType"] == "snapshot"]
+        others = [one for one in tag_specifications if one not in of_snapshots]
+        image = original(backend, instance_id, name, description, tag_specifications=others)
+        image.ebs_snapshot.add_tags({tag["Key"]: tag["Value"] for one in of_snapshots for tag in one["Tags"]})
         _begin(image, lambda: host.capture(instance_id, image.id), save)
         return image
 

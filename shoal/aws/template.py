@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,9 @@ from shoal.aws.clients import error_code, our_errors
 from shoal.errors import NotFound, Permanent
 
 IMAGE_TAG = "shoal:image"  # of an AMI: the name that it is found by
+
+IMAGE_SECONDS = 30.0  # after `shoal upgrade` chose another image, all launches are from it when this is over
+SINCE_TAG = "shoal:since"  # of an AMI that was chosen again: when, as EC2 writes times
 
 STACK_DESCRIPTION = "of the stack"  # as in ami/stack.yaml
 ON_TOP_OF = " on top of "
@@ -23,6 +27,7 @@ class LaunchTemplate:
     ec2:       makes the client, at the first use: reading EC2's large model costs a worker, which needs none, 0.2 s.
     boot_file: returns the user data.
     options:   further data of the template (security groups, key, instance profile).
+    steady:    a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -32,13 +37,17 @@ class LaunchTemplate:
         image: str,
         boot_file: Callable[[], str],
         options: dict[str, Any] | None = None,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._make_client = ec2
         self.name = name
         self._image = image
         self._boot_file = boot_file
         self._options = options or {}
-        self._version = self._booted = ""
+        self._steady = steady
+        self._version = ""
+        self._held = ("", "")  # the boot file and the image of that version
+        self._looked_up: tuple[float, str] | None = None
 
     @property
     def _ec2(self) -> Any:
@@ -47,20 +56,28 @@ class LaunchTemplate:
     def version(self) -> str:
         """The version that holds our data, made where it is missing. Raises NotFound when there is no such image.
 
-        A reload of the settings changes the boot file, and so the version.
+        A reload of the settings changes the boot file, and so the version. So does another image that counts now.
         """
-        boot_file = self._boot_file()
-        if not self._version or boot_file != self._booted:
-            self._version, self._booted = self._find_or_make(boot_file), boot_file
+        boot_file, image = self._boot_file(), self._current_image()
+        if not self._version or (boot_file, image) != self._held:
+            self._version, self._held = self._find_or_make(boot_file, image), (boot_file, image)
         return self._version
 
-    def forget(self) -> None:
-        """Look again at the next use: the template is gone."""
-        self._version = ""
+    def _current_image(self) -> str:
+        """The image, looked up again after IMAGE_SECONDS."""
+        now = self._steady()
+        if not self._looked_up or now - self._looked_up[0] >= IMAGE_SECONDS:
+            self._looked_up = now, self.image_id()
+        return self._looked_up[1]
 
-    def _find_or_make(self, boot_file: str) -> str:
+    def forget(self) -> None:
+        """Look again at the next use: the template or the image is gone."""
+        self._version = ""
+        self._looked_up = None
+
+    def _find_or_make(self, boot_file: str, image: str) -> str:
         data = {
-            "ImageId": self.image_id(),
+            "ImageId": image,
             "UserData": base64.b64encode(boot_file.encode()).decode(),
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {
@@ -89,16 +106,16 @@ class LaunchTemplate:
                 answer = self._ec2.create_launch_template_version(**made, **source)
             return str(answer["LaunchTemplateVersion"]["VersionNumber"])
         except NotFound:
-            return self._make(made, boot_file)
+            return self._make(made, boot_file, image)
 
-    def _make(self, made: dict[str, Any], boot_file: str) -> str:
+    def _make(self, made: dict[str, Any], boot_file: str, image: str) -> str:
         try:
             with our_errors(f"create launch template {self.name}"):
                 answer = self._ec2.create_launch_template(**made)
         except Permanent as error:
             if error_code(error) != "InvalidLaunchTemplateName.AlreadyExistsException":
                 raise
-            return self._find_or_make(boot_file)  # another controller made it first
+            return self._find_or_make(boot_file, image)  # another controller made it first
         return str(answer["LaunchTemplate"]["LatestVersionNumber"])
 
     def image_id(self) -> str:
@@ -115,10 +132,17 @@ def _of_the_stack(versions: list[dict[str, Any]]) -> str:
     return f"{ON_TOP_OF}{max(numbers)}" if numbers else ""
 
 
+def since(image: dict[str, Any]) -> str:
+    """When an AMI, as EC2 describes it, was made or chosen again."""
+    tags = {one["Key"]: str(one["Value"]) for one in image.get("Tags") or ()}
+    return max(str(image.get("CreationDate", "")), tags.get(SINCE_TAG, ""))
+
+
 def find_image(ec2: Any, image: str) -> dict[str, Any]:
     """An AMI by its id, or the newest of this account that has this name or the tag. Raises NotFound.
 
-    Names are unique, so a new image of a name that is taken has another one, and the tag.
+    Names are unique, so a new image of a name that is taken has another one, and the tag. An older image that was
+    chosen again (`shoal upgrade --back`) is as new as that choice.
     """
     by_name, by_tag = {"Name": "name", "Values": [image]}, {"Name": f"tag:{IMAGE_TAG}", "Values": [image]}
     chosen = [{"Owners": ["self"], "Filters": [one]} for one in (by_name, by_tag)]
@@ -127,7 +151,7 @@ def find_image(ec2: Any, image: str) -> dict[str, Any]:
     with our_errors(f"image {image}"):
         found = [one for words in chosen for one in ec2.describe_images(**words)["Images"]]
     ready = [one for one in found if one.get("State", "available") == "available"]
-    newest = max(ready, key=lambda one: str(one.get("CreationDate", "")), default=None)
+    newest = max(ready, key=since, default=None)
     if newest is None:
-        raise NotFound(f"there is no machine image {image!r}: bake one (ami/README.md) or set SHOAL_AMI")
+        raise NotFound(f"there is no machine image {image!r}: make one (`shoal bake`) or set SHOAL_AMI")
     return dict(newest)

@@ -54,11 +54,11 @@ def deployed_settings() -> Settings:
 
 
 @contextmanager
-def explaining(hint: str) -> Iterator[None]:
+def explaining(hint: str, interrupted: str = "interrupted; AWS goes on with what it has begun") -> Iterator[None]:
     """Say what to do about AWS' refusals, and `hint`: how to go on. Ctrl-C is such an end, too."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Permanent(f"interrupted; AWS goes on with what it has begun. {hint}") from None
+        raise Permanent(f"{interrupted}. {hint}") from None
     except ShoalError as error:
         raise type(error)(f"{explained(str(error))}. {hint}") from error

@@ -56,8 +56,6 @@ def _try_page(page: str, password: str, has_workers: bool, chosen: Settings) -> 
     seconds = wait_for_page(page)
     click.echo(f"Page: {page} (after {seconds:.0f} s)")
     if not has_workers:
-        click.echo(
-            f"No photo was sent: there is no machine image {chosen.image} yet. ami/README.md says how to bake one."
-        )
+        click.echo(f"No photo was sent: there is no machine image {chosen.image} yet. `shoal bake` makes one.")
         return
     click.echo(f"The first photo: {label_first_photo(page, password)}")

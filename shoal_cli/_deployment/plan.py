@@ -18,8 +18,9 @@ from shoal.prices import dollars
 from shoal.settings import Settings
 from shoal_cli._deployment._options import choices_of, choices_options, deployed_settings, explaining
 
-# In three, because a policy on AWS has at most 6,144 characters.
-PERMISSIONS = tuple(folder("ami") / f"deploy{part}-policy.json" for part in ("", "-machines", "-options"))
+# In several, because a policy on AWS has at most 6,144 characters; `bake` is of who makes images alone.
+PERMISSIONS = tuple(folder("ami") / f"{part}-policy.json" for part in ("deploy", "deploy-machines", "deploy-options"))
+BAKING = folder("ami") / "bake-policy.json"
 
 
 @click.command()
@@ -66,7 +67,7 @@ def _look(chosen: Settings, choices: Choices) -> dict[str, str]:
     for one in found.changes:
         click.echo(f"  {one.action:<8}{one.name}  {one.kind}{'  (a new one in its place)' if one.replaced else ''}")
     if not found.has_worker_image:
-        click.echo(f"There is no machine image {chosen.image} of the workers yet: ami/README.md says how to bake one.")
+        click.echo(f"There is no machine image {chosen.image} of the workers yet: `shoal bake` makes one.")
     return dict(found.made)
 
 
@@ -96,7 +97,7 @@ def _told(line: CostLine) -> str:
 
 def _write_policies(place: Path, prefix: str) -> None:
     place.mkdir(parents=True, exist_ok=True)
-    for file in PERMISSIONS:
+    for file in (*PERMISSIONS, BAKING):
         (place / file.name).write_text(file.read_text().replace("@PREFIX@", prefix))
         click.echo(f"{place / file.name}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 CLOUD_INIT = """\
 # A machine of the embedded cloud: its network is there before it boots, and no hardware says that it is EC2.
 network: {config: disabled}
+datasource_list: [Ec2]
 datasource: {Ec2: {strict_id: false, timeout: 5, max_wait: 60}}
 """
 

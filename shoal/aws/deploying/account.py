@@ -43,7 +43,7 @@ def survey(settings: Settings, choices: Choices, code: str, before: dict[str, st
     page_image = ""
     if choices.page:
         # The image that the instance has: another one would replace it.
-        page_image = choices.page_image or before.get("WebImage", "") or _debian()
+        page_image = choices.page_image or before.get("WebImage", "") or debian("--page-image")
     return Found(
         network=network,
         subnets=subnets,
@@ -63,6 +63,11 @@ def check_buckets(settings: Settings) -> None:
 def code_bucket(settings: Settings) -> str:
     """The bucket with the program of page and controller."""
     return f"{settings.prefix}-code-bucket"
+
+
+def bake_bucket(settings: Settings) -> str:
+    """The bucket that exists while an image is made."""
+    return f"{settings.prefix}-bake-bucket"
 
 
 def bucket_exists(bucket: str) -> bool:
@@ -160,8 +165,8 @@ def _worker_image(settings: Settings) -> str:
         return ""
 
 
-def _debian() -> str:
-    """The newest Debian 12, by Debian's parameter or by its account."""
+def debian(option: str) -> str:
+    """The newest Debian 12, by Debian's parameter or by its account. option: names another image, for the error."""
     try:
         answer = _asked("Debian's image", lambda: client("ssm").get_parameter(Name=DEBIAN_PARAMETER))
         return str(answer["Parameter"]["Value"])
@@ -171,7 +176,7 @@ def _debian() -> str:
             "Images"
         ]
     if not images:
-        raise Permanent(f"{region()} has no image of Debian 12: name one with --page-image")
+        raise Permanent(f"{region()} has no image of Debian 12: name one with {option}")
     return str(max(images, key=lambda image: str(image.get("CreationDate", "")))["ImageId"])
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from shoal.aws.clients import client, our_errors, use
 from shoal.aws.deploying import account, leftovers
 from shoal.aws.deploying.deployment import password_name
+from shoal.aws.deploying.emptying import empty
 from shoal.aws.deploying.stack import DeploymentStack, Tell
 from shoal.aws.label_tables import remove_tables
 from shoal.errors import NotFound, Retryable
@@ -15,7 +16,6 @@ from shoal.retry import patiently
 from shoal.settings import Settings
 
 TERMINATE_SECONDS = 600.0
-AT_ONCE = 1000  # S3's own limit
 
 
 class Destruction:
@@ -52,6 +52,7 @@ class Destruction:
         self._remove_group()
         self._terminate(leftovers.instances(self._settings.prefix))
         self._empty(account.code_bucket(self._settings))
+        self._delete_bucket(account.bake_bucket(self._settings))
         self._stack.delete()
         self._remove_what_ran_made()
         if delete_photos:
@@ -84,21 +85,7 @@ class Destruction:
 
     def _empty(self, bucket: str) -> None:
         """Delete all objects of a bucket, with all their versions; no error when there is no bucket."""
-        if not account.bucket_exists(bucket):
-            return
-        s3, count = client("s3"), 0
-        with our_errors(f"empty {bucket}"):
-            for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-                objects = [
-                    {"Key": one["Key"], "VersionId": one["VersionId"]}
-                    for kind in ("Versions", "DeleteMarkers")
-                    for one in page.get(kind) or ()
-                ]
-                for start in range(0, len(objects), AT_ONCE):
-                    part = objects[start : start + AT_ONCE]
-                    s3.delete_objects(Bucket=bucket, Delete={"Objects": part, "Quiet": True})
-                    count += len(part)
-        if count:
+        if account.bucket_exists(bucket) and (count := empty(bucket)):
             self._tell(f"{'DELETE':<28} {count} objects of {bucket}")
 
     def _remove_what_ran_made(self) -> None:
@@ -117,10 +104,13 @@ class Destruction:
     def _delete_photos(self) -> None:
         settings = self._settings
         for bucket in (settings.in_bucket, settings.out_bucket, account.code_bucket(settings)):
-            self._empty(bucket)
-            self._removed(f"bucket {bucket}", lambda bucket=bucket: client("s3").delete_bucket(Bucket=bucket))  # type: ignore[misc]
+            self._delete_bucket(bucket)
         with our_errors("tables"):
             remove_tables(client("dynamodb"), settings.images_table, settings.labels_table)
+
+    def _delete_bucket(self, bucket: str) -> None:
+        self._empty(bucket)
+        self._removed(f"bucket {bucket}", lambda: client("s3").delete_bucket(Bucket=bucket))
 
     def _removed(self, what: str, remove: Callable[[], object]) -> None:
         try:

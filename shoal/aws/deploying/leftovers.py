@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from shoal.aws.clients import client, our_errors
-from shoal.aws.deploying.account import code_bucket
+from shoal.aws.deploying.account import bake_bucket, code_bucket
 from shoal.aws.deploying.deployment import TAG, password_name
 from shoal.aws.ec2 import ALIVE, POOL_TAG
 from shoal.errors import NotFound
@@ -63,7 +63,7 @@ def launch_template(settings: Settings) -> str:
 
 def _buckets(settings: Settings) -> Looks:
     s3 = client("s3")
-    for name in (settings.in_bucket, settings.out_bucket, code_bucket(settings)):
+    for name in (settings.in_bucket, settings.out_bucket, code_bucket(settings), bake_bucket(settings)):
         if _there(lambda name=name: s3.head_bucket(Bucket=name)):  # type: ignore[misc]
             yield "bucket", name
 

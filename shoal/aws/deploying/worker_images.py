@@ -1,0 +1,72 @@
+"""The machine images of a Shoal's workers: which there are, which one counts, which are removed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from shoal.aws.clients import client, our_errors
+from shoal.aws.deploying.deployment import TAG
+from shoal.aws.template import IMAGE_TAG, SINCE_TAG, since
+from shoal.errors import NotFound
+from shoal.settings import Settings
+
+AVAILABLE = "available"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerImage:
+    """since: when it was made or chosen, as EC2 writes times; the newest one counts.  is_ours: `shoal bake` made it."""
+
+    id: str
+    name: str
+    state: str
+    since: str
+    is_ours: bool
+    snapshots: tuple[str, ...]
+
+
+class WorkerImages:
+    """The images of the workers of these settings. Every method may raise Permanent and Retryable."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # A deployment that names an image by its id has others besides, under the usual name.
+        self.name = f"{settings.prefix}-worker" if settings.image.startswith("ami-") else settings.image
+
+    def all(self) -> list[WorkerImage]:
+        """All of them in any state, the one that counts first."""
+        filters = [{"Name": f"tag:{IMAGE_TAG}", "Values": [self.name]}]
+        with our_errors(f"images {self.name}"):
+            found = client("ec2").describe_images(Owners=["self"], Filters=filters)["Images"]
+        images = [self._image(one) for one in found]
+        return sorted(images, key=lambda one: one.since, reverse=True)
+
+    def _image(self, raw: dict[str, Any]) -> WorkerImage:
+        tags = {one["Key"]: one["Value"] for one in raw.get("Tags") or ()}
+        disks = (one.get("Ebs", {}).get("SnapshotId") for one in raw.get("BlockDeviceMappings") or ())
+        return WorkerImage(
+            id=raw["ImageId"],
+            name=raw.get("Name", ""),
+            state=raw.get("State", AVAILABLE),
+            since=since(raw),
+            is_ours=tags.get(TAG) == self._settings.prefix,
+            snapshots=tuple(filter(None, disks)),
+        )
+
+    def choose(self, image: str) -> None:
+        """Let this one count from now on: whatever looks for the newest image takes it."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        with our_errors(f"choose image {image}"):
+            client("ec2").create_tags(Resources=[image], Tags=[{"Key": SINCE_TAG, "Value": now}])
+
+    def remove(self, image: WorkerImage) -> None:
+        """Delete an image and what it keeps on disks; no error when it is gone."""
+        ec2 = client("ec2")
+        with suppress(NotFound), our_errors(f"remove {image.id}"):
+            ec2.deregister_image(ImageId=image.id)
+        for one in image.snapshots:
+            with suppress(NotFound), our_errors(f"remove {one}"):
+                ec2.delete_snapshot(SnapshotId=one)

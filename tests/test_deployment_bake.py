@@ -1,0 +1,193 @@
+"""`shoal bake` on moto: the test plays the builder. `make machine` has a real one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from shoal_cli._deployment import bake
+from tests.deployment_fixtures import KILLED, OK_ANSWER, ROOT, Deployer, EmulatedAccount, OneFault, moto_account
+from tests.test_deployment import states
+
+BUCKET = "fish-bake-bucket"
+BASE = "ami-03cf127a"  # moto knows it
+S3_ACTIONS = {
+    "HeadBucket": ["ListBucket"],
+    "PutPublicAccessBlock": ["PutBucketPublicAccessBlock"],
+    "ListObjectVersions": ["ListBucketVersions"],
+    "DeleteObjects": ["DeleteObject", "DeleteObjectVersion"],
+}
+# Tagged while they are made; for a large package that is interrupted; for a builder that does not stop itself.
+NOT_PLAYED = {"ec2:CreateTags", "s3:AbortMultipartUpload", "ec2:StopInstances"}
+
+
+@pytest.fixture(scope="module")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAccount]:
+    with moto_account(tmp_path_factory.mktemp("moto")) as account:
+        yield account
+
+
+class BakingPerson(Deployer):
+    """Bakes, and plays the builder: at the first look it fetches what it is made of, at the second it ends."""
+
+    def __init__(self, account: EmulatedAccount, patch: pytest.MonkeyPatch, packed: Path) -> None:
+        super().__init__(account, "fish", patch)
+        packed.write_bytes(b"code and models")
+        patch.setattr(bake, "_packed", lambda *_: packed)
+        self.packed = packed
+        self.calls: set[str] = set()
+        self.outcome = "ok"
+        self.more_faults: Any = lambda _: None
+        self.fault = self._play
+
+    def _before(self, model: Any, params: Any = None, **more: Any) -> Any:
+        if model.name == "CreateImage":  # moto does not know tags of the snapshots that are made as well
+            params["body"] = {key: one for key, one in params["body"].items() if "TagSpecification.2" not in key}
+        return super()._before(model, **more)
+
+    def bake(self, *words: str) -> str:
+        self._looks = 0
+        return self.run("bake", "--from", BASE, "--pause", "0.01", *words)
+
+    def images(self) -> list[dict[str, Any]]:
+        filters = [{"Name": "tag:shoal:image", "Values": ["fish-worker"]}]
+        found: list[dict[str, Any]] = self.account.call("ec2", "describe_images", Filters=filters)["Images"]
+        return found
+
+    def is_clean(self) -> bool:
+        """Whether there is nothing but whole images."""
+        buckets = [one["Name"] for one in self.account.call("s3", "list_buckets")["Buckets"]]
+        whole = {one["State"] for one in self.images()} <= {"available"}
+        return BUCKET not in buckets and states(self.account) <= {"terminated"} and whole
+
+    def _play(self, name: str) -> Any:
+        self.calls.add(name)
+        if name == "GetObject":
+            self._looks += 1
+            if self._looks in (1, 3):
+                self._act(ends=self._looks == 3)
+        return self.more_faults(name)
+
+    def _act(self, ends: bool) -> None:
+        filters = [
+            {"Name": "tag:shoal:builder", "Values": ["fish"]},
+            {"Name": "instance-state-name", "Values": ["running"]},
+        ]
+        [reservation] = self.account.call("ec2", "describe_instances", Filters=filters)["Reservations"]
+        builder = reservation["Instances"][0]["InstanceId"]
+        told = self.account.call("ec2", "describe_instance_attribute", InstanceId=builder, Attribute="userData")
+        script = base64.b64decode(told["UserData"]["Value"]).decode()
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+        packed, sum_, told, result = (
+            script.partition(f"{name}='")[2].partition("'")[0] for name in ("packed", "sum", "told", "result")
+        )
+        assert requests.get(packed, timeout=10).content == self.packed.read_bytes()
+        assert len(sum_) == 64
+        requests.put(told, data="fetching\n" + "labels a photo\n" * ends, timeout=10).raise_for_status()
+        if ends:
+            requests.put(result, data=f"{self.outcome}\n", timeout=10).raise_for_status()
+            self.account.call("ec2", "stop_instances", InstanceIds=[builder])
+
+
+@pytest.fixture
+def person(moto: EmulatedAccount, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[BakingPerson]:
+    one = BakingPerson(moto, monkeypatch, tmp_path / "packed.tar")
+    yield one
+    for image in one.images():
+        moto.call("ec2", "deregister_image", ImageId=image["ImageId"])
+
+
+def test_an_image_is_made_with_its_date_and_tags_and_the_last_ones_stay(person: BakingPerson) -> None:
+    said = person.bake("--keep", "1")
+
+    assert "\n               labels a photo\n" in said
+    assert "Baked ami-" in said
+    [image] = person.images()
+    assert re.fullmatch(r"fish-worker-\d{8}-\d{6}", image["Name"])
+    assert {"Key": "shoal", "Value": "fish"} in image["Tags"]
+    assert person.is_clean()
+
+
+def actions(policy: dict[str, Any]) -> set[str]:
+    lists = [one["Action"] for one in policy["Statement"]]
+    return {action for one in lists for action in ([one] if isinstance(one, str) else one)}
+
+
+def needed(call: str) -> set[str]:
+    """The permissions that a call needs; everybody may ask who they are."""
+    if call == "GetCallerIdentity":
+        return set()
+    if call == "GetParameter":
+        return {"ssm:GetParameter"}
+    is_of_s3 = call in S3_ACTIONS or "Bucket" in call or "Object" in call
+    return {f"s3:{one}" for one in S3_ACTIONS.get(call, [call])} if is_of_s3 else {f"ec2:{call}"}
+
+
+def test_old_images_go_and_its_policy_allows_what_it_calls_and_no_more(person: BakingPerson) -> None:
+    person.bake()
+    assert "an old image" in person.bake("--keep", "1")
+    assert len(person.images()) == 1
+    person.more_faults = lambda name: (OK_ANSWER, {"Parameter": {"Value": BASE}}) if name == "GetParameter" else None
+    assert "Baked ami-" in person.bake("--from", "")
+
+    policy = json.loads((ROOT / "ami" / "bake-policy.json").read_text())
+    assert actions(policy) - NOT_PLAYED == {one for call in person.calls for one in needed(call)}
+
+
+def test_a_builder_that_fails_is_told_with_its_last_words(person: BakingPerson) -> None:
+    person.outcome = "failed"
+
+    assert re.search(r"the builder i-\w+ ended \(failed\): fetching; labels a photo", person.bake())
+    assert person.images() == []
+    assert person.is_clean()
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"),
+    [
+        ("throttled", ("PutPublicAccessBlock", "CreateImage", "DeleteBucket")),
+        ("denied", ("PutObject", "RunInstances")),
+        ("Ctrl-C", ("RunInstances", "CreateImage", "TerminateInstances")),
+    ],
+)
+def test_after_faults_the_next_try_leaves_nothing(person: BakingPerson, kind: str, steps: Sequence[str]) -> None:
+    for step in steps:
+        person.more_faults = fault = OneFault(step, kind)
+        said = person.bake()
+        assert fault.came, step
+        assert "`shoal bake` again begins anew" in said, step
+    person.more_faults = lambda _: None
+
+    assert "Baked ami-" in person.bake()
+    assert person.is_clean()
+
+
+PACKED = """
+from pathlib import Path
+from shoal_cli._deployment import bake
+
+bake._packed = lambda *_: Path(__file__)
+"""
+
+
+def test_what_kill_9_leaves_is_removed_by_the_next_one(person: BakingPerson, tmp_path: Path) -> None:
+    program = tmp_path / "killed.py"
+    program.write_text(PACKED + KILLED)
+    command = [sys.executable, str(program), "RunInstances", "bake", "--from", BASE, "--pause", "0.01"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not person.is_clean()
+
+    assert "TERMINATE      builder i-" in person.bake()
+    assert person.is_clean()
