@@ -14,6 +14,7 @@ from comparison.link import ANSWER_BYTES, Link
 from comparison.measurement import Lane, Measurement
 from comparison.photos import unlike_any_other
 from comparison.schedule import Stint
+from shoal.accounts.bearer import bearer
 from shoal.proxies import is_direct
 
 TIMEOUT_SECONDS = 120
@@ -25,12 +26,14 @@ INFERRING = ("decode", "infer")
 class VenueApi:
     """Calls `POST /v1/label?venue=...` of the Shoal at `address` with one photo.
 
-    pause: waits a number of seconds, for the emulated link. Many threads may call `measure`.
+    pause: waits a number of seconds, for the emulated link. key: an API key, where people sign in.
+    Many threads may call `measure`.
     """
 
     address: str
     link: Link
     pause: Callable[[float], object] = time.sleep
+    key: str = field(default="", repr=False)
     _local: threading.local = field(default_factory=threading.local)
 
     def measure(self, stint: Stint, photo: str, content: bytes) -> Measurement:
@@ -88,5 +91,7 @@ class VenueApi:
         if not hasattr(self._local, "session"):
             self._local.session = requests.Session()
             self._local.session.trust_env = not is_direct(self.address)
+            if self.key:
+                self._local.session.auth = bearer(self.key)
         session: requests.Session = self._local.session
         return session

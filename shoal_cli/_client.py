@@ -12,9 +12,11 @@ from typing import Any
 import requests
 
 from inference.photo_folders import readable
+from shoal.accounts.bearer import bearer
 from shoal.errors import Permanent, Retryable, ShoalError
 from shoal.proxies import is_direct
 from shoal.retry import patiently
+from shoal_cli._accounts._chosen_key import chosen_key
 
 GROUP_PHOTOS = 8
 GROUP_BYTES = 4 * 1024 * 1024
@@ -24,9 +26,13 @@ PATIENCE_SECONDS = 60.0
 PAGE = 500
 
 
-def session_for(address: str) -> requests.Session:
-    """A session for calls to `address`, without the environment's proxies if that is this machine."""
+def session_for(address: str, key: str = "") -> requests.Session:
+    """A session for calls to `address`, without the environment's proxies if that is this machine.
+
+    key: an API key, which all its calls send.
+    """
     session = requests.Session()
+    session.auth = bearer(key) if key else None
     session.trust_env = not is_direct(address)
     return session
 
@@ -39,7 +45,7 @@ class Client:
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        self._session = session_for(self.address)
+        self._session = session_for(self.address, chosen_key())
 
     def new_batch(self) -> str:
         """Create a batch. Returns its id."""

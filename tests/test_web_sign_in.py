@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shoal.accounts.api_keys import ApiKeys
+from shoal.accounts.bearer import bearer
 from shoal.accounts.users import Users
+from shoal.buckets.folder_store import FolderStore
 from shoal.clock import SystemClock
 from shoal.errors import Permanent
 from shoal.memory import memory_cloud
+from shoal_cli.__main__ import shoal as shoal_command
 from tests.web_fixtures import Site, jpeg, running_site
 from web_tier.access.recently import Recently
 from web_tier.access.rights import Right, needed
@@ -199,6 +205,112 @@ def test_after_signing_in_nobody_is_sent_to_another_site(people: People, followi
     reply = people.ask(requests.Session(), "POST", "/sign-in", data=form | {"next": "/batches?a=b"})
     assert reply.headers["Location"] == "/batches?a=b"
     assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(reply.headers["Set-Cookie"].split("; "))
+
+
+def as_program(key: str) -> requests.Session:
+    program = requests.Session()
+    program.auth = bearer(key)
+    return program
+
+
+def test_a_key_may_do_what_its_scopes_say_until_it_is_revoked(people: People, caplog: pytest.LogCaptureFixture) -> None:
+    outputs = people.site.cloud.outputs
+    keys, alice = ApiKeys(outputs, SystemClock()), Users(outputs).find("alice")
+    assert alice is not None
+    own, own_text = keys.add("camera", ["read", "label"])
+    both = [as_program(own_text), as_program(keys.add("of alice", ["label"], alice.name, alice.id)[1])]
+    batches = []
+    for program in both:
+        reply = people.ask(program, "POST", "/v1/batches", headers={"Prefer": "wait=20"}, **PHOTO)
+        batches.append(reply.json()["batch"])
+    camera, of_alice = both
+    assert people.ask(camera, "GET", f"/v1/batches/{batches[0]}").ok
+    assert people.ask(people.alice, "GET", f"/v1/batches/{batches[1]}").ok
+    for stranger, batch in ((camera, batches[1]), (people.alice, batches[0]), (people.operator, batches[0])):
+        assert people.ask(stranger, "GET", f"/v1/batches/{batch}").status_code == 404
+    assert [one["batch"] for one in people.ask(camera, "GET", "/v1/batches").json()["batches"]] == [batches[0]]
+    for program, path, word in ((of_alice, "/v1/batches", "read"), (camera, "/fleet.json", "operators")):
+        refused = people.ask(program, "GET", path)
+        assert (refused.status_code, word in refused.json().get("detail", refused.json().get("error"))) == (403, True)
+    operator = as_program(keys.add("cron", ["operate"])[1])
+    assert people.ask(operator, "GET", "/fleet.json").ok
+    assert people.ask(operator, "POST", "/fleet/redrive").status_code == 303  # a program has no form's token
+    assert people.ask(operator, "GET", "/v1/batches").status_code == 403
+
+    [found] = [key for key in keys.all() if key.id == own.id]
+    assert (found.name, found.scopes, found.used_at > 0) == ("camera", ("label", "read"), True)
+    stored = b"".join(outputs.get(one.key) for one in outputs.list("accounts/"))
+    assert own_text.rpartition("_")[2].encode() not in stored
+    keys.revoke(own.id)
+    people.site.server._services.entrance._by_key.forget(own_text)
+    refused = people.ask(camera, "GET", "/v1/models")
+    assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, 'Bearer realm="Shoal"')
+    assert "revoked" in refused.json()["detail"]
+    assert own_text not in caplog.text
+
+
+def test_a_key_ends_with_its_user(people: People) -> None:
+    users, keys = Users(people.site.cloud.outputs), ApiKeys(people.site.cloud.outputs, SystemClock())
+    dora = users.add("dora", PASSWORD)
+    program = as_program(keys.add("of dora", ["label", "read"], dora.name, dora.id)[1])
+    assert people.ask(program, "GET", "/v1/batches").ok
+    users.remove("dora")
+    assert people.ask(program, "GET", "/v1/batches").status_code == 401
+
+
+def test_this_process_may_call_itself(people: People) -> None:
+    key = people.site.server._services.comparisons.key
+    assert people.ask(as_program(key), "GET", "/venues.json").ok
+
+
+@pytest.mark.parametrize(("name", "scopes"), [("", ["read"]), ("x", []), ("x", ["root"]), ("x" * 65, ["read"])])
+def test_a_key_has_a_name_and_known_scopes(name: str, scopes: list[str]) -> None:
+    with pytest.raises(Permanent):
+        ApiKeys(memory_cloud(SystemClock()).outputs, SystemClock()).add(name, scopes)
+
+
+def test_the_description_says_how_to_sign_in(people: People) -> None:
+    described = requests.get(f"{people.site.url}/openapi.json", timeout=20).json()
+    assert described["security"] == [{"apiKey": []}]
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            assert ("401" in operation["responses"]) == path.startswith("/v1/"), path
+    assert {"get", "post"} <= set(described["paths"]["/v1/batches"])
+
+
+def shoal(*arguments: str, text: str = "") -> Result:
+    return CliRunner().invoke(shoal_command, arguments, input=text, catch_exceptions=False)
+
+
+def test_the_commands_keep_users_and_keys_and_send_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, people: People
+) -> None:
+    kept = tmp_path / "served"
+    (kept / "results").mkdir(parents=True)
+    here = ("--results", str(kept))
+    assert "can sign in" in shoal("users", "add", "alice", "--operator", *here, text=f"{PASSWORD}\n").output
+    assert shoal("users", "list", *here).output.split() == ["alice", "operator"]
+    assert "new password" in shoal("users", "password", "alice", *here, text=f"{PASSWORD}!\n").output
+    text = shoal("keys", "add", "camera", "--user", "alice", *here).stdout.strip()
+    store = FolderStore(kept / "results")
+    key = ApiKeys(store, SystemClock()).find(text)
+    assert key is not None
+    assert (key.user, key.scopes) == ("alice", ("label", "read"))
+    assert Users(store).signed("alice", f"{PASSWORD}!") is not None
+    assert "camera" in shoal("keys", "list", *here).stdout
+    assert "revoked" in shoal("keys", "revoke", key.id, *here).stdout
+    assert shoal("keys", "list", *here).stdout == ""
+    assert "no more" in shoal("users", "remove", "alice", *here).stdout
+
+    photo, file = tmp_path / "a.jpg", tmp_path / "key"
+    photo.write_bytes(jpeg())
+    file.write_text(ApiKeys(people.site.cloud.outputs, SystemClock()).add("cli", ["label", "read"])[1] + "\n")
+    monkeypatch.setenv("SHOAL_STATE_DIR", str(tmp_path))
+    with pytest.raises(Permanent, match=r"401.*API key"):
+        shoal("classify", str(photo), "--url", people.site.url)
+    assert "a.jpg" in shoal("classify", str(photo), "--url", people.site.url, "--key", str(file)).stdout
+    monkeypatch.setenv("SHOAL_API_KEY", file.read_text().strip())
+    assert "a.jpg" in shoal("classify", str(photo), "--url", people.site.url).stdout
 
 
 def test_where_nobody_signs_in_there_is_nothing_to_share_or_list(people: People) -> None:

@@ -80,6 +80,7 @@ def create_app(
     if built.entrance.signs_in:
         app.register_blueprint(sign_in.blueprint)
         app.register_blueprint(sharing.blueprint)
+        built.comparisons.key = built.entrance.own_key
         gate.install(app, built.entrance, settings.prefix)
     rights.check_all(app)
     headers = {"Content-Security-Policy": _content_security_policy(built.direct.origin), **HEADERS}

@@ -70,6 +70,11 @@ class Settings:
         worker=True,
         also="OTEL_EXPORTER_OTLP_ENDPOINT",
     )
+    api_key: str = _service(
+        "",
+        "The API key that the commands send to a Shoal where people sign in; `shoal keys add` makes it.",
+        secret=True,
+    )
     env_file: Path | None = _service(
         None,
         "The file with settings that the controller reads over the environment, at its start and on SIGHUP; "

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from shoal.errors import Permanent
+from shoal_cli._accounts._chosen_key import key_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -17,8 +18,13 @@ FOR_OTHERS = "The address of Shoal, if the batch was not sent from here."
 
 
 def url_option(words: str) -> Callable[[F], F]:
-    """Give a command the option --url, whose value is a whole address or None. words: its help."""
-    return click.option("--url", help=words, callback=lambda _, __, value: value and whole_address(value))
+    """Give a command the option --url, whose value is a whole address or None, and --key. words: the help of --url."""
+    url = click.option("--url", help=words, callback=lambda _, __, value: value and whole_address(value))
+
+    def both(command: F) -> F:
+        return url(key_option()(command))
+
+    return both
 
 
 def whole_address(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -113,16 +113,18 @@ class Endpoint:
 
     address: its whole address; one without a path gets the path of the contract.
     patience: seconds without an answer after which a photo has failed.
+    key: an API key of a Shoal where people sign in.
     """
 
     contract: Contract
     address: str
     patience: float
+    key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if urlsplit(self.address).path in ("", "/"):
             self.address = self.address.rstrip("/") + self.contract.path
-        self._session = session_for(self.address)
+        self._session = session_for(self.address, self.key)
 
     def label(self, photos: Sequence[Path]) -> Iterator[dict[str, Any]]:
         """Yield the record of each photo, in order; a photo that failed says why.

@@ -17,6 +17,7 @@ from rich.console import Console
 from shoal import settings
 from shoal.errors import Retryable
 from shoal.photo_record import TOP
+from shoal_cli._accounts._chosen_key import chosen_key, given_key
 from shoal_cli._batches import _sent
 from shoal_cli._batches._address import MADE, url_option
 from shoal_cli._batches._boxes import counted
@@ -74,7 +75,9 @@ def command(
     if contract:
         if model or wanted.draw or wanted.coco:
             raise click.UsageError("The contracts know no --model, and too little of a box for --draw and --coco.")
-        endpoint = Endpoint(CONTRACTS[contract], address, patience)
+        # An endpoint that --url names may be somebody else's, who must not get the key of a Shoal.
+        key = given_key() if url else chosen_key()
+        endpoint = Endpoint(CONTRACTS[contract], address, patience, key)
         _by_contract(endpoint, photos, left_out, wanted, chosen.max_pixels)
         return
     known = _sent.find_own(resume, url) if resume else None

@@ -1,14 +1,18 @@
-"""Finds out who somebody is, where people sign in: by name and password, or by the session that followed."""
+"""Finds out who somebody is, where people sign in: by password, by the session that followed, or by an API key."""
 
 from __future__ import annotations
 
 import hmac
+import logging
+import secrets
 import threading
 from collections.abc import Mapping
 from hashlib import sha256
 
+from shoal.accounts.api_keys import ApiKey, ApiKeys
 from shoal.accounts.owned_batches import OwnedBatches
 from shoal.accounts.users import OPERATOR, User, Users
+from shoal.errors import Retryable
 from shoal.ports import Clock, ObjectStore
 from shoal.settings import Settings
 from web_tier.access.person import Person
@@ -17,8 +21,11 @@ from web_tier.access.rights import SCOPES, Right
 from web_tier.access.sessions import Sessions, SignedSession
 from web_tier.problems import Problem
 
+log = logging.getLogger(__name__)
+
 TRIED_AT_ONCE = 2  # passwords: each takes a core and 19 MiB
 WAIT_SECONDS = 10.0
+NOTE_SECONDS = 60.0  # between two notes that a key is used
 
 _USERS = frozenset({Right.LABEL, Right.READ})
 
@@ -33,6 +40,11 @@ class Entrance:
         self.sessions = Sessions(outputs, clock, self._basis)
         self.batches = OwnedBatches(outputs)
         self._trying = threading.BoundedSemaphore(TRIED_AT_ONCE)
+        self.own_key = secrets.token_urlsafe(32)  # with which this process calls itself
+        self._keys = ApiKeys(outputs, clock)
+        self._clock = clock
+        self._noted: dict[str, float] = {}  # key -> when its use was noted
+        self._by_key = Recently(self._keys.find)
         self._by_session = Recently(self._find)
         self._owner = Recently(self.batches.owner)
         self._share = Recently(self.batches.shared)
@@ -53,6 +65,16 @@ class Entrance:
     def by_session(self, token: str) -> Person | None:
         """Who has the session of a cookie. A session that another process ended may last five seconds more."""
         return self._by_session(token) if token else None
+
+    def by_key(self, text: str) -> Person | None:
+        """Who has an API key. A key that was revoked may last five seconds more."""
+        if hmac.compare_digest(_digest(text), _digest(self.own_key)):
+            return Person(OPERATOR, OPERATOR, frozenset(SCOPES))
+        key = self._by_key(text)
+        if key is None or not self._still_has(key):
+            return None
+        self._note_use(key)
+        return Person(key.owner, key.name, frozenset(Right(scope) for scope in key.scopes))
 
     def end(self, session: SignedSession) -> None:
         """Sign out."""
@@ -80,6 +102,20 @@ class Entrance:
         """Revoke the share link, in this process at once."""
         self.batches.unshare(batch)
         self._share.forget(batch)
+
+    def _still_has(self, key: ApiKey) -> bool:
+        """Whether the key is of no user, or of one who is still there."""
+        return not key.user or self._user({"user": key.user, "id": key.owner}) is not None
+
+    def _note_use(self, key: ApiKey) -> None:
+        now = self._clock.now()
+        if now - self._noted.get(key.id, key.used_at) < NOTE_SECONDS:
+            return
+        self._noted[key.id] = now
+        try:
+            self._keys.used(key)
+        except Retryable as error:  # a request does not fail for this
+            log.warning("the use of the key %s was not noted: %s", key.id, error)
 
     def _find(self, token: str) -> Person | None:
         session = self.sessions.find(token)

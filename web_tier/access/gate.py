@@ -48,7 +48,8 @@ def _check(entrance: Entrance, prefix: str) -> BaseResponse | None:
     if request.endpoint is None:
         return None
     right = rights.needed(current_app, request.endpoint)
-    who = entrance.by_session(request.cookies.get(session_cookie(prefix), ""))
+    by_session = request.cookies.get(session_cookie(prefix), "")
+    who = entrance.by_session(by_session) if right is Right.NOTHING else _sender(entrance, by_session)
     if who is not None:
         person.remember(who)
     if right is Right.NOTHING:
@@ -70,6 +71,17 @@ _REFUSED = {
     Right.LABEL: "This key may not send photos: it was made without the scope label.",
     Right.READ: "This key may not read results: it was made without the scope read.",
 }
+
+
+def _sender(entrance: Entrance, by_session: str) -> Person | None:
+    """Who sent the current request, by an API key or by a session. Raises Problem (401) for a key that is not there."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return entrance.by_session(by_session)
+    who = entrance.by_key(key.strip())
+    if who is None:
+        raise Problem(401, "There is no such API key: it was revoked, or it is not whole.")
+    return who
 
 
 def _owns(entrance: Entrance, who: Person, batch: str) -> bool:

@@ -69,13 +69,14 @@ class Comparisons:
     venues:   the names of those of this server.
     settings: those that are in force, for the costs.
     cloud:    its buckets are the way to the function.
-    address:  of this server; set by what opens its port.
+    address:  of this server; set by what opens its port. key: with which this process calls itself.
     function: where there may be one; set by what makes the app.
     """
 
     def __init__(self, venues: Sequence[str], settings: Callable[[], Settings], cloud: Cloud) -> None:
         self.venues = tuple(venues)
         self.address = ""
+        self.key = ""
         self.function: LambdaFunction | None = None
         self._cloud = cloud
         self._settings = settings
@@ -128,7 +129,7 @@ class Comparisons:
         made = folder / "made"
         made.mkdir()
         prepared, left_out = prepare(as_they_are(files), made)
-        api = VenueApi(self.address, Link())
+        api = VenueApi(self.address, Link(), key=self.key)
         with self._with_function() as own:
             plan = list(stints(both_sizes((*self.venues, *own)), prepared.names(), rounds))
             measured = self._measure(plan, Doors(own, api), prepared.lane_content, rounds)
