@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as some
 
+from benchmarks.attacks import address_tricks
 from shoal.errors import BadImage
 from tests.web_fixtures import jpeg
 from web_tier.outside import fetch, guarded_connection
@@ -348,6 +349,17 @@ def test_a_trick_is_refused(port: int, trick: str) -> None:
     url, reason = TRICKS[trick]
     with fetching(port) as get, pytest.raises(BadImage, match=reason):
         get(url)
+
+
+def test_the_attack_with_address_tricks_reaches_nothing_and_would_notice_if_it_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tricks = list(address_tricks.tricks())
+    assert len(tricks) >= 450
+    for door in ("photo", "webhook"):
+        assert [name for name, url, names in tricks if address_tricks.reached(door, url, names)] == []
+    monkeypatch.setattr(guarded_connection, "public", lambda address: True)
+    assert sum(bool(address_tricks.reached("photo", url, names)) for _, url, names in tricks) > 300
 
 
 def test_a_name_is_resolved_once(port: int) -> None:

@@ -18,13 +18,13 @@ from web_tier.schemas.requests import (
     INDEX,
     LIMIT,
     MODEL,
-    NAME,
     SUBMISSION,
     TEXT,
     UPLOADS,
     VENUE,
     WEBHOOK,
     Schema,
+    described,
     for_server,
 )
 from web_tier.schemas.secured import secured
@@ -136,7 +136,7 @@ def _label(models: Sequence[str]) -> Schema:
         "description": "The body is the photo. The answer is its result. 503: too many photos wait, send it again "
         "after `Retry-After` seconds.",
         "parameters": [
-            _parameter("name", "query", NAME),
+            _parameter("name", "query", described("The file name. A long one is shortened.")),
             _parameter("model", "query", MODEL | {"enum": list(models)}),
             _parameter("venue", "query", VENUE),
         ],
@@ -242,6 +242,8 @@ def _operation(name: str, summary: str, answer: str, parameters: list[Schema], *
 def _parameter(name: str, where: str, schema: Schema) -> Schema:
     """A parameter of an operation; the description of its schema moves up to it."""
     rest = {key: value for key, value in schema.items() if key != "description"}
+    if where == "query" and "enum" in rest:
+        rest["enum"] = ["", *rest["enum"]]  # an empty value is none
     parameter = {"name": name, "in": where, "schema": rest, "description": schema["description"]}
     return parameter | ({"required": True} if where == "path" else {})
 
