@@ -193,7 +193,7 @@ def _task(name: str) -> str | None:
 
 def _submission() -> tuple[OfferedPhotos, str | None]:
     """The photos of the request, and the address of its webhook. The fields of a JSON body win over the query."""
-    model, webhook = request.args.get("model") or None, request.args.get("webhook")
+    model, webhook = request.args.get("model"), request.args.get("webhook")
     if model is not None:
         services().intake.check_model(model)
     if request.mimetype == JSON:

@@ -137,7 +137,7 @@ def _label(models: Sequence[str]) -> Schema:
         "after `Retry-After` seconds.",
         "parameters": [
             _parameter("name", "query", described("The file name. A long one is shortened.")),
-            _parameter("model", "query", MODEL | {"enum": list(models)}),
+            _parameter("model", "query", MODEL | {"enum": ["", *models]}),  # an empty one is none
             _parameter("venue", "query", VENUE),
         ],
         "requestBody": {
@@ -242,8 +242,6 @@ def _operation(name: str, summary: str, answer: str, parameters: list[Schema], *
 def _parameter(name: str, where: str, schema: Schema) -> Schema:
     """A parameter of an operation; the description of its schema moves up to it."""
     rest = {key: value for key, value in schema.items() if key != "description"}
-    if where == "query" and "enum" in rest:
-        rest["enum"] = ["", *rest["enum"]]  # an empty value is none
     parameter = {"name": name, "in": where, "schema": rest, "description": schema["description"]}
     return parameter | ({"required": True} if where == "path" else {})
 

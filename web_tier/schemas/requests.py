@@ -43,7 +43,7 @@ NAME = described("The file name. For a photo by address, the default is the last
 }
 MODEL = described("The name of a model. `getModels` lists them.")
 VENUE = described("Where the photos are labelled: `pool` or `local`; without it as the operator has chosen.") | {
-    "enum": ["local", "pool"]
+    "enum": ["", "local", "pool"]
 }
 WEBHOOK = described("A public http or https address. The summary of the finished batch is posted there.") | {
     "maxLength": MOST_CHARACTERS
