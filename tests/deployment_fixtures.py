@@ -23,7 +23,10 @@ from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]
 ANYBODY = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-SERVICES = "s3,sqs,sns,dynamodb,lambda,ec2,iam,sts,cloudformation,cloudwatch,logs,autoscaling,alb,acm,ssm,route53"
+SERVICES = (
+    "s3,sqs,sns,dynamodb,lambda,ec2,iam,sts,cloudformation,cloudwatch,logs,autoscaling,"
+    "elasticloadbalancing,acm,ssm,route53"
+)
 QUICK = ("--pause", "0.02")
 Fault = Callable[[str], Any]
 

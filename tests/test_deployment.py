@@ -15,6 +15,7 @@ import pytest
 
 from shoal import aws
 from shoal.aws.template import LaunchTemplate
+from shoal.deployment import template_file
 from shoal.settings import Settings
 from shoal_cli._deployment._first_photo import label_first_photo, wait_for_page
 from tests.deployment_fixtures import (
@@ -161,6 +162,72 @@ def test_a_private_network_a_group_a_function_and_alarms(person: Deployer, monke
     function = person.account.call("lambda", "get_function_configuration", FunctionName="fish-lambda")
     assert function["Environment"]["Variables"]["SHOAL_PREFIX"] == "fish"
     assert nothing_left("fish") in person.destroy()
+
+
+def balancer(account: EmulatedAccount) -> tuple[Any, ...]:
+    """The balancers' listeners, where they send to, and how that is looked at."""
+    elb = account.client("elbv2")
+    listeners = [
+        (one["Port"], one["Protocol"], one["DefaultActions"][0]["Type"], len(one.get("Certificates", ())))
+        for found in elb.describe_load_balancers()["LoadBalancers"]
+        for one in elb.describe_listeners(LoadBalancerArn=found["LoadBalancerArn"])["Listeners"]
+    ]
+    targets = [(one["Port"], one["HealthCheckPath"]) for one in elb.describe_target_groups()["TargetGroups"]]
+    return sorted(listeners), targets
+
+
+def test_a_domain_with_a_load_balancer_and_with_caddy(person: Deployer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ministack makes no instance: a parameter stands in its place, and in that of its address."""
+    text = template_file.read().text
+    for kind in ("Instance", "EIP"):
+        text = text.replace(f"Type: AWS::EC2::{kind}\n", "Type: AWS::SSM::Parameter\n")
+    monkeypatch.setattr(template_file, "read", lambda: template_file.StackTemplate(text))
+    route53 = person.account.client("route53")
+    zone = route53.create_hosted_zone(Name="example.org", CallerReference="fish")["HostedZone"]["Id"]
+    named = ("--page-image", "ami-12345678", "--no-wait", "--domain", "photos.example.org")
+
+    def records() -> list[bool]:
+        """Of each record of the name: whether it names the balancer."""
+        found = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+        return ["AliasTarget" in one for one in found if one["Name"].startswith("photos.")]
+
+    made = person.deploy(*named, "--zone", zone.rpartition("/")[2])
+    assert "Page: https://photos.example.org" in made
+    assert balancer(person.account) == (
+        [(80, "HTTP", "redirect", 0), (443, "HTTPS", "forward", 1)],
+        [(80, "/healthz")],
+    )
+    certificates = person.account.call("acm", "list_certificates")["CertificateSummaryList"]
+    assert [one["DomainName"] for one in certificates] == ["photos.example.org"]
+    assert records() == [True]
+
+    assert COMPLETE in person.deploy(*named, "--zone", zone.rpartition("/")[2], "--thrifty")
+    assert (balancer(person.account), records()) == (([], []), [False])
+    assert "Let photos.example.org point to " in person.deploy(*named)
+    assert (len(balancer(person.account)[0]), records()) == (2, [])
+    assert nothing_left("fish") in person.destroy()
+    assert balancer(person.account) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--no-page", "--domain", "a.example"), "--domain is the page's name"),
+        (("--thrifty",), "--thrifty needs --domain"),
+        (("--zone", "Z1"), "--zone needs --domain"),
+        (("--vpc", "vpc-1"), "--vpc and --subnets name a network together"),
+    ],
+)
+def test_choices_that_do_not_fit_are_refused(person: Deployer, options: tuple[str, ...], told: str) -> None:
+    assert told in person.deploy(*options)
+
+
+def test_there_may_be_nothing_to_roll_back(person: Deployer) -> None:
+    person.deploy("--no-page")
+    told = person.run("deploy", "--roll-back")
+    person.destroy()
+
+    assert told.endswith("stack fish is CREATE_COMPLETE: there is nothing to roll back. Nothing more was done")
 
 
 def test_a_first_creation_that_fails_goes_on_or_is_undone(person: Deployer) -> None:

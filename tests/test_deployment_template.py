@@ -167,7 +167,7 @@ PAGE = {"WebRole", "WebProfile", "WebGroup", "WebInstance", "NoControllerTick"}
         ({"WebTier": "thrifty"}, PAGE | {"WebAddress"}),
         (
             {"WebTier": "thrifty", "Domain": "a.example", "HostedZoneId": "Z"},
-            PAGE | {"WebAddress", "NameOfTheInstance"},
+            PAGE | {"WebAddress", "NameOfThePage"},
         ),
         (
             {"WebTier": "balancer", "Domain": "a.example"},

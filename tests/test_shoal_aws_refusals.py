@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.parsers import ResponseParserError
 
 from shoal.aws import signed, sqs
 from shoal.aws.autoscaling import AutoScalingPool, GroupSettings, zones
@@ -279,6 +280,11 @@ def test_what_a_code_means(code: str, text: str, kind: type[Exception], told: st
         raise refusal(code, "Call", text)
     assert type(found.value) is kind
     assert error_code(found.value) == code.removeprefix("AWS.SimpleQueueService.")
+
+
+def test_an_answer_that_is_not_aws_own_may_be_another_the_next_time() -> None:
+    with pytest.raises(Retryable, match="call: the answer is not AWS'"), our_errors("call"):
+        raise ResponseParserError("invalid XML received: <!doctype html>")
 
 
 EXPIRED = {

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import botocore.exceptions
+import botocore.parsers
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials as Credentials
@@ -273,6 +274,8 @@ def our_errors(what: str) -> Iterator[None]:
         raise Permanent(f"{what}: no AWS region is set: set AWS_DEFAULT_REGION") from error
     except botocore.exceptions.BotoCoreError as error:
         raise Permanent(f"{what}: {error}") from error
+    except botocore.parsers.ResponseParserError as error:  # of a proxy, or of a service that breaks
+        raise Retryable(f"{what}: the answer is not AWS': {error}") from error
 
 
 def _translated(what: str, error: botocore.exceptions.ClientError) -> ShoalError:

@@ -63,6 +63,10 @@ class Choices:
             raise SettingsError("--private makes a network of its own: leave --vpc and --subnets out")
         if bool(self.vpc) != bool(self.subnets):
             raise SettingsError("--vpc and --subnets name a network together")
+        if self.domain and not self.page:
+            raise SettingsError("--domain is the page's name: leave it or --no-page out")
+        if self.thrifty and not self.domain:
+            raise SettingsError("--thrifty needs --domain; without a domain there is no load balancer")
         if self.zone and not self.domain:
             raise SettingsError("--zone needs --domain")
         if self.tier == "balancer" and len(self.subnets) == 1:

@@ -27,11 +27,12 @@ def command(roll_back: bool, new_password: bool, wait: bool, pause: float, **opt
 
     chosen = deployed_settings()
     deployment = Deployment(chosen, choices_of(options), click.echo, pause)
-    with explaining("`shoal deploy` again goes on from there, `shoal deploy --roll-back` undoes it"):
-        if roll_back:
+    if roll_back:
+        with explaining("Nothing more was done"):
             state = deployment.roll_back()
-            click.echo(f"Rolled back: {state.status or 'nothing is left of the stack'}.")
-            return
+        click.echo(f"Rolled back: {state.status or 'nothing is left of the stack'}.")
+        return
+    with explaining("`shoal deploy` again goes on from there, `shoal deploy --roll-back` undoes it"):
         done = deployment.deploy(new_password)
     click.echo("Nothing was to change." if not done.changed else f"The stack {chosen.prefix} is complete.")
     if done.is_new:
