@@ -147,8 +147,25 @@ def test_the_fleet_and_its_operator(site: Site, page: Page, axe: str) -> None:
 
 def test_the_page_of_the_api(site: Site, page: Page, axe: str) -> None:
     page.goto(f"{site.url}/api")
-    page.locator("summary").first.click()
-    page.locator("summary").nth(1).click()
+    site.worker.start()
+    photo = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": jpeg()}
+    tried = {
+        "/v1/batches": ('"queued"', photo),
+        "/v1/label": ('"total_seconds"', photo),
+        "/v1/uploads": ("409 ", None),  # the cloud in memory has no forms
+        "/v1/batches/{batch}/photos/confirm": ('"missing"', None),
+    }
+    for path, (words, file) in tried.items():
+        part = page.locator("details", has=page.locator(f'form[data-path="{path}"][data-method="POST"]'))
+        part.locator("summary").click()
+        if file:
+            part.locator("input[type=file]").set_input_files([file])
+        if "{batch}" in path:
+            part.locator("input[name=batch]").fill("1m7yv8wnwyewm4djehxe")
+        part.get_by_role("button", name="Try it").click()
+        expect(part.locator("output")).to_contain_text(words)
+    assert "`" not in page.locator(".api").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     is_fine(page, axe)
 
 

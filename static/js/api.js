@@ -25,6 +25,11 @@ async function answer(form) {
     if (input.dataset.in === "path") path = path.replace(`{${input.name}}`, encodeURIComponent(value));
     if (input.dataset.in === "query") query.set(input.name, value);
     if (input.dataset.in === "header") headers[input.name] = value;
+    if (input.dataset.in === "file") body = input.files[0];
+    if (input.dataset.in === "json") {
+      headers["Content-Type"] = "application/json";
+      body = value;
+    }
     if (input.dataset.in === "form") {
       body = new FormData();
       for (const file of input.files) body.append(input.name, file);

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
+from markupsafe import Markup, escape
 
 from inference import store
 from shoal.errors import ShoalError
@@ -50,6 +51,12 @@ def description() -> Response:
 def try_it() -> str:
     """The description of the API for people, with forms to try it."""
     return render_template("api.html", document=openapi.document(services().models, services().settings))
+
+
+@blueprint.app_template_filter("code")
+def with_code(text: str) -> Markup:
+    """The text as HTML: what stands between backticks in a description is code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 @blueprint.post("/v1/batches")

@@ -154,10 +154,10 @@ def _offer_uploads(models: Sequence[str]) -> Schema:
         "operationId": "offerUploads",
         "summary": "Get forms to upload photos straight to the bucket",
         "description": "For large photos, and for many. POST to the `url` of each upload, as multipart/form-data: its "
-        "`fields`, then `Content-Type` (an image type), then the photo as `file`. Then call `confirmUploads`. Each "
+        "`fields`, then `Content-Type` (an image type), then the photo as `file`. Then confirm them: `POST /v1/batches/{batch}/photos/confirm`. Each "
         "form takes one photo and is valid for `seconds`. 409: the storage of this server does not support it; "
         "send the photos as a form.",
-        "requestBody": _body(for_server(UPLOADS, models, False)),
+        "requestBody": _body(for_server(UPLOADS, models, False), {"photos": [{"name": "cat.jpg"}]}),
         "responses": responses | _problem_references("400", "409", "413", "503"),
     }
 
@@ -167,10 +167,10 @@ def _confirm_uploads(models: Sequence[str], webhooks: bool) -> Schema:
     return {
         "operationId": "confirmUploads",
         "summary": "Queue photos that were uploaded to the bucket",
-        "description": "Give the same model, index and name as for `offerUploads`. It is safe to confirm a photo "
+        "description": "Give the same model, index and name as for `POST /v1/uploads`. It is safe to confirm a photo "
         "twice. Name the webhook in the last call: it waits for all photos that the batch has then.",
         "parameters": [_batch_parameter()],
-        "requestBody": _body(for_server(CONFIRMATION, models, webhooks)),
+        "requestBody": _body(for_server(CONFIRMATION, models, webhooks), {"photos": [{"index": 0, "name": "cat.jpg"}]}),
         "responses": responses | _problem_references("400", "404", "413", "503", "507"),
     }
 
@@ -226,7 +226,7 @@ def _webhook(on: bool) -> Schema:
             _parameter(name, "header", TEXT | {"description": text}) | {"required": True}
             for name, text in names.items()
         ],
-        "requestBody": _body(reference("Event")),
+        "requestBody": _body(reference("Event"), {}),
         "responses": {"2XX": {"description": "Received"}, "410": {"description": "Stop: do not deliver again"}},
     }
 
@@ -250,8 +250,9 @@ def _batch_parameter() -> Schema:
     return _parameter("batch", "path", BATCH_ID | {"description": "The id of the batch."})
 
 
-def _body(schema: Schema) -> Schema:
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
+def _body(schema: Schema, example: Schema) -> Schema:
+    shown = {"example": example} if example else {}
+    return {"required": True, "content": {"application/json": {"schema": schema} | shown}}
 
 
 def _json(description: str, name: str) -> Schema:

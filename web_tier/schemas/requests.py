@@ -41,7 +41,7 @@ INDEX: Schema = {"type": "integer", "minimum": 0, "maximum": MOST_INDEX}
 NAME = described("The file name. For a photo by address, the default is the last part of the address.") | {
     "maxLength": MOST_NAME_CHARACTERS
 }
-MODEL = described("The name of a model. `getModels` lists them.")
+MODEL = described("The name of a model. `GET /v1/models` lists them.")
 VENUE = described("Where the photos are labelled: `pool` or `local`; without it as the operator has chosen.") | {
     "enum": ["", "local", "pool"]
 }
