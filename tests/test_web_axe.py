@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from shoal.clock import SystemClock
 from tests.fleet_fixtures import write_ledger
@@ -148,7 +148,7 @@ def test_the_fleet_and_its_operator(site: Site, page: Page, axe: str) -> None:
 def test_the_page_of_the_api(site: Site, page: Page, axe: str) -> None:
     page.goto(f"{site.url}/api")
     site.worker.start()
-    photo = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": jpeg()}
+    photo: FilePayload = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": jpeg()}
     tried = {
         "/v1/batches": ('"queued"', photo),
         "/v1/label": ('"total_seconds"', photo),

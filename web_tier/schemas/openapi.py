@@ -154,9 +154,9 @@ def _offer_uploads(models: Sequence[str]) -> Schema:
         "operationId": "offerUploads",
         "summary": "Get forms to upload photos straight to the bucket",
         "description": "For large photos, and for many. POST to the `url` of each upload, as multipart/form-data: its "
-        "`fields`, then `Content-Type` (an image type), then the photo as `file`. Then confirm them: `POST /v1/batches/{batch}/photos/confirm`. Each "
-        "form takes one photo and is valid for `seconds`. 409: the storage of this server does not support it; "
-        "send the photos as a form.",
+        "`fields`, then `Content-Type` (an image type), then the photo as `file`. Then confirm them: `POST "
+        "/v1/batches/{batch}/photos/confirm`. Each form takes one photo and is valid for `seconds`. 409: the storage "
+        "of this server does not support it; send the photos as a form.",
         "requestBody": _body(for_server(UPLOADS, models, False), {"photos": [{"name": "cat.jpg"}]}),
         "responses": responses | _problem_references("400", "409", "413", "503"),
     }
