@@ -28,8 +28,10 @@ S3_ACTIONS = {
     "ListObjectVersions": ["ListBucketVersions"],
     "DeleteObjects": ["DeleteObject", "DeleteObjectVersion"],
 }
-# Tagged while they are made; for a large package that is interrupted; for a builder that does not stop itself.
+# Tags, set while things are made and by `shoal upgrade`; for a large package that is interrupted; for a builder that
+# does not stop itself; of `shoal upgrade` with an Auto Scaling group.
 NOT_PLAYED = {"ec2:CreateTags", "s3:AbortMultipartUpload", "ec2:StopInstances"}
+NOT_PLAYED |= {"autoscaling:DescribeAutoScalingGroups", "autoscaling:DetachInstances"}
 
 
 @pytest.fixture(scope="module")

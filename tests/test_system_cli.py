@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.running.system import ROOT, RunningSystem
+from shoal.settings import read_env_file
 from tests.waiting import wait_for
 
 EXAMPLES = ROOT / "static" / "examples"
@@ -101,3 +102,30 @@ def test_a_system_whose_controller_cannot_start_is_not_called_ready(tmp_path: Pa
 def test_help_names_every_command(tmp_path: Path) -> None:
     text = shoal(RunningSystem(tmp_path / "state"), "--help").stdout
     assert all(f"\n  {name} " in text for name in ("demo", "models", "prepare", "up", "why"))
+
+
+def test_an_upgrade_replaces_the_workers_and_loses_no_photo(tmp_path: Path) -> None:
+    system = RunningSystem(tmp_path / "state", MIN_INSTANCES=2, MAX_INSTANCES=4)
+    system.start()
+    try:
+        wait_for(lambda: len(system.workers()) == 2, 60, system.text)
+        ec2 = system.client("ec2")
+        [first] = {one["ImageId"] for one in system.machines()}
+        second = ec2.copy_image(SourceImageId=first, SourceRegion="us-east-1", Name="shoal-worker-2")["ImageId"]
+        ec2.get_waiter("image_available").wait(ImageIds=[second], WaiterConfig={"Delay": 1})
+        ec2.create_tags(Resources=[second], Tags=[{"Key": "shoal:image", "Value": "shoal-worker"}])
+
+        environment = system.environment | read_env_file(system.state_dir / "env")
+        classify = [sys.executable, "-m", "shoal_cli", "classify", *[str(EXAMPLES / "cat.jpg")] * 150]
+        with subprocess.Popen(classify, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as sent:
+            for words, image in ((), second), (("--back",), first):
+                upgrade = [sys.executable, "-m", "shoal_cli", "upgrade", *words, "--pause", "0.2"]
+                done = subprocess.run(upgrade, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+                assert done.returncode == 0, done.stdout + done.stderr + system.text()
+                assert re.search(r"[2-9] of others have left", done.stdout)
+                wait_for(lambda: len(system.machines()) >= 2, 60, system.text)
+                assert {one["ImageId"] for one in system.machines()} == {image}
+            labelled, _ = sent.communicate(timeout=200)
+        assert labelled.count("Egyptian_cat") == 150
+    finally:
+        assert system.stop() == 0

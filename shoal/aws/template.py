@@ -14,7 +14,7 @@ from shoal.errors import NotFound, Permanent
 
 IMAGE_TAG = "shoal:image"  # of an AMI: the name that it is found by
 
-IMAGE_SECONDS = 30.0  # after `shoal upgrade` chose another image, all launches are from it when this is over
+IMAGE_SECONDS = 5.0  # after `shoal upgrade` has chosen another image, all launches are from it when this is over
 SINCE_TAG = "shoal:since"  # of an AMI that was chosen again: when, as EC2 writes times
 
 STACK_DESCRIPTION = "of the stack"  # as in ami/stack.yaml

@@ -37,12 +37,12 @@ class WorkerImages:
         self.name = f"{settings.prefix}-worker" if settings.image.startswith("ami-") else settings.image
 
     def all(self) -> list[WorkerImage]:
-        """All of them in any state, the one that counts first."""
-        filters = [{"Name": f"tag:{IMAGE_TAG}", "Values": [self.name]}]
+        """All of them in any state, the one that counts first: those with the tag, and one of the very name."""
+        ways = [{"Name": f"tag:{IMAGE_TAG}", "Values": [self.name]}, {"Name": "name", "Values": [self.name]}]
         with our_errors(f"images {self.name}"):
-            found = client("ec2").describe_images(Owners=["self"], Filters=filters)["Images"]
-        images = [self._image(one) for one in found]
-        return sorted(images, key=lambda one: one.since, reverse=True)
+            answers = [client("ec2").describe_images(Owners=["self"], Filters=[one]) for one in ways]
+        found = {one["ImageId"]: self._image(one) for answer in answers for one in answer["Images"]}
+        return sorted(found.values(), key=lambda one: one.since, reverse=True)
 
     def _image(self, raw: dict[str, Any]) -> WorkerImage:
         tags = {one["Key"]: one["Value"] for one in raw.get("Tags") or ()}
