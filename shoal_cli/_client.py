@@ -24,6 +24,7 @@ GROUPS_AT_ONCE = 3
 RETRY_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
 PAGE = 500
+TOO_MANY = 429  # more of one user than may wait: it passes
 
 
 def session_for(address: str, key: str = "") -> requests.Session:
@@ -135,7 +136,7 @@ class Client:
             raise Retryable(
                 f"no Shoal answers at {self.address} ({type(error).__name__}): start it, or give --url"
             ) from error
-        if reply.status_code >= 500:
+        if reply.status_code >= 500 or reply.status_code == TOO_MANY:
             raise Retryable(f"{self.address} answers {reply.status_code}: {reply.text.strip()[:300]}")
         if not reply.ok:
             raise Permanent(f"{self.address} refuses ({reply.status_code}): {_why(reply)}")

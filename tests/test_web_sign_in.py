@@ -19,12 +19,15 @@ from shoal.accounts.users import Users
 from shoal.buckets.folder_store import FolderStore
 from shoal.clock import SystemClock
 from shoal.errors import Permanent
-from shoal.memory import memory_cloud
+from shoal.memory import ManualClock, memory_cloud
 from shoal_cli.__main__ import shoal as shoal_command
 from tests.web_fixtures import Site, jpeg, running_site
+from web_tier.access.person import Person
+from web_tier.access.quotas import Quotas
 from web_tier.access.recently import Recently
 from web_tier.access.rights import Right, needed
 from web_tier.app import create_app
+from web_tier.problems import Problem
 
 SECRET = "sixteen or more letters"
 PASSWORD = "ten letters and more"
@@ -311,6 +314,66 @@ def test_the_commands_keep_users_and_keys_and_send_a_key(
     assert "a.jpg" in shoal("classify", str(photo), "--url", people.site.url, "--key", str(file)).stdout
     monkeypatch.setenv("SHOAL_API_KEY", file.read_text().strip())
     assert "a.jpg" in shoal("classify", str(photo), "--url", people.site.url).stdout
+
+
+@pytest.fixture
+def limited() -> Iterator[People]:
+    """A site with quotas, whose worker does not work yet."""
+    cloud = memory_cloud(SystemClock())
+    for name in ("alice", "bob"):
+        Users(cloud.outputs).add(name, PASSWORD)
+    quotas = {"user_photos_a_day": 4, "user_photos_waiting": 3}
+    with running_site(cloud, work=False, sign_in="on", operator_secret=SECRET, **quotas) as site:
+        yield People(
+            site, signed_in(site, "alice"), signed_in(site, "bob"), signed_in(site, "operator", SECRET), batch=""
+        )
+
+
+def send(people: People, who: requests.Session, count: int) -> requests.Response:
+    forms = [("inputFile", (f"{number}.jpg", jpeg(), "image/jpeg")) for number in range(count)]
+    return people.ask(who, "POST", "/v1/batches", files=forms)
+
+
+def test_a_user_may_send_and_have_waiting_so_many_photos(limited: People) -> None:
+    assert send(limited, limited.alice, 2).status_code == 202
+    refused = send(limited, limited.alice, 2)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")
+    assert "3 photos waiting for labels. There is room for 1 now, and this request has more" in refused.text
+    assert send(limited, limited.bob, 3).status_code == 202
+    assert send(limited, limited.operator, 5).status_code == 202  # operators have no quota
+    while limited.site.worker.step():
+        pass
+    assert send(limited, limited.alice, 2).status_code == 202
+    while limited.site.worker.step():
+        pass
+    refused = send(limited, limited.alice, 1)
+    assert "You may send 4 photos a day. 0 photos are left until midnight UTC." in refused.text
+    assert 0 < int(refused.headers["Retry-After"]) <= 24 * 3600 + 1
+    uploads = {"photos": [{"name": f"{number}.jpg"} for number in range(2)]}
+    assert limited.ask(limited.bob, "POST", "/v1/uploads", json=uploads).status_code == 429
+
+
+def test_what_was_sent_today_counts_in_every_process_and_after_a_restart(limited: People) -> None:
+    who = Person("u-alice", "alice", frozenset({Right.LABEL}))
+    outputs, clock = limited.site.cloud.outputs, ManualClock(1e9)
+
+    def process() -> Quotas:
+        return Quotas(3, 0, outputs, clock, lambda _: 0)
+
+    def take(quotas: Quotas, count: int) -> None:
+        with quotas.request(who) as one:
+            for _ in range(count):
+                one()
+
+    take(process(), 2)
+    second = process()
+    with pytest.raises(Problem, match="1 photo is left until midnight UTC, and this request has more"):
+        take(second, 2)
+    take(second, 1)  # the refused request does not count
+    with pytest.raises(Problem, match="0 photos are left"):
+        take(process(), 1)
+    clock.wait(24 * 3600)
+    take(second, 3)
 
 
 def test_where_nobody_signs_in_there_is_nothing_to_share_or_list(people: People) -> None:

@@ -24,7 +24,7 @@ _TITLES = {
     405: "That is not possible here",
     413: "Too large",
     421: "Another name, please",
-    429: "Too many tries",
+    429: "Too many at once",
     500: "Something broke on our side",
     503: "One moment, please",
     504: "Not finished yet",

@@ -21,13 +21,14 @@ from web_tier.access import person
 from web_tier.access.connections import ConnectionLimit
 from web_tier.access.entrance import Entrance
 from web_tier.access.guesses import Guesses
+from web_tier.access.quotas import Quotas
 from web_tier.comparisons.runner import Comparisons
 from web_tier.comparisons.runner import LambdaFunction as LambdaFunction  # for the app
 from web_tier.intake.accept_photos import Intake, IntakeOutcome
 from web_tier.intake.direct import Direct
 from web_tier.intake.json_body import unpacked
 from web_tier.intake.multipart import check_encoding
-from web_tier.intake.offers import Form, Listed, Named, OfferedPhotos
+from web_tier.intake.offers import Counted, Form, Listed, Named, OfferedPhotos
 from web_tier.outside.fair_threads import FairThreads
 from web_tier.outside.fetch import Fetcher
 from web_tier.outside.http_post import Poster
@@ -86,6 +87,7 @@ class Services:
     streams: OpenStreams
     connections: ConnectionLimit
     entrance: Entrance
+    quotas: Quotas
     guesses: Guesses
     comparisons: Comparisons
     has_pool: bool
@@ -175,6 +177,13 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
         streams=OpenStreams(MOST_STREAMS),
         connections=ConnectionLimit(settings.connections_per_address, settings.trusted_proxy),
         entrance=Entrance(settings, cloud.outputs, clock),
+        quotas=Quotas(
+            settings.user_photos_a_day,
+            settings.user_photos_waiting,
+            cloud.outputs,
+            clock,
+            lambda batch: len(batches.listing(batch).waiting),
+        ),
         guesses=Guesses(clock),
         comparisons=Comparisons(venues.names, going_by, cloud),
     )
@@ -225,4 +234,5 @@ def take(offers: OfferedPhotos, batch: str, first: int = 0, keep_photos: bool = 
     left = request.environ.get("waitress.client_disconnected")
     asker = Asker(request.remote_addr or "", left or (lambda: False), keep_photos)
     venue = services().venues.named(request.args.get("venue", ""))
-    return services().intake.take(offers, batch, first, venue, asker)
+    with services().quotas.request(person.current()) as one:
+        return services().intake.take(Counted(offers, one), batch, first, venue, asker)

@@ -226,6 +226,12 @@ class Settings:
         "SHOAL_OPEN_TO_ALL is set.",
         choices=("auto", "on", "off"),
     )
+    user_photos_a_day: int = _web(
+        0, "How many photos a user may send in a day, by UTC, where people sign in; 0 for no limit.", least=0
+    )
+    user_photos_waiting: int = _web(
+        0, "How many photos of a user may wait for labels at the same time; 0 for no limit.", least=0
+    )
     allowed_hosts: str = _web(
         "",
         "Further names that the page answers to, separated by commas, such as `photos.example.com`; `*` for any. Names "

@@ -6,7 +6,7 @@ import base64
 import binascii
 import io
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
@@ -62,6 +62,33 @@ class OfferedPhotos(Protocol):
         """The model that the request names; empty for the default. Valid once the first photo was read."""
 
     def __iter__(self) -> Iterator[OfferedPhoto]: ...
+
+
+class Counted:
+    """Photos that are counted while they are read. one: called for each; raises when it is one too many."""
+
+    def __init__(self, offers: OfferedPhotos, one: Callable[[], None]) -> None:
+        self._offers = offers
+        self._one = one
+
+    @property
+    def whole(self) -> bool:
+        """As of the offers."""
+        return self._offers.whole
+
+    @property
+    def model(self) -> str:
+        """As of the offers."""
+        return self._offers.model
+
+    def __iter__(self) -> Iterator[OfferedPhoto]:
+        for offer in self._offers:
+            try:
+                self._one()
+            except BaseException:
+                offer.close()
+                raise
+            yield offer
 
 
 class Form:

@@ -23,6 +23,11 @@ class Listing:
         return jobs_of(self.stored)
 
     @property
+    def waiting(self) -> list[str]:
+        """The keys of the photos without a result."""
+        return [key for key in self.stored if key not in self.answered]
+
+    @property
     def seconds(self) -> float:
         """From the first photo stored to the last change."""
         times = self._times

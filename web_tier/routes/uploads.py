@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from shoal.messages import Job, safe_name
+from web_tier.access import person
 from web_tier.access.gate import check_own
 from web_tier.access.rights import Right, needs
 from web_tier.intake.direct import FORM_SECONDS, Arrival
@@ -34,7 +35,11 @@ def forms() -> tuple[Response, int]:
         check_own(services().entrance, batch)
     else:
         batch = begin_batch()
-    made = [(job, services().direct.form(job)) for job in _jobs(body, batch)]
+    with services().quotas.request(person.current()) as one:
+        jobs = _jobs(body, batch)
+        for _ in jobs:
+            one()
+        made = [(job, services().direct.form(job)) for job in jobs]
     uploads = [{"index": job.index, "name": job.name, "url": form.url, "fields": form.fields} for job, form in made]
     return jsonify(batch=batch, seconds=FORM_SECONDS, uploads=uploads), 201
 
