@@ -115,7 +115,7 @@ def _submit(models: Sequence[str], settings: Settings) -> Schema:
         "responses": {
             "200": _json("Every photo has its result", "Submitted") | _links() | _replayed(),
             "202": _json("The photos are queued", "Submitted") | _links() | _replayed(),
-            **_problem_references("400", "403", "409", "413", "415", "422", "501", "503", "507"),
+            **_problem_references("400", "403", "404", "409", "413", "415", "422", "501", "503", "507"),
         },
     }
 
