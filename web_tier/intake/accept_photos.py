@@ -204,12 +204,12 @@ class Intake:
         if offer.body is None:
             limit = self._settings.max_file_bytes
             raise BadImage(too_large(offer.size, limit))
-        remove = self._settings.private_data == "remove"
-        if looked_at or remove:
-            images.inspect(offer.body, self._settings.max_file_bytes, self._settings.max_pixels)
-            offer.body.seek(0)
+        if not looked_at:
+            return offer.body.read()  # it is not stored, so its private data goes nowhere
+        images.inspect(offer.body, self._settings.max_file_bytes, self._settings.max_pixels)
+        offer.body.seek(0)
         photo = offer.body.read()
-        return private_data.removed(photo) if remove else photo
+        return private_data.removed(photo) if self._settings.private_data == "remove" else photo
 
     def _refuse(self, job: Job, error: str) -> IntakeOutcome:
         result = Result.failed(job.key, error)
