@@ -44,17 +44,23 @@ class HandlerRun:
 
 
 def measure(payloads: Sequence[bytes], folder: Path, times: int) -> list[HandlerRun]:
-    """Start the handler `times` times, each on all photos, one event after another."""
+    """Start the handler `times` times, each on all photos under new names, one event after another.
+
+    A name that was labelled before is another matter: its old labels are looked up and replaced, with three more calls.
+    """
     folder.mkdir()
     with embedded_cloud(folder) as cloud:
         prepare(cloud, folder / "prepare.log")
         chosen = load(dict(cloud))
         s3 = client_of(cloud, "s3")
         create_tables(client_of(cloud, "dynamodb"), chosen.images_table, chosen.labels_table)
-        keys = [f"{chosen.lambda_prefix}{number:03d}.jpg" for number in range(len(payloads))]
-        for key, payload in zip(keys, payloads, strict=True):
-            s3.put_object(Bucket=chosen.in_bucket, Key=key, Body=payload)
-        return [_run(cloud, chosen.out_bucket, keys, s3, folder / "handler.log") for _ in range(times)]
+        runs = []
+        for turn in range(times):
+            keys = [f"{chosen.lambda_prefix}{turn}/{number:03d}.jpg" for number in range(len(payloads))]
+            for key, payload in zip(keys, payloads, strict=True):
+                s3.put_object(Bucket=chosen.in_bucket, Key=key, Body=payload)
+            runs.append(_run(cloud, chosen.out_bucket, keys, s3, folder / "handler.log"))
+        return runs
 
 
 def _run(cloud: Mapping[str, str], bucket: str, keys: Sequence[str], s3: Any, log: Path) -> HandlerRun:
