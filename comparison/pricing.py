@@ -8,13 +8,11 @@ from comparison.costs import AlwaysOn, MonthlyCost, PerCall, Pool
 from comparison.figures import LaneFigures
 from comparison.measurement import AS_IT_IS
 from comparison.price_list import function_calls, pool_calls
-from shoal.prices import FUNCTION_GB_SECOND, FUNCTION_MILLION_CALLS, listed, price_per_hour
+from shoal.prices import FUNCTION_GB_SECOND, FUNCTION_MILLION_CALLS, billed_seconds, listed, price_per_hour
 from shoal.settings import Settings
 
 WEB_MACHINE = "t3.small"  # runs the web tier and the controller of a pool
 WAVES_A_DAY = 10.0
-BESIDE_SECONDS = 0.05  # of a Lambda function for an image: fetch the photo, store the result, write the tables
-PROCESSOR_MB = 1769  # of memory: with so much a function has one virtual processor, with half of it half a one
 
 
 def monthly_costs(settings: Settings, rows: Sequence[LaneFigures]) -> dict[str, MonthlyCost]:
@@ -33,12 +31,7 @@ def monthly_costs(settings: Settings, rows: Sequence[LaneFigures]) -> dict[str, 
         elif venue == "local":
             costs[venue] = AlwaysOn(worker, speed)
         elif venue == "lambda":
-            billed = (row.seconds["inference"].mean + BESIDE_SECONDS) * _slower(settings)
+            billed = billed_seconds(settings, row.seconds["inference"].mean)
             per_image = FUNCTION_MILLION_CALLS / 1e6 + function_calls()
             costs[venue] = PerCall(settings.lambda_memory_mb / 1024, billed, FUNCTION_GB_SECOND, per_image)
     return costs
-
-
-def _slower(settings: Settings) -> float:
-    """How many times longer the function takes on AWS than here: the embedded cloud gives it whole processors."""
-    return max(1.0, PROCESSOR_MB / settings.lambda_memory_mb) if settings.emulated else 1.0

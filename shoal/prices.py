@@ -19,6 +19,8 @@ CENT = 0.01
 # AWS Lambda on x86 in us-east-1, first tier, without the free tier, in US dollars.
 FUNCTION_GB_SECOND = 0.0000166667
 FUNCTION_MILLION_CALLS = 0.20
+PROCESSOR_MB = 1769  # of memory: with so much a function has one virtual processor, with half of it half a one
+BESIDE_SECONDS = 0.05  # of a function for a photo: fetch the photo, store the result, write the tables
 FUNCTION_NOTED = "2025"
 FUNCTION_SOURCE = "aws.amazon.com/lambda/pricing, unverified"
 LIST = Path(__file__).with_name("prices.csv")
@@ -84,6 +86,15 @@ def cost_title(settings: Settings) -> str:
 def function_cost(memory_mb: int, seconds: float, calls: int) -> float:
     """What a Lambda function costs in US dollars: its GB-seconds and its calls. seconds: of all calls together."""
     return memory_mb / 1024 * seconds * FUNCTION_GB_SECOND + calls * FUNCTION_MILLION_CALLS / 1e6
+
+
+def billed_seconds(settings: Settings, labelling: float) -> float:
+    """The seconds of the Lambda function that a photo costs. labelling: decoding and inference, as measured.
+
+    Modelled where the embedded cloud measured it: that gives a function whole processors, AWS a share with its memory.
+    """
+    slower = max(1.0, PROCESSOR_MB / settings.lambda_memory_mb) if settings.emulated else 1.0
+    return (labelling + BESIDE_SECONDS) * slower
 
 
 def function_price_in_words(settings: Settings) -> str:

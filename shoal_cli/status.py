@@ -14,11 +14,14 @@ from rich.table import Table
 
 from shoal import ledger_file, settings
 from shoal.aws import connect_to_running
+from shoal.buckets import function_use
 from shoal.ledger import Entry
 from shoal.ports import Instance
 from shoal.prices import dollars, price_in_words, price_per_hour, unknown_types
 from shoal.settings import Settings, in_force
 from shoal_cli._client import is_up
+
+DAY_SECONDS = 24 * 3600.0
 
 
 @click.command(short_help="Show the queue, the workers, the price and the budget.")
@@ -33,10 +36,13 @@ def command(as_json: bool) -> None:
     chosen = in_force.applied(chosen)
     last = ledger_file.last_acting(chosen.state_dir / ledger_file.NAME)
     most, held_back = chosen.max_instances, last.hindrance if last and last.backlog else ""
+    function = function_use.since(cloud.outputs, chosen.lambda_prefix, time.time() - DAY_SECONDS)
     if as_json:
         told = {"page": address, "up": is_up(address), "backlog": asdict(depth), "dead_letters": dead}
         told |= {"max_instances": most, "held_back": held_back, "budget": chosen.budget_amount or None}
         told |= {"price_per_hour": price_per_hour(chosen), "unknown_prices": unknown_types(chosen)}
+        labelled = {"photos_in_a_day": function.photos, "dollars": function.cost(chosen)} if function else None
+        told |= {"function": labelled}
         click.echo(json.dumps(told | {"instances": [asdict(one) for one in instances]}))
         return
     console = Console(highlight=False)
@@ -52,6 +58,8 @@ def command(as_json: bool) -> None:
     if held_back:
         console.print(f"held back    {held_back}", markup=False, soft_wrap=True)
     console.print(f"price        {price_in_words(chosen)}", markup=False, soft_wrap=True)
+    if function:
+        console.print(f"lambda       {function.in_words(chosen)} in the last day", markup=False, soft_wrap=True)
     if chosen.budget_amount:
         console.print(f"budget       {budget_in_words(chosen, last)}", markup=False, soft_wrap=True)
     if instances:

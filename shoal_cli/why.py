@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from shoal import ledger_file, settings
-from shoal.errors import NotFound
+from shoal.aws import connect_to_running
+from shoal.buckets import function_use
+from shoal.errors import NotFound, ShoalError
 from shoal.ledger import ActKind, Entry, machines_between
 from shoal.lifecycle import SERVE_LOCK, holder
 from shoal.prices import cost_in_words, dollars, price_in_words, price_per_hour
@@ -56,13 +59,21 @@ def command(last: float, as_json: bool) -> None:
         for entry in shown:
             click.echo(entry.to_json())
         return
-    click.echo(f"In the last {_words(last)}: {total(shown, now - last, now, chosen)}")
+    click.echo(f"In the last {_words(last)}: {total(shown, now - last, now, chosen)}{_function(chosen, now - last)}")
     console = Console(highlight=False)
     if console.is_terminal:
         console.print(_table(runs(shown)))
     else:
         for run in runs(shown):
             click.echo(f"{_time(run[0])}  {run[0].sentence}{_more(run)}")
+
+
+def _function(chosen: Settings, since: float) -> str:
+    """What the Lambda function has labelled since then; nothing where no cloud runs any more."""
+    with suppress(ShoalError):
+        used = function_use.since(connect_to_running(chosen).outputs, chosen.lambda_prefix, since)
+        return f"; the Lambda function: {used.in_words(chosen)}" if used else ""
+    return ""
 
 
 def total(entries: Sequence[Entry], since: float, now: float, chosen: Settings) -> str:

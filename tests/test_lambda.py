@@ -180,6 +180,10 @@ def test_the_photos_of_a_label_come_the_surest_first(venue: LambdaVenue) -> None
     items = venue.cloud.client("dynamodb").query(TableName=venue.chosen.labels_table, **query)["Items"]
     assert [one[IMAGE]["S"] for one in items] == [line.split()[1] for line in lines]
     assert venue.shoal("find", "no such label").startswith("no photo has the label no such label: ")
+    used = json.loads(venue.shoal("status", "--json"))["function"]
+    assert used["photos_in_a_day"] >= len(NAMES)
+    assert 0 < used["dollars"] < 0.01
+    assert " photos, would cost under a cent (" in venue.shoal("status")
 
 
 @pytest.mark.parametrize("name", ["a+b.jpg", "100%.jpg", "two words.jpg", "%2B.jpg", "Straße 猫.jpg"])

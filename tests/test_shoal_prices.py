@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from click.testing import CliRunner
 
 from shoal import aws
+from shoal.buckets import function_use
+from shoal.memory import ManualClock, MemoryStore
+from shoal.messages import Result
 from shoal.prices import (
     comparably,
     cost_in_words,
@@ -84,3 +89,26 @@ def test_a_function_costs_its_gigabyte_seconds_and_its_calls() -> None:
     assert function_cost(512, 0.0, 5_000_000) == pytest.approx(1.0)
     words = function_price_in_words(load({"SHOAL_LAMBDA_MEMORY_MB": "1024"}))
     assert words.startswith("$0.02 for 1,000 photos of one second each with 1024 MB (noted 20")
+
+
+def test_what_the_function_labelled_is_counted_from_its_results() -> None:
+    clock = ManualClock()
+    outputs = MemoryStore(clock)
+    outputs.put("lambda/old.jpg", Result("lambda/old.jpg", "done", seconds={"infer": 9.0}).to_json().encode(), "")
+    clock.wait(100)
+    began = clock.now()
+    assert function_use.since(outputs, "lambda/", began) is None
+    for number in range(20):
+        result = Result(f"lambda/{number}.jpg", "done", seconds={"fetch": 1.0, "decode": 0.05, "infer": 0.1})
+        outputs.put(result.key, result.to_json().encode(), "application/json")
+    outputs.put("lambda/broken.jpg", b"{", "application/json")
+    outputs.put("elsewhere.jpg", b"{", "application/json")
+    found = function_use.since(outputs, "lambda/", began)
+    assert found is not None
+    assert (found.photos, found.whole) == (21, True)
+    assert found.labelling_seconds == pytest.approx(0.15)
+    on_aws = load({"SHOAL_LAMBDA_MEMORY_MB": "1024"})
+    assert found.cost(on_aws) == pytest.approx(function_cost(1024, 21 * 0.2, 21))
+    here = replace(on_aws, emulated=True)
+    assert found.cost(here) == pytest.approx(function_cost(1024, 21 * 0.2 * 1769 / 1024, 21))
+    assert found.in_words(here) == "21 photos, would cost under a cent ($0.00013)"

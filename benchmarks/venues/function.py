@@ -18,9 +18,9 @@ from typing import Any
 import psutil
 
 from benchmarks.running.processes import client_of, embedded_cloud, prepare, running
-from comparison.pricing import PROCESSOR_MB
 from shoal.aws.label_tables import create_tables
 from shoal.messages import Result
+from shoal.prices import PROCESSOR_MB
 from shoal.settings import load
 
 
