@@ -93,6 +93,7 @@ def _demonstrate(address: str, photos: list[Path], ledger: Path) -> None:
         sentences.show()
         time.sleep(0.1)
     answered = time.monotonic() - began
+    console.print(f"\nAll answered. {SPEED_PHOTOS} more are sent at once, to see how fast the warm pool is.")
     speed = _images_per_second(address)
     _show_fall(sentences)
     _show_table([shown[index] for index in sorted(shown)])
@@ -101,8 +102,7 @@ def _demonstrate(address: str, photos: list[Path], ledger: Path) -> None:
         f"to {sentences.most} and is empty now."
     )
     if speed:
-        sent = f"{SPEED_PHOTOS} more photos, sent at once to the warm pool"
-        console.print(f"{sent}: {speed:.0f} images/s on this machine.")
+        console.print(f"The {SPEED_PHOTOS} more photos: {speed:.0f} images/s on this machine.")
 
 
 def _images_per_second(address: str) -> float:
@@ -170,7 +170,7 @@ class _Sentences:
 
 
 def _show_fall(sentences: _Sentences) -> None:
-    console.print("\nAll answered; the pool stays for a moment in case more comes, then empties.")
+    console.print("The pool stays for a moment in case more comes, then empties.")
     deadline = time.monotonic() + ANSWER_SECONDS
     while sentences.machines:
         if time.monotonic() > deadline:

@@ -27,7 +27,7 @@ def command(assignments: tuple[str, ...]) -> None:
     values = dict(map(_split, assignments))
     for name in MODELS:
         _check_models(values.get(name, ""))
-    for sentence in settings.change(values, check=_ask_a_controller):
+    for sentence in settings.change(values, check=ask_a_controller):
         click.echo(sentence)
 
 
@@ -39,8 +39,8 @@ def _check_models(names: str) -> None:
             store.find(name, chosen.engine, chosen.cache_dir, None, chosen.precision)
 
 
-def _ask_a_controller() -> None:
-    """Let a controller read the settings. Raises SettingsError with what it says."""
+def ask_a_controller() -> None:
+    """Let a controller read the settings. Raises SettingsError for what only it can tell, as a policy that is none."""
     command = [*PYTHON, "-m", "controller", "--check"]
     done = subprocess.run(command, env=os.environ | CODE, capture_output=True, text=True, check=False)
     if done.returncode:

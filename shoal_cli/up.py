@@ -25,6 +25,7 @@ from shoal.lifecycle import UP_LOCK, WRONG_SETTING, StopSignal, is_stopping, kee
 from shoal.proxies import with_direct_hosts
 from shoal.retry import patiently
 from shoal_cli._processes import CODE, PYTHON, Child, pump, wait_until
+from shoal_cli.set import ask_a_controller
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is on this machine: no proxy
 START_SECONDS = 60.0
@@ -35,6 +36,7 @@ MACHINE_START_SECONDS = 6.0  # from the start of its first process to its worker
 RETRY_SECONDS = 0.5
 MAX_RESTARTS = 5  # of one part in RESTART_WINDOW_SECONDS; then `shoal up` gives up
 RESTART_WINDOW_SECONDS = 60.0
+ONLY_A_CONTROLLER_KNOWS = ("policy", "policy_options", "steps", "schedule", "time_zone", "budget_amount")
 SILENT_SECONDS = 1.0  # of a stop, before it is said what is waited for
 WAITS_FOR = {
     "controller": "the controller finishes its last call to the cloud",
@@ -64,6 +66,7 @@ def command(hostile: int | None, hostile_only: str | None, hostile_rate: float |
     _wait_for_its_end(lock)
     with only_one(lock, otherwise), StopSignal() as stop:
         _check_port(chosen.host, chosen.port)
+        _check_policy(chosen)
         prepare_model(chosen)
         keep_private(chosen.state_dir)  # after the models, which several users may share
         if not stop.stopping:
@@ -99,6 +102,13 @@ def _check_port(host: str, port: int) -> None:
             raise SettingsError(
                 f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or set SHOAL_PORT"
             ) from error
+
+
+def _check_policy(chosen: settings.Settings) -> None:
+    """Raise SettingsError for what the controller would refuse, before the cloud starts and has to stop again."""
+    usual = settings.Settings()
+    if any(getattr(chosen, name) != getattr(usual, name) for name in ONLY_A_CONTROLLER_KNOWS):
+        ask_a_controller()
 
 
 def _for_the_web_tier(chosen: settings.Settings) -> dict[str, str]:
