@@ -61,13 +61,20 @@ class VenueApi:
             error=error,
         )
 
-    def peak_bytes(self) -> dict[str, int]:
-        """Venue -> the most memory that a process of it has held at once; empty where this cannot be read."""
+    def venues(self) -> dict[str, int]:
+        """Venue that may be named -> the most memory that a process of it has held at once, 0 where it is not known.
+
+        Empty where the server does not tell.
+        """
         try:
             found = self._session().get(f"{self.address}/venues.json", timeout=TIMEOUT_SECONDS).json()["venues"]
-            return {str(one["name"]): int(one["peak_bytes"]) for one in found if one["peak_bytes"]}
+            return {str(one["name"]): int(one["peak_bytes"] or 0) for one in found}
         except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError):
             return {}
+
+    def peak_bytes(self) -> dict[str, int]:
+        """Venue -> the most memory that a process of it has held at once; empty where this cannot be read."""
+        return {name: most for name, most in self.venues().items() if most}
 
     def _call(self, lane: Lane, photo: str, body: bytes) -> tuple[dict[str, Any], str]:
         """The photo's result, and why there is no label."""

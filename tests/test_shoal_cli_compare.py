@@ -15,8 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from shoal import settings
 from shoal.ports import Beat
 from shoal_cli.__main__ import shoal
+from shoal_cli._batches import compare
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
 
@@ -74,6 +76,15 @@ def test_a_venue_that_is_not_there_is_a_row_that_says_why(site: Site, photos: Pa
     assert "no other venue was measured" in done.output.replace("\n", " ")
     assert "…" not in done.stdout  # no terminal: nothing is cut
     assert "images/s" in done.stdout
+
+
+def test_a_pool_that_the_server_does_not_have_is_not_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = settings.load()
+    assert compare._available(chosen, ("local",)) == ("local",)
+    assert "The pool is not measured: this Shoal offers local alone." in capsys.readouterr().err
+    assert compare._available(chosen, ("pool",)) == ("local", "pool")  # the answer says how to allow it
+    assert compare._available(chosen, ()) == ("local", "pool")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_link_is_emulated_and_said(site: Site, photos: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,7 +33,8 @@ from shoal_cli._accounts._chosen_key import chosen_key
 from shoal_cli._batches._address import MADE, url_option
 from shoal_cli._batches._chosen_photos import chosen_photos
 
-VENUES = ("local", "pool")
+POOL = "pool"
+VENUES = ("local", POOL)
 INTERRUPTED = 130
 
 screen = Console(stderr=True, highlight=False)
@@ -72,7 +73,7 @@ def command(
     photos = made_from(files, SETS[size_of_set]) if size_of_set else as_they_are(files)
     link = Link(mbit, delay_ms)
     api = VenueApi((url or f"http://{chosen.host}:{chosen.port}").rstrip("/"), link, key=chosen_key())
-    asked = venues or _available(chosen)
+    asked = venues or _available(chosen, api.venues())
     with tempfile.TemporaryDirectory(prefix="shoal-compare-") as folder, _function(chosen, asked, link) as own:
         prepared, unread = prepare(photos, Path(folder))
         plan = stints(both_sizes(asked), prepared.names(), rounds)
@@ -92,12 +93,19 @@ def command(
         raise SystemExit(INTERRUPTED)
 
 
-def _available(chosen: Settings) -> tuple[str, ...]:
-    """The venues that are asked when none is named: the function only where it is prepared."""
+def _available(chosen: Settings, offered: Collection[str]) -> tuple[str, ...]:
+    """The venues that are asked when none is named: the function only where it is prepared.
+
+    offered: what the server lets a request name; empty where it does not tell.
+    """
+    gone = bool(offered) and POOL not in offered  # `shoal serve` has none
+    if gone:
+        screen.print(f"The pool is not measured: this Shoal offers {', '.join(offered)} alone.", markup=False)
+    usual = tuple(name for name in VENUES if not (gone and name == POOL))
     with suppress(ShoalError):
         if aws.function_exists(chosen):
-            return (*VENUES, lambda_venue.NAME)
-    return VENUES
+            return (*usual, lambda_venue.NAME)
+    return usual
 
 
 @contextmanager
