@@ -197,6 +197,8 @@ def test_each_detected_object_is_a_row_a_box_and_an_annotation(site: Site, photo
     }  # fmt: skip
     assert "1 picture with boxes in" in done.stderr
     assert "2 objects of 2 pictures in" in done.stderr
+    told = run("classify", "--url", site.url, "--coco", coco, photos / "test_0.jpg").stderr
+    assert f"0 objects of 1 picture in {coco}: no objects were detected, which only models" in " ".join(told.split())
 
 
 def test_answers_that_were_remembered_and_failures_are_no_speed(

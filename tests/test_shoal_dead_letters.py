@@ -79,8 +79,8 @@ def test_foreign_messages_are_listed_with_their_reason_until_a_person_purges_the
     assert again.stdout == listed.stdout
     assert any("s3:TestEvent" in line and "another version" in line for line in lines)
     assert any("no JSON object" in line and line.endswith("'[]'") for line in lines)
-    assert "0 dead letters, 3 kept messages that are not Shoal's" in listed.stderr
-    assert "3 messages that are not Shoal's deleted" in purged.stdout
+    assert "0 dead letters, 3 kept messages not of Shoal" in listed.stderr
+    assert "3 messages not of Shoal deleted" in purged.stdout
     assert foreign_messages.count(cloud.outputs) == 0
 
 

@@ -13,6 +13,7 @@ from shoal.errors import BadImage
 
 COLOUR = "#ffd400"
 WHOLE = 100_000  # pixels of the longest side: pictures are not made smaller
+NOTHING = ": no objects were detected, which only models that detect do"
 SMALL = 64  # to learn only the size of a picture
 
 
@@ -47,7 +48,7 @@ class Drawings:
     def told(self) -> str:
         """What was written, in a sentence."""
         gone = f"; {counted(self._unread, 'picture')} could not be read here" if self._unread else ""
-        none = "" if self._count else ": no objects were detected, which only models that detect do"
+        none = "" if self._count else NOTHING
         return f"{counted(self._count, 'picture')} with boxes in {self._folder}{gone}{'' if gone else none}"
 
 
@@ -123,7 +124,7 @@ class CocoFile:
     def told(self) -> str:
         """What was written, in a sentence."""
         objects, pictures = counted(len(self._annotations), "object"), counted(len(self._images), "picture")
-        return f"{objects} of {pictures} in {self._file}"
+        return f"{objects} of {pictures} in {self._file}{'' if self._annotations else NOTHING}"
 
     def _size(self, photo: dict[str, Any], path: Path | None) -> tuple[int, int]:
         """Width and height of the upright picture: from its detections, else from the file; 0 when neither is here."""

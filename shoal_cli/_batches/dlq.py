@@ -11,6 +11,7 @@ from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.errors import MalformedMessage
 from shoal.messages import Job
 from shoal.ports import Cloud, Received
+from shoal_cli._batches._boxes import counted
 
 SHOWN = 100  # characters of a message that is not ours
 
@@ -34,13 +35,14 @@ def list_() -> None:
     foreign = foreign_messages.kept(cloud.outputs)
     for message in foreign:
         click.echo(_foreign_line(message))
-    click.echo(f"{len(letters)} dead letters, {len(foreign)} kept messages that are not Shoal's", err=True)
+    kept = f"{counted(len(foreign), 'kept message')} not of Shoal"
+    click.echo(f"{counted(len(letters), 'dead letter')}, {kept}", err=True)
 
 
 @command.command()
 def redrive() -> None:
     """Send the dead letters to the request queue again."""
-    click.echo(f"{dead_letters.redrive(_cloud())} messages are in the request queue again")
+    click.echo(f"{counted(dead_letters.redrive(_cloud()), 'message')} sent to the request queue again")
 
 
 @command.command()
@@ -48,8 +50,8 @@ def redrive() -> None:
 def purge() -> None:
     """Delete the dead letters, and the kept messages that are not Shoal's."""
     cloud = _cloud()
-    click.echo(f"{dead_letters.purge(cloud)} dead letters deleted")
-    click.echo(f"{foreign_messages.delete(cloud.outputs)} messages that are not Shoal's deleted")
+    click.echo(f"{counted(dead_letters.purge(cloud), 'dead letter')} deleted")
+    click.echo(f"{counted(foreign_messages.delete(cloud.outputs), 'message')} not of Shoal deleted")
 
 
 def _cloud() -> Cloud:
