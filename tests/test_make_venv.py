@@ -56,7 +56,9 @@ def test_the_versions_are_the_same_everywhere() -> None:
 
 def test_it_shows_what_pip_does_where_there_is_no_terminal(tmp_path: Path) -> None:
     end = tmp_path / "end"
-    stub(tmp_path / "made" / "bin" / "python", f"echo Collecting tensorflow; until [ -e {end} ]; do sleep 0.1; done")
+    removed = "echo Found existing installation: setuptools; echo '  Successfully uninstalled setuptools'"
+    says = f"echo Collecting tensorflow; {removed}; until [ -e {end} ]; do sleep 0.1; done"
+    stub(tmp_path / "made" / "bin" / "python", says)
     process = make_venv(tmp_path / "made")
     assert process.stdout is not None
     assert process.stdout.readline() == "Installing requirements/worker.txt ...\n"
