@@ -29,7 +29,7 @@ _OPTIONS = (
     click.option("--json", "as_json", is_flag=True, help="A JSON object for each photo, a line each."),
     click.option("--csv", "as_csv", is_flag=True, help="A table: a row for each photo, or for each detected object."),
     click.option("--top", type=click.IntRange(1, TOP), metavar="N", help=f"Tell the N best labels, at most {TOP}."),
-    click.option("--out", type=_FILE, metavar="FILE", help="Write there: .csv, .json, .jsonl, .txt choose the form."),
+    click.option("--out", type=_FILE, metavar="FILE", help="Write there: .csv, .txt, .json or .jsonl (a line each)."),
     click.option("--draw", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
                  help="Save the pictures there with boxes around the detected objects."),
     click.option("--coco", type=_FILE, metavar="FILE", help="Write the detected objects there, in COCO's format."),
