@@ -231,7 +231,8 @@ def two_machines(machines: MachineSystem, is_judged: bool) -> None:
 def next_image(machines: MachineSystem) -> None:
     """Stop a machine, make an image of it, and boot that."""
     ec2 = machines.system.client("ec2")
-    [image] = ec2.describe_images(Owners=["self"])["Images"]
+    named = [{"Name": "name", "Values": [machines.system.settings.image]}]
+    [image] = ec2.describe_images(Owners=["self"], Filters=named)["Images"]
 
     def launch(image_id: str) -> BootedMachine:
         launched = ec2.run_instances(ImageId=image_id, InstanceType="t3.medium", MinCount=1, MaxCount=1)
