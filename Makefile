@@ -1,5 +1,5 @@
 # Thin: each target is a line or two. The work is in the programs they start.
-.PHONY: run demo test test-changed check bench torture containers machine clean
+.PHONY: run demo test test-changed check bench torture containers machine locks sbom audit clean
 
 PYTHON ?= python3
 BASE ?= main
@@ -39,17 +39,33 @@ containers: .venv/installed-dev
 machine: .venv/installed-dev
 	@exec .venv/bin/python -m benchmarks.running.machines
 
+# After a change of the pins: the hashes of what pip may install.
+locks: .venv/tools/installed
+	@exec sh ami/lock .venv/tools/bin/uv
+
+# The bill of materials of what `make run` installs: build/sbom.json, as CycloneDX.
+sbom: .venv/tools/installed
+	@mkdir -p build && exec .venv/tools/bin/cyclonedx-py requirements requirements/locked/run.txt --pyproject pyproject.toml \
+		--output-reproducible --output-format JSON --output-file build/sbom.json
+
+# Known vulnerabilities of what `make run` installs. Needs the network.
+audit: .venv/tools/installed
+	@exec .venv/tools/bin/pip-audit --require-hashes --disable-pip --requirement requirements/locked/run.txt
+
 clean:
 	rm -rf .venv .shoal build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.venv/installed: ami/make-venv requirements.txt $(filter-out requirements/develop.txt,$(wildcard requirements/*.txt)) constraints.txt
-	@PYTHON="$(PYTHON)" sh ami/make-venv .venv requirements.txt && touch $@
+.venv/installed: ami/make-venv requirements/locked/run.txt
+	@PYTHON="$(PYTHON)" sh ami/make-venv .venv requirements/locked/run.txt && touch $@
 
 .venv/aws/installed: tests/requirements-awscli.txt .venv/installed
 	@PYTHON="$(PYTHON)" sh ami/make-venv .venv/aws tests/requirements-awscli.txt 200 && touch $@
 
-.venv/installed-dev: requirements/develop.txt .venv/installed
-	@PYTHON="$(PYTHON)" sh ami/make-venv .venv requirements/develop.txt && touch $@
+.venv/installed-dev: requirements/locked/develop.txt .venv/installed
+	@PYTHON="$(PYTHON)" sh ami/make-venv .venv requirements/locked/develop.txt && touch $@
+
+.venv/tools/installed: tests/requirements-tools.txt .venv/installed
+	@PYTHON="$(PYTHON)" sh ami/make-venv .venv/tools tests/requirements-tools.txt 200 && touch $@
 
 # axe-core looks for what people cannot use on the pages; tests/axe.sha512 names and pins it.
 build/axe.js: tests/axe.sha512

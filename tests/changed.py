@@ -25,7 +25,7 @@ EVERY_TEST = {"pyproject.toml", "requirements.txt", "constraints.txt", "tests/co
 }
 ALWAYS = {"tests/test_architecture.py"}
 
-_NO_PLACES = {"web"}  # names of folders that are ordinary words: files in them are named by their own names
+_NO_PLACES = {"web", "server", "shoal"}  # names that are ordinary words: a text with them names no folder and no file
 
 _DOTTED = re.compile(r"\b[a-z_]+(?:\.[a-z_0-9]+)+\b")
 _STARTED = re.compile(r"-m\s+([a-z_][a-z_0-9.]*)")
@@ -43,7 +43,8 @@ class Reach:
         for path in self.files:
             if path.endswith(".py"):
                 continue
-            self._by_name[PurePosixPath(path).name].add(path)
+            if PurePosixPath(path).name not in _NO_PLACES:
+                self._by_name[PurePosixPath(path).name].add(path)
             for folder in PurePosixPath(path).parents:
                 if folder not in packages and folder.name and folder.name not in _NO_PLACES:
                     self._by_name[folder.name].add(path)

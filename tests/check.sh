@@ -6,6 +6,6 @@ cd "$(dirname "$0")/.."
 .venv/bin/ruff check .
 .venv/bin/mypy
 .venv/bin/cfn-lint ami/stack.yaml
-for script in ami/install ami/make-venv ami/start-worker ami/user-data.sh ami/builder-user-data.sh ami/bake ami/pack-worker ami/power-off ami/machine-tree ami/containers ami/web/set-up ami/server/set-up ami/server/shoal tests/check.sh tests/run.sh .ci/run .ci/machines; do
+for script in ami/install ami/lock ami/make-venv ami/start-worker ami/user-data.sh ami/builder-user-data.sh ami/bake ami/pack-worker ami/power-off ami/machine-tree ami/containers ami/web/set-up ami/server/set-up ami/server/shoal tests/check.sh tests/run.sh .ci/run .ci/machines; do
     bash -n "$script"
 done

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -121,3 +122,34 @@ def test_a_worker_labels_with_the_packages_of_worker_txt_alone() -> None:
 
     assert done.returncode == 0, done.stderr
     assert "cat" in done.stdout or "tabby" in done.stdout
+
+
+@pytest.mark.parametrize(("locked", "source"), [("run", "../requirements.txt"), ("develop", "develop.txt")])
+def test_what_is_installed_is_locked_by_hash_and_as_pinned(locked: str, source: str) -> None:
+    """`make locks` writes the files; forget it after a change of the pins, and this says so."""
+    text = (FOLDER / "locked" / f"{locked}.txt").read_text()
+    found = dict(re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==([^\s;]+)", text, re.MULTILINE))
+    pinned = dict(one.split("==") for one in pins(FOLDER / source))
+    constraints = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    known = {canonicalize_name(name): version for name, version in constraints.items()}
+
+    assert {canonicalize_name(name.partition("[")[0]): version for name, version in pinned.items()}.items() <= {
+        canonicalize_name(name): version for name, version in found.items()
+    }.items()
+    assert {
+        name: version for name, version in found.items() if known.get(canonicalize_name(name), version) != version
+    } == {}
+    entries = re.split(r"\n(?=\S)", text.partition("\n\n")[2] or text)
+    assert all("--hash=sha256:" in entry for entry in entries if entry[0].isalnum())
+
+
+def test_the_workflows_run_what_make_runs() -> None:
+    """They are not run here."""
+    steps = []
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        for job in yaml.safe_load(path.read_text())["jobs"].values():
+            steps += [step.get("run", step.get("uses", "")) for step in job["steps"]]
+    targets = (ROOT / "Makefile").read_text()
+
+    assert {".ci/run", "make sbom", "make audit", "github/codeql-action/analyze@v3"} <= set(steps)
+    assert all(f"\n{step.removeprefix('make ')}:" in targets for step in steps if step.startswith("make "))
