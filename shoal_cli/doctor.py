@@ -154,7 +154,8 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
     yield _tried(f"table {chosen.pool_table}", lambda: f"{len(cloud.register.workers())} workers in it", make)
     yield _allowed(_tried(f"role {chosen.role}", partial(look_at_role, chosen), make))
     yield _allowed(_tried(f"image {chosen.image}", partial(look_at_image, chosen), "bake one, or set SHOAL_AMI"))
-    yield _tried("instance types", partial(look_at_types, chosen), "SHOAL_DRAIN_BY=queue, or newer types")
+    types = "other types, or where a worker cannot see its drain mark SHOAL_DRAIN_BY=queue"
+    yield _allowed(_tried("instance types", partial(look_at_types, chosen), types))
     yield _tried("workers", lambda: f"{len(cloud.pool.describe())} instances, at most {chosen.max_instances}", start)
     yield _progress(chosen)
     address = f"http://{chosen.host}:{chosen.port}"

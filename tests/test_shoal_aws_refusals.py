@@ -114,11 +114,27 @@ def test_a_region_without_the_type_launches_the_next_one() -> None:
         return "InvalidParameterValue" if one["InstanceType"] == "t3.micro" else ""
 
     pool, ec2 = scripted(answer, text="Invalid value 't3.micro' for InstanceType.")
-    for _ in range(2):  # two places
-        with pytest.raises(CapacityUnavailable, match="InstanceType"):
-            pool.launch(["a"], pool.token(1))
+    with pytest.raises(CapacityUnavailable, match="InstanceType"):
+        pool.launch(["a"], pool.token(1))
     pool.launch(["a"], pool.token(1))
-    assert [one["InstanceType"] for one in ec2.asked] == ["t3.micro", "t3.micro", "t3.small"]
+    assert [one["InstanceType"] for one in ec2.asked] == ["t3.micro", "t3.small"]
+
+
+def test_a_type_that_is_none_is_not_called_a_lack_of_capacity() -> None:
+    def answer(one: dict[str, Any]) -> str:
+        return "InvalidParameterValue" if one["InstanceType"] == "t3.micro" else "InsufficientInstanceCapacity"
+
+    pool, _ = scripted(answer, text="Invalid value 't3.micro' for InstanceType.")
+    for _ in range(3):
+        with pytest.raises(CapacityUnavailable):
+            pool.launch(["a"], pool.token(1))
+    with pytest.raises(CapacityUnavailable) as told:
+        pool.token(1)
+    assert str(told.value) == (
+        "EC2 knows no instance type t3.micro here: set SHOAL_INSTANCE_TYPE; "
+        "EC2 had no t3.small in subnet-1 (on demand), t3.small in us-east-1a (on demand); "
+        "not asked again for 180 s after that"
+    )
 
 
 def test_an_account_without_a_default_network_is_told_to_name_subnets() -> None:

@@ -200,6 +200,8 @@ def test_the_doctor_looks_at_all_that_prepare_makes_and_at_the_image(embedded_cl
         "image of-nobody",
         "instance types",
     }
+    chosen = replace(chosen, instance_type="t3.micro,t3.gigantic")
+    assert bad()["instance types"] == "EC2 knows no instance type t3.gigantic here: set SHOAL_INSTANCE_TYPE"
 
 
 def test_the_doctor_does_not_blame_credentials_that_may_not_look() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoal.aws.clients import client, use
+from shoal.aws.clients import client, our_errors, use
 from shoal.aws.iam import role_in_words
 from shoal.aws.instance_choice import blind_to_new_tags
 from shoal.aws.s3 import check_bucket
@@ -36,7 +36,15 @@ def look_at_role(settings: Settings) -> str:
 
 
 def look_at_types(settings: Settings) -> str:
-    """Raises Permanent for types whose workers cannot see that they are asked to leave."""
+    """Raises Permanent for types that the region does not have, or whose workers cannot see that they shall leave."""
+    use(settings.cloud)
+    wanted = {"Name": "instance-type", "Values": list(settings.instance_types)}
+    with our_errors("instance types"):
+        found = {
+            one["InstanceType"] for one in client("ec2").describe_instance_types(Filters=[wanted])["InstanceTypes"]
+        }
+    if unknown := sorted(set(settings.instance_types) - found):
+        raise Permanent(f"EC2 knows no instance type {', '.join(unknown)} here: set SHOAL_INSTANCE_TYPE")
     old = blind_to_new_tags(settings.instance_types) if settings.drain_by == "tag" and not settings.emulated else []
     if old:
         raise Permanent(

@@ -95,7 +95,7 @@ class Ec2Pool:
         elif code == "IdempotentParameterMismatch":
             return self._launched_before(token, error)
         elif code == "InvalidParameterValue" and "InstanceType" in str(error):
-            self._choice.missing(ask.option)  # the region does not have the type: there may be others
+            self._choice.unknown(ask.option.instance_type)  # the region does not have it: there may be others
             raise CapacityUnavailable(str(error)) from error.__cause__
         elif code == "VPCIdNotSpecified":
             raise Permanent(f"{error} (set SHOAL_SUBNET to subnets of your own)") from error.__cause__

@@ -82,6 +82,7 @@ class InstanceChoice:
         self._memory_seconds = memory_seconds
         self._steady = steady
         self._missing: dict[InstanceOption, float] = {}  # since when
+        self._unknown: set[str] = set()  # types that the region does not have
         self._turn = 0
 
     def choose(self, count: int, total: int, spot: int) -> Ask:
@@ -99,9 +100,17 @@ class InstanceChoice:
         for market in (False, True):
             if (self._spot_share > 0 or not market) and (option := self._first(market)):
                 return Ask(option, count)
-        kinds = ", ".join(sorted(str(option) for option in self._missing))
         # No countdown: a text that changes every second would give a new ledger entry in every tick.
-        raise CapacityUnavailable(f"EC2 had no {kinds}; not asked again for {self._memory_seconds:.0f} s after that")
+        raise CapacityUnavailable(f"{self._reasons()}; not asked again for {self._memory_seconds:.0f} s after that")
+
+    def _reasons(self) -> str:
+        """Why nothing can be launched: types that are none, and those without capacity."""
+        unknown = sorted({option.instance_type for option in self._missing} & self._unknown)
+        kinds = sorted(str(option) for option in self._missing if option.instance_type not in self._unknown)
+        return "; ".join(
+            [f"EC2 knows no instance type {kind} here: set SHOAL_INSTANCE_TYPE" for kind in unknown]
+            + ([f"EC2 had no {', '.join(kinds)}"] if kinds else [])
+        )
 
     def _first(self, spot: bool) -> InstanceOption | None:
         now = self._steady()
@@ -119,3 +128,10 @@ class InstanceChoice:
         for kind in types:
             for place in places:
                 self._missing[InstanceOption(kind, place, option.spot)] = self._steady()
+
+    def unknown(self, instance_type: str) -> None:
+        """Remember that the region does not have a type, in any place and market."""
+        self._unknown.add(instance_type)
+        for spot in (False, True):
+            for place in self._places:
+                self.missing(InstanceOption(instance_type, place, spot))
