@@ -37,11 +37,12 @@ class Commands(click.Group):
             *plugins.available("shoal_cli._keeping"),
             *plugins.available("shoal_cli._simulations"),
         ]
-        return sorted(commands)
+        return sorted(name.replace("_", "-") for name in commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        folder = next((one for one in PACKAGES if cmd_name in plugins.available(one)), None)
-        command: click.Command | None = plugins.load(cmd_name, folder, "command") if folder else None
+        name = cmd_name.replace("-", "_")  # as its file is called
+        folder = next((one for one in PACKAGES if name in plugins.available(one)), None)
+        command: click.Command | None = plugins.load(name, folder, "command") if folder else None
         return command
 
     def resolve_command(
