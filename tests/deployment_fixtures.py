@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -225,3 +226,16 @@ clients.Session.client = client
 sys.argv = ["shoal", *sys.argv[2:]]
 main()
 """
+
+
+def queue(account: EmulatedAccount, name: str) -> dict[str, Any]:
+    """What a queue is set to, its dead letters' queue without the prefix."""
+    sqs = account.client("sqs")
+    found = sqs.get_queue_attributes(QueueUrl=sqs.get_queue_url(QueueName=name)["QueueUrl"], AttributeNames=["All"])
+    names = ("VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "RedrivePolicy", "DelaySeconds")
+    attributes = {key: value for key, value in found["Attributes"].items() if key in names}
+    if "RedrivePolicy" in attributes:
+        redrive = json.loads(attributes["RedrivePolicy"])
+        arn = redrive["deadLetterTargetArn"].rpartition(":")[2].partition("-")[2]
+        attributes["RedrivePolicy"] = (arn, int(redrive["maxReceiveCount"]))
+    return attributes

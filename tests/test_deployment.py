@@ -13,10 +13,8 @@ from typing import Any
 
 import pytest
 
-from shoal import aws
 from shoal.aws.template import LaunchTemplate
 from shoal.deployment import template_file
-from shoal.settings import Settings
 from shoal_cli._deployment._first_photo import label_first_photo, wait_for_page
 from tests.deployment_fixtures import (
     DENIED,
@@ -27,6 +25,7 @@ from tests.deployment_fixtures import (
     OneFault,
     ministack_account,
     moto_account,
+    queue,
 )
 from tests.web_fixtures import running_site
 
@@ -88,54 +87,6 @@ def test_destroy_asks(person: Deployer) -> None:
     assert "nothing was destroyed" in person.run("destroy", typed="delete\nno\n")
     assert "say --keep-photos or --delete-photos" in person.run("destroy", "--yes")
     assert nothing_left("fish") in person.run("destroy", "--pause", "0.05", typed="delete\nfish\n")
-
-
-def queue(account: EmulatedAccount, name: str) -> dict[str, Any]:
-    sqs = account.client("sqs")
-    found = sqs.get_queue_attributes(QueueUrl=sqs.get_queue_url(QueueName=name)["QueueUrl"], AttributeNames=["All"])
-    names = ("VisibilityTimeout", "MaximumMessageSize", "MessageRetentionPeriod", "RedrivePolicy", "DelaySeconds")
-    attributes = {key: value for key, value in found["Attributes"].items() if key in names}
-    if "RedrivePolicy" in attributes:
-        redrive = json.loads(attributes["RedrivePolicy"])
-        arn = redrive["deadLetterTargetArn"].rpartition(":")[2].partition("-")[2]
-        attributes["RedrivePolicy"] = (arn, int(redrive["maxReceiveCount"]))
-    return attributes
-
-
-# That its items expire is in the template alone: no emulator's CloudFormation sets it.
-def table(account: EmulatedAccount, name: str) -> tuple[Any, ...]:
-    found = account.call("dynamodb", "describe_table", TableName=name)["Table"]
-    mode = found["BillingModeSummary"]["BillingMode"]
-    return found["KeySchema"], found["AttributeDefinitions"], mode
-
-
-def bucket(account: EmulatedAccount, name: str) -> tuple[Any, ...]:
-    s3 = account.client("s3")
-    public = s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
-    rules = s3.get_bucket_cors(Bucket=name)["CORSRules"] if "in-bucket" in name else None
-    return public, rules
-
-
-def role(account: EmulatedAccount, prefix: str) -> tuple[Any, ...]:
-    iam, name = account.client("iam"), f"{prefix}-worker"
-    policy = iam.get_role_policy(RoleName=name, PolicyName="shoal-worker")["PolicyDocument"]
-    trust = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
-    [held] = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Roles"]
-    return json.loads(json.dumps(policy).replace(prefix, "@PREFIX@")), trust, held["RoleName"] == name
-
-
-def test_it_makes_what_prepare_makes(person: Deployer) -> None:
-    account = person.account
-    person.deploy("--no-page")
-    aws.prepare(Settings(prefix="made"))
-
-    for name in ("req", "resp", "dead", "term"):
-        assert queue(account, f"fish-{name}-queue") == queue(account, f"made-{name}-queue")
-    for name in ("in", "out"):
-        assert bucket(account, f"fish-{name}-bucket") == bucket(account, f"made-{name}-bucket")
-    assert table(account, "fish-pool") == table(account, "made-pool")
-    assert role(account, "fish") == role(account, "made")
-    person.destroy()
 
 
 def test_a_private_network_a_group_a_function_and_alarms(person: Deployer, monkeypatch: pytest.MonkeyPatch) -> None:

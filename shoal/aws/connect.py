@@ -11,7 +11,7 @@ from shoal.aws.bucket_events import announce
 from shoal.aws.clients import Service, client, region, use
 from shoal.aws.cloudwatch import PutMetrics
 from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
-from shoal.aws.ec2 import POOL_TAG, Ec2Pool
+from shoal.aws.ec2 import POOL_TAG, TAG, Ec2Pool
 from shoal.aws.functions import function_exists
 from shoal.aws.iam import AUTO_SCALING, SPOT, allow_service, create_role
 from shoal.aws.instance_choice import InstanceChoice
@@ -122,9 +122,11 @@ def _launch_options(settings: Settings) -> dict[str, Any]:
         "SecurityGroupIds": [settings.security_group] if settings.security_group else [],
         "KeyName": settings.key_name,
         "IamInstanceProfile": {"Name": settings.role},
-        # Auto Scaling asks EC2 whether its caller may launch this, with the template's tags alone.
+        # Auto Scaling asks EC2 whether its caller may launch this, with the template's tags alone. They are those of
+        # ami/stack.yaml: a new version of a template has the tags that it names, and no others.
         "TagSpecifications": [
-            {"ResourceType": "instance", "Tags": [{"Key": POOL_TAG, "Value": settings.prefix}]},
+            {"ResourceType": kind, "Tags": [{"Key": key, "Value": settings.prefix} for key in keys]}
+            for kind, keys in (("instance", (POOL_TAG, TAG)), ("volume", (TAG,)))
         ],
     }
     return {name: value for name, value in options.items() if value}

@@ -15,6 +15,7 @@ from shoal.ports import Instance
 
 log = logging.getLogger(__name__)
 
+TAG = "shoal"  # whose it is, of all that a deployment has: the prefix. By it the budget counts what workers cost
 POOL_TAG = "shoal:pool"  # whose instance it is: the prefix
 LAUNCH_TAG = "shoal:launch"  # the token of the launch that made it
 DRAIN_TAG = "shoal:drain"  # when it was asked to leave (ISO 8601); a worker reads it from its metadata endpoint
@@ -102,7 +103,7 @@ class Ec2Pool:
         raise error
 
     def _request(self, ask: Ask, names: Sequence[str], token: str) -> dict[str, Any]:
-        tags = [{"Key": POOL_TAG, "Value": self._pool}, {"Key": LAUNCH_TAG, "Value": token}]
+        tags = [{"Key": key, "Value": self._pool} for key in (POOL_TAG, TAG)] + [{"Key": LAUNCH_TAG, "Value": token}]
         if ask.count == 1:
             tags.append({"Key": "Name", "Value": names[0]})
         request: dict[str, Any] = {

@@ -173,6 +173,12 @@ def further_settings(settings: Settings) -> dict[str, str]:
     return found
 
 
+def function_settings(settings: Settings) -> dict[str, str]:
+    """Those of them that the Lambda function is given: a worker's. The template itself gives it the two prefixes."""
+    given = {one.variable for one in SETTINGS if one.worker} - {"SHOAL_PREFIX", "SHOAL_LAMBDA_PREFIX"}
+    return {name: value for name, value in further_settings(settings).items() if name in given}
+
+
 def differences(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """The parameters that change: name -> (old, new)."""
     return {name: (before.get(name, ""), value) for name, value in after.items() if before.get(name, "") != value}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import yaml
 from shoal.folders import folder
 
 TEMPLATE = folder("ami") / "stack.yaml"
+FUNCTION_VARIABLES = "Environment: {Variables: {SHOAL_PREFIX: !Ref Prefix, SHOAL_LAMBDA_PREFIX: !Ref LambdaPrefix"
 MOST_BYTES = 51_200  # CloudFormation's limit for a template in a call
 
 
@@ -49,12 +51,15 @@ class StackTemplate:
         found: dict[str, Any] = yaml.load(self.text, _TemplateLoader)
         return found
 
-    def text_for(self, prefix: str) -> str:
+    def text_for(self, prefix: str, of_the_function: Mapping[str, str] | None = None) -> str:
         """The text with the names of buckets and tables written out.
 
         CloudFormation takes in what an earlier stack left only where the template has its name, and no function.
+        of_the_function: further variables of the Lambda function, which parameters cannot name.
         """
-        return re.sub(r"(BucketName|TableName): !Sub \$\{Prefix\}-", rf"\1: {prefix}-", self.text)
+        named = re.sub(r"(BucketName|TableName): !Sub \$\{Prefix\}-", rf"\1: {prefix}-", self.text)
+        more = "".join(f", {name}: {json.dumps(value)}" for name, value in sorted((of_the_function or {}).items()))
+        return named.replace(FUNCTION_VARIABLES, f"{FUNCTION_VARIABLES}{more}")
 
     @property
     def parameters(self) -> dict[str, str | None]:

@@ -6,16 +6,17 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from shoal.aws import ec2
 from shoal.aws.clients import client, our_errors, use
 from shoal.aws.deploying import account
 from shoal.aws.deploying.stack import EMPTY, UNDONE, Change, DeploymentStack, StackState, Tell
 from shoal.aws.iam import AUTO_SCALING, SPOT, allow_service
 from shoal.deployment import code_package, template_file
-from shoal.deployment.choices import Choices, parameters
+from shoal.deployment.choices import Choices, function_settings, parameters
 from shoal.errors import NotFound
 from shoal.settings import Settings
 
-TAG = "shoal"  # whose it is: the prefix. Instances of the pool carry POOL_TAG besides
+TAG = ec2.TAG
 PASSWORD_BYTES = 18
 
 
@@ -75,7 +76,7 @@ class Deployment:
         values, has_image = self._values(state, self._program()[0])
         changes: Sequence[Change] = ()
         if state.status and not state.moves and not is_new:
-            name = self._stack.change_set(self._template.text_for(self._settings.prefix), values, self._tags())
+            name = self._stack.change_set(self._text(), values, self._tags())
             if name:
                 changes = list(self._stack.changes(name))
                 self._stack.discard(name)
@@ -89,7 +90,7 @@ class Deployment:
         values, has_image = self._values(state, key)
         password, is_new = self._keep_password(new_password) if self._choices.page else ("", False)
         left = self._left_of_an_earlier_one(state)
-        text = self._template.text_for(self._settings.prefix)
+        text = self._text()
         name = self._stack.change_set(text, values, self._tags(), imports=left)
         if name:
             # What is taken in must not be undone: CloudFormation would leave it, and leave the stack.
@@ -111,6 +112,9 @@ class Deployment:
     def _program(self) -> tuple[str, bytes]:
         """The program of the page's instance: its key and itself; empty without a page."""
         return code_package.pack() if self._choices.page else ("", b"")
+
+    def _text(self) -> str:
+        return self._template.text_for(self._settings.prefix, function_settings(self._settings))
 
     def _tags(self) -> dict[str, str]:
         return {TAG: self._settings.prefix}
