@@ -68,7 +68,7 @@ def ways() -> list[str]:
 
 def measure(payloads: Sequence[bytes], way: str) -> DefaultRound:
     """Label the photos in a way of WAYS, from nothing."""
-    with _system() as system, tempfile.TemporaryDirectory() as folder:
+    with usual_system() as system, tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{number:04d}.jpg" for number in range(len(payloads))]
         for number, (path, payload) in enumerate(zip(paths, payloads, strict=True)):
             path.write_bytes(payload + f"{number}".encode())  # no two are the same, so no answer is remembered
@@ -172,7 +172,7 @@ def _first_label(system: RunningSystem, began: float) -> float:
     return time.perf_counter() - began
 
 
-def _system() -> AbstractContextManager[RunningSystem]:
+def usual_system() -> AbstractContextManager[RunningSystem]:
     """A system with the settings that a new user has, not with those that make other measurements short."""
     usual = Settings()
     return running(

@@ -10,6 +10,7 @@ import pytest
 from app_tier.function.event_labeller import EventLabeller
 from inference.process import Recogniser
 from shoal.clock import SystemClock
+from shoal.errors import MalformedMessage
 from shoal.memory import MemoryStore
 from shoal.messages import Job, Label, Result
 
@@ -28,11 +29,12 @@ class OneTable:
     def __init__(self) -> None:
         self.known = ("", "")
 
-    def record(self, _: str, order: str, result: Result) -> bool:
+    def record(self, _: str, order: str, result: Result) -> str:
         if self.known[0] > order:
-            return False
+            return "late"
+        told = "replaced" if self.known[0] else "first"
         self.known = (order, result.label)
-        return True
+        return told
 
     def latest(self, _: str) -> str:
         return self.known[0]
@@ -60,11 +62,15 @@ class Photo:
     def store(self, content: str) -> None:
         self.inputs.put(KEY, content.encode(), "image/jpeg")
 
-    def handle(self, order: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+    def handle(
+        self, order: str, meanwhile: Callable[[], None] = lambda: None, inputs: MemoryStore | None = None
+    ) -> None:
+        """inputs: where the photo is as this event has fetched it."""
+
         def interrupted(one: object) -> Any:
             return Interrupted(one, meanwhile)
 
-        inputs, outputs, table = map(interrupted, (self.inputs, self.outputs, self.table))
+        inputs, outputs, table = map(interrupted, (inputs or self.inputs, self.outputs, self.table))
         labeller = EventLabeller(cast(Recogniser, None), "in", inputs, outputs, table, "lambda/", 1000, "shoal-lambda")
         described = {"key": KEY, "size": 3, "sequencer": order}
         record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "in"}, "object": described}}
@@ -97,3 +103,30 @@ def test_the_newer_photo_is_what_stays(
 
     assert Result.from_json(photo.outputs.get(KEY)).label == "two"
     assert photo.table.known == ("2", "two")
+
+
+@pytest.mark.parametrize("step", range(MOST_STEPS))
+def test_an_event_that_fetched_the_older_photo_does_not_leave_its_document(
+    step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is handled between any two calls of the newer event, but its photo was fetched before the other was there."""
+    monkeypatch.setattr("inference.process.process", names_itself)
+    photo, calls, before = Photo(), iter(range(100)), MemoryStore(SystemClock())
+    before.put(KEY, b"one", "image/jpeg")
+    photo.store("two")
+
+    def meanwhile() -> None:
+        if next(calls) == step:
+            photo.handle("1", inputs=before)
+
+    photo.handle("2", meanwhile)
+    assert Result.from_json(photo.outputs.get(KEY)).label == "two"
+    assert photo.table.known == ("2", "two")
+
+
+@pytest.mark.parametrize("event", [[], "text", None, {"Records": "x"}, {"Records": [1]}, {}])
+def test_what_is_no_event_is_named(event: Any) -> None:
+    stores = (MemoryStore(SystemClock()), MemoryStore(SystemClock()))
+    labeller = EventLabeller(cast(Recogniser, None), "in", *stores, cast(Any, OneTable()), "lambda/", 1000, "f")
+    with pytest.raises(MalformedMessage, match="not an event of S3"):
+        labeller.handle(event)

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from app_tier.bucket_events import BucketEvents, read_event
 from inference import images, process
@@ -24,10 +24,10 @@ ATTEMPTS = 5
 class Tables(Protocol):
     """Where the labels of photos can be searched."""
 
-    def record(self, url: str, order: str, result: Result) -> bool:
-        """Replace what is known of a photo, unless a later event of it is known. Returns whether it did.
+    def record(self, url: str, order: str, result: Result) -> Literal["first", "replaced", "late"]:
+        """Replace what is known of a photo, unless a later event of it is known. Returns whether something was known.
 
-        order: of the event; orders of one photo sort by time. Raises Retryable.
+        order: of the event; orders of one photo sort by time. late: a later event is known. Raises Retryable.
         """
 
     def latest(self, url: str) -> str:
@@ -70,6 +70,8 @@ class EventLabeller:
         Retryable when a photo could not be labelled, after the others: Lambda then delivers the event again, and
         sends it to the failure destination at last.
         """
+        if not isinstance(event, Mapping):  # whoever may invoke the function may send any JSON
+            raise MalformedMessage(f"not an event of S3: {str(event)[:SHOWN]}")
         records = event.get("Records")
         if event.get("Event") == "s3:TestEvent":
             return {"batchItemFailures": []}
@@ -123,7 +125,9 @@ class EventLabeller:
         """
         url = f"s3://{self._bucket}/{job.key}"
         is_new = self._outputs.put_new(job.key, self._document(result), "application/json")
-        if self._tables.record(url, order, result) and not is_new:
+        told = self._tables.record(url, order, result)
+        # "replaced", though the document was new: an earlier event may have overwritten it before this one was known.
+        if told == "replaced" or (told == "first" and not is_new):
             self._overwrite(job, url, order, result)
 
     def _overwrite(self, job: Job, url: str, order: str, result: Result) -> None:

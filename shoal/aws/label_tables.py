@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from shoal.aws import signed
 from shoal.aws.clients import Service, error_code, our_errors
@@ -59,19 +59,19 @@ class LabelTables:
         self._images = images
         self._labels = labels
 
-    def record(self, url: str, order: str, result: Result) -> bool:
-        """Replace what the tables say of a photo, unless they hold a later event of it. Returns whether it did.
+    def record(self, url: str, order: str, result: Result) -> Literal["first", "replaced", "late"]:
+        """Replace what the tables say of a photo, unless they hold a later event of it ("late").
 
         order: the sequencer of the event; sequencers of one key sort by time. Raises Retryable.
         """
         if self._replace(None, url, order, result):  # most photos come once: one call
-            return True
+            return "first"
         for _ in range(ATTEMPTS):
             known = self._known(url)
             if known is not None and _padded(known[ORDER]["S"]) > _padded(order):
-                return False
+                return "late"
             if self._replace(known, url, order, result):
-                return True
+                return "replaced"
         raise Retryable(f"labels of {url}: another event of the same photo is written at the same time")
 
     def latest(self, url: str) -> str:
