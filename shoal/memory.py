@@ -184,10 +184,10 @@ class MemoryStore:
                 raise NotFound(f"there is no object {key!r}")
             return self._objects[key][0]
 
-    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> Iterator[StoredObject]:
         with self._lock:
             found = sorted((k, len(body), at) for k, (body, at) in self._objects.items() if k.startswith(prefix))
-        return (StoredObject(*one) for one in found if one[0] > after)
+        return itertools.islice((StoredObject(*one) for one in found if one[0] > after), most)
 
     def delete(self, key: str) -> None:
         with self._lock:

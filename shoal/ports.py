@@ -176,8 +176,11 @@ class ObjectStore(Protocol):
     def get(self, key: str) -> bytes:
         """Read an object. Raises NotFound."""
 
-    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
-        """List the objects whose key starts with `prefix` and sorts after `after`, ordered by key."""
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> Iterator[StoredObject]:
+        """List the objects whose key starts with `prefix` and sorts after `after`, ordered by key.
+
+        most: the caller takes no more than so many, so no more need be asked for.
+        """
 
     def delete(self, key: str) -> None:
         """Delete an object; no error when it does not exist."""

@@ -88,13 +88,13 @@ class Client:
             query = {"first": str(first)} | ({"model": model} if model else {})
             self._call("POST", f"/batches/{batch}/photos", params=query, files=files)
 
-    def photos(self, batch: str, after: int = -1) -> Iterator[dict[str, Any]]:
-        """The photos of a batch after index `after`, in order, with their results."""
-        following: str | None = f"/v1/batches/{batch}/results?after={after}&limit={PAGE}"
+    def photos(self, batch: str, after: int = -1, page: int = PAGE) -> Iterator[dict[str, Any]]:
+        """The photos of a batch after index `after`, in order, with their results; `page` of them in a call."""
+        following: str | None = f"/v1/batches/{batch}/results?after={after}&limit={page}"
         while following:
-            page = self._call("GET", following).json()
-            yield from page["photos"]
-            following = page["next"]
+            found = self._call("GET", following).json()
+            yield from found["photos"]
+            following = found["next"]
 
     def batch(self, batch: str) -> dict[str, Any]:
         """The summary of a batch: its state and counts."""

@@ -25,10 +25,10 @@ from shoal import settings
 from shoal.errors import Permanent, Retryable
 from shoal.photo_record import COLUMNS, NAMES
 from shoal_cli.__main__ import shoal
-from shoal_cli._batches import _sent
+from shoal_cli._batches import _following, _sent
 from shoal_cli._batches._boxes import CocoFile
 from shoal_cli._batches._following import answers
-from shoal_cli._client import Client
+from shoal_cli._client import PAGE, Client
 from tests import web_fixtures
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
@@ -367,7 +367,7 @@ def test_answers_behind_a_photo_that_waits_are_counted() -> None:
     states = [["done", "queued", "done", "failed", "queued"], ["done"] * 5]
 
     class Looked(Client):
-        def photos(self, batch: str, after: int = -1) -> Iterator[dict[str, Any]]:
+        def photos(self, batch: str, after: int = -1, page: int = 0) -> Iterator[dict[str, Any]]:
             found = states.pop(0)
             return iter([{"index": i, "state": state} for i, state in enumerate(found) if i > after])
 
@@ -375,6 +375,29 @@ def test_answers_behind_a_photo_that_waits_are_counted() -> None:
     rows = list(answers(Looked("http://127.0.0.1:1"), "b", 5, 60.0, lambda count, _: counts.append(count)))
     assert [row["index"] for row in rows] == [0, 1, 2, 3, 4]
     assert counts == [3, 5]
+
+
+def test_a_look_asks_for_about_as_many_photos_as_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_following, "LEAST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(_following, "LONGEST_PAUSE_SECONDS", 0.0)
+    total, done, pages = 3000, 0, list[int]()
+
+    class Working(Client):
+        """Each look finds ten more answers. That of photo 100 comes last: the others are behind it."""
+
+        def photos(self, batch: str, after: int = -1, page: int = 0) -> Iterator[dict[str, Any]]:
+            nonlocal done
+            done += 10
+            pages.append(page)
+            for index in range(after + 1, total):
+                answered = index < done and (index != 100 or done >= total)
+                yield {"index": index, "state": "done" if answered else "queued"}
+
+    rows = list(answers(Working("http://127.0.0.1:1"), "b", total, 60.0, lambda *_: None))
+
+    assert [row["index"] for row in rows] == list(range(total))
+    assert pages[1:10] == [20] * 9
+    assert max(pages[20:]) == PAGE  # while they are behind a photo that waits, all that may be answered are counted
 
 
 def test_a_shoal_that_goes_away_is_asked_until_the_patience_ends(photos: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,6 +18,7 @@ from shoal.ports import StoredObject
 
 EXPIRY = "shoal-keep-days"
 FORBIDDEN = "403"  # a HEAD has no body that could say more
+PAGE_OBJECTS = 1000  # the most that S3 lists in one call
 
 
 class S3Store:
@@ -62,23 +64,27 @@ class S3Store:
                 return bytes(self._s3.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
             return answer
 
-    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> Iterator[StoredObject]:
         token: str | None = ""
-        while token is not None:
+        left = sys.maxsize if most is None else most
+        while token is not None and left > 0:
             with self._errors(f"list {self.bucket}"):
-                found, token = self._page(prefix, after, token)
+                found, token = self._page(prefix, after, token, min(left, PAGE_OBJECTS))
+            left -= len(found)
             yield from found
 
-    def _page(self, prefix: str, after: str, token: str) -> tuple[Sequence[StoredObject], str | None]:
-        """Up to 1,000 objects, and the token of the next page, None after the last."""
-        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix}
+    def _page(self, prefix: str, after: str, token: str, size: int) -> tuple[Sequence[StoredObject], str | None]:
+        """Up to `size` objects, and the token of the next page, None after the last."""
+        query = {"list-type": "2", "encoding-type": "url", "max-keys": str(size), "prefix": prefix}
         query |= {"continuation-token": token} if token else {"start-after": after} if after else {}
         root = "" if urlsplit(self._s3.bucket(self.bucket)).path else "/"
         answer = self._call("GET", f"{root}?{urlencode(query, quote_via=quote, safe='~')}")
         if answer is not None:
             return _read_page(answer)
         more = {"ContinuationToken": token} if token else {}
-        page = self._s3.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, StartAfter=after, **more)
+        page = self._s3.client.list_objects_v2(
+            Bucket=self.bucket, Prefix=prefix, StartAfter=after, MaxKeys=size, **more
+        )
         found = [
             StoredObject(one["Key"], one["Size"], one["LastModified"].timestamp()) for one in page.get("Contents", ())
         ]

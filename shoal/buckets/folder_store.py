@@ -56,8 +56,8 @@ class FolderStore:
                 return path.read_bytes()
         raise NotFound(f"there is no object {key!r}")
 
-    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
-        """List the objects whose key starts with `prefix` and sorts after `after`, ordered by key."""
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> Iterator[StoredObject]:
+        """List the objects whose key starts with `prefix` and sorts after `after`, ordered by key; the first `most`."""
         found = []
         for top in self._places(prefix):
             for place, _, names in os.walk(top):
@@ -69,7 +69,7 @@ class FolderStore:
                     with suppress(FileNotFoundError):
                         status = Path(place, name).stat()
                         found.append(StoredObject(key, status.st_size, status.st_mtime))
-        return iter(sorted(found, key=lambda one: one.key))
+        return iter(sorted(found, key=lambda one: one.key)[:most])
 
     def delete(self, key: str) -> None:
         """Delete an object; no error when it does not exist."""

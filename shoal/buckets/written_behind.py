@@ -146,10 +146,11 @@ class LateStore:
         late = self._behind.find(self, key)
         return self.inner.get(key) if late is None else late
 
-    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> Iterator[StoredObject]:
         """As the store does."""
         late = [one for one in self._behind.listed(self, prefix) if one.key > after]
-        return _merged(self.inner.list(prefix, after), late) if late else self.inner.list(prefix, after)
+        stored = self.inner.list(prefix, after, most)
+        return _merged(stored, late) if late else stored
 
     def delete(self, key: str) -> None:
         """As the store does."""

@@ -17,6 +17,7 @@ from shoal_cli._client import PAGE, Client, told
 
 LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.3, 2.0  # between two looks at the results
 LOOKS = 10  # in the time that the rest is expected to take
+LEAST_PAGE = 20  # photos in a call
 SILENT_SECONDS = 3.0  # without an answer for so long, a person wants to know why
 
 Tell = Callable[[int, str], None]
@@ -29,16 +30,19 @@ def answers(client: Client, batch: str, total: int, patience: float, tell: Tell)
     for, empty while all goes well.
     Raises Retryable after `patience` seconds without an answer, also while no Shoal answers at all.
     """
-    written, answered, index = 0, 0, -1
+    written, answered, index, page = 0, 0, -1, PAGE
     began = last = asked = time.monotonic()
     while written < total:
         why = ""
         with _retried(tell, answered, patience, last):
-            look = _Look(client.photos(batch, index))
+            look = _Look(client.photos(batch, index, page), page)
+            before = written
             for photo in look.in_order():
                 written, index = written + 1, photo["index"]
                 yield photo
-            if written + look.behind > answered:
+            news = written + look.behind > answered
+            page = next_page(page, written - before + look.behind, news)
+            if news:
                 answered, last = written + look.behind, time.monotonic()
         if time.monotonic() - max(last, asked) > SILENT_SECONDS:
             asked, why = time.monotonic(), _why(client, batch)
@@ -52,10 +56,14 @@ def answers(client: Client, batch: str, total: int, patience: float, tell: Tell)
 
 
 class _Look:
-    """One look at the photos of a batch. behind: how many have an answer and come after one that waits."""
+    """One look at the photos of a batch, `page` of them in a call.
 
-    def __init__(self, photos: Iterator[dict[str, Any]]) -> None:
+    behind: how many have an answer and come after one that waits.
+    """
+
+    def __init__(self, photos: Iterator[dict[str, Any]], page: int) -> None:
         self._photos = photos
+        self._page = page
         self.behind = 0
 
     def in_order(self) -> Iterator[dict[str, Any]]:
@@ -67,7 +75,7 @@ class _Look:
                 yield photo
                 continue
             self.behind += photo["state"] != "queued"
-            if place % PAGE == 0:
+            if place % self._page == 0:
                 return  # the next page would be another call
 
 
@@ -90,6 +98,15 @@ def pause_seconds(answered: int, total: int, took: float) -> float:
     """
     left = took * (total - answered) / answered if answered else took
     return min(LONGEST_PAUSE_SECONDS, max(LEAST_PAUSE_SECONDS, left / LOOKS))
+
+
+def next_page(page: int, seen: int, news: bool) -> int:
+    """How many photos to ask for in the next look: listing those that wait is work for the machine that labels them.
+
+    page: of the look before, which saw `seen` answers. news: whether any of them was new. If none was, answers may have
+    come behind the page: photos are not always answered in their order.
+    """
+    return min(PAGE, max(LEAST_PAGE, 2 * seen) if news else 2 * page)
 
 
 def _why(client: Client, batch: str) -> str:

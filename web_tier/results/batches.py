@@ -294,7 +294,7 @@ class Batches:
         self.check(batch)
         start = f"{batch}/{max(0, after + 1):05d}"
         stored, answered = (
-            {one.key: one for one in islice(store.list(f"{batch}/", start), limit + 1)}
+            {one.key: one for one in islice(store.list(f"{batch}/", start, limit + 1), limit + 1)}
             for store in (self._cloud.inputs, self._cloud.outputs)
         )
         jobs = jobs_of(stored.keys() | answered.keys())

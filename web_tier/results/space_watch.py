@@ -51,9 +51,9 @@ class SpaceWatch:
         """As the store does."""
         return self._store.get(key)
 
-    def list(self, prefix: str, after: str = "") -> Iterator[StoredObject]:
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> Iterator[StoredObject]:
         """As the store does."""
-        return self._store.list(prefix, after)
+        return self._store.list(prefix, after, most)
 
     def delete(self, key: str) -> None:
         """As the store does."""
