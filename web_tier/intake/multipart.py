@@ -8,7 +8,7 @@ import re
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from tempfile import SpooledTemporaryFile
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -135,6 +135,21 @@ def _boundary(content_type: str) -> bytes:
     return boundary.encode(errors="replace")
 
 
+class _BoundarySearch:
+    """The decoder's expression for a boundary, which looks only near the first place that can have one.
+
+    It would try each byte of a photo in turn: a third of the time that reading a form takes.
+    """
+
+    def __init__(self, line: bytes, expression: re.Pattern[bytes]) -> None:
+        self._line = line
+        self._expression = expression
+
+    def search(self, data: bytes | bytearray) -> re.Match[bytes] | None:
+        """As the expression does: a line break of one or two bytes stands before the boundary."""
+        return self._expression.search(data, max(0, data.find(self._line) - 2))
+
+
 class _Decoder(MultipartDecoder):
     """Reads names in any encoding.
 
@@ -144,6 +159,7 @@ class _Decoder(MultipartDecoder):
 
     def __init__(self, boundary: bytes) -> None:
         super().__init__(boundary, max_form_memory_size=LONGEST_HEADER_BYTES)
+        self.boundary_re = cast(Any, _BoundarySearch(b"--" + boundary, self.boundary_re))
         self.names: tuple[str, str | None] = ("", None)
         self.in_base64 = False
 
