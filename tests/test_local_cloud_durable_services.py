@@ -143,3 +143,36 @@ def test_the_host_killed_takes_all_with_it_and_the_next_one_has_what_was_there(t
         until(lambda: cloud.processes() == [], seconds=5)
     with running_cloud(tmp_path) as cloud:
         check(cloud)
+
+
+def test_objects_are_there_again_whatever_their_keys(tmp_path: Path) -> None:
+    """An earlier version of this cloud put objects at paths like their keys: those are found, written and removed."""
+    keys = {"batch/0/ä.jpg", f"long/{'x' * 900}", "a//b/", "sha256-key", "100 %2F.jpg", "old/0/a.jpg", "old/1/b.jpg"}
+    with hostile_services(tmp_path, None) as services:
+        s3 = services.client("s3")
+        s3.create_bucket(Bucket="photos")
+        for key in keys:
+            s3.put_object(Bucket="photos", Key=key, Body=key.encode())
+    [bucket] = tmp_path.rglob("photos")
+    for key in ("old/0/a.jpg", "old/1/b.jpg"):
+        [content] = [one for one in bucket.rglob(f"*{key.rpartition('/')[2][0]}%2Ejpg") if one.is_file()]
+        (bucket / key).parent.mkdir(parents=True)
+        content.with_name(f"{content.name}.meta.json").rename(bucket / f"{key}.meta.json")
+        content.rename(bucket / key)
+
+    with hostile_services(tmp_path, None) as services:
+        s3 = services.client("s3")
+        assert {one["Key"] for one in s3.list_objects_v2(Bucket="photos")["Contents"]} == keys
+        for key in keys:
+            assert s3.get_object(Bucket="photos", Key=key)["Body"].read() == key.encode()
+        s3.put_object(Bucket="photos", Key="old/0/a.jpg", Body=b"again")
+        s3.delete_object(Bucket="photos", Key="old/1/b.jpg")
+        s3.delete_object(Bucket="photos", Key="a//b/")
+
+    with hostile_services(tmp_path, None) as services:
+        s3 = services.client("s3")
+        assert {one["Key"] for one in s3.list_objects_v2(Bucket="photos")["Contents"]} == keys - {
+            "old/1/b.jpg",
+            "a//b/",
+        }
+        assert s3.get_object(Bucket="photos", Key="old/0/a.jpg")["Body"].read() == b"again"
