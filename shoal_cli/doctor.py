@@ -130,6 +130,11 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
     except ShoalError as error:
         serves = holder(chosen.state_dir / SERVE_LOCK) is not None
         yield Finding("cloud", serves, "none: `shoal serve` labels photos itself" if serves else str(error), start)
+        if serves:
+            page = _page(chosen)
+            yield (
+                page if page.good else replace(page, good=True, told=f"{page.told}: has it another --port?", note=True)
+            )
         return
     try:
         _look(cloud.inputs)
@@ -158,9 +163,13 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
     yield _allowed(_tried("instance types", partial(look_at_types, chosen), types))
     yield _tried("workers", lambda: f"{len(cloud.pool.describe())} instances, at most {chosen.max_instances}", start)
     yield _progress(chosen)
+    yield _page(chosen)
+
+
+def _page(chosen: Settings) -> Finding:
     address = f"http://{chosen.host}:{chosen.port}"
     up = is_up(address)
-    yield Finding(
+    return Finding(
         "page", up, f"{address} {'answers' if up else 'does not answer'}", "run `shoal up`, or python -m web_tier"
     )
 

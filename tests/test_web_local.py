@@ -410,7 +410,9 @@ def check_that_no_pool_is_told_of(address: str, environment: dict[str, str]) -> 
     assert (named.status_code, named.json()["detail"]) == (400, "There is no venue 'pool'. These are: local.")
     assert "has no pool" in requests.get(f"{address}/fleet", timeout=10).text
     assert "/fleet" not in requests.get(address, headers={"Accept": "text/html"}, timeout=10).text
-    for word, told in (("status", "has no queue and no workers"), ("why", "without a controller")):
+    environment = environment | {"SHOAL_PORT": address.rpartition(":")[2]}
+    page = f"page: {address} answers"
+    for word, told in (("status", "has no queue and no workers"), ("why", "without a controller"), ("doctor", page)):
         command = [sys.executable, "-m", "shoal_cli", word]
         asked = subprocess.run(
             command,
@@ -421,7 +423,8 @@ def check_that_no_pool_is_told_of(address: str, environment: dict[str, str]) -> 
             timeout=60,
             check=False,
         )
-        assert (asked.returncode, told in asked.stderr) == (1, True), asked.stderr
+        said = asked.stdout + asked.stderr
+        assert (asked.returncode, told in said) == (int(word != "doctor"), True), said
 
 
 def test_shoal_serve_is_one_process_that_labels_and_ends(tmp_path: Path) -> None:
