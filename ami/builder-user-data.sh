@@ -34,6 +34,8 @@ PYTHON
 
 make() {
     set -e
+    # Else cron would start the worker here as soon as it is installed. /run is in no image.
+    systemctl mask --quiet --runtime --now cron || true
     mkdir -p /root/bake
     cd /root/bake
     echo "fetching what it is made of"

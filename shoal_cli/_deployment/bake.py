@@ -22,7 +22,7 @@ from shoal_cli._deployment._options import deployed_settings, explaining
 @click.option("--type", "type_", default="", help="The builder's instance type; the workers' when not given: best.")
 @click.option("--from", "image", default="", help="The image to begin with; the newest Debian 12 when not given.")
 @click.option("--subnet", default="", help="The builder's subnet; one of the default network when not given.")
-@click.option("--security-group", "group", default="", help="Its security group. It needs no way in, HTTPS out.")
+@click.option("--security-group", "group", default="", help="Its security group: no way in, HTTP and HTTPS out.")
 @click.option("--wheels", is_flag=True, help="Send the packages, too: for a builder that cannot reach PyPI.")
 @click.option("--pause", default=5.0, hidden=True)
 def command(keep: int, type_: str, image: str, subnet: str, group: str, wheels: bool, pause: float) -> None:

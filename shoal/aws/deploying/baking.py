@@ -39,7 +39,7 @@ STOP_SECONDS = 300.0
 IMAGE_SECONDS = 3600.0
 PATIENCE_SECONDS = 120.0
 LAST_WORDS = 3  # lines
-SILENT = "it said nothing: it needs a way out to S3 (HTTPS), see --subnet and --security-group"
+SILENT = "it said nothing: it needs a way out, to S3 first, see --subnet and --security-group"
 PACKED, TOLD, RESULT = "packed.tar", "told", "result"
 
 
