@@ -42,6 +42,7 @@ def ask(site: Site, method: str, path: str, **headers: str) -> requests.Response
 WHO_MAY_USE = """
 nothing: health.healthz health.readyz static v1.description v1.try_it
 nothing: fleet.sign_in_page fleet.sign_in fleet.sign_out sign_in.sign_in_page sign_in.sign_in
+nothing: sign_in.go_to_provider sign_in.come_back
 signed in: sign_in.sign_out pages.expected v1.models compare.venues_json
 read: pages.batch_page pages.status pages.batch_csv pages.more api.batch_json api.thumbnail api.picture events.events
 read: v1.batch_state v1.results v1.photo sharing.own_batches_page sharing.own_batches

@@ -97,9 +97,15 @@ def test_a_failed_batch_a_batch_with_warnings_and_the_page_of_a_problem(site: Si
 
 
 def test_signing_in_sharing_and_the_list_of_batches(page: Page, axe: str) -> None:
-    with running_site(sign_in="on", operator_secret=SECRET) as site:
+    provider: dict[str, Any] = {
+        "oidc_issuer": "https://login.example.org",
+        "oidc_client_id": "shoal",
+        "oidc_users": "@example.org",
+    }
+    with running_site(sign_in="on", operator_secret=SECRET, **provider) as site:
         page.goto(f"{site.url}/fleet")
-        expect(page.get_by_role("heading")).to_have_text("Sign in")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+        expect(page.get_by_role("link", name="Sign in with login.example.org")).to_be_visible()
         for password in ("wrong", SECRET):
             is_fine(page, axe)
             page.fill("#name", "operator")

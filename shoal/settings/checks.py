@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from shoal.errors import SettingsError
-from shoal.settings.declared import Settings, is_loopback
+from shoal.settings.declared import Settings
+from shoal.settings.values import is_loopback
 
 MAX_BUCKET_NAME = 63  # the limit of S3
 MIN_SECRET = 16
@@ -50,6 +52,7 @@ def check(settings: Settings) -> None:
 
 def _check_web(settings: Settings) -> None:
     _ = settings.webhook_keys
+    _check_oidc(settings)
     if 0 < len(settings.operator_secret) < MIN_SECRET:
         raise SettingsError(
             f"SHOAL_OPERATOR_SECRET: expected at least {MIN_SECRET} characters, so that it cannot be guessed"
@@ -69,7 +72,7 @@ def check_exposure(settings: Settings) -> None:
     """Raise SettingsError when others than this machine could reach the web server and nobody has said so."""
     if is_loopback(settings.host) or settings.open_to_all or settings.sign_in == "on":
         return
-    if settings.sign_in == "auto" and settings.operator_secret:
+    if settings.sign_in == "auto" and (settings.operator_secret or settings.oidc_issuer):
         return
     raise SettingsError(
         f"SHOAL_HOST={settings.host}: others reach this machine, and nobody has said who may use Shoal. Set "
@@ -85,6 +88,23 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _check_oidc(settings: Settings) -> None:
+    issuer = settings.oidc_issuer
+    if not issuer:
+        return
+    parts = urlsplit(issuer)
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        raise SettingsError(f"SHOAL_OIDC_ISSUER={issuer!r}: expected https://...")
+    if not settings.oidc_client_id:
+        raise SettingsError("SHOAL_OIDC_ISSUER is set without SHOAL_OIDC_CLIENT_ID, which the provider gives")
+    if not settings.oidc_user_names and not settings.oidc_operator_names:
+        raise SettingsError(
+            "SHOAL_OIDC_ISSUER is set, and SHOAL_OIDC_USERS names nobody who may sign in: addresses, @example.com or *"
+        )
+    if "*" in settings.oidc_operator_names:
+        raise SettingsError("SHOAL_OIDC_OPERATORS='*': name the operators")
 
 
 def _check_intake(prefix: str) -> None:

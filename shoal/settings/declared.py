@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 
-from shoal.errors import SettingsError
 from shoal.settings.declaration import declared, setting
-
-WEBHOOK_PREFIX = "whsec_"
+from shoal.settings.values import is_loopback, listed, webhook_key
 
 GROUPS = {
     "service": "Every program",
@@ -226,6 +221,19 @@ class Settings:
         "SHOAL_OPEN_TO_ALL is set.",
         choices=("auto", "on", "off"),
     )
+    oidc_issuer: str = _web(
+        "", "The address of an OpenID Connect provider at which people may sign in; empty for none."
+    )
+    oidc_client_id: str = _web("", "The id that the provider gave this Shoal.")
+    oidc_client_secret: str = _web(
+        "", "The secret that the provider gave this Shoal; empty for a public client.", secret=True
+    )
+    oidc_users: str = _web(
+        "",
+        "Who may sign in by the provider, separated by commas: verified e-mail addresses, `@example.com` for all of a "
+        "domain, subject ids, `*` for everybody whom it knows.",
+    )
+    oidc_operators: str = _web("", "Who of them is an operator, in the same way.")
     user_photos_a_day: int = _web(
         0, "How many photos a user may send in a day, by UTC, where people sign in; 0 for no limit.", least=0
     )
@@ -389,12 +397,12 @@ class Settings:
     @property
     def instance_types(self) -> tuple[str, ...]:
         """The instance types, in the order of preference."""
-        return _list(self.instance_type)
+        return listed(self.instance_type)
 
     @property
     def places(self) -> tuple[str, ...]:
         """The ids of subnets or names of availability zones for instances; empty for the default network."""
-        return _list(self.subnet)
+        return listed(self.subnet)
 
     @property
     def launch_template(self) -> str:
@@ -414,17 +422,17 @@ class Settings:
     @property
     def served_models(self) -> tuple[str, ...]:
         """The models that a request may name, the default first."""
-        return tuple(dict.fromkeys((self.model, *_list(self.models))))
+        return tuple(dict.fromkeys((self.model, *listed(self.models))))
 
     @property
     def further_venues(self) -> tuple[str, ...]:
         """The venues that a request may name besides the usual one."""
-        return _list(self.venues)
+        return listed(self.venues)
 
     @property
     def fetch_own_places(self) -> frozenset[str]:
         """The `host:port` pairs that photos may be fetched from although they are not on the public internet."""
-        return frozenset(_list(self.fetch_own))
+        return frozenset(listed(self.fetch_own))
 
     @property
     def signs_in(self) -> bool:
@@ -434,14 +442,24 @@ class Settings:
         return self.sign_in == "on"
 
     @property
+    def oidc_user_names(self) -> tuple[str, ...]:
+        """Who may sign in by OpenID Connect."""
+        return listed(self.oidc_users)
+
+    @property
+    def oidc_operator_names(self) -> tuple[str, ...]:
+        """Who of them is an operator."""
+        return listed(self.oidc_operators)
+
+    @property
     def allowed_host_names(self) -> tuple[str, ...]:
         """Names that the page answers to besides this machine's own."""
-        return _list(self.allowed_hosts)
+        return listed(self.allowed_hosts)
 
     @property
     def webhook_keys(self) -> tuple[bytes, ...]:
         """The keys that sign webhooks; empty when there are no webhooks. Raises SettingsError."""
-        return tuple(_webhook_key(secret) for secret in _list(self.webhook_secret))
+        return tuple(webhook_key(secret) for secret in listed(self.webhook_secret))
 
     def for_worker(self) -> dict[str, str]:
         """The variables in the boot file of a new instance."""
@@ -455,28 +473,3 @@ class Settings:
 
 
 SETTINGS = declared(Settings)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server at `host`."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _webhook_key(secret: str) -> bytes:
-    try:
-        key = base64.b64decode(secret.removeprefix(WEBHOOK_PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if secret.startswith(WEBHOOK_PREFIX) and 24 <= len(key) <= 64:
-        return key
-    raise SettingsError(
-        f"SHOAL_WEBHOOK_SECRET: expected {WEBHOOK_PREFIX} and 24 to 64 bytes in base64; "
-        f'`echo "{WEBHOOK_PREFIX}$(openssl rand -base64 32)"` makes one'
-    )

@@ -6,8 +6,9 @@ import hmac
 import logging
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from shoal.accounts.api_keys import ApiKey, ApiKeys
 from shoal.accounts.owned_batches import OwnedBatches
@@ -20,6 +21,9 @@ from web_tier.access.recently import Recently
 from web_tier.access.rights import SCOPES, Right
 from web_tier.access.sessions import Sessions, SignedSession
 from web_tier.problems import Problem
+
+if TYPE_CHECKING:
+    from web_tier.access.oidc import Provider
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,8 @@ class Entrance:
     def __init__(self, settings: Settings, outputs: ObjectStore, clock: Clock) -> None:
         self._secret = settings.operator_secret
         self.signs_in = settings.signs_in
+        self._settings = settings
+        self.provider = _provider(settings)
         self.users = Users(outputs)
         self.sessions = Sessions(outputs, clock, self._basis)
         self.batches = OwnedBatches(outputs)
@@ -61,6 +67,10 @@ class Entrance:
         finally:
             self._trying.release()
         return None if user is None else {"user": user.name, "id": user.id}
+
+    def may_come_in(self, who: Mapping[str, str]) -> bool:
+        """Whether somebody whom the provider knows may use this Shoal."""
+        return bool(self._rights_by_provider(who))
 
     def by_session(self, token: str) -> Person | None:
         """Who has the session of a cookie. A session that another process ended may last five seconds more."""
@@ -121,16 +131,32 @@ class Entrance:
         session = self.sessions.find(token)
         if session is None:
             return None
+        if "oidc" in session.who:
+            return self._by_provider(session)
         if "user" not in session.who:
             return Person(OPERATOR, OPERATOR, frozenset(SCOPES), session)
         user = self._user(session.who)
         return None if user is None else _person(user, session)
 
     def _basis(self, who: Mapping[str, str]) -> str:
+        if "oidc" in who:
+            known = self._settings.oidc_issuer and self._rights_by_provider(who)
+            return f"{self._settings.oidc_issuer} {self._settings.oidc_client_id}" if known else ""
         if "user" not in who:
             return self._secret
         user = self._user(who)
         return user.stamp if user else ""
+
+    def _by_provider(self, session: SignedSession) -> Person | None:
+        """Who signed in at the provider: the same person by its id there, whatever its name and address become."""
+        rights = self._rights_by_provider(session.who)
+        owner = sha256(f"{self._settings.oidc_issuer}\n{session.who['oidc']}".encode()).hexdigest()[:24]
+        return Person(f"o-{owner}", session.who.get("name", ""), rights, session) if rights else None
+
+    def _rights_by_provider(self, who: Mapping[str, str]) -> frozenset[Right]:
+        if _is_named(who, self._settings.oidc_operator_names):
+            return frozenset(SCOPES)
+        return _USERS if _is_named(who, self._settings.oidc_user_names) else frozenset()
 
     def _user(self, who: Mapping[str, str]) -> User | None:
         user = self.users.find(who["user"])
@@ -140,6 +166,23 @@ class Entrance:
 def _person(user: User, session: SignedSession) -> Person:
     rights = frozenset(SCOPES) if user.role == OPERATOR else _USERS
     return Person(user.id, user.name, rights, session)
+
+
+def _provider(settings: Settings) -> Provider | None:
+    if not settings.signs_in or not settings.oidc_issuer:
+        return None
+    from web_tier.access.oidc import Provider
+
+    return Provider(settings)
+
+
+def _is_named(who: Mapping[str, str], names: Collection[str]) -> bool:
+    """Whether a person is among `names`: by a verified address, its domain, the id at the provider, or `*` for all."""
+    email, subject = who.get("email", ""), who.get("oidc", "")
+    if subject and ("*" in names or subject in names):
+        return True
+    own = {email, f"@{email.rpartition('@')[2]}"} if "@" in email else set()
+    return any(name.lower() in own for name in names)
 
 
 def _digest(text: str) -> bytes:
