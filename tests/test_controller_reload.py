@@ -34,6 +34,9 @@ BASE = {
     "SHOAL_POLICY": "tests.controller_fixtures:spare_policy",
 }
 CHANGED = {
+    "direct_uploads": "off",  # on needs another setting beside it
+    "trusted_proxy": "10.0.0.1",
+    "fetch_own": "127.0.0.1:9000",
     "budget_amount": "5",
     "env_file": "another.env",
     "lease_seconds": "11",
