@@ -1,10 +1,11 @@
 # Thin: each target is a line or two. The work is in the programs they start.
-.PHONY: run demo test test-changed check bench torture containers machine locks sbom audit clean
+.PHONY: run demo test test-changed check bench torture fuzz containers machine locks sbom audit clean
 
 PYTHON ?= python3
 BASE ?= main
 MINUTES ?= 10
 SEED ?= 1
+RUNS ?= 1000000
 SHOAL := .venv/bin/python -m shoal_cli
 unexport PYTHONPATH PYTHONHOME
 
@@ -30,6 +31,10 @@ bench: .venv/installed-dev
 # The whole system under random load while everything fails; MINUTES=2 and SEED=7 choose another run.
 torture: .venv/installed-dev
 	@exec .venv/bin/python -m benchmarks.torture --minutes $(MINUTES) --seed $(SEED)
+
+# A million random inputs, guided by what they make the readers of what strangers send do; at most ten minutes.
+fuzz: .venv/installed-dev .venv/fuzz/installed
+	@exec .venv/bin/python -m benchmarks.fuzzing --runs $(RUNS) --atheris .venv/fuzz/lib/python3.*/site-packages
 
 # The images of the web process, the worker and the Lambda function: built, and tried with real photos.
 containers: .venv/installed-dev
@@ -66,6 +71,9 @@ clean:
 
 .venv/tools/installed: tests/requirements-tools.txt .venv/installed
 	@PYTHON="$(PYTHON)" sh ami/make-venv .venv/tools tests/requirements-tools.txt 200 && touch $@
+
+.venv/fuzz/installed: tests/requirements-fuzz.txt .venv/installed
+	@PYTHON="$(PYTHON)" sh ami/make-venv .venv/fuzz tests/requirements-fuzz.txt 200 && touch $@
 
 # axe-core looks for what people cannot use on the pages; tests/axe.sha512 names and pins it.
 build/axe.js: tests/axe.sha512

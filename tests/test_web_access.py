@@ -24,6 +24,9 @@ from web_tier.access.origin import answers_to
 from web_tier.access.rights import Right, needed, needs
 from web_tier.access.sessions import LASTS_SECONDS, Sessions, SignedSession
 from web_tier.app import create_app
+from web_tier.early_refusal import client_of
+from web_tier.problems import Problem
+from web_tier.venues import Asker, Submission
 
 SECRET = "sixteen or more letters"
 PHOTO: dict[str, Any] = {"files": {"inputFile": ("a.jpg", jpeg(), "image/jpeg")}}
@@ -146,6 +149,35 @@ def test_behind_a_trusted_proxy_its_name_counts() -> None:
     for proxy, status in (("127.0.0.1", 202), ("", 403)):
         with running_site(trusted_proxy=proxy, **named) as site:
             assert requests.post(f"{site.url}/v1/batches", headers=asked, timeout=20, **PHOTO).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "proxies", "client"),
+    [
+        ("1.1.1.1", 1, "1.1.1.1"),
+        ("6.6.6.6, 1.1.1.1", 1, "1.1.1.1"),  # the client itself wrote the first
+        ("1.1.1.1, 10.0.0.9", 2, "1.1.1.1"),
+        ("6.6.6.6, 1.1.1.1, 10.0.0.9", 2, "1.1.1.1"),
+        ("1.1.1.1", 2, "1.1.1.1"),  # a request that passed one of them only
+        ("", 2, "127.0.0.1"),
+    ],
+)
+def test_behind_several_proxies_the_client_is_who_the_first_of_them_saw(
+    forwarded: str, proxies: int, client: str
+) -> None:
+    assert client_of("127.0.0.1", forwarded, "127.0.0.1", proxies) == client
+    assert client_of("127.0.0.1", forwarded, "10.0.0.9", proxies) == "127.0.0.1"  # nobody vouches for it
+    if forwarded:
+        with running_site(work=False, trusted_proxy="127.0.0.1", trusted_proxies=proxies) as site:
+            seen: list[str] = []
+
+            def note(asker: Asker) -> Submission:
+                seen.append(asker.address)
+                raise Problem(503, "noted")
+
+            site.server._services.venues.chosen.open = note  # type: ignore[method-assign, assignment]
+            requests.post(f"{site.url}/v1/batches", headers={"X-Forwarded-For": forwarded}, timeout=20, **PHOTO)
+        assert seen == [client]
 
 
 def test_one_client_cannot_take_all_connections() -> None:

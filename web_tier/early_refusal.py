@@ -34,10 +34,10 @@ class EarlyRefusal:
     venue_named: the venue that a request names, "" for none; raises ShoalError for one that is not offered.
     """
 
-    def __init__(self, app: Flask, venue_named: Callable[[str], Refusing], trusted_proxy: str) -> None:
+    def __init__(self, app: Flask, venue_named: Callable[[str], Refusing], trusted_proxy: str, proxies: int) -> None:
         self._app = app
         self._venue_named = venue_named
-        self._proxy = trusted_proxy
+        self._proxy, self._proxies = trusted_proxy, proxies
         self._count = 0
         self._told_at = 0.0
         self._parts = lru_cache(maxsize=64)(self._made)
@@ -46,7 +46,7 @@ class EarlyRefusal:
         """A whole answer; None for a request that the app shall answer."""
         if head.path != DOOR or head.method != "POST":
             return None
-        client = client_of(head.address, head.headers.get("X_FORWARDED_FOR", ""), self._proxy)
+        client = client_of(head.address, head.headers.get("X_FORWARDED_FOR", ""), self._proxy, self._proxies)
         try:
             venue = self._venue_named("".join(parse_qs(head.query).get("venue", ())))
         except ShoalError:
@@ -75,6 +75,12 @@ class EarlyRefusal:
             self._count, self._told_at = 0, now
 
 
-def client_of(peer: str, forwarded: str, proxy: str) -> str:
-    """The address of a client. forwarded: the header of a proxy, believed if `proxy` is "*" or the peer's address."""
-    return forwarded.rpartition(",")[2].strip() if forwarded and proxy in ("*", peer) else peer
+def client_of(peer: str, forwarded: str, proxy: str, proxies: int = 1) -> str:
+    """The address of a client. forwarded: the header of a proxy, believed if `proxy` is "*" or the peer's address.
+
+    proxies: how many proxies stand in a row. Each adds the address of its client, so what stands further left a client
+    can write itself.
+    """
+    if not forwarded or proxy not in ("*", peer):
+        return peer
+    return forwarded.split(",")[-proxies:][0].strip()

@@ -16,6 +16,7 @@ from flask import Flask
 from waitress.server import create_server
 
 from shoal.errors import SettingsError
+from shoal.settings import Settings
 from web_tier import waitress_bodies, waitress_internals
 from web_tier.access.turns import TurnQueue, Urgency
 from web_tier.early_refusal import EarlyRefusal, client_of
@@ -58,15 +59,15 @@ class WebServer:
         self._map: dict[int, Any] = {}
         listening = _listen(host, port)
         settings = self._services.settings
-        adjustments = ADJUSTMENTS | (_behind(settings.trusted_proxy) if settings.trusted_proxy else {})
+        adjustments = ADJUSTMENTS | (_behind(settings) if settings.trusted_proxy else {})
         self._server = create_server(app, map=self._map, sockets=[listening], threads=threads, **adjustments)
         waitress_internals.check(self._server)
-        refusal = EarlyRefusal(app, self._services.venues.named, settings.trusted_proxy)
+        refusal = EarlyRefusal(app, self._services.venues.named, settings.trusted_proxy, settings.trusted_proxies)
         waitress_bodies.limit_bodies(self._server, body_limit(app), refusal)
         loop = waitress_internals.EventLoop(self._server)
         limit = self._services.connections
         waitress_internals.limit_connections(self._server, self._map, limit.opened, limit.closed)
-        sort = partial(_sorted, changing_gets(app), settings.trusted_proxy)
+        sort = partial(_sorted, changing_gets(app), settings.trusted_proxy, settings.trusted_proxies)
         waitress_internals.give_turns(self._server, TurnQueue(threads, sort, waitress_internals.refuse))
         self._services.comparisons.address = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._thread = threading.Thread(target=loop.run, name="http", daemon=True)
@@ -111,16 +112,17 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
-def _behind(proxy: str) -> dict[str, Any]:
+def _behind(settings: Settings) -> dict[str, Any]:
     """waitress drops these headers from everybody else."""
     headers = {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
-    return {"trusted_proxy": proxy, "trusted_proxy_count": 1, "trusted_proxy_headers": headers}
+    count = settings.trusted_proxies
+    return {"trusted_proxy": settings.trusted_proxy, "trusted_proxy_count": count, "trusted_proxy_headers": headers}
 
 
-def _sorted(changing_gets: Collection[str], proxy: str, channel: Any) -> tuple[Urgency, str]:
+def _sorted(changing_gets: Collection[str], proxy: str, proxies: int, channel: Any) -> tuple[Urgency, str]:
     """How urgent a request is, and the address of its client."""
     method, path, peer, forwarded = waitress_internals.request_of(channel)
-    address = client_of(peer, forwarded, proxy)
+    address = client_of(peer, forwarded, proxy, proxies)
     if path in HEALTH or path.startswith("/static/"):
         return Urgency.HEALTH, address
     if method in ("POST", "PUT", "PATCH") or path in changing_gets:

@@ -28,6 +28,7 @@ from benchmarks.running.small_disk import SmallDisk, small_disk
 from benchmarks.running.system import PoolWatch, RunningSystem
 from benchmarks.torture import clients, colours, verdict
 from benchmarks.torture.account import Account
+from benchmarks.torture.busy_watch import BusyWatch
 from benchmarks.torture.trouble import Disturber
 from local_cloud.hostile.dice import SCALE
 from local_cloud.hostile.journal import JOURNAL_NAME, count
@@ -79,14 +80,14 @@ def torture(seed: int, minutes: float, folder: Path, rate: float = 1.0) -> Accou
         system.output = folder / "terminal.log"
         try:
             system.start()
-            with PoolWatch(system) as watch:
+            with PoolWatch(system) as watch, BusyWatch(system) as busy:
                 _disturbed(system, account, seed, 60 * minutes, disk, photos, over)
                 lives = verdict.settle(system, account)
             account.count(f"machines: most at a time, of {CAP} allowed", watch.most)
             if watch.most > CAP:
                 account.complain(f"{watch.most} machines at a cap of {CAP}")
             if lives:
-                verdict.inspect(system, account)
+                verdict.inspect(system, account, busy)
             for kind, number in count(system.state_dir / "logs" / JOURNAL_NAME).items():
                 account.count(f"hostile cloud: {kind}", number)
             if lives:

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from benchmarks.running.system import RunningSystem
 from benchmarks.running.waiting import wait_for
 from benchmarks.torture.account import UNREACHED, Account
+from benchmarks.torture.busy_watch import BusyWatch
 from shoal import ledger_file
 from shoal.buckets.pending_photos import FOLDER as MARKS
 from shoal.messages import is_job_key
@@ -79,7 +80,7 @@ def _photos(keys: set[str]) -> set[str]:
     return {key for key in keys if is_job_key(key)}
 
 
-def inspect(system: RunningSystem, account: Account) -> None:
+def inspect(system: RunningSystem, account: Account, busy: BusyWatch) -> None:
     """Compare what was accepted with the buckets and with what the page shows."""
     chosen = system.settings
     inputs, outputs = _photos(system.keys(chosen.in_bucket)), _photos(system.keys(chosen.out_bucket))
@@ -112,15 +113,19 @@ def inspect(system: RunningSystem, account: Account) -> None:
     account.count("photos cancelled", len(cancelled))
     account.count("photos accepted", len(account.accepted))
     account.count("photos of requests that were never accepted", len(inputs - outputs))
-    _check_acts(system, account)
+    _check_acts(system, account, busy)
 
 
-def _check_acts(system: RunningSystem, account: Account) -> None:
+def _check_acts(system: RunningSystem, account: Account, busy: BusyWatch) -> None:
     for entry in ledger_file.read(system.state_dir / ledger_file.NAME):
         for act in entry.done:
-            account.count(
-                f"machines: {act.kind}{' (' + act.why + ')' if act.kind == 'terminate' else ''}", len(act.machines)
-            )
+            if act.kind != "terminate":
+                account.count(f"machines: {act.kind}", len(act.machines))
+                continue
+            for machine, words, was_busy in busy.told(act, entry.at):
+                account.count(f"machines: terminate ({act.why}), {words}")
+                if was_busy:
+                    account.complain(f"the controller ended {machine} ({act.why}), which {words}")
 
 
 def check_end(system: RunningSystem, account: Account, temporary: Path) -> None:

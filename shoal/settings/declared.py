@@ -250,6 +250,13 @@ class Settings:
         "The IP address of a proxy in front of the page whose headers X-Forwarded-For, -Proto and -Host count; `*` for "
         "any sender.",
     )
+    trusted_proxies: int = _web(
+        1,
+        "How many proxies a request passes, one after another; the last of them is SHOAL_TRUSTED_PROXY. Each adds its "
+        "client to X-Forwarded-For.",
+        least=1,
+        most=10,
+    )
     connections_per_address: int = _web(
         256, "How many connections one client address may hold; more are closed at once.", least=1, most=1_900
     )

@@ -122,6 +122,8 @@ def _large(first: bytes, stream: IO[bytes], photos: Sequence[Path]) -> Any:
         parser.close()
     except JSONError as error:
         raise Problem(400, "A number in the body is too large." if "overflow" in str(error) else NO_JSON) from None
+    except UnicodeDecodeError:  # yajl finds other errors of UTF-8 itself
+        raise Problem(400, NO_JSON) from None
     return document.value
 
 

@@ -72,7 +72,11 @@ def parse(url: str, own: frozenset[str] = frozenset()) -> WebAddress:
 
 def follow(address: WebAddress, location: str, own: frozenset[str] = frozenset()) -> WebAddress:
     """Read the target of a redirect from `address`. Raises BadImage as `parse` does."""
-    return parse(urljoin(address.url, location), own)
+    try:
+        target = urljoin(address.url, location)
+    except ValueError:
+        raise BadImage("the address redirects to something that is no address") from None
+    return parse(target, own)
 
 
 def public(address: str) -> bool:

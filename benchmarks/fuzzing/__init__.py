@@ -1,0 +1,1 @@
+"""Random input, guided by what it makes the code do: `python -m benchmarks.fuzzing`."""
