@@ -67,7 +67,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Bench:
-    """What each part gets. folder: its scratch folder. rounds: of each measurement."""
+    """What each part gets.
+
+    folder: its scratch folder. rounds: of each measurement. short: without the long batch.
+    """
 
     settings: Settings
     card: store.Card
@@ -75,6 +78,7 @@ class Bench:
     payloads: Sequence[bytes]
     folder: Path
     rounds: int
+    short: bool
 
     def folder_of(self, size: int, count: int) -> Path:
         """A folder with the `count` photos whose size is nearest to `size` bytes."""
@@ -94,6 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure Shoal on this machine.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all when none is given")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each measurement; {ROUNDS} when not given")
+    parser.add_argument("--short", action="store_true", help="leave out the long batch of the part default")
     given = parser.parse_args()
     names = given.parts or list(PARTS)
     unknown = [name for name in names if name not in PARTS]
@@ -101,7 +106,7 @@ def main() -> None:
         parser.error(f"there is no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
     if given.rounds < 1:
         parser.error("at least one round is needed")
-    with _bench(given.rounds) as bench:
+    with _bench(given.rounds, given.short) as bench:
         model = f"{bench.recogniser.models[0]} on {bench.recogniser.engine('')} in {bench.card.precision}"
         console.print(f"{_machine()}; {model}; medians of {bench.rounds} rounds unless a line says otherwise\n")
         table = Table("", "measured", "must reach", "")
@@ -116,22 +121,22 @@ def main() -> None:
 
 
 @contextmanager
-def _bench(rounds: int) -> Iterator[Bench]:
+def _bench(rounds: int, short: bool) -> Iterator[Bench]:
     folder = Path(tempfile.mkdtemp(prefix="shoal-bench-"))
     try:
         if load().precision != FLOAT32:
             os.environ["SHOAL_CACHE_DIR"] = str(_cache_with_int8(load(), folder))  # for all that is started, too
-        yield _bench_in(folder, load(), rounds)
+        yield _bench_in(folder, load(), rounds, short)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _bench_in(folder: Path, settings: Settings, rounds: int) -> Bench:
+def _bench_in(folder: Path, settings: Settings, rounds: int, short: bool) -> Bench:
     found = photos.fetch(settings.cache_dir)
     payloads = [found[number % len(found)].read_bytes() for number in range(PHOTOS)]
     cache, weights, precision = settings.cache_dir, settings.model_weights, settings.precision
     card = store.find(settings.model, settings.engine, cache, weights, precision).card
-    return Bench(settings, card, load_as_set(settings), payloads, folder, rounds)
+    return Bench(settings, card, load_as_set(settings), payloads, folder, rounds, short)
 
 
 def _cache_with_int8(settings: Settings, folder: Path) -> Path:
@@ -263,7 +268,7 @@ def _default(bench: Bench) -> Iterator[Row]:
     )
     for way in default.ways():
         yield from _default_way(bench, way, _repeated(payloads, count), bench.rounds)
-    if default.PAGE in default.ways():
+    if default.PAGE in default.ways() and not bench.short:
         yield from _default_way(bench, default.PAGE, _repeated(payloads, LONG_BATCH * count), 1)
 
 
@@ -274,7 +279,7 @@ def _repeated(payloads: Sequence[bytes], count: int) -> list[bytes]:
 def _default_way(bench: Bench, way: str, payloads: Sequence[bytes], rounds: int) -> Iterator[Row]:
     seen, shares = [], []
     for _ in range(rounds):
-        seen.append(default.measure(payloads, way))
+        seen.append(default.measure(payloads, way, bench.folder))
         shares.append(seen[-1].per_second / engine.infer(bench.recogniser, bench.payloads))
     name = f"{way}, {len(payloads):,} photos, cold, default settings"
     share, most, least = _median(shares), max(one.launched for one in seen), DEFAULT_SHARES.get(way)

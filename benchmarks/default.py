@@ -1,6 +1,7 @@
 """What a new user gets: a fresh state folder, default settings, an empty pool, and the photos at once.
 
-`python -m benchmarks default` measures it. `SHOAL_BENCH_PHOTOS=50`, with `--rounds 1`, is a quick run.
+`python -m benchmarks default` measures it. `--short --rounds 1` leaves out the long batch, which takes minutes, and
+`SHOAL_BENCH_PHOTOS=50` sends fewer photos.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -66,10 +66,12 @@ def ways() -> list[str]:
     return [way for way in WAYS if way != PAGE or Path(CHROMIUM).exists()]
 
 
-def measure(payloads: Sequence[bytes], way: str) -> DefaultRound:
-    """Label the photos in a way of WAYS, from nothing."""
-    with usual_system() as system, tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{number:04d}.jpg" for number in range(len(payloads))]
+def measure(payloads: Sequence[bytes], way: str, folder: Path) -> DefaultRound:
+    """Label the photos in a way of WAYS, from nothing. folder: where the system's files stay, emptied."""
+    with usual_system(folder) as system:
+        sent = system.state_dir.with_name("photos")
+        sent.mkdir()
+        paths = [sent / f"{number:04d}.jpg" for number in range(len(payloads))]
         for number, (path, payload) in enumerate(zip(paths, payloads, strict=True)):
             path.write_bytes(payload + f"{number}".encode())  # no two are the same, so no answer is remembered
         with _CoreWatch(system, len(payloads)) as cores:
@@ -97,7 +99,14 @@ def _classify(system: RunningSystem, paths: Sequence[Path]) -> Sent:
     before = _core_seconds_of_children()
     took = _timed(
         system,
-        lambda: subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL),
+        lambda: subprocess.run(
+            command,
+            cwd=ROOT,
+            env=system.environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ),
     )
     return *took, {"CLI": _core_seconds_of_children() - before}
 
@@ -172,10 +181,11 @@ def _first_label(system: RunningSystem, began: float) -> float:
     return time.perf_counter() - began
 
 
-def usual_system() -> AbstractContextManager[RunningSystem]:
+def usual_system(kept: Path | None = None) -> AbstractContextManager[RunningSystem]:
     """A system with the settings that a new user has, not with those that make other measurements short."""
     usual = Settings()
     return running(
+        kept,
         QUIET_SECONDS=usual.quiet_seconds,
         LOCAL_BOOT_SECONDS=usual.local_boot_seconds,
         ANSWER_CACHE=usual.answer_cache,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -64,13 +65,28 @@ def first_label(payload: bytes, rounds: int) -> list[float]:
 
 
 @contextmanager
-def running(**settings: object) -> Iterator[RunningSystem]:
-    """A system of its own for one measurement."""
-    folder = Path(tempfile.mkdtemp(prefix="shoal-bench-"))
+def running(kept: Path | None = None, **settings: object) -> Iterator[RunningSystem]:
+    """A system of its own for one measurement.
+
+    kept: where its folder stays for whoever made that one, with empty files. For half a minute after many files were
+    deleted ext4 makes others slowly (1 ms each was seen), and the next measurement would be of that.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="shoal-bench-", dir=kept))
     system = RunningSystem(folder / "state", (), **settings)
     try:
         system.start()
         yield system
     finally:
         system.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        if kept is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            _empty(folder)
+
+
+def _empty(folder: Path) -> None:
+    """Give back the room of all files in a folder and below it, and leave the files."""
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names):
+            if path.is_file() and not path.is_symlink():
+                os.truncate(path, 0)

@@ -38,6 +38,7 @@ class RunningSystem:
         own = {"STATE_DIR": state_dir, "PORT": self.port, "QUIET_SECONDS": 3, "LOCAL_BOOT_SECONDS": 0.5}
         own |= {"ANSWER_CACHE": 0, **settings}  # a photo that is sent again must be work again
         self.environment = dict(os.environ) | {f"SHOAL_{name}": str(value) for name, value in own.items()}
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling each file anew is a third of a start
         self.output = state_dir / "terminal.log"
         self._up_options = up_options
         self._process: subprocess.Popen[bytes] | None = None
