@@ -14,7 +14,7 @@ from controller.sweeper import Sweeper
 from shoal import dead_letters
 from shoal.aws.clients import Service
 from shoal.aws.dynamodb import DynamoRegister
-from shoal.buckets import foreign_messages
+from shoal.buckets import foreign_messages, suspects
 from shoal.buckets.suspects import GIVEN_UP
 from shoal.clock import SystemClock
 from shoal.errors import Permanent
@@ -133,7 +133,7 @@ def test_bad_letters_are_shown_escaped_and_the_rest_listed(monkeypatch: pytest.M
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
     assert len([line for line in lines if line.startswith("not a message of Shoal")]) == len(HOSTILE)
-    assert f"{GOOD.key}, delivered 6 times" in lines
+    assert any(line.startswith(f"{GOOD.key}, delivered 6 times: ") for line in lines)
     assert all(line.isprintable() for line in lines)
 
 
@@ -154,3 +154,22 @@ def test_an_entry_of_the_register_that_is_no_beat_is_passed_over(caplog: pytest.
     with caplog.at_level(logging.WARNING):
         assert register.workers() == register.workers() == {"i-1": Beat(1, 1, 1, 1.0, 1.0, "resnet50")}
     assert caplog.text.count("passed over 4 entries") == 1
+
+
+def test_one_letter_is_sent_again_or_deleted_and_each_says_why_it_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = memory_cloud(SystemClock())
+    jobs = [Job("0" * 20, number, "cat.jpg", "replies") for number in range(3)]
+    cloud.dead_letters.send([job.to_json() for job in jobs])
+    suspects.count(cloud.outputs, jobs[1].key)
+    monkeypatch.setattr(dlq, "_cloud", lambda: cloud)
+
+    def run(*words: str) -> str:
+        return CliRunner().invoke(dlq.command, [*words], catch_exceptions=False).output
+
+    listed = run("list")
+    assert f"{jobs[1].key}, delivered 1 times: it ended a worker or broke its engine 1 times" in listed
+    assert listed.count("see the workers' logs for its key") == 2
+    assert run("redrive", jobs[1].key) == "1 message sent to the request queue again\n"
+    assert run("purge", "--yes", jobs[0].key) == "1 dead letter deleted\n"
+    assert [dead_letters.key_of(letter) for letter in dead_letters.look(cloud)] == [jobs[2].key]
+    assert [dead_letters.key_of(letter) for letter in cloud.requests.receive(10, 0)] == [jobs[1].key]

@@ -31,7 +31,7 @@ def list_() -> None:
     cloud = _cloud()
     letters = dead_letters.look(cloud)
     for letter in letters:
-        click.echo(_line(letter))
+        click.echo(_line(cloud, letter))
     foreign = foreign_messages.kept(cloud.outputs)
     for message in foreign:
         click.echo(_foreign_line(message))
@@ -40,29 +40,34 @@ def list_() -> None:
 
 
 @command.command()
-def redrive() -> None:
-    """Send the dead letters to the request queue again."""
-    click.echo(f"{counted(dead_letters.redrive(_cloud()), 'message')} sent to the request queue again")
+@click.argument("keys", nargs=-1)
+def redrive(keys: tuple[str, ...]) -> None:
+    """Send the dead letters to the request queue again; with KEYS, as `list` shows them, those alone."""
+    count = dead_letters.redrive(_cloud(), keys or None)
+    click.echo(f"{counted(count, 'message')} sent to the request queue again")
 
 
 @command.command()
-@click.confirmation_option(prompt="Delete all dead letters? Their photos stay without a result.")
-def purge() -> None:
-    """Delete the dead letters, and the kept messages that are not Shoal's."""
+@click.argument("keys", nargs=-1)
+@click.confirmation_option(prompt="Delete dead letters? Their photos stay without a result.")
+def purge(keys: tuple[str, ...]) -> None:
+    """Delete the dead letters, and the kept messages that are not Shoal's; with KEYS those letters alone."""
     cloud = _cloud()
-    click.echo(f"{counted(dead_letters.purge(cloud), 'dead letter')} deleted")
-    click.echo(f"{counted(foreign_messages.delete(cloud.outputs), 'message')} not of Shoal deleted")
+    click.echo(f"{counted(dead_letters.purge(cloud, keys or None), 'dead letter')} deleted")
+    if not keys:
+        click.echo(f"{counted(foreign_messages.delete(cloud.outputs), 'message')} not of Shoal deleted")
 
 
 def _cloud() -> Cloud:
     return connect_to_running(settings.load_with_env_file())
 
 
-def _line(letter: Received) -> str:
+def _line(cloud: Cloud, letter: Received) -> str:
     try:
-        return f"{Job.from_json(letter.body).key}, delivered {letter.deliveries} times"
+        key = Job.from_json(letter.body).key
     except MalformedMessage as error:
         return _foreign_line(ForeignMessage(letter.body, str(error)))
+    return f"{key}, delivered {letter.deliveries} times: {dead_letters.cause(cloud, letter)}"
 
 
 def _foreign_line(message: ForeignMessage) -> str:
