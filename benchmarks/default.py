@@ -23,6 +23,7 @@ import psutil
 import requests
 from playwright.sync_api import Browser, expect, sync_playwright
 
+from benchmarks import photos
 from benchmarks.page import running
 from benchmarks.running.system import ROOT, RunningSystem
 from benchmarks.running.waiting import wait_for
@@ -73,7 +74,7 @@ def measure(payloads: Sequence[bytes], way: str, folder: Path) -> DefaultRound:
         sent.mkdir()
         paths = [sent / f"{number:04d}.jpg" for number in range(len(payloads))]
         for number, (path, payload) in enumerate(zip(paths, payloads, strict=True)):
-            path.write_bytes(payload + f"{number}".encode())  # no two are the same, so no answer is remembered
+            path.write_bytes(photos.numbered(payload, number))  # no two are the same, so no answer is remembered
         with _CoreWatch(system, len(payloads)) as cores:
             seconds, first_seconds, clients = WAYS[way](system, paths)
         costs = {**cores.milliseconds, **{part: spent * 1000 / len(paths) for part, spent in clients.items()}}

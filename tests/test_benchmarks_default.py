@@ -6,7 +6,8 @@ import pytest
 
 from benchmarks.__main__ import PARTS
 from benchmarks.default import DefaultRound, launched, part_of
-from benchmarks.photos import EXAMPLES, in_bytes
+from benchmarks.photos import EXAMPLES, in_bytes, numbered
+from inference.private_data import removed
 from shoal.ledger import DoneAct, Entry
 
 
@@ -40,3 +41,9 @@ def test_what_is_outside_the_worker_and_the_browser() -> None:
 def test_photos_have_the_size_that_is_measured() -> None:
     sizes = [len(in_bytes((EXAMPLES / name).read_bytes(), 104_000)) for name in ("cat.jpg", "coffee.jpg")]
     assert all(80_000 < size <= 104_000 for size in sizes), sizes
+
+
+def test_numbered_photos_stay_different_when_private_data_is_taken_out() -> None:
+    payload = in_bytes((EXAMPLES / "cat.jpg").read_bytes(), 30_000)
+
+    assert len({removed(numbered(payload, number)) for number in range(20)}) == 20
