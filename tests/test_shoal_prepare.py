@@ -18,13 +18,17 @@ import botocore.waiter
 import pytest
 from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 
 from shoal.aws import clients, connect, prepare, prepare_function, remove_function
 from shoal.aws.clients import client
 from shoal.aws.iam import create_role, policy_document, trust
 from shoal.aws.s3 import create_bucket
+from shoal.buckets.deleted_batches import FOLDERS_BY_BATCH
+from shoal.deployment.template_file import read
 from shoal.errors import Permanent, Retryable
 from shoal.folders import folder
+from shoal.messages import new_batch
 from shoal.settings import Settings, load
 from shoal_cli import doctor
 
@@ -109,6 +113,26 @@ def made(chosen: Settings) -> dict[str, Any]:
     }
     plain: dict[str, Any] = json.loads(json.dumps(found).replace(chosen.prefix, "PREFIX"))
     return plain
+
+
+def test_the_buckets_delete_what_belongs_to_batches_and_nothing_else(embedded_cloud: None) -> None:
+    chosen = settings()
+    prepare(chosen)
+    s3 = client("s3")
+    rules = s3.get_bucket_lifecycle_configuration(Bucket=chosen.out_bucket)["Rules"]
+    prefixes = [rule["Filter"]["Prefix"] for rule in rules]
+    assert {rule["Expiration"]["Days"] for rule in rules} == {30}
+    for key in (new_batch(time.time()), *(f"{one}/{new_batch(time.time())}/x" for one in FOLDERS_BY_BATCH)):
+        assert any(key.startswith(prefix) for prefix in prefixes), key
+    for key in ("accounts/users/ada", "accounts/keys/1", "foreign/1", f"deleted/{new_batch(time.time())}"):
+        assert not any(key.startswith(prefix) for prefix in prefixes), key
+    template = read().body["Resources"]["OutBucket"]["Properties"]["LifecycleConfiguration"]
+    assert all(f"'Prefix': '{prefix}'" in str(template) for prefix in prefixes)
+
+    prepare(replace(chosen, keep_days=0.0))
+
+    with pytest.raises(ClientError):
+        s3.get_bucket_lifecycle_configuration(Bucket=chosen.out_bucket)
 
 
 def test_each_step_may_be_interrupted(embedded_cloud: None, monkeypatch: pytest.MonkeyPatch) -> None:

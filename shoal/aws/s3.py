@@ -17,6 +17,7 @@ from shoal.errors import BucketMissing, NotFound, Permanent, ShoalError
 from shoal.ports import StoredObject
 
 EXPIRY = "shoal-keep-days"
+IDS_BEGIN = "1"  # ids of batches, which begin with the time: until the year 2039
 FORBIDDEN = "403"  # a HEAD has no body that could say more
 PAGE_OBJECTS = 1000  # the most that S3 lists in one call
 
@@ -165,12 +166,14 @@ def _is_there(s3: Any, bucket: str) -> bool:
     return True
 
 
-def expire(s3: Any, bucket: str, days: float) -> None:
-    """Have the bucket delete its objects at an age; 0 days for never. Leaves rules of others as they are."""
+def expire(s3: Any, bucket: str, days: float, folders: Sequence[str] = ()) -> None:
+    """Have the bucket delete what belongs to batches at an age; 0 days for never. Leaves rules of others as they are.
+
+    folders: those that have a folder for each batch. Accounts, keys and what is not Shoal's stay.
+    """
     found = _lifecycle(s3, bucket)
-    ours = {"ID": EXPIRY, "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": math.ceil(days)}}
-    others = [rule for rule in found if rule.get("ID") != EXPIRY]
-    wanted = [*others, ours] if days else others
+    others = [rule for rule in found if not str(rule.get("ID")).startswith(EXPIRY)]
+    wanted = [*others, *(_expiry(prefix, days) for prefix in ("", *folders))] if days else others
     if wanted == found:
         return
     with our_errors(f"expiry of bucket {bucket}"):
@@ -178,6 +181,12 @@ def expire(s3: Any, bucket: str, days: float) -> None:
             s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": wanted})
         else:
             s3.delete_bucket_lifecycle(Bucket=bucket)
+
+
+def _expiry(folder: str, days: float) -> dict[str, Any]:
+    prefix = f"{folder}/{IDS_BEGIN}" if folder else IDS_BEGIN
+    name = f"{EXPIRY}-{folder.replace('/', '-')}" if folder else EXPIRY
+    return {"ID": name, "Status": "Enabled", "Filter": {"Prefix": prefix}, "Expiration": {"Days": math.ceil(days)}}
 
 
 def _lifecycle(s3: Any, bucket: str) -> list[dict[str, Any]]:
