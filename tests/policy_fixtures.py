@@ -8,6 +8,7 @@ def granted(policy: Path) -> set[tuple[str, str]]:
     return {
         (statement["Sid"], action)
         for statement in json.loads(policy.read_text())["Statement"]
+        if statement["Effect"] == "Allow"
         for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
     }
 

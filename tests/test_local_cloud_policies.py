@@ -106,6 +106,15 @@ MAY: Calls = {
 
 MAY_NOT: Calls = {
     "write a photo": lambda _, role: role.client("s3").put_object(Bucket=f"{PREFIX}-in-bucket", Key="a", Body=b""),
+    "make itself an operator": lambda _, role: role.client("s3").put_object(
+        Bucket=f"{PREFIX}-out-bucket", Key="accounts/users/me", Body=b"{}"
+    ),
+    "read a password's hash": lambda _, role: role.client("s3").get_object(
+        Bucket=f"{PREFIX}-out-bucket", Key="accounts/users/alice"
+    ),
+    "begin a session": lambda _, role: role.client("s3").put_object(
+        Bucket=f"{PREFIX}-out-bucket", Key="sessions/mine", Body=b"{}"
+    ),
     "list results": lambda _, role: role.client("s3").list_objects_v2(Bucket=f"{PREFIX}-out-bucket"),
     "read of others": lambda _, role: role.client("s3").get_object(Bucket="others", Key="a/photo"),
     "copy from others": lambda _, role: role.client("s3").copy_object(
