@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inference.split.point import CutPoint
 from shoal import plugins
 
 if TYPE_CHECKING:  # imports NumPy, and the web tier and `shoal up` start without it
@@ -93,6 +94,7 @@ class Model:
     overlap:   two boxes of a class that overlap by more than this (intersection over union) are one thing.
     none_below: a photo whose best class has a lower probability shows none of the classes; 0 for a model that always
                names a class.
+    cut:       of a tail: the cut that it stands behind; its input is the activation [N, *cut.shape] in float32.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Model:
     threshold: float = 0.5
     overlap: float = 0.5
     none_below: float = 0.0
+    cut: CutPoint | None = None
 
 
 _PURPOSES = {

@@ -158,6 +158,8 @@ class RecogniserSettings(Protocol):
     @property
     def served_models(self) -> Sequence[str]: ...
     @property
+    def served_tails(self) -> Sequence[str]: ...
+    @property
     def engine(self) -> str: ...
     @property
     def cache_dir(self) -> Path: ...
@@ -174,7 +176,7 @@ class RecogniserSettings(Protocol):
 def load_as_set(settings: RecogniserSettings, threads: int | None = None) -> Recogniser:
     """`load`, by the settings. threads: of the engine, which chooses when it is None."""
     return load(
-        settings.served_models,
+        (*settings.served_models, *settings.served_tails),
         settings.engine,
         settings.cache_dir,
         settings.model_weights,

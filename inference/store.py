@@ -9,6 +9,8 @@
         model.json, labels.csv                 of a model that is not in inference/models, see `inference.own`
         <engine>-measured.json                 the arithmetic chosen on each kind of CPU, see `inference.measured`
         stand_in.json                          instead of all that: the model that labels instead, and the reason
+        cuts/<layer>/head/<engine>/..., card.json, cut.json    the net up to that layer, for the user's device
+        cuts/<layer>/tail/<engine>/..., card.json, cut.json    the rest, for workers; its model is named <model>.<layer>
     <cache>/models/<...>.lock                  held by the process that prepares the model
 
 A folder with a card is complete: it is written under a name that starts with a dot, and renamed at the end.
@@ -29,6 +31,7 @@ from inference import model as models
 from inference.arithmetic import FLOAT32, INT8
 from inference.measured import Measurements
 from inference.model import Model
+from inference.split import point
 from shoal import plugins
 from shoal.errors import NotFound
 
@@ -37,6 +40,8 @@ CARD = "card.json"
 WEIGHTS = "weights"
 WEIGHTS_FILE = "weights.weights.h5"
 STAND_IN = "stand_in.json"
+CUTS = "cuts"
+HEAD, TAIL = PARTS = ("head", "tail")
 
 PRECISIONS = ("auto", FLOAT32, INT8)
 
@@ -131,18 +136,28 @@ class Artefact:
 
 
 def model_folder(model: Model, cache_dir: Path, weights: Path | None) -> Path:
-    """The model's folder in the cache."""
+    """The model's folder in the cache; of a tail, the folder of its part."""
+    if model.cut:
+        return part_folder(model.cut.model, model.cut.cut, TAIL, cache_dir)
     if weights is None:
         return cache_dir / "models" / model.name
     digits = hashlib.sha256(str(weights.resolve()).encode()).hexdigest()[:8]
     return cache_dir / "models" / f"{model.name}@{digits}"
 
 
-def model(name: str, cache_dir: Path) -> Model:
-    """The model of that name in `inference/models`, of "module:attribute", or described in the cache.
+def part_folder(model: str, cut: str, part: str, cache_dir: Path) -> Path:
+    """The folder of the head or the tail of a cut."""
+    return cache_dir / "models" / model / CUTS / cut / part
 
-    Raises NotFound for a name that may be one of keras.applications and was not prepared, SettingsError for any other.
+
+def model(name: str, cache_dir: Path) -> Model:
+    """The model of that name in `inference/models`, of "module:attribute", described in the cache, or a tail.
+
+    Raises NotFound for a name that may be one of keras.applications and was not prepared, and for a tail that was not,
+    SettingsError for any other.
     """
+    if parts := point.parts_of(name):
+        return _tail(*parts, cache_dir)
     known = plugins.available("inference.models")
     if name in known or not own.is_name(name):
         return models.by_name(name)
@@ -153,6 +168,41 @@ def model(name: str, cache_dir: Path) -> Model:
             "one of keras.applications, `shoal models add` or `shoal train` if it is your own"
         )
     return found
+
+
+def _tail(name: str, cut: str, cache_dir: Path) -> Model:
+    """The tail as a model: its input is an activation in the place of a photo. Raises NotFound."""
+    whole = model(name, cache_dir)
+    folders = part_folder(name, cut, TAIL, cache_dir).glob(f"[!.]*/{point.FILE}") if point.is_folder(cut) else ()
+    described = next((found for one in sorted(folders) if (found := point.read(one.parent))), None)
+    if described is None:
+        raise NotFound(_not_prepared(name, cut, TAIL, cache_dir))
+    title = f"{whole.title} behind {cut}"
+    return replace(whole, name=point.tail_name(name, cut), title=title, task="tail", cut=described, stand_in="")
+
+
+def find_head(name: str, cut: str, engine: str, cache_dir: Path) -> tuple[Artefact, point.CutPoint]:
+    """The prepared head of a cut, and what it sends. Raises NotFound, whose text names the command to run."""
+    whole = model(name, cache_dir)
+    if point.is_folder(cut):
+        place = part_folder(name, cut, HEAD, cache_dir) / engine
+        card, described = ready(place), point.read(place)
+        if card and described:
+            return Artefact(whole, engine, place, card), described
+    raise NotFound(_not_prepared(name, cut, HEAD, cache_dir))
+
+
+def heads(name: str, engine: str, cache_dir: Path) -> list[str]:
+    """The cuts of a model whose heads are prepared for the engine, sorted by name."""
+    found = part_folder(name, "*", HEAD, cache_dir).relative_to(cache_dir) / engine / CARD
+    return sorted(path.parents[2].name for path in cache_dir.glob(str(found)) if ready(path.parent))
+
+
+def _not_prepared(name: str, cut: str, part: str, cache_dir: Path) -> str:
+    return (
+        f"the {part} of {name} cut at {cut[:60]} is not in {cache_dir}, or not whole: run `shoal split prepare {name} "
+        f"{cut[:60]}`"
+    )
 
 
 def folder(engine: str, precision: str) -> str:
@@ -184,6 +234,8 @@ def find(
     if found:
         return found[0] if precision != "auto" else _chosen_of(found)
     stand_in = read_stand_in(home)
+    if wanted.cut:
+        raise NotFound(_not_prepared(wanted.cut.model, wanted.cut.cut, TAIL, cache_dir))
     if stand_in is None:
         command = "quantize" if precision == INT8 else "prepare"
         raise NotFound(f"{name} for {engine} is not in {cache_dir}, or not whole: run `shoal models {command}`")

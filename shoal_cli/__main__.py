@@ -21,6 +21,7 @@ PACKAGES = (
     "shoal_cli._deployment",
     "shoal_cli._keeping",
     "shoal_cli._simulations",
+    "shoal_cli._splitting",
 )
 
 
@@ -36,6 +37,7 @@ class Commands(click.Group):
             *plugins.available("shoal_cli._deployment"),
             *plugins.available("shoal_cli._keeping"),
             *plugins.available("shoal_cli._simulations"),
+            *plugins.available("shoal_cli._splitting"),
         ]
         return sorted(name.replace("_", "-") for name in commands)
 

@@ -60,18 +60,20 @@ class Client:
         patience: float = PATIENCE_SECONDS,
         away: Callable[[str], None] = lambda _: None,
         there: Collection[int] = (),
+        venue: str = "",
     ) -> Iterator[int]:
         """Send the photos in small groups, a few groups at once. Yields the number of photos of each finished group.
 
         A group that fails is sent again for `patience` seconds. That does no harm: its photos keep their index.
         away: is told, in any thread, that there is no answer. there: the indexes of photos that are not sent.
+        venue: where the photos are labelled; "" for the operator's choice.
         """
         ended = threading.Event()
 
         def send(group: tuple[int, list[Path]]) -> int:
             def once() -> None:
                 with told(away, patience):
-                    self._send_once(batch, *group, model)
+                    self._send_once(batch, *group, {"model": model, "venue": venue})
 
             patiently(once, patience, lambda: ended.wait(RETRY_SECONDS))
             return len(group[1])
@@ -82,10 +84,10 @@ class Client:
             finally:
                 ended.set()  # after a Ctrl-C nobody waits for the groups that are sent again
 
-    def _send_once(self, batch: str, first: int, group: Sequence[Path], model: str) -> None:
+    def _send_once(self, batch: str, first: int, group: Sequence[Path], choices: dict[str, str]) -> None:
         with contextlib.ExitStack() as opened:
             files = [("inputFile", (readable(path.name), opened.enter_context(path.open("rb")))) for path in group]
-            query = {"first": str(first)} | ({"model": model} if model else {})
+            query = {"first": str(first)} | {name: choice for name, choice in choices.items() if choice}
             self._call("POST", f"/batches/{batch}/photos", params=query, files=files)
 
     def photos(self, batch: str, after: int = -1, page: int = PAGE) -> Iterator[dict[str, Any]]:

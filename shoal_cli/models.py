@@ -91,7 +91,7 @@ def convert(model: str | None, engine: str) -> None:
 def add(name: str, file: Path, labels: Path, pixels: str, replace: bool) -> None:
     """Add your classifier, a .keras, .h5 or .onnx FILE, under NAME. SHOAL_MODELS=NAME serves it."""
     chosen = settings.load()
-    with _steps() as say:
+    with steps() as say:
         adopt.adopt(name, file, labels, pixels, chosen.cache_dir, say, replace)
     _prepare(chosen, name, chosen.engine)
 
@@ -142,7 +142,7 @@ def check(model: str | None) -> None:
     chosen = settings.load()
     name = model or chosen.model
     artefact = store.find(name, chosen.engine, chosen.cache_dir, _weights(chosen, name), chosen.precision)
-    with _steps() as say:
+    with steps() as say:
         agreement = preparation.check(artefact, chosen.cache_dir, example_photos(), say)
     others = "" if artefact.card.precision == FLOAT32 else f"; {artefact.card.precision} is whole, too"
     click.echo(
@@ -161,7 +161,7 @@ def bench_(model: str | None) -> None:
     table = Table("engine", "precision", "start, s", "memory, MB", "own, MB", title=f"{name} on {measured.cpu()}")
     for size in bench.BATCHES:
         table.add_column(f"images/s, batch of {size}", justify="right")
-    with _steps() as say:
+    with steps() as say:
         for artefact in artefacts:
             say(f"measuring {artefact.engine} in {artefact.card.precision}")
             found = bench.measure(artefact, chosen.cache_dir)
@@ -177,7 +177,7 @@ def example_photos() -> list[Path]:
 
 
 def _prepare(chosen: settings.Settings, model: str, engine: str, again: bool = False) -> None:
-    with _steps() as say:
+    with steps() as say:
         artefact = preparation.prepare(
             model, engine, chosen.cache_dir, _weights(chosen, model), example_photos(), say, again
         )
@@ -187,7 +187,7 @@ def _prepare(chosen: settings.Settings, model: str, engine: str, again: bool = F
 
 def _prepare_and_choose(chosen: settings.Settings, model: str, again: bool) -> None:
     weights, cache_dir, photos = _weights(chosen, model), chosen.cache_dir, example_photos()
-    with _steps() as say:
+    with steps() as say:
         artefact = preparation.prepare(model, chosen.engine, cache_dir, weights, photos, say, again)
         try:
             artefact = choosing.choose(model, chosen.engine, cache_dir, weights, photos, say, again)
@@ -201,7 +201,7 @@ def _prepare_and_choose(chosen: settings.Settings, model: str, again: bool) -> N
 
 
 def _quantize(chosen: settings.Settings, model: str, photos: Path | None = None) -> None:
-    with _steps() as say:
+    with steps() as say:
         artefact = choosing.quantize(model, chosen.engine, chosen.cache_dir, _weights(chosen, model), photos, say)
     click.echo(f"{artefact.model.name} is ready for {artefact.engine} in int8, {_quantized(artefact.card)}")
 
@@ -337,7 +337,7 @@ def _same(task: str, same: int, photos: int, reference: str) -> str:
 
 
 @contextmanager
-def _steps() -> Iterator[Say]:
+def steps() -> Iterator[Say]:
     """Show each step: on a terminal the current step with its seconds, in a pipe a line per step."""
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -124,8 +124,10 @@ def _for_the_web_tier(chosen: settings.Settings) -> dict[str, str]:
 def prepare_model(chosen: settings.Settings) -> None:
     """Prepare the models that are not prepared, and choose their arithmetic on a new kind of CPU.
 
-    It is done in a child process: TensorFlow needs memory.
+    It is done in a child process: TensorFlow needs memory. Raises NotFound for a tail that is not prepared.
     """
+    for name in chosen.served_tails:
+        store.find(name, chosen.engine, chosen.cache_dir)
     with contextlib.suppress(NotFound):
         found = [
             store.find(name, chosen.engine, chosen.cache_dir, weights, chosen.precision)

@@ -10,25 +10,40 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 from click.testing import CliRunner
 
+from app_tier.worker import Worker
 from inference import model as models
 from inference import process, store
 from inference.arithmetic import BFLOAT16, FLOAT32, INT8, Agreement
 from inference.measured import Measurements, OnCpu, Rate, kind
 from inference.preparing import photos
 from inference.preparing import prepare as preparation
+from inference.preparing.cutting import request as cutting
+from inference.split import header
+from shoal.clock import SystemClock
 from shoal.errors import NotFound, Permanent, Retryable
+from shoal.lifecycle import StopSignal
+from shoal.memory import memory_cloud
 from shoal.messages import Job, new_batch
+from shoal.ports import Cloud
+from shoal_cli._batches import classify
+from shoal_cli._client import Client
 from shoal_cli.models import command
 from tests.inference_fixtures import EXAMPLES, EXPECTED, MAX_BYTES, MAX_PIXELS, PHOTOS, ROOT, cache_dir
+from tests.waiting import wait_for
+from tests.web_fixtures import running_site
 
 MOBILENET = "mobilenet_v2"
+CUT = "block_12_add"
+TAIL = f"{MOBILENET}.{CUT}"
 ONLY_NPM = "tests.inference_fixtures:ONLY_NPM"
 
 
@@ -276,6 +291,60 @@ def test_a_worker_on_another_kind_of_cpu_chooses_again_and_once(cache: Path) -> 
     assert known.on_cpu[kind()].chosen == FLOAT32
     assert list(known.on_cpu[kind()].measured) == [FLOAT32]  # there is no int8, and bfloat16 was never compared
     assert not process.choose_here(MOBILENET, "openvino", cache, None)
+
+
+@contextmanager
+def labelling(cloud: Cloud, recogniser: process.Recogniser) -> Iterator[None]:
+    """A worker with a real model."""
+    stop = StopSignal()
+    worker = Worker(cloud, recogniser, cloud.replies, "worker", stop, visibility_seconds=60)
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(worker.run)
+        try:
+            yield
+        finally:
+            stop.stop("the test ends")
+    running.result()
+
+
+def test_the_device_runs_the_head_and_a_worker_the_tail(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"CACHE_DIR": cache, "STATE_DIR": tmp_path / "state", "MODEL": MOBILENET}.items():
+        monkeypatch.setenv(f"SHOAL_{name}", str(value))
+    with pytest.raises(NotFound, match=f"run `shoal split prepare {MOBILENET} {CUT}`"):
+        store.model(TAIL, cache)
+    head, tail = cutting.prepare_pair(MOBILENET, CUT, "openvino", cache, PHOTOS, print)
+    assert head.card.agreement["float32"]["same_label"] == head.card.agreement["photos"] == len(PHOTOS)
+    assert tail.model.cut == store.find_head(MOBILENET, CUT, "openvino", cache)[1]
+    assert cutting.prepare_pair(MOBILENET, CUT, "openvino", cache, PHOTOS, pytest.fail)[1].card == tail.card  # at once
+
+    models = [MOBILENET, TAIL]
+    recogniser = process.load(models, "openvino", cache, None, MAX_PIXELS, MAX_BYTES, precision=FLOAT32)
+    cloud = memory_cloud(SystemClock())
+    (tmp_path / "noise.jpg").write_bytes(b"noise")
+    web = running_site(cloud, work=False, venues="split", tails=TAIL, model=MOBILENET)
+    with web as site, labelling(cloud, recogniser):
+        words = [*map(str, PHOTOS), str(tmp_path / "noise.jpg"), "--venue", "split", "--json", "--url", site.url]
+        sent = CliRunner().invoke(classify.command, words)
+        client = Client(site.url)
+        other = client.new_batch()  # another program, which sends photos
+        assert list(client.upload(other, PHOTOS[:1], TAIL, venue="split")) == [1]
+        wait_for(lambda: all(photo["state"] == "failed" for photo in client.photos(other)), 60, "they did not fail")
+        refused = [photo["error"] for photo in client.photos(other)]
+
+    assert sent.exit_code == 2, sent.output
+    assert "Not sent: noise.jpg: " in sent.stderr
+    told = [json.loads(line) for line in sent.stdout.splitlines()]
+    jobs = [Job(new_batch(0), 0, photo.name, "", MOBILENET) for photo in PHOTOS]
+    whole = [process.process(recogniser, job, path.read_bytes()) for job, path in zip(jobs, PHOTOS, strict=True)]
+    assert [(one["name"], one["label"]) for one in told] == [
+        (path.name, one.label) for path, one in zip(PHOTOS, whole, strict=True)
+    ]
+    stored = [cloud.inputs.get(one.key) for one in cloud.inputs.list("")]
+    assert len(stored) == len(PHOTOS)
+    assert all(body.startswith(header.MAGIC) for body in stored)
+    assert refused == ["this is no packed activation; photos go to the other venues"]
 
 
 def test_an_empty_cache_is_listed_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

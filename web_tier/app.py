@@ -67,6 +67,7 @@ def create_app(
     app.jinja_env.globals["asset"] = _asset
     app.jinja_env.globals["examples"] = find_examples(STATIC / "examples")
     app.jinja_env.globals["models"] = settings.served_models
+    app.jinja_env.globals["tails"] = settings.served_tails
     app.jinja_env.globals["has_pool"] = has_pool
     app.jinja_env.globals.update(card=card, others=others, timeline=timeline, queued=QUEUED, shown=SHOWN, orders=ORDERS)
     app.jinja_env.globals.update(counting=COUNTING, latency=latency)

@@ -152,7 +152,9 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
         hub=hub,
         batches=batches,
         corrections=corrections,
-        intake=Intake(settings, models, venue, batches, cloud.outputs, replies, hub, workers),
+        intake=Intake(
+            settings, (*models, *settings.served_tails), venue, batches, cloud.outputs, replies, hub, workers
+        ),
         venues=venues,
         behind=behind,
         pool_poller=pool_poller,

@@ -39,7 +39,8 @@ class ReadyModels:
 
 # What inference.process.RecogniserSettings has.
 _CONCERNED = (
-    "served_models", "engine", "cache_dir", "model_weights", "max_pixels", "max_file_bytes", "precision",
+    "served_models", "served_tails", "engine", "cache_dir", "model_weights", "max_pixels", "max_file_bytes",
+    "precision",
 )  # fmt: skip
 
 

@@ -165,6 +165,12 @@ class Settings:
 
     model: str = _worker("resnet50", "The model for requests that name none.", reload=True)
     models: str = _worker("", "Further models that a request may name, separated by commas.", reload=True)
+    tails: str = _worker(
+        "",
+        "The second parts of models that workers run for the venue `split`, separated by commas: "
+        "`resnet50.conv4_block6_out` for the model and the layer behind which it is cut.",
+        reload=True,
+    )
     model_weights: Path | None = _worker(None, "A file with your own weights for the default model.", reload=True)
     engine: str = _worker(
         "openvino",
@@ -430,6 +436,11 @@ class Settings:
     def served_models(self) -> tuple[str, ...]:
         """The models that a request may name, the default first."""
         return tuple(dict.fromkeys((self.model, *listed(self.models))))
+
+    @property
+    def served_tails(self) -> tuple[str, ...]:
+        """The tails that activations may be sent to."""
+        return listed(self.tails)
 
     @property
     def further_venues(self) -> tuple[str, ...]:

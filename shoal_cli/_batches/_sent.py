@@ -25,12 +25,16 @@ MOST_KEPT = 100
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A batch that was sent. address: of the Shoal. at: seconds since 1970. paths: of its photos, by index."""
+    """A batch that was sent. address: of the Shoal. at: seconds since 1970. paths: of its photos, by index.
+
+    tail: of a batch of the venue `split`, whose photos never leave this device; empty for any other.
+    """
 
     batch: str
     address: str
     at: float
     paths: tuple[str, ...]
+    tail: str = ""
 
     @property
     def page(self) -> str:
@@ -53,9 +57,9 @@ class Sent:
         return Path(self.paths[index]) if index < len(self.paths) else None
 
 
-def keep(chosen: Settings, client: Client, batch: str, photos: Sequence[Path]) -> Sent:
+def keep(chosen: Settings, client: Client, batch: str, photos: Sequence[Path], tail: str = "") -> Sent:
     """Write down a new batch, and forget the oldest. A state folder that cannot be written costs only that."""
-    sent = Sent(batch, client.address, time.time(), tuple(map(os.path.abspath, photos)))
+    sent = Sent(batch, client.address, time.time(), tuple(map(os.path.abspath, photos)), tail)
     folder = chosen.state_dir / FOLDER
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +91,8 @@ def find(text: str, url: str | None) -> Sent:
     known = _read(chosen.state_dir / FOLDER / f"{batch}.json")
     own = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
     address = url or own or (known.address if known else f"http://{chosen.host}:{chosen.port}")
-    return Sent(batch, address.rstrip("/"), known.at if known else 0.0, known.paths if known else ())
+    at, paths, tail = (known.at, known.paths, known.tail) if known else (0.0, (), "")
+    return Sent(batch, address.rstrip("/"), at, paths, tail)
 
 
 def find_own(text: str, url: str | None) -> Sent:
@@ -108,6 +113,7 @@ def forget(batch: str) -> None:
 def _read(file: Path) -> Sent | None:
     try:
         fields = json.loads(file.read_text())
-        return Sent(fields["batch"], fields["address"], float(fields["at"]), tuple(map(str, fields["paths"])))
+        paths = tuple(map(str, fields["paths"]))
+        return Sent(fields["batch"], fields["address"], float(fields["at"]), paths, str(fields.get("tail", "")))
     except (OSError, ValueError, KeyError, TypeError):
         return None

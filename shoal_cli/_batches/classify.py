@@ -6,8 +6,8 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 
 from shoal import settings
-from shoal.errors import Retryable
+from shoal.errors import Permanent, Retryable
 from shoal.photo_record import TOP
 from shoal_cli._accounts._chosen_key import chosen_key, given_key
 from shoal_cli._batches import _sent
@@ -28,6 +28,7 @@ from shoal_cli._batches._output import NOT_ALL, Output, Wanted, failures, output
 from shoal_cli._batches._sent import Sent
 from shoal_cli._batches.cancel import tell_cancelled
 from shoal_cli._client import Client
+from shoal_cli._splitting._device import SPLIT, Device
 
 INTERRUPTED = 130  # the status of a shell for a Ctrl-C
 
@@ -37,6 +38,8 @@ screen = Console(stderr=True, highlight=False)
 @click.command(short_help="Label photos: files and folders.")
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--model", default="", help="A model that the Shoal serves; its default when not given.")
+@click.option("--venue", default="", help="Where: pool, local or split; without it as the operator has chosen.")
+@click.option("--cut", default="", help="With --venue split: the cut, if several heads of the model are prepared here.")
 @click.option("--contract", type=click.Choice(list(CONTRACTS)), help="Call an endpoint of a published system instead.")
 @click.option("--resume", metavar="BATCH", default="", help="Send the photos of a batch that were not sent, no PATHS.")
 @output_options
@@ -47,6 +50,8 @@ screen = Console(stderr=True, highlight=False)
 def command(
     paths: tuple[Path, ...],
     model: str,
+    venue: str,
+    cut: str,
     contract: str | None,
     resume: str,
     url: str | None,
@@ -61,11 +66,16 @@ def command(
     With --contract each photo is a call to a Shoal's endpoint of that contract, or to another's that --url names with
     its path. At the end stand the average times of inference and transfer.
 
+    With --venue split the photos stay on this device: it runs the head of the model (`shoal split prepare`) and sends
+    activations.
+
     The exit status is 0 when every photo was labelled, 2 when some failed or were cancelled, 1 when the command itself
     failed.
     """
     if bool(paths) == bool(resume) or (resume and contract):
         raise click.UsageError("Give PATHS, or --resume BATCH without PATHS and --contract.")
+    if contract and venue:
+        raise click.UsageError("The contracts know no --venue.")
     if contract:
         output["top"] = output["top"] or TOP
     wanted = Wanted.of(**output)
@@ -82,21 +92,47 @@ def command(
         return
     known = _sent.find_own(resume, url) if resume else None
     client = Client(known.address if known else address)
+    request = BatchRequest(wanted, model, venue, patience, chosen.max_pixels, bool(resume))
+    if venue == SPLIT or (known and known.tail):
+        _split(client, known, photos, Device.of(chosen, known.tail if known else "", model, cut), request, left_out)
+        return
     if model:
         client.check_model(model)
     sent = known or _sent.keep(chosen, client, client.new_batch(), photos)
-    _follow(client, sent, BatchRequest(wanted, model, patience, chosen.max_pixels, bool(resume)), left_out)
+    _follow(client, sent, request, left_out)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """What the options say of a batch. patience: seconds to wait without an answer. resumed: a part may be there."""
+    """What the options say of a batch. patience: seconds to wait without an answer. resumed: a part may be there.
+
+    files: what is sent instead of the photos, by index.
+    """
 
     wanted: Wanted
     model: str
+    venue: str
     patience: float
     max_pixels: int
     resumed: bool
+    files: Sequence[Path] = ()
+
+
+def _split(
+    client: Client, known: Sent | None, photos: list[Path], device: Device, request: BatchRequest, left_out: str
+) -> None:
+    """Run the head on all photos, and send the activations. known: the batch that is resumed."""
+    given = list(map(Path, known.paths)) if known else photos
+    with device.packed(given) as packed:
+        screen.print(packed.told(), markup=False, soft_wrap=True)
+        if known and packed.refused:
+            raise Permanent(f"the batch cannot go on: {packed.refused[0]}")
+        chosen = settings.load()
+        sent = known or _sent.keep(chosen, client, client.new_batch(), packed.photos, device.tail)
+        request = replace(request, model=device.tail, venue=SPLIT, files=packed.files)
+        _follow(client, sent, request, left_out)
+    if packed.refused:
+        raise SystemExit(NOT_ALL)
 
 
 def _follow(client: Client, sent: Sent, request: BatchRequest, left_out: str) -> None:
@@ -170,7 +206,8 @@ class BatchProgress:
                 sending(self.arrived, why)
 
             away("")
-            for count in client.upload(batch, paths, self._request.model, patience, away, there):
+            files, venue = self._request.files or paths, self._request.venue
+            for count in client.upload(batch, files, self._request.model, patience, away, there, venue):
                 self.arrived += count
                 away("")
             yield from answers(client, batch, len(paths), patience, bars.bar("labelling"))

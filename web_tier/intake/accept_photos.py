@@ -205,7 +205,7 @@ class Intake:
             limit = self._settings.max_file_bytes
             raise BadImage(too_large(offer.size, limit))
         if not looked_at:
-            return offer.body.read()  # it is not stored, so its private data goes nowhere
+            return offer.body.read()  # it is not stored, or is no photo: there is no private data to remove
         images.inspect(offer.body, self._settings.max_file_bytes, self._settings.max_pixels)
         offer.body.seek(0)
         photo = offer.body.read()

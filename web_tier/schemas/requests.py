@@ -42,9 +42,9 @@ NAME = described("The file name. For a photo by address, the default is the last
     "maxLength": MOST_NAME_CHARACTERS
 }
 MODEL = described("The name of a model. `GET /v1/models` lists them.")
-VENUE = described("Where the photos are labelled: `pool` or `local`; without it as the operator has chosen.") | {
-    "enum": ["", "local", "pool"]
-}
+VENUE = described(
+    "Where the photos are labelled: `pool`, `local` or `split`; without it as the operator has chosen."
+) | {"enum": ["", "local", "pool", "split"]}
 WEBHOOK = described("A public http or https address. The summary of the finished batch is posted there.") | {
     "maxLength": MOST_CHARACTERS
 }

@@ -14,7 +14,7 @@ from shoal import traces
 from shoal.messages import UPLOAD, Job
 from shoal.ports import JobQueue, ObjectStore
 from shoal.state_folder.arrivals import tell_queued
-from web_tier.venues import ANYBODY, Asker, Submission, Venue, VenueParts
+from web_tier.venues import ANYBODY, Asker, Venue, VenueParts
 
 CALL_MESSAGES = 10  # what SQS takes in one call
 CALLS_AT_ONCE = 1  # two calls would carry half as many messages each; one call is fast enough for any intake
@@ -22,6 +22,11 @@ CALLS_AT_ONCE = 1  # two calls would carry half as many messages each; one call 
 
 def make(parts: VenueParts) -> Venue:
     """Make the venue of this file."""
+    return of_cloud(parts)
+
+
+def of_cloud(parts: VenueParts) -> PoolVenue:
+    """The pool on the buckets and the queue of these parts."""
     return PoolVenue(parts.cloud.inputs, parts.cloud.requests, lambda: tell_queued(parts.settings.state_dir))
 
 
@@ -37,7 +42,7 @@ class PoolVenue:
         self._queued = queued
         self._outbox = Outbox(requests, queued)
 
-    def open(self, asker: Asker = ANYBODY) -> Submission:  # noqa: ARG002 - the workers do not tell clients apart
+    def open(self, asker: Asker = ANYBODY) -> PoolSubmission:  # noqa: ARG002 - the workers do not tell clients apart
         """Begin a submission."""
         return PoolSubmission(self._inputs, self._outbox)
 
@@ -64,10 +69,10 @@ class PoolSubmission:
         self._unsent: list[tuple[Job, float, float]] = []
         self._lock = threading.Lock()
 
-    def submit(self, job: Job, payload: bytes) -> None:
-        """Store one photo. May raise Retryable."""
+    def submit(self, job: Job, payload: bytes, content_type: str = "") -> None:
+        """Store one photo; the type is that of its name, unless it is given. May raise Retryable."""
         began = time.perf_counter()
-        content_type = mimetypes.guess_type(job.name)[0] or "application/octet-stream"
+        content_type = content_type or mimetypes.guess_type(job.name)[0] or "application/octet-stream"
         self._inputs.put(job.key, payload, content_type)
         with self._lock:
             self._unsent.append((job, began, time.perf_counter()))

@@ -1,0 +1,102 @@
+"""The device's part of the venue `split`: it runs the head of a model on photos, and packs what comes out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from inference import engines, store, tasks, user_files
+from inference.engines import Loaded
+from inference.model import Model
+from inference.photo_folders import readable
+from inference.split import packing
+from inference.split.point import CutPoint, parts_of, tail_name
+from shoal.errors import BadImage, NotFound, Permanent
+from shoal.settings import Settings
+
+SPLIT = "split"
+
+
+@dataclass
+class PackedPhotos:
+    """The packed activations of photos.
+
+    photos:  those that could be opened. files: their activations, in the same order, with the names of the photos.
+    refused: why the others could not be, a sentence each.
+    """
+
+    photos: list[Path] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def told(self) -> str:
+        """In words, what travels instead of the photos, and which photos could not be opened."""
+        photos = sum(path.stat().st_size for path in self.photos)
+        sent = sum(path.stat().st_size for path in self.files)
+        count = len(self.files)
+        told = f"{count} activations of {sent / max(count, 1) / 1e3:.0f} KB travel"
+        told += f"; the photos have {photos / max(count, 1) / 1e3:.0f} KB and stay here."
+        return "\n".join([told, *(f"Not sent: {reason}" for reason in self.refused)])
+
+
+@dataclass(frozen=True)
+class Device:
+    """The head of a cut, loaded. tail: the name under which workers serve the other part."""
+
+    tail: str
+    model: Model
+    head: Loaded
+    point: CutPoint
+    max_pixels: int
+
+    @classmethod
+    def of(cls, chosen: Settings, tail: str, model: str, cut: str) -> Device:
+        """Load the head of `tail`; or, if that is empty, of `model` and `cut`, whose defaults are the obvious ones.
+
+        Raises NotFound if that head is not prepared here, Permanent if several are and none is named.
+        """
+        name, cut = parts_of(tail) or (model or chosen.model, cut)
+        cut = cut or _only_cut(chosen, name)
+        head, point = store.find_head(name, cut, chosen.engine, chosen.cache_dir)
+        loaded = engines.by_name(head.engine).load(head.model, head.folder)
+        return cls(tail_name(name, cut), head.model, loaded, point, chosen.max_pixels)
+
+    @contextmanager
+    def packed(self, photos: Sequence[Path]) -> Iterator[PackedPhotos]:
+        """The activations of the photos, in files that are deleted after the block."""
+        found = PackedPhotos()
+        with tempfile.TemporaryDirectory(prefix="shoal-split-") as place:
+            for index, photo in enumerate(photos):
+                try:
+                    message = self._pack(photo)
+                except (BadImage, OSError) as error:
+                    found.refused.append(f"{readable(photo.name)}: {error}")
+                    continue
+                file = Path(place) / str(index) / photo.name  # two photos may have one name
+                file.parent.mkdir()
+                file.write_bytes(message)
+                found.photos.append(photo)
+                found.files.append(file)
+            if not found.files:
+                raise Permanent(f"no photo could be opened: {found.refused[0]}")
+            yield found
+
+    def _pack(self, photo: Path) -> bytes:
+        payload = user_files.read(photo, user_files.PHOTO_BYTES)
+        opened = tasks.by_name(self.model.task).decode(self.model, payload, self.max_pixels)
+        return packing.pack(self.head.infer(opened.tensor)[0][0], self.point)
+
+
+def _only_cut(chosen: Settings, model: str) -> str:
+    prepared = store.heads(model, chosen.engine, chosen.cache_dir)
+    if not prepared:
+        raise NotFound(
+            f"no head of {model} is prepared in {chosen.cache_dir}: `shoal split cuts {model}` lists its cuts, "
+            f"`shoal split prepare {model} CUT` makes one"
+        )
+    if len(prepared) > 1:
+        raise Permanent(f"several heads of {model} are prepared here, choose with --cut: {', '.join(prepared)}")
+    return prepared[0]

@@ -1,0 +1,105 @@
+"""`shoal split`: list the cuts of a model, and prepare head and tail of one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from inference import store
+from inference.photo_folders import list_files
+from inference.preparing import photos as photo_sources
+from inference.preparing.cutting import request
+from inference.split.point import tail_name
+from shoal import settings
+from shoal.errors import Permanent, Retryable
+from shoal_cli.models import example_photos, steps
+
+COLUMNS = (
+    "cut behind", "layers", "million multiply-adds", "KB float32", "uint8", "+ zstd", "+ gzip", "same label", ""
+)  # fmt: skip
+
+
+@click.group(short_help="Cut a model in two: the device runs the head, a worker the tail.")
+def command() -> None:
+    """Cut a model in two: the device runs the head, only the activation travels, a worker runs the tail.
+
+    `shoal classify --venue split` uses it. An activation is not private: photos can be rebuilt from many of them.
+    """
+
+
+@command.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list with all figures, sizes in bytes.")
+@click.option("--photos", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Measure on the photos of this folder instead.")  # fmt: skip
+@click.option("--again", is_flag=True, help="Measure again.")
+def cuts(model: str, as_json: bool, folder: Path | None, again: bool) -> None:
+    """List every legal cut of MODEL: work on both sides, what travels, and how often packing changes the best label.
+
+    Measuring takes a few minutes; the figures are kept in the cache.
+    """
+    chosen = settings.load()
+    _check_weights(chosen, model)
+    used = list_files(folder).files if folder else _photos(chosen)
+    with steps() as say:
+        found = request.measured_cuts(model, chosen.cache_dir, used, say, again)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    table = Table(*COLUMNS, box=None)
+    prepared = store.heads(model, chosen.engine, chosen.cache_dir)
+    for row in found:
+        table.add_row(*_cells(row), "prepared" if row["name"] in prepared else "")
+    Console(highlight=False, width=160).print(table)
+    if found:
+        rows = found[0]["pictures"]
+        click.echo(
+            f"Layers and multiply-adds: head + tail. Same label: of {rows} pictures, uint8 against the whole net."
+        )
+
+
+@command.command()
+@click.argument("model")
+@click.argument("cut")
+@click.option("--again", is_flag=True, help="Make both parts again.")
+def prepare(model: str, cut: str, again: bool) -> None:
+    """Make head and tail of MODEL cut behind the layer CUT, and compare them with the whole model.
+
+    SHOAL_TAILS=MODEL.CUT has workers serve the tail. The device needs the same cache, or prepares the same cut.
+    """
+    chosen = settings.load()
+    _check_weights(chosen, model)
+    with steps() as say:
+        head, _ = request.prepare_pair(model, cut, chosen.engine, chosen.cache_dir, _photos(chosen), say, again)
+    found = head.card.agreement
+    click.echo(
+        f"head and tail of {model} at {cut} are ready for {chosen.engine}: the best label of the whole net for all "
+        f"{found['photos']} photos in float32, for {found['uint8']['same_label']} in uint8"
+    )
+    click.echo(f"to serve the tail: SHOAL_VENUES=split SHOAL_TAILS={tail_name(model, cut)} shoal up")
+
+
+def _check_weights(chosen: settings.Settings, model: str) -> None:
+    if chosen.model_weights is not None and model == chosen.model:
+        raise Permanent(f"{model} has weights of yours (SHOAL_MODEL_WEIGHTS): such a model is not cut")
+
+
+def _photos(chosen: settings.Settings) -> list[Path]:
+    """The photos at hand: the examples, and those that a model is calibrated on if they can be had."""
+    try:
+        return [*example_photos(), *photo_sources.fetch(chosen.cache_dir)]
+    except Retryable as error:
+        click.echo(f"only the {len(example_photos())} examples are used: {error}", err=True)
+        return example_photos()
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    work = f"{row['head_multiply_adds'] / 1e6:.1f} + {row['tail_multiply_adds'] / 1e6:.1f}"
+    sizes = (f"{row[size] / 1e3:.1f}" for size in ("float32", "uint8", "uint8_zstd", "uint8_gzip"))
+    same = f"{row['agreeing'] / row['pictures']:.1%}"
+    return [row["name"], f"{row['head_layers']} + {row['tail_layers']}", work, *sizes, same]
