@@ -97,13 +97,15 @@ Sent = tuple[float, float, dict[str, float]]
 
 def _classify(system: RunningSystem, paths: Sequence[Path]) -> Sent:
     command = [sys.executable, "-m", "shoal_cli", "classify", str(paths[0].parent), "--url", system.address]
+    # Not that of the system: by it the command would count as one of its processes, too.
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     before = _core_seconds_of_children()
     took = _timed(
         system,
         lambda: subprocess.run(
             command,
             cwd=ROOT,
-            env=system.environment,
+            env=own,
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
