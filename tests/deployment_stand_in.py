@@ -218,6 +218,12 @@ class AccountInMemory:
     def terminate_instances(self, InstanceIds: list[str]) -> Any:
         self.instances -= set(InstanceIds)
 
+    def describe_load_balancers(self, Names: list[str]) -> Any:
+        return {**self._check("balancer", Names[0], "LoadBalancerNotFound"), "LoadBalancers": [{}]}
+
+    def describe_target_groups(self, Names: list[str]) -> Any:
+        return {**self._check("target group", Names[0], "TargetGroupNotFound"), "TargetGroups": [{}]}
+
     def get_role(self, RoleName: str) -> Any:
         return self._check("role", RoleName, "NoSuchEntity")
 

@@ -156,6 +156,7 @@ def test_a_domain_with_a_load_balancer_and_with_caddy(person: Deployer, monkeypa
     assert (balancer(person.account), records()) == (([], []), [False])
     assert "Let photos.example.org point to " in person.deploy(*named)
     assert (len(balancer(person.account)[0]), records()) == (2, [])
+    assert "load balancer       fish-web\n" in person.run("destroy", typed="keep\nno\n")
     assert nothing_left("fish") in person.destroy()
     assert balancer(person.account) == ([], [])
 

@@ -47,6 +47,8 @@ _NOT_FOUND = {
     "InvalidAMIID.Unavailable",  # deregistered, or not made yet
     "ResourceNotFoundException",
     "ParameterNotFound",
+    "LoadBalancerNotFound",
+    "TargetGroupNotFound",
     "InvalidLaunchTemplateName.NotFoundException",
     "InvalidLaunchTemplateId.NotFound",
     "InvalidLaunchTemplateId.NotFoundException",  # of emulators, also for a name

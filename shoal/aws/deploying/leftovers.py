@@ -6,6 +6,7 @@ Resources that run make others (launch templates, queues of web processes, insta
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from shoal.aws.clients import client, our_errors
@@ -21,7 +22,7 @@ Looks = Iterator[tuple[str, str]]
 def left(settings: Settings) -> list[tuple[str, str]]:
     """All that is there: the kind and the name of each. Raises Permanent and Retryable where a look fails."""
     found: list[tuple[str, str]] = []
-    for look in (_buckets, _queues, _tables, _machines, _networks, _roles, _further):
+    for look in (_buckets, _queues, _tables, _machines, _networks, _balancers, _roles, _further):
         found += look(settings)
     return found
 
@@ -108,6 +109,19 @@ def _networks(settings: Settings) -> Looks:
     for group in groups["SecurityGroups"]:
         if group["GroupId"] not in found and group["GroupName"] in names:
             yield "security-group", group["GroupName"]
+
+
+def _balancers(settings: Settings) -> Looks:
+    """They cost by the hour. A certificate costs nothing and has no name."""
+    elb, name = client("elbv2"), f"{settings.prefix}-web"
+    looks: dict[str, Callable[[], Any]] = {
+        "load balancer": lambda: elb.describe_load_balancers(Names=[name])["LoadBalancers"],
+        "target group": lambda: elb.describe_target_groups(Names=[name])["TargetGroups"],
+    }
+    for kind, look in looks.items():
+        with suppress(NotFound), our_errors(kind):
+            if look():
+                yield kind, name
 
 
 def _roles(settings: Settings) -> Looks:
