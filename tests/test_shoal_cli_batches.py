@@ -170,6 +170,25 @@ def test_the_categories_are_all_classes_of_our_detector_whatever_was_found(tmp_p
     assert (categories[0], categories[-1]) == ({"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"})
 
 
+def test_coco_has_the_size_of_the_picture_and_not_one_computed_from_a_rounded_box(tmp_path: Path) -> None:
+    Image.new("RGB", (500, 301)).save(tmp_path / "a.jpg")
+    found = [
+        {"name": "cup", "class_id": 47, "score": 0.9, "box": box, "relative_box": relative}
+        for box, relative in (
+            ([43, 79, 267, 254], [0.0851, 0.2612, 0.5332, 0.8452]),
+            ([90, 1, 499, 256], [0.18, 0.0022, 0.9979, 0.8511]),
+        )
+    ]
+    photo = {"state": "done", "index": 0, "name": "a.jpg", "model": "", "detections": found}
+    coco = CocoFile(tmp_path / "coco.json", 1_000_000)
+    coco.add(photo, tmp_path / "a.jpg")
+    coco.add(photo | {"index": 1}, tmp_path / "moved.jpg")
+    coco.add(photo | {"index": 2, "detections": []}, None)
+    coco.write()
+    sizes = [(one["width"], one["height"]) for one in json.loads((tmp_path / "coco.json").read_text())["images"]]
+    assert sizes == [(500, 301), (500, 301), (0, 0)]
+
+
 def test_each_detected_object_is_a_row_a_box_and_an_annotation(site: Site, photos: Path, tmp_path: Path) -> None:
     drawn, coco = tmp_path / "drawn", tmp_path / "coco.json"
     words = ("classify", "--url", site.url, "--csv", "--draw", drawn, "--coco", coco)

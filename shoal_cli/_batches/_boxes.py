@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,17 +128,24 @@ class CocoFile:
         return f"{objects} of {pictures} in {self._file}{'' if self._annotations else NOTHING}"
 
     def _size(self, photo: dict[str, Any], path: Path | None) -> tuple[int, int]:
-        """Width and height of the upright picture: from its detections, else from the file; 0 when neither is here."""
-        for found in photo.get("detections", ()):
-            (_, _, right, bottom), (_, _, relative_right, relative_bottom) = found["box"], found["relative_box"]
-            if relative_right and relative_bottom:
-                return round(right / relative_right), round(bottom / relative_bottom)
+        """Width and height of the upright picture in pixels: of the file, else by its boxes, else 0."""
         from inference import images
 
         try:
             return images.open_whole(_payload(path), SMALL, self._max_pixels).size
         except (OSError, BadImage):
-            return 0, 0
+            return _size_by_boxes(photo.get("detections", ()))
+
+
+def _size_by_boxes(detections: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """Nearly the width and height of their picture: boxes are whole pixels, so the farthest edge counts."""
+    width = max(((found["relative_box"][2], found["box"][2]) for found in detections), default=(0, 0))
+    height = max(((found["relative_box"][3], found["box"][3]) for found in detections), default=(0, 0))
+    return _whole(*width), _whole(*height)
+
+
+def _whole(share: float, pixels: int) -> int:
+    return round(pixels / share) if share else 0
 
 
 def _classes(name: str) -> dict[int, str]:
