@@ -13,7 +13,7 @@ import requests
 
 from inference.photo_folders import readable
 from shoal.accounts.bearer import bearer
-from shoal.errors import Permanent, Retryable, ShoalError
+from shoal.errors import NotFound, Permanent, Retryable, ShoalError
 from shoal.proxies import is_direct
 from shoal.retry import patiently
 from shoal_cli._accounts._chosen_key import chosen_key
@@ -24,6 +24,7 @@ GROUPS_AT_ONCE = 3
 RETRY_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
 PAGE = 500
+UNKNOWN = 404
 TOO_MANY = 429  # more of one user than may wait: it passes
 
 
@@ -41,7 +42,8 @@ def session_for(address: str, key: str = "") -> requests.Session:
 class Client:
     """Calls the web tier at `address`, for example http://127.0.0.1:8000.
 
-    Every method may raise Retryable when there is no answer, and Permanent when the request is refused.
+    Every method may raise Retryable when there is no answer, and Permanent when the request is refused: NotFound
+    for what Shoal does not know.
     """
 
     def __init__(self, address: str) -> None:
@@ -141,7 +143,8 @@ class Client:
         if reply.status_code >= 500 or reply.status_code == TOO_MANY:
             raise Retryable(f"{self.address} answers {reply.status_code}: {reply.text.strip()[:300]}")
         if not reply.ok:
-            raise Permanent(f"{self.address} refuses ({reply.status_code}): {_why(reply)}")
+            refusal = NotFound if reply.status_code == UNKNOWN else Permanent
+            raise refusal(f"{self.address} refuses ({reply.status_code}): {_why(reply)}")
         return reply
 
 

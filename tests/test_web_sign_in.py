@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -312,8 +313,10 @@ def test_the_commands_keep_users_and_keys_and_send_a_key(
     with pytest.raises(Permanent, match=r"401.*API key"):
         shoal("classify", str(photo), "--url", people.site.url)
     assert "a.jpg" in shoal("classify", str(photo), "--url", people.site.url, "--key", str(file)).stdout
+    assert json.loads(shoal("batches", "--json", "--last", "1").stdout)["state"] == "refused"
     monkeypatch.setenv("SHOAL_API_KEY", file.read_text().strip())
     assert "a.jpg" in shoal("classify", str(photo), "--url", people.site.url).stdout
+    assert json.loads(shoal("batches", "--json", "--last", "1").stdout)["state"] == "done"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from inference.photo_folders import readable
 from shoal import settings
-from shoal.errors import Permanent, Retryable
+from shoal.errors import NotFound, Permanent, Retryable
 from shoal.prices import dollars
 from shoal_cli._batches import _sent
 from shoal_cli._batches._sent import Sent
@@ -24,6 +24,7 @@ from shoal_cli._client import Client
 COLUMNS = ("batch", "sent", "photos", "done", "failed", "cancelled", "queued", "state", "cost", "folder")
 NO_ANSWER = "no answer"
 GONE = "gone"
+REFUSED = "refused"
 
 
 @click.command(short_help="List the batches that were sent from here.")
@@ -32,7 +33,8 @@ GONE = "gone"
 def command(last: int, as_json: bool) -> None:
     """List the batches that `shoal classify` sent with this state folder (SHOAL_STATE_DIR), the newest first.
 
-    `shoal results BATCH` shows the results of one, `shoal cancel BATCH` cancels what waits.
+    `shoal results BATCH` shows the results of one, `shoal cancel BATCH` cancels what waits. The state is "refused"
+    where people have to sign in and SHOAL_API_KEY is not set, and "gone" when the Shoal does not know the batch.
     """
     chosen = settings.load()
     rows = [_row(sent) for sent in _sent.newest(chosen, last)]
@@ -75,10 +77,12 @@ def _folder(sent: Sent) -> Path:
 
 
 def _told(sent: Sent) -> dict[str, Any]:
-    """The summary of a batch; only its state when the Shoal does not know it or does not answer."""
+    """The summary of a batch; only its state when the Shoal does not know it, refuses or does not answer."""
     try:
         return Client(sent.address).batch(sent.batch)
     except Retryable:
         return {"state": NO_ANSWER}
-    except Permanent:
+    except NotFound:
         return {"state": GONE}
+    except Permanent:
+        return {"state": REFUSED}
