@@ -302,7 +302,7 @@ def test_the_commands_keep_users_and_keys_and_send_a_key(
     assert (key.user, key.scopes) == ("alice", ("label", "read"))
     assert Users(store).signed("alice", f"{PASSWORD}!") is not None
     assert "camera" in shoal("keys", "list", *here).stdout
-    assert "revoked" in shoal("keys", "revoke", key.id, *here).stdout
+    assert "camera is revoked; web processes refuse it within 5 s" in shoal("keys", "revoke", key.id, *here).stdout
     assert shoal("keys", "list", *here).stdout == ""
     assert "no more" in shoal("users", "remove", "alice", *here).stdout
 

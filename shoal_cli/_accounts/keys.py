@@ -66,7 +66,9 @@ def list_(results: Path | None) -> None:
 @RESULTS
 def revoke(key: str, results: Path | None) -> None:
     """Revoke KEY, by its id: programs that have it are refused within seconds. Its batches stay."""
-    click.echo(f"{ApiKeys(kept_in(results), SystemClock()).revoke(key).name} is revoked")
+    click.echo(
+        f"{ApiKeys(kept_in(results), SystemClock()).revoke(key).name} is revoked; web processes refuse it within 5 s"
+    )
 
 
 def _time(at: float) -> str:
