@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser
 
-from shoal.aws import clients
 from shoal.settings import read_env_file
+from tests.aws_session import forget_session
 from tests.web_screenshots import chromium
 
 ROOT = Path(__file__).parent.parent
@@ -116,9 +116,7 @@ def embedded_cloud(cloud_environment: dict[str, str], monkeypatch: pytest.Monkey
     """Point boto3 in this process at the embedded cloud until the test ends."""
     for name, value in cloud_environment.items():
         monkeypatch.setenv(name, value)
-    with clients._session_lock:  # a thread of the test before may be making a session, without these variables
-        monkeypatch.setattr(clients, "_session", None)
-        monkeypatch.setattr(clients, "_variables", {})  # of another cloud, which an earlier test used
+    forget_session(monkeypatch)
 
 
 @pytest.fixture(scope="module")

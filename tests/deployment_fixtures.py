@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from benchmarks.running.ports import free_port
 from shoal.aws import clients
 from shoal_cli.__main__ import shoal
+from tests.aws_session import forget_session
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -136,7 +137,7 @@ class Deployer:
 
     def forget_session(self) -> None:
         """Let the next command read credentials and region anew."""
-        self._patch.setattr(clients, "_session", None)
+        forget_session(self._patch)
 
     def _before(self, model: Any, **_: Any) -> Any:
         answer = self.fault(model.name)

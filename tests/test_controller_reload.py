@@ -27,11 +27,13 @@ from shoal.settings import SETTINGS, Setting, load, load_with_own_file, own_file
 from shoal.state_folder.arrivals import tell_queued
 from tests.controller_daemon import daemon, wait_for
 
-# With a budget, a schedule and a policy that has an option, each of their settings has an effect.
+# With a budget, a schedule, a provider of sign-ins and a policy with an option, each of their settings has an effect.
 BASE = {
     "SHOAL_BUDGET_AMOUNT": "100",
     "SHOAL_SCHEDULE": "Mon 08:00-18:00 3",
     "SHOAL_POLICY": "tests.controller_fixtures:spare_policy",
+    "SHOAL_OIDC_CLIENT_ID": "shoal",
+    "SHOAL_OIDC_USERS": "*",
 }
 CHANGED = {
     "direct_uploads": "off",  # on needs another setting beside it
@@ -41,6 +43,7 @@ CHANGED = {
     "env_file": "another.env",
     "lease_seconds": "11",
     "otlp_endpoint": "http://127.0.0.1:4318",
+    "oidc_issuer": "https://sign-in.example",
     "policy": "step",
     "policy_options": "spare=3",
     "schedule": "Tue 08:00-18:00 3",

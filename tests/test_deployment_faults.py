@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from shoal.aws import clients
 from shoal.deployment import code_package
 from shoal_cli.__main__ import shoal
+from tests.aws_session import forget_session
 from tests.deployment_fixtures import refusal
 from tests.deployment_stand_in import AccountInMemory, ClientInMemory, Killed, timeout
 
@@ -31,7 +32,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> AccountInMemory:
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     for name, value in {**keys, "AWS_DEFAULT_REGION": "us-east-1", "SHOAL_PREFIX": "fish"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(clients, "_session", None)
+    forget_session(monkeypatch)
     monkeypatch.setattr(code_package, "pack", lambda: ("code.tar.gz", b"code"))
     return AccountInMemory("fish")
 

@@ -21,6 +21,7 @@ from shoal.aws.s3 import S3Store
 from shoal.aws.sqs import SqsQueue
 from shoal.aws.uploads import S3Uploads
 from shoal.ports import Beat
+from tests.aws_session import forget_session
 
 PARTITIONS = ("aws", "aws-cn", "aws-us-gov")
 NOW = datetime(2026, 11, 30, 12, 0, 0)
@@ -76,7 +77,7 @@ def start_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
     def begin(region: str) -> None:
         monkeypatch.setenv("AWS_DEFAULT_REGION", region)
-        monkeypatch.setattr(clients, "_session", None)
+        forget_session(monkeypatch)
 
     return begin
 
@@ -143,7 +144,7 @@ CALLS: list[tuple[Callable[[], object], str, str, dict[str, Any]]] = [
     ),
     (
         lambda: list(store().list("2026 ü", "2025")),
-        *("s3", "list_objects_v2", {"Bucket": BUCKET, "Prefix": "2026 ü", "StartAfter": "2025"}),
+        *("s3", "list_objects_v2", {"Bucket": BUCKET, "Prefix": "2026 ü", "StartAfter": "2025", "MaxKeys": 1000}),
     ),
     (lambda: named_queue().delete(["r"]), "sqs", "delete_message_batch", {"QueueUrl": QUEUE_URL, "Entries": [RECEIPT]}),
     (forget, "dynamodb", "delete_item", {"TableName": "fish-pool", "Key": {"id": {"S": "i-1"}}}),

@@ -23,6 +23,7 @@ from shoal.aws.s3 import S3Store
 from shoal.aws.template import find_image
 from shoal.errors import CapacityUnavailable, NotFound, Permanent, Retryable
 from shoal.ports import Beat
+from tests.aws_session import forget_session
 from tests.refusal_fixtures import refusal
 
 
@@ -206,7 +207,7 @@ def client_of(service: str) -> Iterator[Any]:
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.setenv("AWS_ACCESS_KEY_ID", "key")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        patch.setattr("shoal.aws.clients._session", None)
+        forget_session(patch)
         yield client(service)
 
 

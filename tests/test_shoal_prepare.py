@@ -20,7 +20,7 @@ from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from shoal.aws import clients, connect, prepare, prepare_function, remove_function
+from shoal.aws import connect, prepare, prepare_function, remove_function
 from shoal.aws.clients import client
 from shoal.aws.iam import create_role, policy_document, trust
 from shoal.aws.s3 import create_bucket
@@ -31,6 +31,7 @@ from shoal.folders import folder
 from shoal.messages import new_batch
 from shoal.settings import Settings, load
 from shoal_cli import doctor
+from tests.aws_session import forget_session
 
 CHANGES = ("Create", "Put", "Set", "Add", "Update")
 EVERYTHING = {
@@ -265,7 +266,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setattr(clients, "_session", None)
+    forget_session(monkeypatch)
     return client("s3")
 
 

@@ -30,7 +30,10 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture
 def system(disk: SmallDisk) -> Iterator[RunningSystem]:
-    system = RunningSystem(disk.path / "state", MAX_INSTANCES=1, VISIBILITY_SECONDS=6, SWEEP_SECONDS=3)
+    # The noise behind the photos, which fills the disk, is kept.
+    system = RunningSystem(
+        disk.path / "state", PRIVATE_DATA="keep", MAX_INSTANCES=1, VISIBILITY_SECONDS=6, SWEEP_SECONDS=3
+    )
     system.output = disk.path.parent / "terminal.log"
     system.start()
     yield system

@@ -38,6 +38,7 @@ from shoal.memory import ManualClock
 from shoal.messages import Job, Result, new_batch
 from shoal.ports import Cloud
 from shoal.settings import load
+from tests.aws_session import forget_session
 from tests.policy_fixtures import granted, used
 from tests.waiting import until
 from tests.web_fixtures import jpeg
@@ -97,7 +98,7 @@ def acting(plant: Plant, name: str, max_instances: Callable[[], int] | None = No
         environment = plant.environment_of(name)
         for variable in (one for one in environment if one.startswith("AWS_")):
             patch.setenv(variable, environment[variable])
-        patch.setattr(clients, "_session", None)
+        forget_session(patch)
         patch.setattr(clients, "_variables", {})
         own = {f"SHOAL_{variable}": value for variable, value in settings.items()}
         yield aws.connect(load(environment | own), lambda: "#!/bin/sh\nexec sleep 600\n", max_instances)

@@ -147,10 +147,10 @@ def test_pages_of_one_batch_share_what_they_ask_the_store(monkeypatch: pytest.Mo
     asked, gate = [], threading.Event()
     real = cloud.outputs.list
 
-    def slow(prefix: str, after: str = "") -> Any:
+    def slow(prefix: str, after: str = "", most: int | None = None) -> Any:
         asked.append(prefix)
         assert gate.wait(20)
-        return real(prefix, after)
+        return real(prefix, after, most)
 
     monkeypatch.setattr(cloud.outputs, "list", slow)
     with ThreadPoolExecutor(8) as pages:
@@ -183,9 +183,9 @@ def test_a_hundred_pages_hear_soon_and_list_the_buckets_once_a_batch(monkeypatch
 
 
 def _counting(real: Any, listed: list[str]) -> Any:
-    def listing(prefix: str, after: str = "") -> Any:
+    def listing(prefix: str, after: str = "", most: int | None = None) -> Any:
         listed.append(prefix)
-        return real(prefix, after)
+        return real(prefix, after, most)
 
     return listing
 

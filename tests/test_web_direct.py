@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from controller.sweeper import DAY_SECONDS, PROBE_SECONDS, Sweeper
-from shoal.aws import clients, connect, prepare
+from shoal.aws import connect, prepare
 from shoal.aws.clients import client
 from shoal.aws.s3 import create_bucket
 from shoal.aws.uploads import PROBE_PREFIX, allow_forms
@@ -27,6 +27,7 @@ from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import Job, batch_floor, new_batch
 from shoal.ports import Cloud, UploadForm
 from shoal.settings import load
+from tests.aws_session import forget_session
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
 from tests.web_screenshots import DESKTOP, chromium
@@ -235,8 +236,7 @@ def lax_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
     for name, value in {**keys, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
         monkeypatch.setenv(name, value)
-    with clients._session_lock:
-        monkeypatch.setattr(clients, "_session", None)
+    forget_session(monkeypatch)
     yield
     server.stop()
 

@@ -22,10 +22,11 @@ import requests
 from waitress.channel import HTTPChannel
 from waitress.server import create_server
 
-from shoal.aws import clients, connect
+from shoal.aws import connect
 from shoal.clock import SystemClock
 from shoal.errors import SettingsError
 from shoal.memory import memory_cloud
+from tests.aws_session import forget_session
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site, settings
 from web_tier import waitress_internals
@@ -148,7 +149,7 @@ def test_readiness_is_told_soon_when_the_store_is_away(monkeypatch: pytest.Monke
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:9")
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(clients, "_session", None)
+        forget_session(monkeypatch)
         away = Readiness(connect(settings()), {"input bucket": lambda: None, "output bucket": lambda: None})
         monkeypatch.setattr(Readiness, "look", lambda _, seconds, look=Readiness.look: look(away, seconds))
         for _ in range(2):

@@ -162,7 +162,7 @@ def test_find_open_and_correct_by_keyboard_alone(browser: Browser, site: Site) -
 
 def test_a_bad_correction_gets_a_clear_answer(page: Page, site: Site) -> None:
     page.goto(send(site, "test_0.JPG"))
-    page.locator("summary").first.click()
+    page.locator(".photo summary").first.click()
     page.get_by_label("Wrong label? It is:").fill("../cat")
     page.get_by_role("button", name="Correct").click()
     told = "A label is made of letters, digits, spaces and -_.&'()+ and does not begin with a dot."
@@ -449,7 +449,7 @@ def test_five_thousand_answered_photos_are_whole_on_one_page(browser: Browser) -
         expect(photos).to_have_count(5_000)
         find(page, text="0499", sort="sure")
         expect(photos).to_have_count(11)
-        page.locator("summary").first.click()
+        page.locator(".photo summary").first.click()
         expect(page.locator(".stages dt").first).to_be_visible()
         find(page)
         expect(photos).to_have_count(5_000)
