@@ -13,7 +13,7 @@ import pytest
 from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.parsers import ResponseParserError
 
-from shoal.aws import signed, sqs
+from shoal.aws import region, signed, sqs
 from shoal.aws.autoscaling import AutoScalingPool, GroupSettings, zones
 from shoal.aws.clients import Service, Session, client, error_code, our_errors
 from shoal.aws.dynamodb import DynamoRegister
@@ -378,3 +378,11 @@ def test_a_conflict_of_writes_is_tried_once_more(answers: list[int], new: bool |
     else:
         assert store.put_new("key", b"", "text/plain") is new
     assert waiting == []
+
+
+def test_no_region_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_session(monkeypatch)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    with pytest.raises(Permanent, match="AWS_DEFAULT_REGION"):
+        region()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from shoal.aws import connect, prepare, region, signed
+from shoal.aws import connect, prepare, signed
 from shoal.aws.clients import client
 from shoal.aws.iam import create_role
 from shoal.clock import SystemClock
@@ -433,13 +433,6 @@ def test_a_changed_visibility_timeout_reaches_an_existing_queue() -> None:
     queue.send(["one"])
     queue.receive(10, 1)
     assert [one.body for one in queue.receive(10, 10)] == ["one"]
-
-
-def test_no_region_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoal.aws.clients._session", None)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-    with pytest.raises(Permanent, match="AWS_DEFAULT_REGION"):
-        region()
 
 
 @pytest.mark.usefixtures("embedded_cloud")
