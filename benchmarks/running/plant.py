@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.running import stub_engine
+from benchmarks.running.looking import Looking
 from benchmarks.running.processes import client_of
 from benchmarks.running.system import ROOT
 from benchmarks.running.waiting import wait_for
@@ -264,34 +264,24 @@ def _photo() -> bytes:
     return file.getvalue()
 
 
-class Watch:
-    """Counts the instances all the time, so that not even a moment above the cap is missed."""
+class Watch(Looking):
+    """Counts the instances, so often that not even a moment above the cap is missed."""
 
     def __init__(self, plant: Plant) -> None:
+        super().__init__(POLL_SECONDS)
         self._plant = plant
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
+        self._ec2 = plant.client("ec2")
         self.looks = 0
         self.most = 0
         self.seen: dict[str, str] = {}  # instance: the token of its launch
 
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        ec2 = self._plant.client("ec2")
-        while not self._stop.wait(POLL_SECONDS):
-            found = self._plant.machines(ec2)
-            self.looks += 1
-            self.most = max(self.most, len(found))
-            for one in found:
-                tags = {tag["Key"]: tag["Value"] for tag in one.get("Tags", ())}
-                self.seen[one["InstanceId"]] = tags.get(LAUNCH_TAG, "")
+    def look(self) -> None:
+        found = self._plant.machines(self._ec2)
+        self.looks += 1
+        self.most = max(self.most, len(found))
+        for one in found:
+            tags = {tag["Key"]: tag["Value"] for tag in one.get("Tags", ())}
+            self.seen[one["InstanceId"]] = tags.get(LAUNCH_TAG, "")
 
 
 class Leavings:

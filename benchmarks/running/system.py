@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ import psutil
 import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
+from benchmarks.running.looking import Looking
 from benchmarks.running.ports import free_port
 from benchmarks.running.waiting import wait_for
 from local_cloud.hostile import HONEST
@@ -26,6 +26,7 @@ from shoal.settings import Settings, load, read_env_file
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 90.0
+POOL_SECONDS = 0.1
 
 
 class RunningSystem:
@@ -171,24 +172,14 @@ class RunningSystem:
             raise
 
 
-class PoolWatch:
-    """Counts the instances all the time, so that not even a moment above the cap is missed."""
+class PoolWatch(Looking):
+    """Counts the instances, so often that not even a moment above the cap is missed."""
 
     def __init__(self, system: RunningSystem) -> None:
+        super().__init__(POOL_SECONDS)
         self._system = system
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
         self.most = 0
 
-    def __enter__(self) -> PoolWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.1):
-            with suppress(BotoCoreError, ClientError, OSError):  # the cloud is away
-                self.most = max(self.most, len(self._system.machines()))
+    def look(self) -> None:
+        with suppress(BotoCoreError, ClientError, OSError):  # the cloud is away
+            self.most = max(self.most, len(self._system.machines()))

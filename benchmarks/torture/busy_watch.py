@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import suppress
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from benchmarks.running.looking import Looking
 from benchmarks.running.system import RunningSystem
 from shoal.ledger import DoneAct
 
@@ -15,31 +15,21 @@ LOOK_SECONDS = 0.5
 BUSY_SECONDS = 10.0  # a worker that finished a photo in this time is busy; its patience ends after 30 s of a run
 
 
-class BusyWatch:
-    """Looks into the register of the workers all the time. A context manager."""
+class BusyWatch(Looking):
+    """Looks into the register of the workers."""
 
     def __init__(self, system: RunningSystem) -> None:
+        super().__init__(LOOK_SECONDS)
         self._system = system
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
         self._finished: dict[str, int] = {}
         self._moved: dict[str, float] = {}
 
-    def __enter__(self) -> BusyWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
+    def look(self) -> None:
         table = self._system.settings.pool_table
-        while not self._stop.wait(LOOK_SECONDS):
-            with suppress(BotoCoreError, ClientError, OSError):  # the cloud is away
-                for item in self._system.client("dynamodb").scan(TableName=table)["Items"]:
-                    if "finished" in item:
-                        self._note(item["id"]["S"], int(item["finished"]["N"]))
+        with suppress(BotoCoreError, ClientError, OSError):  # the cloud is away
+            for item in self._system.client("dynamodb").scan(TableName=table)["Items"]:
+                if "finished" in item:
+                    self._note(item["id"]["S"], int(item["finished"]["N"]))
 
     def _note(self, worker: str, finished: int) -> None:
         if finished != self._finished.get(worker, 0):
