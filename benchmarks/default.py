@@ -131,7 +131,7 @@ def _page(system: RunningSystem, paths: Sequence[Path]) -> Sent:
         def label() -> None:
             page.set_input_files("#files", paths)
             page.click("#go")
-            expect(page.locator("#status")).to_contain_text(f"Done: {len(paths)} ", timeout=ANSWER_SECONDS * 1000)
+            expect(page.locator("#status")).to_contain_text(f"Done: {len(paths):,} ", timeout=ANSWER_SECONDS * 1000)
 
         took = _timed(system, label)
         spent = [one.cpu_times() for one in psutil.Process().children(recursive=True) if _is_browser(one)]
