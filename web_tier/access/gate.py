@@ -32,6 +32,24 @@ def session_cookie(prefix: str) -> str:
     return f"{prefix}-session"
 
 
+def give_cookie(
+    response: BaseResponse, name: str, value: str, seconds: int, path: str = "/", same_site: str = "Lax"
+) -> None:
+    """Give the browser a cookie that scripts cannot read. The forms of other sites are sent without it.
+
+    same_site: "Strict" also keeps it back when somebody follows a link from another site, to a batch for example.
+    """
+    response.set_cookie(
+        name,
+        value,
+        max_age=seconds,
+        path=path,
+        secure=request.is_secure,
+        httponly=True,
+        samesite=same_site,
+    )
+
+
 def reads_only() -> bool:
     """Whether the current request may look at its batch and not change it."""
     return bool(g.get(_READS_ONLY, False))
@@ -103,15 +121,7 @@ def _as_guest(entrance: Entrance, who: Person | None, batch: str, cookie: str) -
     if not given or not wants_page():
         return None
     response = redirect(request.path, 303)
-    response.set_cookie(
-        cookie,
-        given,
-        max_age=_SHARE_SECONDS,
-        path="/batches",
-        secure=request.is_secure,
-        httponly=True,
-        samesite="Lax",
-    )
+    give_cookie(response, cookie, given, _SHARE_SECONDS, "/batches")
     return response
 
 

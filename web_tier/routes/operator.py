@@ -14,6 +14,7 @@ from flask import g, request
 from werkzeug.wrappers import Response
 
 from web_tier.access import person
+from web_tier.access.gate import give_cookie
 from web_tier.access.rights import Right
 from web_tier.access.sessions import LASTS_SECONDS, SignedSession
 from web_tier.problems import Problem
@@ -54,15 +55,8 @@ def check_secret() -> bool:
 
 def sign_in(response: Response) -> None:
     """Start a session and give its cookie to the browser. Call it after `check_secret`."""
-    response.set_cookie(
-        _cookie(),
-        services().entrance.sessions.start({}).token,
-        max_age=int(LASTS_SECONDS),
-        path=_PATH,
-        secure=request.is_secure,
-        httponly=True,
-        samesite="Strict",
-    )
+    begun = services().entrance.sessions.start({}).token
+    give_cookie(response, _cookie(), begun, int(LASTS_SECONDS), _PATH, "Strict")
 
 
 def sign_out(response: Response) -> None:

@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from shoal.errors import MalformedMessage
 from shoal.safe_json import read_object
 from web_tier.access import person
-from web_tier.access.gate import session_cookie
+from web_tier.access.gate import give_cookie, session_cookie
 from web_tier.access.rights import Right, needs
 from web_tier.access.sessions import LASTS_SECONDS, SignedSession
 from web_tier.problems import Problem
@@ -64,15 +64,8 @@ def go_to_provider() -> BaseResponse:
     attempt = Attempt.new()
     kept = {**asdict(attempt), "next": request.args.get("next", "")[:LONGEST_NEXT]}
     response = redirect(_provider().begin(attempt, _back()), 303)
-    response.set_cookie(
-        _attempt_cookie(),
-        urlsafe_b64encode(json.dumps(kept).encode()).decode(),
-        max_age=ATTEMPT_SECONDS,
-        path="/sign-in",
-        secure=request.is_secure,
-        httponly=True,
-        samesite="Lax",
-    )
+    value = urlsafe_b64encode(json.dumps(kept).encode()).decode()
+    give_cookie(response, _attempt_cookie(), value, ATTEMPT_SECONDS, "/sign-in")
     return response
 
 
@@ -134,14 +127,7 @@ def sign_out() -> BaseResponse:
 def begin(session: SignedSession, next_page: str) -> BaseResponse:
     """Give the session to the browser. next_page: where to go on, if that is a page of ours."""
     response = redirect(next_page if _LOCAL.fullmatch(next_page) else "/", 303)
-    response.set_cookie(
-        session_cookie(services().settings.prefix),
-        session.token,
-        max_age=int(LASTS_SECONDS),
-        secure=request.is_secure,
-        httponly=True,
-        samesite="Lax",  # Strict would not come along when somebody follows a link to a batch
-    )
+    give_cookie(response, session_cookie(services().settings.prefix), session.token, int(LASTS_SECONDS))
     return response
 
 
