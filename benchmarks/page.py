@@ -68,8 +68,8 @@ def first_label(payload: bytes, rounds: int) -> list[float]:
 def running(kept: Path | None = None, **settings: object) -> Iterator[RunningSystem]:
     """A system of its own for one measurement.
 
-    kept: where its folder stays for whoever made that one, with empty files. For half a minute after many files were
-    deleted ext4 makes others slowly (1 ms each was seen), and the next measurement would be of that.
+    kept: the folder in which its own folder stays, with empty files; the caller deletes it. For half a minute after
+    many files were deleted ext4 makes others slowly (1 ms each was seen), and the next measurement would be of that.
     """
     folder = Path(tempfile.mkdtemp(prefix="shoal-bench-", dir=kept))
     system = RunningSystem(folder / "state", (), **settings)

@@ -12,9 +12,8 @@ from shoal.ports import Beat, Instance
 
 BEAT_GAPS = 3  # parts of the longest silence: a longer time between two beats tells nothing of what the worker did
 LOOK_AGAIN_SECONDS = 10.0  # between marking a lost instance and ending it
-COUNTS_LAG_SECONDS = (
-    60.0  # SQS' counts are that late, or a little more: a worker has nothing to take, and they say it had
-)
+# SQS' counts are that late, or a little more: they tell of photos although a worker finds nothing to take.
+COUNTS_LAG_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

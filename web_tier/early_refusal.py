@@ -43,7 +43,7 @@ class EarlyRefusal:
         self._parts = lru_cache(maxsize=64)(self._made)
 
     def __call__(self, head: Head) -> bytes | None:
-        """A whole answer; None for a request that the app shall answer."""
+        """A whole answer; None for a request that the app answers."""
         if head.path != DOOR or head.method != "POST":
             return None
         client = client_of(head.address, head.headers.get("X_FORWARDED_FOR", ""), self._proxy, self._proxies)

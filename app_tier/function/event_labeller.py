@@ -70,7 +70,7 @@ class EventLabeller:
         Retryable when a photo could not be labelled, after the others: Lambda then delivers the event again, and
         sends it to the failure destination at last.
         """
-        if not isinstance(event, Mapping):  # whoever may invoke the function may send any JSON
+        if not isinstance(event, Mapping):  # all who may invoke the function may send any JSON
             raise MalformedMessage(f"not an event of S3: {str(event)[:SHOWN]}")
         records = event.get("Records")
         if event.get("Event") == "s3:TestEvent":

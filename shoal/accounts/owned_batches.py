@@ -1,4 +1,4 @@
-"""Whose a batch is, and who else may look at it: whoever has its share link, until that is revoked."""
+"""Whose a batch is, and its share link: with the link others may look at the batch, until it is revoked."""
 
 from __future__ import annotations
 

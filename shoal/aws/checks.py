@@ -36,7 +36,7 @@ def look_at_role(settings: Settings) -> str:
 
 
 def look_at_types(settings: Settings) -> str:
-    """Raises Permanent for types that the region does not have, or whose workers cannot see that they shall leave."""
+    """Raises Permanent for types that the region does not have, or whose workers cannot see that they must leave."""
     use(settings.cloud)
     wanted = {"Name": "instance-type", "Values": list(settings.instance_types)}
     with our_errors("instance types"):

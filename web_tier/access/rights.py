@@ -21,7 +21,7 @@ class Right(StrEnum):
     """What a route asks of its caller."""
 
     NOTHING = "nothing"  # anybody, without signing in
-    SIGNED_IN = "signed in"  # whoever has signed in, or has a key of any scope
+    SIGNED_IN = "signed in"  # for all who have signed in, or have a key of any scope
     READ = "read"  # results of own batches, and of those that were shared
     LABEL = "label"  # sends photos, and changes own batches
     OPERATE = "operate"  # the fleet, dead letters, settings, comparisons
