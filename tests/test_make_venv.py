@@ -21,10 +21,12 @@ def stub(path: Path, lines: str) -> Path:
     return path
 
 
-def make_venv(folder: Path, python: Path | str = sys.executable) -> subprocess.Popen[str]:
+def make_venv(
+    folder: Path, python: Path | str = sys.executable, requirements: str = "requirements/worker.txt"
+) -> subprocess.Popen[str]:
     """`make-venv` for the folder, which needs one megabyte."""
     return subprocess.Popen(
-        ["sh", SCRIPT, folder, "requirements/worker.txt", "1"],
+        ["sh", SCRIPT, folder, requirements, "1"],
         cwd=ROOT, env={"PATH": "/usr/bin:/bin", "PYTHON": str(python)}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -69,6 +71,14 @@ def test_it_shows_what_pip_does_where_there_is_no_terminal(tmp_path: Path) -> No
     assert process.returncode == 0
     # The step after pip takes half of the time.
     assert "\nCompiling the packages, a minute or two" in (tmp_path / "made" / "install.log").read_text()
+
+
+@pytest.mark.parametrize("place", ["requirements/locked/web.txt", "/opt/shoal/requirements/locked/web.txt"])
+def test_locked_requirements_are_taken_by_their_hashes_alone(place: str, tmp_path: Path) -> None:
+    stub(tmp_path / "made" / "bin" / "python", 'echo "$@"; exit 1')
+
+    told = make_venv(tmp_path / "made", requirements=place).communicate()[1]
+    assert f" --require-hashes --only-binary :all: --progress-bar off -r {place}\n" in told
 
 
 def test_a_failure_shows_what_pip_said(tmp_path: Path) -> None:

@@ -124,7 +124,16 @@ def test_a_worker_labels_with_the_packages_of_worker_txt_alone() -> None:
     assert "cat" in done.stdout or "tabby" in done.stdout
 
 
-@pytest.mark.parametrize(("locked", "source"), [("run", "../requirements.txt"), ("develop", "develop.txt")])
+@pytest.mark.parametrize(
+    ("locked", "source"),
+    [
+        ("run", "../requirements.txt"),
+        ("develop", "develop.txt"),
+        ("web", "web.txt"),
+        ("worker", "worker.txt"),
+        ("lambda", "../ami/lambda-requirements.txt"),
+    ],
+)
 def test_what_is_installed_is_locked_by_hash_and_as_pinned(locked: str, source: str) -> None:
     """`make locks` writes the files; forget it after a change of the pins, and this says so."""
     text = (FOLDER / "locked" / f"{locked}.txt").read_text()
@@ -141,6 +150,14 @@ def test_what_is_installed_is_locked_by_hash_and_as_pinned(locked: str, source: 
     } == {}
     entries = re.split(r"\n(?=\S)", text.partition("\n\n")[2] or text)
     assert all("--hash=sha256:" in entry for entry in entries if entry[0].isalnum())
+
+
+@pytest.mark.parametrize("file", ["bake", "pack-worker", "web/set-up", "Containerfile", "lambda.Containerfile"])
+def test_images_and_the_page_s_instance_install_by_hash(file: str) -> None:
+    installs = re.findall(r"(?:requirements|ami)/[\w/-]*\.txt", (ROOT / "ami" / file).read_text())
+
+    assert installs
+    assert {one.rpartition("/")[0] for one in installs} == {"requirements/locked"}
 
 
 def test_the_workflows_run_what_make_runs() -> None:
