@@ -30,6 +30,7 @@ from tests.deployment_fixtures import (
 from tests.web_fixtures import running_site
 
 COMPLETE = "is complete."
+LEFT_OUT = "(--forget leaves that out)"
 PAGE = ("--page-image", "ami-12345678", "--visitors", "203.0.113.7/32", "--no-wait")
 
 
@@ -65,7 +66,8 @@ def test_it_is_made_changed_kept_and_destroyed(person: Deployer, monkeypatch: py
     made = person.deploy("--no-page")
     assert COMPLETE in made
     assert "CREATE_COMPLETE              RequestQueue" in made
-    assert person.deploy("--no-page") == "Nothing was to change.\n"
+    told = person.deploy()
+    assert told == f"As at the last deployment: --no-page {LEFT_OUT}\nNothing was to change.\n"
     assert "Nothing changes" in person.run("plan", "--no-page")
 
     assert "Modify  InBucket" in person.run("plan", "--no-page", "--keep-days", "3")
@@ -152,9 +154,12 @@ def test_a_domain_with_a_load_balancer_and_with_caddy(person: Deployer, monkeypa
     assert [one["DomainName"] for one in certificates] == ["photos.example.org"]
     assert records() == [True]
 
-    assert COMPLETE in person.deploy(*named, "--zone", zone.rpartition("/")[2], "--thrifty")
+    told = person.deploy("--thrifty", "--no-wait")
+    assert COMPLETE in told
+    remembered = f"--domain photos.example.org --zone {zone.rpartition('/')[2]} --page-image ami-12345678"
+    assert f"As at the last deployment: {remembered} {LEFT_OUT}" in told
     assert (balancer(person.account), records()) == (([], []), [False])
-    assert "Let photos.example.org point to " in person.deploy(*named)
+    assert "Let photos.example.org point to " in person.deploy(*named, "--forget")
     assert (len(balancer(person.account)[0]), records()) == (2, [])
     assert "load balancer       fish-web\n" in person.run("destroy", typed="keep\nno\n")
     assert nothing_left("fish") in person.destroy()

@@ -15,6 +15,7 @@ from shoal.aws import dynamodb, sqs
 from shoal.aws.deploying.baking import DISK_GB
 from shoal.aws.label_tables import IMAGE, LABEL, RANK
 from shoal.aws.template import STACK_DESCRIPTION
+from shoal.deployment.choices import Choices, recalled
 from shoal.deployment.template_file import MOST_BYTES, read
 from shoal.messages import MAX_REQUEST_BYTES
 from shoal.ports import LAST_NET_DELIVERIES
@@ -205,3 +206,34 @@ def test_instances_have_encrypted_disks_and_tell_nothing_without_a_token() -> No
         assert [disk["Ebs"]["Encrypted"] for disk in machine["BlockDeviceMappings"]] == [True]
     assert {one["ResourceType"] for one in worker["TagSpecifications"]} == {"instance", "volume"}
     assert properties("WorkerTemplate")["VersionDescription"] == STACK_DESCRIPTION
+
+
+@pytest.mark.parametrize(
+    ("earlier", "given", "expected"),
+    [
+        (
+            Choices(domain="a.example", zone="Z1"),
+            {"thrifty": True},
+            Choices(domain="a.example", zone="Z1", thrifty=True),
+        ),
+        (Choices(domain="a.example", zone="Z1"), {"domain": "b.example"}, Choices(domain="b.example")),
+        (Choices(domain="a.example", thrifty=True), {"domain": ""}, Choices()),
+        (Choices(domain="a.example", thrifty=True), {"page": False}, Choices(page=False)),
+        (Choices(vpc="vpc-1", subnets=("a", "b")), {"private": True}, Choices(private=True)),
+        (Choices(private=True), {"vpc": "vpc-1", "subnets": ("a",)}, Choices(vpc="vpc-1", subnets=("a",))),
+        (Choices(email="a@b.example", budget=20.0), {"email": ""}, Choices()),
+        (Choices(keep_days=3, visitors="203.0.113.0/24"), {}, Choices(keep_days=3, visitors="203.0.113.0/24")),
+    ],
+)
+def test_choices_hold_again_where_they_fit_to_what_is_given(
+    earlier: Choices, given: dict[str, Any], expected: Choices
+) -> None:
+    now = Choices(**given)
+
+    assert now.after(recalled(earlier.text()), given) == expected
+    expected.check()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "not JSON", '{"unknown": 1, "budget": "much"}'])
+def test_choices_that_cannot_be_read_are_left_out(text: str) -> None:
+    assert recalled(text) == Choices()

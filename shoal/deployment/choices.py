@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shoal.deployment.template_file import StackTemplate, read
@@ -57,6 +58,26 @@ class Choices:
             return "none"
         return "balancer" if self.domain and not self.thrifty else "thrifty"
 
+    def text(self) -> str:
+        """Those that are not the defaults, as JSON: what the stack keeps for the next command."""
+        usual = asdict(Choices())
+        return json.dumps({name: value for name, value in asdict(self).items() if value != usual[name]})
+
+    def after(self, earlier: Choices, given: Collection[str]) -> Choices:
+        """These where they were given now, else those of an earlier command; names of fields in `given`.
+
+        Earlier ones that do not fit to what is given now are left out.
+        """
+        asked = asdict(self)
+        now = {name: asked[name] for name in given if name in asked}
+        merged = asdict(earlier) | now
+        usual = asdict(Choices())
+        falls = _without(merged, now)
+        if merged["domain"] != earlier.domain:
+            falls.add("zone")  # it was that of the other name
+        merged |= {name: usual[name] for name in falls - now.keys()}
+        return Choices(**merged)
+
     def check(self) -> None:
         """Raise SettingsError for choices that do not fit together."""
         if self.private and (self.vpc or self.subnets):
@@ -73,6 +94,36 @@ class Choices:
             raise SettingsError("a load balancer needs --subnets in two zones; with --thrifty one is enough")
         if self.budget and not self.email:
             raise SettingsError("--budget needs --email: whom to tell")
+
+
+def _without(merged: Mapping[str, object], now: Mapping[str, object]) -> set[str]:
+    """The names of choices that fall with others: a domain's without one, a given network's beside a private one."""
+    falls: set[str] = set()
+    if now.get("page") is False:
+        falls |= {"domain", "thrifty", "zone"}
+    if not merged["domain"]:
+        falls |= {"thrifty", "zone"}
+    if now.get("private"):
+        falls |= {"vpc", "subnets"}
+    elif now.get("vpc"):
+        falls.add("private")
+    if not merged["email"]:
+        falls.add("budget")
+    return falls
+
+
+def recalled(text: str) -> Choices:
+    """The choices that `Choices.text` wrote. What this version does not know, or cannot read, is left out."""
+    try:
+        known = json.loads(text or "{}")
+    except ValueError:
+        known = {}
+    usual = asdict(Choices())
+    found = known.items() if isinstance(known, dict) else ()
+    kept = {name: value for name, value in found if name in usual}
+    if isinstance(subnets := kept.get("subnets"), list):
+        kept["subnets"] = tuple(map(str, subnets))
+    return Choices(**{name: value for name, value in kept.items() if isinstance(value, type(usual[name]))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +151,7 @@ def parameters(template: StackTemplate, settings: Settings, choices: Choices, fo
         **_workers(template, settings, found),
         **_queues(settings, choices),
         "Prefix": settings.prefix,
+        "Options": choices.text(),
         "WebTier": choices.tier,
         "WebImage": found.page_image,
         "WebInstanceType": choices.page_type,

@@ -16,31 +16,44 @@ from shoal.deployment.costs import CostLine
 from shoal.folders import folder
 from shoal.prices import dollars
 from shoal.settings import Settings
-from shoal_cli._deployment._options import choices_of, choices_options, deployed_settings, explaining
+from shoal_cli._deployment._options import (
+    choices_after,
+    choices_of,
+    choices_options,
+    deployed_settings,
+    explaining,
+    forget_option,
+)
 
 # In several, because a policy on AWS has at most 6,144 characters; `bake` is of who makes images alone.
 PERMISSIONS = tuple(folder("ami") / f"{part}-policy.json" for part in ("deploy", "deploy-machines", "deploy-options"))
 BAKING = folder("ami") / "bake-policy.json"
+NOTHING_CHANGED = "Nothing was changed; `shoal plan --offline` makes no call"
 
 
 @click.command()
 @choices_options
+@forget_option
 @click.option(
     "--policy",
     type=click.Path(file_okay=False, path_type=Path),
     help="Write the permissions that a person needs into this folder, as policies, and do nothing else.",
 )
 @click.option("--offline", is_flag=True, help="Make no call to AWS: tell of a first deployment.")
-def command(policy: Path | None, offline: bool, **options: Any) -> None:
+def command(forget: bool, policy: Path | None, offline: bool, **options: Any) -> None:
     """Show what `shoal deploy` would do on AWS. Changes nothing.
 
     Names what would be made or changed, what it costs, and which permissions you need.
     """
     chosen = deployed_settings()
-    choices = choices_of(options)
     if policy:
         _write_policies(policy, chosen.prefix)
         return
+    if forget or offline:
+        choices = choices_of(options)
+    else:
+        with explaining(NOTHING_CHANGED):
+            choices = choices_after(chosen, options)
     if offline:
         made = resources(chosen, choices)
         _tell_made(made, chosen)
@@ -57,7 +70,7 @@ def _look(chosen: Settings, choices: Choices) -> dict[str, str]:
     from shoal.aws import region
     from shoal.aws.deploying.deployment import Deployment
 
-    with explaining("Nothing was changed; `shoal plan --offline` makes no call"):
+    with explaining(NOTHING_CHANGED):
         found = Deployment(chosen, choices, click.echo).plan()
     click.echo(f"As {found.who}, in {region()}.")
     if found.is_new:

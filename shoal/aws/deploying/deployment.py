@@ -166,6 +166,17 @@ class Deployment:
             self._tell(f"{'PUT':<28} the program, {len(body) / 1e6:.1f} MB, to {bucket}")
 
 
+def last_options(settings: Settings) -> str:
+    """What the last `deploy` was told, as `Choices.text` wrote it; empty where there is no stack.
+
+    Raises Permanent and Retryable.
+    """
+    use(settings.cloud)
+    account.caller()
+    state = DeploymentStack(settings.prefix, lambda _: None).state()
+    return (state.parameters or {}).get("Options", "")
+
+
 def password_name(settings: Settings) -> str:
     """The name of the parameter with the page's password."""
     return f"/{settings.prefix}/password"
