@@ -22,6 +22,8 @@ from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
 from web_tier.results.tidying import Tidying
 
+BUTTONS = ".actions > :is(button, a, details):visible"
+
 
 @pytest.fixture
 def site() -> Iterator[Site]:
@@ -168,6 +170,10 @@ def test_the_page_deletes_its_batch(site: Site, browser: Browser, script: bool) 
     batch = sent(site, "a.jpg")
     page.goto(f"{site.url}/batches/{batch}")
     expect(page.locator("#photos li").first).to_be_visible()
+    for width in (360, 800, 1280):
+        page.set_viewport_size({"width": width, "height": 740})
+        rows = {round(box["y"]) for box in (one.bounding_box() for one in page.locator(BUTTONS).all()) if box}
+        assert len(rows) == 1, width
 
     page.get_by_text("Delete …").click()
     page.get_by_role("button", name="Delete this batch").click()
