@@ -119,6 +119,10 @@ class Client:
         done = self._call("POST", f"/v1/batches/{batch}/cancel").json()
         return {"cancelled": int(done["cancelled"]), "labelled": int(done["labelled"]), "before": int(before)}
 
+    def retry(self, batch: str) -> int:
+        """Label the failed photos of a batch again. Returns how many there are that may succeed."""
+        return int(self._call("POST", f"/v1/batches/{batch}/retry").json()["retried"])
+
     def delete(self, batch: str) -> int:
         """Delete all that is kept of a batch. Returns how many photos it had."""
         return int(self._call("DELETE", f"/v1/batches/{batch}").json()["photos"])

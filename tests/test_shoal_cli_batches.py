@@ -259,6 +259,7 @@ def test_batches_are_listed_read_again_and_cancelled(slow: Site, photos: Path, s
     assert sorted(row["state"] for row in rows) == ["cancelled", "cancelled", "done"]
     assert requests.get(f"{slow.url}/v1/batches/{batch}", timeout=10).json()["state"] == "cancelled"
 
+    assert run("retry", address).stdout.startswith("No photo of the batch failed,")
     assert isinstance(run("delete", address, status=1).exception, SystemExit)  # nobody said yes
     assert run("delete", "--yes", address).stdout == "3 photos deleted, with results and corrections.\n"
     assert isinstance(run("results", address, status=1).exception, Permanent)
@@ -294,6 +295,8 @@ def test_what_was_sent_from_here_is_listed_newest_first(
     assert shown.index(new) < shown.index(old)
     assert "Batch" not in run("results", new, status=2).stdout
     assert str(photos / "test_0.jpg") in run("results", new, status=2).stdout
+    assert run("retry", new).stdout.startswith("1 photo is labelled again: ")
+    assert "fail.jpg: failed" in run("results", "--wait", new, status=2).stdout
 
 
 class Started:

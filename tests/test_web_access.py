@@ -50,7 +50,7 @@ signed in: sign_in.sign_out pages.expected v1.models compare.venues_json
 read: pages.batch_page pages.status pages.batch_csv pages.more api.batch_json api.thumbnail api.picture events.events
 read: v1.batch_state v1.results v1.photo sharing.own_batches_page sharing.own_batches
 label: pages.upload_page pages.upload pages.correct pages.cancel pages.retry api.new api.add_photos uploads.forms
-label: sharing.share sharing.unshare pages.delete v1.delete
+label: sharing.share sharing.unshare pages.delete v1.delete v1.retry
 label: uploads.confirm v1.submit v1.label v1.cancel contracts.recognise contracts.detect_objects contracts.detect_many
 operate: fleet.fleet_page fleet.fleet_json fleet.redrive fleet.change_setting
 operate: compare.short_address compare.compare_page compare.begin compare.stop compare.compare_json compare.compare_csv

@@ -182,6 +182,13 @@ def cancel(batch: str) -> Response:
     return jsonify(cancelled=cancelled, labelled=labelled)
 
 
+@blueprint.post("/v1/batches/<batch>/retry")
+@needs(Right.LABEL)
+def retry(batch: str) -> Response:
+    """Label the failed photos of a batch once more."""
+    return jsonify(retried=services().intake.retry(batch))
+
+
 @blueprint.get("/v1/models")
 @needs(Right.SIGNED_IN)
 def models() -> Response:

@@ -109,6 +109,7 @@ ANSWERS: dict[str, Schema] = {
     "Photo": record(_PHOTO | _PHOTO_SOMETIMES, list(_PHOTO)),
     "Label": record(_LABEL, ["name", "readable", "probability"]),
     "Cancelled": record({"cancelled": COUNT, "labelled": COUNT}),
+    "Retried": record({"retried": COUNT}),
     "Deleted": record({"batch": BATCH_ID, "photos": COUNT}),
     "Models": record({"models": list_of(record({"name": TEXT, "task": _TASK, "default": {"type": "boolean"}}))}),
     "Health": record({"status": TEXT, "checks": {"type": "object"}}, ["status"]),

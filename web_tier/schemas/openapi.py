@@ -184,6 +184,10 @@ def _reading() -> Schema:
         "description": "Each photo without a result is removed and gets the failed result `cancelled`, and keeps it "
         "whatever a worker does later. The answer tells how many photos are cancelled and how many had been labelled."
     }
+    retry = _operation("retryBatch", "Label the failed photos again", "Retried", [batch], "404") | {
+        "description": "A photo whose `can_retry` is false stays failed: it is at fault itself, or its bytes are not "
+        "stored. The answer tells how many photos are labelled again; they are `queued` until they have a result."
+    }
     delete = _operation("deleteBatch", "Delete a batch for good", "Deleted", [batch], "404") | {
         "description": "Its photos, results, corrections and webhook are deleted; what a worker makes of it later is "
         "dropped. Then the batch is unknown (404). The answer tells how many photos it had."
@@ -195,6 +199,7 @@ def _reading() -> Schema:
             "delete": delete,
         },
         "/v1/batches/{batch}/cancel": {"post": cancel},
+        "/v1/batches/{batch}/retry": {"post": retry},
         "/v1/batches/{batch}/results": {
             "get": _operation("getResults", "The photos of a batch", "Results", [batch, *paging], "400", "404")
         },
@@ -264,7 +269,7 @@ def _links() -> Schema:
     batch = {"batch": "$response.body#/batch"}
     links = {
         name: {"operationId": name, "parameters": batch}
-        for name in ("getBatch", "getResults", "cancelBatch", "deleteBatch")
+        for name in ("getBatch", "getResults", "cancelBatch", "retryBatch", "deleteBatch")
     }
     first = {"operationId": "getPhoto", "parameters": batch | {"index": "$response.body#/photos/0/index"}}
     return {"links": links | {"getPhoto": first}}
