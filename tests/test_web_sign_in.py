@@ -314,6 +314,7 @@ def test_the_commands_keep_users_and_keys_and_send_a_key(
         shoal("classify", str(photo), "--url", people.site.url)
     assert "a.jpg" in shoal("classify", str(photo), "--url", people.site.url, "--key", str(file)).stdout
     assert json.loads(shoal("batches", "--json", "--last", "1").stdout)["state"] == "refused"
+    assert json.loads(shoal("batches", "--json", "--last", "1", "--key", str(file)).stdout)["state"] == "done"
     monkeypatch.setenv("SHOAL_API_KEY", file.read_text().strip())
     assert "a.jpg" in shoal("classify", str(photo), "--url", people.site.url).stdout
     assert json.loads(shoal("batches", "--json", "--last", "1").stdout)["state"] == "done"

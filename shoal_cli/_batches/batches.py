@@ -17,6 +17,7 @@ from inference.photo_folders import readable
 from shoal import settings
 from shoal.errors import NotFound, Permanent, Retryable
 from shoal.prices import dollars
+from shoal_cli._accounts._chosen_key import key_option
 from shoal_cli._batches import _sent
 from shoal_cli._batches._sent import Sent
 from shoal_cli._client import Client
@@ -30,11 +31,13 @@ REFUSED = "refused"
 @click.command(short_help="List the batches that were sent from here.")
 @click.option("--last", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="The newest N.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object for each batch, a line each.")
+@key_option()
 def command(last: int, as_json: bool) -> None:
     """List the batches that `shoal classify` sent with this state folder (SHOAL_STATE_DIR), the newest first.
 
     `shoal results BATCH` shows the results of one, `shoal cancel BATCH` cancels what waits. The state is "refused"
-    where people have to sign in and SHOAL_API_KEY is not set, and "gone" when the Shoal does not know the batch.
+    where people have to sign in and no key is given (--key, SHOAL_API_KEY), and "gone" when the Shoal does not know the
+    batch.
     """
     chosen = settings.load()
     rows = [_row(sent) for sent in _sent.newest(chosen, last)]
