@@ -70,6 +70,11 @@ def find(name: str, cache_dir: Path) -> Model | None:
         return None
 
 
+def names(cache_dir: Path) -> list[str]:
+    """The names of the models that the cache describes."""
+    return sorted(file.parent.name for file in (cache_dir / "models").glob(f"[!.]*/{_DESCRIPTION}"))
+
+
 def preprocess_input(pixels: Any) -> Any:
     """Return the pixels unchanged, because the net preprocesses them. `Model.keras` needs such a function."""
     return pixels

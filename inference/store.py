@@ -163,10 +163,12 @@ def model(name: str, cache_dir: Path) -> Model:
         return models.by_name(name)
     found = own.find(name, cache_dir)
     if found is None:
-        raise NotFound(
+        told = (
             f"the model {name} is none of {', '.join(known)}, nor in {cache_dir}: run `shoal models prepare` if it is "
             "one of keras.applications, `shoal models add` or `shoal train` if it is your own"
         )
+        question = plugins.meant(name, [*known, *own.names(cache_dir)])
+        raise NotFound(". ".join(filter(None, (told, question))))
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import sys
@@ -52,9 +51,8 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that is asked for. Raises UsageError, which names commands of a similar name."""
         if args and self.get_command(ctx, args[0]) is None:
-            close = difflib.get_close_matches(args[0], self.list_commands(ctx))
-            hint = f" Did you mean {' or '.join(close)}?" if close else ""
-            ctx.fail(f"No such command {args[0]!r}.{hint}")
+            question = plugins.meant(args[0], self.list_commands(ctx))
+            ctx.fail(f"No such command {args[0]!r}. {question}".strip())
         return super().resolve_command(ctx, args)
 
 

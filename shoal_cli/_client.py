@@ -14,6 +14,7 @@ import requests
 from inference.photo_folders import readable
 from shoal.accounts.bearer import bearer
 from shoal.errors import NotFound, Permanent, Retryable, ShoalError
+from shoal.plugins import meant
 from shoal.proxies import is_direct
 from shoal.retry import patiently
 from shoal_cli._accounts._chosen_key import chosen_key
@@ -131,7 +132,8 @@ class Client:
         """Raise Permanent unless a request may name `model`."""
         names = [one["name"] for one in self.models()]
         if model not in names:
-            raise Permanent(f"The model {model!r} is not served here: {', '.join(names)} can be chosen")
+            told = f"The model {model!r} is not served here: {', '.join(names)} can be chosen"
+            raise Permanent(". ".join(filter(None, (told, meant(model, names)))))
 
     def models(self) -> list[dict[str, Any]]:
         """List the models that a request may name."""

@@ -44,10 +44,16 @@ def test_what_was_not_prepared_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"resnet5 is none of .*mobilenet_v2, .*resnet50.*: run `shoal models prepare`"):
+    with pytest.raises(
+        NotFound, match=r"resnet5 is none of .*resnet50.*: run `shoal models prepare`.* mean resnet50 or"
+    ):
         store.find("resnet5", "openvino", tmp_path)
-    with pytest.raises(SettingsError, match=r"'Resnet5' is not one of the models: .*mobilenet_v2, "):
+    with pytest.raises(SettingsError, match=r"'Resnet5' is not one of the models: .*mobilenet_v2, .* mean resnet50 or"):
         store.find("Resnet5", "openvino", tmp_path)  # which could be no name of keras.applications
+    (tmp_path / "models" / "fish").mkdir(parents=True)
+    (tmp_path / "models" / "fish" / "model.json").touch()
+    with pytest.raises(NotFound, match=r"Did you mean fish\?"):
+        store.find("fisch", "openvino", tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["gone", "short", "no card", "half a card", "card of another format"])

@@ -80,7 +80,10 @@ def test_what_stops_everything_is_one_line_and_status_1(site: Site, folder: Path
     empty.mkdir()
     for arguments, told in (
         ([empty], "there are no photos in"),
-        (["--model", "nonesuch", folder], "The model 'nonesuch' is not served here"),
+        (
+            ["--model", "resnet5", folder],
+            "The model 'resnet5' is not served here: resnet50 can be chosen. Did you mean resnet50?",
+        ),
         (["--url", "http://127.0.0.1:1", folder], "no Shoal answers at http://127.0.0.1:1"),
     ):
         done = classify(site, *arguments)

@@ -153,7 +153,7 @@ def test_a_form_with_many_photos_and_a_bad_one(site: Site) -> None:
     [
         (b"", {}, 400, "The body is empty"),
         (b"no photo", {}, 422, "not an image"),
-        (CAT, {"model": "nope"}, 400, "is not served here"),
+        (CAT, {"model": "resnet5"}, 400, "is not served here. These are: resnet50. Did you mean resnet50?"),
         (CAT, {"venue": "nope"}, 400, "There is no venue 'nope'"),
         (CAT, {"venue": "pool"}, 403, "The venue pool is not allowed here"),
         (CAT, {"venue": "local"}, 200, "Egyptian_cat"),

@@ -5,7 +5,6 @@ Keras imports TensorFlow, so the look-up runs in a child process: `python -m inf
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,8 +35,8 @@ def unknown(name: str, ours: Sequence[str], classes: Sequence[str]) -> str:
     """
     own = {plain(one) for one in ours}
     known = [*ours, *(one for one in classes if one not in own)]
-    if close := difflib.get_close_matches(name, known):
-        return f"there is no model {name}. Did you mean {' or '.join(close)}?"
+    if question := plugins.meant(name, known):
+        return f"there is no model {name}. {question}"
     return f"there is no model {name}; there are {', '.join(known)}, and what `shoal models add` or `shoal train` made"
 
 

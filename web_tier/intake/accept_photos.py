@@ -12,6 +12,7 @@ from inference import images, private_data
 from shoal.buckets.pending_photos import PendingPhotos
 from shoal.errors import BadImage, Retryable, StorageFull
 from shoal.messages import Job, Result, safe_name
+from shoal.plugins import meant
 from shoal.ports import ObjectStore
 from shoal.settings import Settings
 from web_tier.intake.offers import OfferedPhoto, OfferedPhotos
@@ -161,7 +162,8 @@ class Intake:
         """Raise Problem (400) when `model` is not served."""
         if model not in self._models:
             served = ", ".join(self._models)
-            raise Problem(400, f"The model {model[:60]!r} is not served here. These are: {served}.")
+            hint = meant(model[:60], self._models)
+            raise Problem(400, f"The model {model[:60]!r} is not served here. These are: {served}. {hint}".strip())
 
     def _job(self, offers: OfferedPhotos, offer: OfferedPhoto, batch: str, index: int) -> Job:
         try:
