@@ -1,11 +1,13 @@
-"""Start and stop of a long-running process: a lock file, a stop by signal, and a time limit for the stop."""
+"""Start and stop of a long-running process: a lock file, its port, a stop by signal, and a time limit for the stop."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
 import signal
+import socket
 import stat
 import sys
 import threading
@@ -16,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from shoal.errors import Permanent
+from shoal.errors import Permanent, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +123,32 @@ def _said(lock: Path) -> str | None:
         if not _locks(file, fcntl.LOCK_SH):
             return file.readline().strip()
     return None
+
+
+def listen(host: str, port: int, backlog: int = 1) -> socket.socket:
+    """A socket that listens there. backlog: of connections. Raises SettingsError, which says what to do."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=backlog)
+    except OSError as error:
+        raise SettingsError(_why_not(error, host, port)) from error
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use: stop what uses it or set SHOAL_PORT"
+    if error.errno == errno.EACCES:
+        return f"port {port} may not be used by this user: set SHOAL_PORT to 1024 or more"
+    return f"cannot listen on SHOAL_HOST={host!r}, SHOAL_PORT={port}: {error.strerror or error}"
+
+
+def check_start(lock: Path, host: str, port: int) -> None:
+    """Raise SettingsError where nobody can listen, before a process makes the folder of its lock file.
+
+    While another process holds that, nothing is checked: it is the one that listens, and `only_one` says so.
+    """
+    if holder(lock) is None:
+        listen(host, port).close()
 
 
 def end_within(seconds: float = STOP_SECONDS) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,16 @@ from inference import store
 from shoal import settings
 from shoal.errors import NotFound, Retryable, SettingsError, ShoalError
 from shoal.folders import folder
-from shoal.lifecycle import UP_LOCK, WRONG_SETTING, StopSignal, is_stopping, keep_private, only_one, tell_stopping
+from shoal.lifecycle import (
+    UP_LOCK,
+    WRONG_SETTING,
+    StopSignal,
+    check_start,
+    is_stopping,
+    keep_private,
+    only_one,
+    tell_stopping,
+)
 from shoal.proxies import with_direct_hosts
 from shoal.retry import patiently
 from shoal_cli._processes import CODE, PYTHON, Child, pump, wait_until
@@ -64,9 +72,10 @@ def command(hostile: int | None, hostile_only: str | None, hostile_rate: float |
     otherwise = f"Shoal already runs in {chosen.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PORT"
     lock = chosen.state_dir / UP_LOCK
     _wait_for_its_end(lock)
+    check_start(lock, chosen.host, chosen.port)
+    _check_policy(chosen)
+    _check_venues(chosen)
     with only_one(lock, otherwise), StopSignal() as stop:
-        _check_port(chosen.host, chosen.port)
-        _check_policy(chosen)
         prepare_model(chosen)
         keep_private(chosen.state_dir)  # after the models, which several users may share
         if not stop.stopping:
@@ -93,22 +102,22 @@ def _given(options: Mapping[str, object]) -> list[str]:
     return [word for name, value in options.items() if value is not None for word in (name, str(value))]
 
 
-def _check_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SettingsError(
-                f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or set SHOAL_PORT"
-            ) from error
-
-
 def _check_policy(chosen: settings.Settings) -> None:
     """Raise SettingsError for what the controller would refuse, before the cloud starts and has to stop again."""
     usual = settings.Settings()
     if any(getattr(chosen, name) != getattr(usual, name) for name in ONLY_A_CONTROLLER_KNOWS):
         ask_a_controller()
+
+
+def _check_venues(chosen: settings.Settings) -> None:
+    """Raise SettingsError for a venue that the web tier does not have, before the cloud starts."""
+    usual = settings.Settings()
+    if (chosen.venue, chosen.venues) != (usual.venue, usual.venues):
+        names = {settings.variable("venue"): chosen.venue, settings.variable("venues"): chosen.venues}
+        command = [*PYTHON, "-m", "web_tier", "--check"]
+        done = subprocess.run(command, env=os.environ | names | CODE, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SettingsError(done.stderr.strip().rpartition("\n")[2])
 
 
 def _for_the_web_tier(chosen: settings.Settings) -> dict[str, str]:

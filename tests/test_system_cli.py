@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.running.system import ROOT, RunningSystem
 from shoal.settings import read_env_file
 from tests.waiting import wait_for
@@ -92,12 +94,24 @@ def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert done.stderr.strip().startswith("shoal: SHOAL_MAX_INSTANCES='many'")
 
 
-def test_a_policy_that_is_none_is_told_before_anything_starts(tmp_path: Path) -> None:
-    done = shoal(RunningSystem(tmp_path / "state", POLICY="fast"), "up")
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"POLICY": "fast"}, "'fast' is not one of the policies"),
+        (
+            {"VENUES": "locl"},
+            "'locl' is not one of the venues: local, pool, split (or module:attribute). Did you mean local?",
+        ),
+    ],
+)
+def test_a_name_that_is_none_is_told_before_anything_starts(tmp_path: Path, setting: dict[str, str], told: str) -> None:
+    system = RunningSystem(tmp_path / "state")
+    system.environment |= {f"SHOAL_{name}": value for name, value in setting.items()}
+    done = shoal(system, "up")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith("shoal: 'fast' is not one of the policies")
-    assert [path.name for path in (tmp_path / "state").iterdir()] == ["up.lock"]
+    assert done.stderr.startswith(f"shoal: {told}")
+    assert not (tmp_path / "state").exists()
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:

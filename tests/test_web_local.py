@@ -450,6 +450,13 @@ def test_shoal_serve_is_one_process_that_labels_and_ends(tmp_path: Path) -> None
         (venue,) = requests.get(f"{found[1]}/venues.json", timeout=30).json()["venues"]
         assert (venue["name"], venue["peak_bytes"] > 50_000_000) == ("local", True)
         check_that_no_pool_is_told_of(found[1], environment)
+        elsewhere = environment | {
+            "SHOAL_STATE_DIR": str(tmp_path / "other"),
+            "SHOAL_PORT": found[1].rpartition(":")[2],
+        }
+        taken = subprocess.run(command[:4], cwd=inference_fixtures.ROOT, env=elsewhere, capture_output=True, text=True)
+        assert (taken.returncode, "is in use: stop what uses it" in taken.stderr) == (1, True), taken.stderr
+        assert not (tmp_path / "other").exists()
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text()
         subprocess.run([*command[:3], "down"], cwd=inference_fixtures.ROOT, env=environment, timeout=60, check=True)
         _, errors = running.communicate(timeout=15)

@@ -1,4 +1,4 @@
-"""`python -m web_tier`: runs the web tier until a signal stops it."""
+"""`python -m web_tier`: runs the web tier until a signal stops it. With --check it only looks for a wrong setting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shoal.aws import PreparedFunction, connect
 from shoal.clock import SystemClock
 from shoal.errors import ShoalError
 from shoal.lifecycle import StopSignal, end_when_a_thread_dies, end_within
-from web_tier.app import create_app
+from web_tier.app import check_venues, create_app
 from web_tier.server import WebServer
 
 log = logging.getLogger("web_tier")
@@ -26,6 +26,9 @@ def main() -> int:
         try:
             settings = shoal_settings.load_with_env_file()
             shoal_settings.check_exposure(settings)
+            if sys.argv[1:] == ["--check"]:
+                check_venues(settings)
+                return 0
             logs.configure(settings.log_level)
             for sentence in shoal_settings.misspelt().values():
                 log.warning("%s", sentence)

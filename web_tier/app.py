@@ -21,6 +21,7 @@ from web_tier.results.view import ORDERS, SHOWN
 from web_tier.routes import api, compare, contracts, events, fleet, health, pages, sharing, sign_in, uploads, v1
 from web_tier.schemas import bodies
 from web_tier.services import EXTENSION, LambdaFunction, build
+from web_tier.services import check_venues as check_venues  # for the start
 
 STATIC = folder("static")
 TEMPLATES = folder("templates")

@@ -17,6 +17,7 @@ from shoal.clock import SystemClock
 from shoal.lifecycle import (
     SERVE_LOCK,
     StopSignal,
+    check_start,
     end_when_a_thread_dies,
     end_within,
     keep_private,
@@ -37,6 +38,7 @@ def serve(settings: Settings, folder: Path, ready: Callable[[int], None]) -> Non
     end_when_a_thread_dies()
     shoal_settings.check_exposure(settings)
     otherwise = f"`shoal serve` already runs in {settings.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PORT"
+    check_start(settings.state_dir / SERVE_LOCK, settings.host, settings.port)
     with only_one(settings.state_dir / SERVE_LOCK, otherwise), StopSignal() as stop:
         logs.configure(settings.log_level)
         logging.getLogger("waitress").setLevel(logging.ERROR)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import resource
-import socket
 import threading
 import time
 from collections.abc import Collection
@@ -15,7 +13,7 @@ from typing import Any
 from flask import Flask
 from waitress.server import create_server
 
-from shoal.errors import SettingsError
+from shoal.lifecycle import listen
 from shoal.settings import Settings
 from web_tier import waitress_bodies, waitress_internals
 from web_tier.access.turns import TurnQueue, Urgency
@@ -57,7 +55,8 @@ class WebServer:
         _allow_many_files()
         self._services: Services = app.extensions[EXTENSION]
         self._map: dict[int, Any] = {}
-        listening = _listen(host, port)
+        # waitress leaves threads and files behind when it cannot bind, so the socket is made before.
+        listening = listen(host, port, BACKLOG)
         settings = self._services.settings
         adjustments = ADJUSTMENTS | (_behind(settings) if settings.trusted_proxy else {})
         self._server = create_server(app, map=self._map, sockets=[listening], threads=threads, **adjustments)
@@ -128,20 +127,3 @@ def _sorted(changing_gets: Collection[str], proxy: str, proxies: int, channel: A
     if method in ("POST", "PUT", "PATCH") or path in changing_gets:
         return Urgency.PHOTOS, address
     return Urgency.PAGE, address
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    # waitress leaves threads and files behind when it cannot bind, so the socket is made here.
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise SettingsError(_why(error, host, port)) from error
-
-
-def _why(error: OSError, host: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} is in use: stop what uses it or set SHOAL_PORT"
-    if error.errno == errno.EACCES:
-        return f"port {port} may not be used by this user: set SHOAL_PORT to 1024 or more"
-    return f"cannot listen on SHOAL_HOST={host!r}, SHOAL_PORT={port}: {error.strerror or error}"

@@ -42,7 +42,7 @@ from web_tier.results.tidying import Tidying
 from web_tier.results.webhooks import Webhooks
 from web_tier.thumbnail_gate import ThumbnailGate
 from web_tier.venues import Asker, VenueParts
-from web_tier.venues._offered import OfferedVenues
+from web_tier.venues._offered import OfferedVenues, find_venue
 from web_tier.watching.batch_cost import BatchCost
 from web_tier.watching.history import History
 from web_tier.watching.pool_poller import PoolPoller
@@ -189,6 +189,12 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
         guesses=Guesses(clock),
         comparisons=Comparisons(venues.names, going_by, cloud),
     )
+
+
+def check_venues(settings: Settings) -> None:
+    """Raise SettingsError for a venue that does not exist. Makes none."""
+    for name in (settings.venue, *settings.further_venues):
+        find_venue(name)
 
 
 def services() -> Services:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from shoal import plugins
 from shoal.errors import ShoalError
@@ -15,6 +15,12 @@ log = logging.getLogger(__name__)
 PACKAGE = "web_tier.venues"
 
 
+def find_venue(name: str) -> Callable[[VenueParts], Venue]:
+    """What makes the venue of that name. Raises SettingsError for an unknown one."""
+    make: Callable[[VenueParts], Venue] = plugins.load(name, PACKAGE, "make")
+    return make
+
+
 class OfferedVenues:
     """Makes the venues once. Raises SettingsError for an unknown one, and what the operator's choice raises.
 
@@ -22,13 +28,13 @@ class OfferedVenues:
     """
 
     def __init__(self, chosen: str, further: Sequence[str], parts: VenueParts, can_offer_more: bool = True) -> None:
-        self.chosen: Venue = plugins.load(chosen, PACKAGE, "make")(parts)
+        self.chosen: Venue = find_venue(chosen)(parts)
         self._venues: dict[str, Venue] = {chosen: self.chosen}
         self._faults: dict[str, str] = {}
         self._can_offer_more = can_offer_more
         for name in further:
             if name not in self._venues:
-                make = plugins.load(name, PACKAGE, "make")
+                make = find_venue(name)
                 try:
                     self._venues[name] = make(parts)
                 except ShoalError as error:
