@@ -160,6 +160,7 @@ def test_a_batch_costs_its_share_of_what_the_machines_did() -> None:
     assert history.share(close, 10, 11, 60, 3600.0) == pytest.approx(1)
     assert history.share(moments, -60, 300, 10, 3600.0) is None
     assert history.share([], 0, 1, 10, 3600.0) is None
+    assert history.share(moments[:1], 10, 20, 10, 3600.0) is None  # the web process labelled them itself: not "$0.00"
 
 
 @pytest.mark.parametrize(("emulated", "title", "words"), [

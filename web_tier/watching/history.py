@@ -100,13 +100,14 @@ def cost(moments: Sequence[Moment], now: float, price: float) -> float:
 def share(moments: Sequence[Moment], begin: float, end: float, photos: int, price: float) -> float | None:
     """The cost of the instances from `begin` to `end`, times the share of `photos` in what they finished then.
 
-    Returns None when the moments do not reach back to `begin`. price: of an instance for an hour.
+    Returns None when the moments do not reach back to `begin`, and when no instance ran: whatever labelled the photos
+    then, it is not in the ledger. price: of an instance for an hour.
     """
     if not moments or moments[0].at > begin + SLACK_SECONDS:
         return None
     inside = [replace(_at(moments, begin), at=begin), *(one for one in moments if begin < one.at < end)]
     finished = _finished_by(moments, end) - _finished_by(moments, begin)
-    return cost(inside, end, price) * photos / max(photos, finished)
+    return cost(inside, end, price) * photos / max(photos, finished) or None
 
 
 def _finished_by(moments: Sequence[Moment], time: float) -> float:
