@@ -254,8 +254,8 @@ def test_a_body_of_another_type_or_coding_is_told_what_to_send(site: Site) -> No
     for path, kinds in (("/", "multipart/form-data"), ("/v1/batches", "multipart/form-data or application/json")):
         headers = {"Content-Type": "text/plain", "Accept": "text/plain"}
         reply = requests.post(site.url + path, data=bytes(20_000), headers=headers, timeout=30)
-        assert reply.status_code == 413
-        assert f"As {kinds} it may be larger; its Content-Type is text/plain." in reply.text
+        assert reply.status_code == 415
+        assert f"Send this body as {kinds}: its Content-Type is text/plain." in reply.text
         packed = {"Content-Type": FORM, "Content-Encoding": "gzip"}
         assert requests.post(site.url + path, data=b"x", headers=packed, timeout=30).status_code == 415
     photo, unpacked = gzip.compress(jpeg()), {"Content-Encoding": "gzip"}

@@ -1,5 +1,7 @@
 """How large the body of a request may be. The server drops a larger body while it arrives, and the app answers 413.
 
+Where the route takes larger bodies of another content type the answer is 415: a smaller body would not help.
+
 A view that takes more than a plain form says so with `takes`. So a new view is safe without a thought.
 """
 
@@ -56,7 +58,7 @@ def body_limit(app: Flask) -> BodyLimit:
 
 
 def install(app: Flask) -> None:
-    """Refuse larger bodies in `app` too, with the answer 413."""
+    """Refuse larger bodies in `app` too, with the answer 413 or 415."""
     app.before_request(_check)
 
 
@@ -65,11 +67,10 @@ def _check() -> None:
     request.max_content_length = limit
     if (request.content_length or 0) > limit:
         kinds = [kind for kind in _limits(current_app, request.endpoint) if kind != ANY]
-        hint = ""
         if kinds and request.mimetype not in kinds:
-            given = f"; its Content-Type is {request.mimetype[:40]}" if request.mimetype else " with that Content-Type"
-            hint = f" As {' or '.join(kinds)} it may be larger{given}."
-        raise Problem(413, f"The body of this request is too large: at most {words.size(limit)} here.{hint}")
+            given = f"its Content-Type is {request.mimetype[:40]}" if request.mimetype else "it has no Content-Type"
+            raise Problem(415, f"Send this body as {' or '.join(kinds)}: {given}.")
+        raise Problem(413, f"The body of this request is too large: at most {words.size(limit)} here.")
 
 
 def _limit(app: Flask, endpoint: str | None, content_type: str) -> int:
