@@ -299,6 +299,24 @@ def test_what_was_sent_from_here_is_listed_newest_first(
     assert "fail.jpg: failed" in run("results", "--wait", new, status=2).stdout
 
 
+def test_whoever_only_sends_photos_gets_no_folder_where_he_stands(
+    site: Site, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("SHOAL_STATE_DIR")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "users"))
+    one = batch_of(run("classify", "--url", site.url, photos / "test_0.jpg"))
+    assert list(here.iterdir()) == []
+    (here / ".shoal").mkdir()
+    two = batch_of(run("classify", "--url", site.url, photos / "test_0.jpg"))
+    assert [path.name for path in here.glob(".shoal/sent/*")] == [f"{two}.json"]
+    assert [json.loads(line)["batch"] for line in run("batches", "--json").stdout.splitlines()] == [two, one]
+    run("delete", "--yes", one)
+    assert len(run("batches", "--json").stdout.splitlines()) == 1
+
+
 class Started:
     """`shoal classify` as a process, its input and its messages on a terminal if `terminal`."""
 

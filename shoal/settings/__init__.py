@@ -13,6 +13,7 @@ from shoal.settings.reading import (
     read_env_file,
     sources,
     take_up,
+    user_state_dir,
 )
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "read_env_file",
     "sources",
     "take_up",
+    "user_state_dir",
     "variable",
 ]

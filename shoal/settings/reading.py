@@ -169,6 +169,12 @@ def _default_cache(environment: Mapping[str, str]) -> Path:
     return _path("XDG_CACHE_HOME", environment.get("XDG_CACHE_HOME") or "~/.cache") / "shoal"
 
 
+def user_state_dir(environment: Mapping[str, str] | None = None) -> Path:
+    """The folder for what a user's commands keep, whatever folder he stands in. Raises SettingsError."""
+    environment = os.environ if environment is None else environment
+    return _path("XDG_STATE_HOME", environment.get("XDG_STATE_HOME") or "~/.local/state") / "shoal"
+
+
 def _path(name: str, text: str) -> Path:
     try:
         return user_path(text)

@@ -1,4 +1,8 @@
-"""The batches that were sent from here: kept in the state folder, so that one can come back to them."""
+"""The batches that were sent from here: kept, so that one can come back to them.
+
+In the state folder, where there is one or SHOAL_STATE_DIR names one. Whoever only sends photos to a Shoal gets no
+folder where he stands: then they are kept in the user's own folder, `~/.local/state/shoal` (XDG_STATE_HOME).
+"""
 
 from __future__ import annotations
 
@@ -60,7 +64,7 @@ class Sent:
 def keep(chosen: Settings, client: Client, batch: str, photos: Sequence[Path], tail: str = "") -> Sent:
     """Write down a new batch, and forget the oldest. A state folder that cannot be written costs only that."""
     sent = Sent(batch, client.address, time.time(), tuple(map(os.path.abspath, photos)), tail)
-    folder = chosen.state_dir / FOLDER
+    folder = _folders(chosen)[0]
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{batch}.json"
@@ -73,7 +77,8 @@ def keep(chosen: Settings, client: Client, batch: str, photos: Sequence[Path], t
 
 def newest(chosen: Settings, most: int) -> Iterator[Sent]:
     """The batches that were sent last, the newest first."""
-    for file in sorted((chosen.state_dir / FOLDER).glob("*.json"), reverse=True)[:most]:
+    files = [file for folder in _folders(chosen) for file in folder.glob("*.json")]
+    for file in sorted(files, key=lambda one: one.name, reverse=True)[:most]:  # an id begins with the time
         if found := _read(file):
             yield found
 
@@ -88,7 +93,7 @@ def find(text: str, url: str | None) -> Sent:
     batch = parts.path.rstrip("/").rpartition("/")[2]
     if not is_batch(batch):
         raise Permanent(f"{text!r} is not the id of a batch, nor the address of its page: `shoal batches` lists yours")
-    known = _read(chosen.state_dir / FOLDER / f"{batch}.json")
+    known = next(filter(None, (_read(folder / f"{batch}.json") for folder in _folders(chosen))), None)
     own = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
     address = url or own or (known.address if known else f"http://{chosen.host}:{chosen.port}")
     at, paths, tail = (known.at, known.paths, known.tail) if known else (0.0, (), "")
@@ -107,7 +112,17 @@ def find_own(text: str, url: str | None) -> Sent:
 
 def forget(batch: str) -> None:
     """Forget a batch that is deleted. May raise OSError."""
-    (settings.load().state_dir / FOLDER / f"{batch}.json").unlink(missing_ok=True)
+    for folder in _folders(settings.load()):
+        (folder / f"{batch}.json").unlink(missing_ok=True)
+
+
+def _folders(chosen: Settings) -> list[Path]:
+    """Where batches may be kept; new ones are in the first."""
+    own = chosen.state_dir / FOLDER
+    if chosen.state_dir != Settings().state_dir:
+        return [own]
+    users = settings.user_state_dir() / FOLDER
+    return [own, users] if chosen.state_dir.is_dir() else [users]
 
 
 def _read(file: Path) -> Sent | None:

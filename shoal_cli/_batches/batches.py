@@ -33,7 +33,9 @@ REFUSED = "refused"
 @click.option("--json", "as_json", is_flag=True, help="A JSON object for each batch, a line each.")
 @key_option()
 def command(last: int, as_json: bool) -> None:
-    """List the batches that `shoal classify` sent with this state folder (SHOAL_STATE_DIR), the newest first.
+    """List the batches that `shoal classify` sent, the newest first.
+
+    They are kept in the state folder (SHOAL_STATE_DIR), or where there is none in ~/.local/state/shoal.
 
     `shoal results BATCH` shows the results of one, `shoal cancel BATCH` cancels what waits. The state is "refused"
     where people have to sign in and no key is given (--key, SHOAL_API_KEY), and "gone" when the Shoal does not know the
