@@ -4,7 +4,7 @@ const FIRST_PAUSE = 1000;
 const LONGEST_PAUSE = 8000;
 
 export class Live {
-  // tell: {photos(list), pool(state), status({line, hindrance}), done({total, cost}), connection(good)}
+  // tell: {photos(list), pool(state), status({line, hindrance, total}), done({total, cost}), connection(good)}
   constructor(batch, uploading, tell) {
     this.address = `/batches/${batch}/events${uploading ? "?uploading=1" : ""}`;
     this.tell = tell;

@@ -43,6 +43,7 @@ let streamLost = false;
 let started = 0; // when the upload began; 0 on a page that only watches
 let finished = section.dataset.finished === "yes";
 let line = at("status").textContent; // the server's last word on the batch
+let lineOf = 0; // how many photos that is about: fewer than were sent, until the server has heard of all
 let hindrance = at("hindrance").textContent; // why too few workers start
 let allAnswered = -1; // how many photos there were when the server said that all are answered
 let chosen = 0; // bytes
@@ -158,7 +159,7 @@ function watch(batch, uploading) {
       }
     },
     pool(state) { pool = state; refresh(); },
-    status(told) { ({ line, hindrance } = told); refresh(); },
+    status(told) { ({ line, hindrance, total: lineOf } = told); refresh(); },
     done({ total, cost: [title, amount] }) {
       allAnswered = total;
       [at("fact-cost").previousSibling.textContent, at("fact-cost").textContent] = [title, amount];
@@ -273,7 +274,7 @@ function status() {
   if (finished) return line;
   if (uploadLost || streamLost) return `${(uploadLost || "Connection lost").replace(/\.$/, "")}, trying again`;
   if (started && !uploader.batch) return "Starting the upload";
-  if (uploader.busy) {
+  if (uploader.busy || (started && lineOf < list.size - list.unsent)) {
     const sent = number(list.size - list.counts.waiting - list.counts.uploading);
     return `Uploading: ${sent} of ${number(list.size)}${list.answered ? `, ${number(list.answered)} labelled` : ""}`;
   }

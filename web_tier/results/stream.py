@@ -61,7 +61,7 @@ class BatchStream:
         self._cost = cost
         self._photos: dict[str, Photo] = {}
         self._done_sent = False
-        self._last_status: dict[str, str] = {}
+        self._last_status: dict[str, object] = {}
         self._pool: PoolState | None = None
         self._watch = batches.watch(batch)
         self._listing: Listing | None = None
@@ -183,7 +183,7 @@ class BatchStream:
         """What is said of the batch, if it differs from the last."""
         count = Counts.of(self._photos.values())
         line = status_line(count, seconds, self._pool)
-        told = {"line": line, "hindrance": hindrance(self._pool) if count.queued else ""}
+        told = {"line": line, "hindrance": hindrance(self._pool) if count.queued else "", "total": count.total}
         if told != self._last_status:
             self._last_status = told
             yield event("status", told)
