@@ -27,7 +27,10 @@ DAY_SECONDS = 24 * 3600.0
 @click.command(short_help="Show the queue, the workers, the price and the budget.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def command(as_json: bool) -> None:
-    """Show the backlog, the workers by state, the price of an instance, the budget and the dead letters."""
+    """Show the backlog, the workers by state, the price of an instance, the budget and the dead letters.
+
+    The backlog counts messages: that of a cancelled photo, too, until a worker takes it and drops it.
+    """
     chosen = settings.load_with_env_file()
     cloud = connect_to_running(chosen)
     depth, dead = cloud.requests.depth(), cloud.dead_letters.depth().total
