@@ -24,7 +24,7 @@ from shoal.safe_json import array, integer, number, read_object, text
 MAGIC = b"\x89ShoalA\n"  # the first byte is no text, and no format of a photo begins so
 VERSION = 1
 MOST_HEADER_BYTES = 2048
-SIZES = {"float32": 4, "uint8": 1}
+BITS = {"float32": 32, "uint8": 8, "uint4": 4}  # of a number
 COMPRESSIONS = ("none", "gzip", "zstd")
 TYPE = "application/vnd.shoal.activation"
 
@@ -42,7 +42,8 @@ class Header:
     """The form of a packed activation.
 
     model, cut, pair, shape: see CutPoint.
-    dtype:       "float32", or "uint8": each number is offset + scale * byte.
+    dtype:       "float32"; "uint8": each number is offset + scale * byte; "uint4": the same with half bytes, of which
+                 the lower half of a byte comes first.
     compression: "none", "gzip" or "zstd".
     check:       the CRC-32 of the numbers before they were compressed.
     """
@@ -60,7 +61,7 @@ class Header:
     @property
     def unpacked_bytes(self) -> int:
         """The length of the numbers once they are decompressed."""
-        return math.prod(self.shape) * SIZES[self.dtype]
+        return (math.prod(self.shape) * BITS[self.dtype] + 7) // 8
 
     def to_bytes(self) -> bytes:
         """Everything that stands before the numbers."""
@@ -87,6 +88,18 @@ def read(message: bytes) -> tuple[Header, bytes]:
         raise BadActivation(f"the activation's header is damaged: {str(error)[:_SHOWN]}") from error
     _check(header)
     return header, message[_FRONT + length :]
+
+
+def unlike_any_other(message: bytes, mark: bytes) -> bytes:
+    """The same activation as other bytes, for measurements: workers remember the answer to the same bytes.
+
+    mark: each bit becomes a space or a tab behind the header's JSON. Raises BadActivation, as `read`.
+    """
+    header, numbers = read(message)
+    front = header.to_bytes()
+    blanks = "".join(f"{one:08b}" for one in mark).translate({ord("0"): " ", ord("1"): "\t"}).encode()
+    length = len(front) - _FRONT + len(blanks)
+    return front[: _FRONT - 2] + length.to_bytes(2, "big") + front[_FRONT:] + blanks + numbers
 
 
 def check_meets(header: Header, tail: CutPoint) -> None:
@@ -118,14 +131,14 @@ def _whole(value: Any) -> int:
 
 
 def _check(header: Header) -> None:
-    if header.dtype not in SIZES:
-        raise BadActivation(f"the activation's numbers are {header.dtype[:_SHOWN]!r}; known are {', '.join(SIZES)}")
+    if header.dtype not in BITS:
+        raise BadActivation(f"the activation's numbers are {header.dtype[:_SHOWN]!r}; known are {', '.join(BITS)}")
     if header.compression not in COMPRESSIONS:
         known = ", ".join(COMPRESSIONS)
         raise BadActivation(f"the activation is compressed by {header.compression[:_SHOWN]!r}; known are {known}")
     if not 0 < len(header.shape) <= MOST_DIMENSIONS or min(header.shape) < 1:
         raise BadActivation(f"{str(list(header.shape))[:_SHOWN]} is no shape of an activation")
-    if math.prod(header.shape) * SIZES["float32"] > MOST_BYTES:
+    if math.prod(header.shape) * BITS["float32"] // 8 > MOST_BYTES:
         raise BadActivation(f"the activation would have more than {MOST_BYTES / 1e6:.0f} MB")
     if header.scale <= 0 or not math.isfinite(header.offset + 255 * header.scale):
         raise BadActivation("the activation's scale is no number that values can have")

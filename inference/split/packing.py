@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import zlib
 from typing import Any
 
@@ -18,7 +19,11 @@ Numbers = NDArray[np.float32]
 
 ZSTD_LEVEL = 3
 GZIP_LEVEL = 6  # what a browser's CompressionStream takes
-_LEVELS = 255  # steps of uint8
+LEVELS = {"uint8": 255, "uint4": 15}  # steps from the least to the largest number
+KEPT = {
+    "uint8": 100.0,
+    "uint4": 99.5,
+}  # per cent of the numbers between these two; with few steps outliers cost too much
 _MOST_WINDOW = 8 * 1024 * 1024  # bytes that zstd may ask for beside its output
 _GZIP = 16 + zlib.MAX_WBITS  # tells zlib to expect gzip's header
 _LARGEST = float(np.finfo(np.float32).max)
@@ -27,7 +32,8 @@ _LARGEST = float(np.finfo(np.float32).max)
 def pack(activation: Numbers, point: CutPoint, dtype: str = "uint8", compression: str = "zstd") -> bytes:
     """A message with the activation of one picture, of `point.shape`.
 
-    dtype: "float32" loses nothing; "uint8" divides the range from the least to the largest number into 255 steps.
+    dtype: "float32" loses nothing; "uint8" divides the range from the least to the largest number into 255 steps;
+           "uint4" divides it into 15, without the largest and the least thousandth of the numbers.
 
     Raises BadActivation for numbers that are not finite, and for another shape.
     """
@@ -35,8 +41,11 @@ def pack(activation: Numbers, point: CutPoint, dtype: str = "uint8", compression
         raise BadActivation(f"the head gave the shape {list(activation.shape)}, not {list(point.shape)}")
     if not np.isfinite(activation).all():
         raise BadActivation("the head gave a number that is not finite")
-    numbers, scale, offset = quantize(activation) if dtype == "uint8" else (activation.astype("<f4"), 1.0, 0.0)
-    raw = numbers.tobytes()
+    if dtype == "float32":
+        raw, scale, offset = activation.astype("<f4").tobytes(), 1.0, 0.0
+    else:
+        steps, scale, offset = quantize(activation, dtype)
+        raw = as_bytes(steps, dtype)
     check = zlib.crc32(raw)
     header = Header(point.model, point.cut, point.pair, point.shape, dtype, compression, check, scale, offset)
     return header.to_bytes() + compress(raw, compression)
@@ -52,25 +61,48 @@ def unpack(message: bytes, tail: CutPoint) -> Numbers:
     raw = _decompressed(packed, header)
     if zlib.crc32(raw) != header.check:
         raise BadActivation("the activation's numbers are damaged: their checksum is wrong")
-    if header.dtype == "uint8":
-        numbers = dequantize(np.frombuffer(raw, np.uint8), header.scale, header.offset)
-    else:
+    if header.dtype == "float32":
         numbers = np.frombuffer(raw, "<f4").astype(np.float32)
+    else:
+        numbers = dequantize(_steps(raw, header), header.scale, header.offset)
     if not np.isfinite(numbers).all():
         raise BadActivation("the activation has a number that is not finite")
     return numbers.reshape(header.shape)
 
 
-def quantize(activation: Numbers) -> tuple[NDArray[np.uint8], float, float]:
-    """The activation in 255 steps of equal size: bytes, scale and offset, so that number = offset + scale * byte."""
+def quantize(activation: Numbers, dtype: str = "uint8") -> tuple[NDArray[np.uint8], float, float]:
+    """The activation in steps of equal size: the steps, scale and offset, so that number = offset + scale * step.
+
+    dtype: "uint8" or "uint4". Raises BadActivation.
+    """
+    levels, kept = LEVELS[dtype], KEPT[dtype]
     least, largest = float(activation.min()), float(activation.max())
-    scale = (largest - least) / _LEVELS
+    if kept < 100 and largest > least:
+        low, high = (float(one) for one in np.percentile(activation, (100 - kept, kept)))
+        least, largest = (low, high) if high > low else (least, largest)
+    scale = (largest - least) / levels
     # A scale that float32 rounds to zero would be refused, and would say nothing.
     scale = scale if scale > np.finfo(np.float32).tiny else 1.0
-    if _LEVELS * scale > _LARGEST:
-        raise BadActivation("the head gave numbers too far apart for 255 steps")
+    if levels * scale > _LARGEST:
+        raise BadActivation(f"the head gave numbers too far apart for {levels} steps")
     steps = np.rint((activation.astype(np.float64) - least) / scale)
-    return np.clip(steps, 0, _LEVELS).astype(np.uint8), scale, least
+    return np.clip(steps, 0, levels).astype(np.uint8), scale, least
+
+
+def as_bytes(steps: NDArray[np.uint8], dtype: str) -> bytes:
+    """The steps as they travel before they are compressed."""
+    if dtype == "uint8":
+        return steps.tobytes()
+    flat = steps.reshape(-1)
+    even = np.append(flat, np.uint8(0)) if len(flat) % 2 else flat
+    return np.asarray(even[::2] | even[1::2] << 4, np.uint8).tobytes()
+
+
+def _steps(raw: bytes, header: Header) -> NDArray[np.uint8]:
+    found = np.frombuffer(raw, np.uint8)
+    if header.dtype == "uint8":
+        return found
+    return np.stack([found & 15, found >> 4], axis=-1).reshape(-1)[: math.prod(header.shape)]
 
 
 def dequantize(steps: NDArray[np.uint8], scale: float, offset: float) -> Numbers:

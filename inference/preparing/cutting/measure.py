@@ -20,6 +20,7 @@ from inference.split.cuts import Cut, find_cuts
 COMPRESSED_ROWS = 24  # pictures whose activations are compressed: gzip needs 30 ms for a large one
 _ROWS = 8  # pictures at once: all activations of ResNet50 have 45 MB a picture
 _FLOAT32_BYTES = 4
+_PACKED = ("uint8_zstd", "uint8_gzip", "uint4_zstd", "float32_zstd")
 
 
 def cuts_of(model: Model, net: Any) -> list[Cut]:
@@ -34,26 +35,27 @@ def measure(model: Model, net: Any, pictures: NDArray[np.uint8], say: Say) -> li
     pictures: [N, side, side, 3], the model's input.
 
     A row has the fields of Cut; `shape`; the bytes of a picture's activation as `float32` and `uint8`, and, as the mean
-    of the first pictures, as `uint8_zstd`, `uint8_gzip` and `float32_zstd`; `agreeing`: for how many of the `pictures`
-    the tail, in float32, gives the best label of the whole net from the activation in uint8. float32 loses nothing.
+    of the first pictures, as `uint8_zstd`, `uint8_gzip`, `uint4_zstd` and `float32_zstd`; `agreeing`: for how many of
+    the `pictures` the tail, in float32, gives the best label of the whole net from the activation in uint8;
+    `agreeing_uint4`: the same in 4 bits. float32 loses nothing.
     """
     cuts = cuts_of(model, net)
     names = [cut.name for cut in cuts]
     tapped = _tapped(model, net, names)
     tails = [keras_graph.tail_of(net, name) for name in names]
-    agreeing = [0] * len(cuts)
-    sizes: list[dict[str, list[int]]] = [{"uint8_zstd": [], "uint8_gzip": [], "float32_zstd": []} for _ in cuts]
+    agreeing = {dtype: [0] * len(cuts) for dtype in packing.LEVELS}
+    sizes: list[dict[str, list[int]]] = [{name: [] for name in _PACKED} for _ in cuts]
     for start in range(0, len(pictures), _ROWS):
         say(f"measuring {len(cuts)} cuts of {model.title}: {start} of {len(pictures)} pictures done")
         rows = pictures[start : start + _ROWS]
         *activations, whole = (np.asarray(one) for one in tapped({"image": rows}, training=False))
         for at, activation in enumerate(activations):
-            steps = [packing.quantize(one) for one in activation]
-            restored = np.stack([packing.dequantize(*one) for one in steps])
-            answer = np.asarray(tails[at](restored, training=False))
-            agreeing[at] += int((answer.argmax(axis=-1) == whole.argmax(axis=-1)).sum())
+            for dtype, same in agreeing.items():
+                restored = [packing.dequantize(*packing.quantize(one, dtype)) for one in activation]
+                answer = np.asarray(tails[at](np.stack(restored), training=False))
+                same[at] += int((answer.argmax(axis=-1) == whole.argmax(axis=-1)).sum())
             for row in range(min(len(rows), COMPRESSED_ROWS - start)):
-                _note(sizes[at], activation[row], steps[row][0])
+                _note(sizes[at], activation[row])
     return [
         {
             **asdict(cut),
@@ -61,10 +63,11 @@ def measure(model: Model, net: Any, pictures: NDArray[np.uint8], say: Say) -> li
             "float32": _FLOAT32_BYTES * int(np.prod(tail.input_shape[1:])),
             "uint8": int(np.prod(tail.input_shape[1:])),
             **{name: round(fmean(found)) for name, found in size.items()},
-            "agreeing": same,
+            "agreeing": agreeing["uint8"][at],
+            "agreeing_uint4": agreeing["uint4"][at],
             "pictures": len(pictures),
         }
-        for cut, tail, size, same in zip(cuts, tails, sizes, agreeing, strict=True)
+        for at, (cut, tail, size) in enumerate(zip(cuts, tails, sizes, strict=True))
     ]
 
 
@@ -76,7 +79,11 @@ def _tapped(model: Model, net: Any, names: Sequence[str]) -> Any:
     return architecture.with_preprocessing(model, keras.Model(net.inputs, outputs))
 
 
-def _note(sizes: dict[str, list[int]], activation: NDArray[np.float32], steps: NDArray[np.uint8]) -> None:
-    sizes["uint8_zstd"].append(len(packing.compress(steps.tobytes(), "zstd")))
-    sizes["uint8_gzip"].append(len(packing.compress(steps.tobytes(), "gzip")))
-    sizes["float32_zstd"].append(len(packing.compress(activation.tobytes(), "zstd")))
+def _note(sizes: dict[str, list[int]], activation: NDArray[np.float32]) -> None:
+    for name, found in sizes.items():
+        dtype, _, compression = name.partition("_")
+        if dtype == "float32":
+            raw = activation.tobytes()
+        else:
+            raw = packing.as_bytes(packing.quantize(activation, dtype)[0], dtype)
+        found.append(len(packing.compress(raw, compression)))

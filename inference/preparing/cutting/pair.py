@@ -11,19 +11,18 @@ import numpy as np
 
 from inference import engines, store, tasks
 from inference.answer import Outputs
+from inference.arithmetic import INT8
 from inference.engines import Engine
 from inference.model import Model
 from inference.preparing import agreement, architecture
 from inference.preparing.convert import now, versions
-from inference.preparing.cutting import keras_graph, measure
-from inference.preparing.cutting.request import CutRequest
+from inference.preparing.cutting import int8_tail, keras_graph, measure
+from inference.preparing.cutting.request import AGREEING, INT8_TAIL, CutRequest
 from inference.preparing.sources import Say
-from inference.split import packing
+from inference.split import header, packing
 from inference.split.point import CutPoint, pair_of
 from inference.store import Card
 from shoal.errors import Permanent
-
-AGREEING = 0.98  # of the photos, in uint8
 
 
 def make(model: Model, net: Any, origin: Card, asked: CutRequest, photos: Sequence[Path], say: Say) -> dict[str, Any]:
@@ -51,20 +50,28 @@ def make(model: Model, net: Any, origin: Card, asked: CutRequest, photos: Sequen
     for part, folder in folders.items():
         card = replace(origin, engine=asked.engine, files=store.describe(folder), versions=versions(), made_at=now())
         replace(card, agreement=found | {"part": part}).write(folder)
-    return {"agreement": found}
+    coarse = Path(asked.scratch) / INT8_TAIL
+    coarse.mkdir()
+    say(f"trying the tail of {model.title} in int8")
+    tried = int8_tail.make(model, engine, folders, point, photos, coarse)
+    if tried.get("kept"):
+        point.write(coarse)
+        card = replace(origin, engine=asked.engine, files=store.describe(coarse), versions=versions(), made_at=now())
+        replace(card, agreement=found | {"part": "tail"}, precision=INT8, quantized=tried).write(coarse)
+    return {"agreement": found, "int8": tried}
 
 
 def _compare(
     model: Model, whole: Any, engine: Engine, folders: dict[str, Path], point: CutPoint, photos: Sequence[Path]
 ) -> dict[str, Any]:
-    """Send the photos through head, packing and tail, in float32 and in uint8, and compare with Keras' whole net.
+    """Send the photos through head, packing and tail, in each type of numbers, and compare with Keras' whole net.
 
     Raises Permanent if a label differs in float32, a probability by more than `agreement.LIMIT`, or too many in uint8.
     """
     opened = agreement.decoded(model, photos)
     head, tail = (engine.load(model, folders[part]) for part in ("head", "tail"))
     task = tasks.by_name(model.task)
-    same = {"float32": 0, "uint8": 0}
+    same = dict.fromkeys(header.BITS, 0)
     difference = 0.0
     for one in opened:
         right = architecture.outputs(whole, one.tensor)
@@ -87,5 +94,6 @@ def _compare(
         "photos": count,
         "float32": {"same_label": count, "max_difference": difference},
         "uint8": {"same_label": same["uint8"]},
+        "uint4": {"same_label": same["uint4"]},
         "reference": "Keras",
     }
