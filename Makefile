@@ -1,5 +1,5 @@
 # Thin: each target is a line or two. The work is in the programs they start.
-.PHONY: run demo test test-changed check bench torture fuzz containers machine locks sbom audit clean
+.PHONY: run demo test test-changed check bench torture fuzz privacy containers machine locks sbom audit clean
 
 PYTHON ?= python3
 BASE ?= main
@@ -35,6 +35,10 @@ torture: .venv/installed-dev
 # A million random inputs, guided by what they make the readers of what strangers send do; at most ten minutes.
 fuzz: .venv/installed-dev .venv/fuzz/installed
 	@exec .venv/bin/python -m benchmarks.fuzzing --runs $(RUNS) --atheris .venv/fuzz/lib/python3.*/site-packages
+
+# Photos rebuilt from the activations of nine cuts: build/privacy. At most ten minutes a cut.
+privacy: .venv/installed-dev
+	@exec .venv/bin/python -m benchmarks.privacy
 
 # The images of the web process, the worker and the Lambda function: built, and tried with real photos.
 containers: .venv/installed-dev
