@@ -57,6 +57,7 @@ class LaneFigures:
     agreement:  the share of photos with the same label as in the reference lane; None without a photo in common.
     failed:     failed calls; why: the reason of the first.
     peak_bytes: the most memory that a process of the venue has held at once; 0 when it is not known.
+    device:     the mean seconds of `inference` that the caller's own device computed.
     """
 
     lane: Lane
@@ -69,14 +70,18 @@ class LaneFigures:
     failed: int
     why: str
     peak_bytes: int = 0
+    device: float = 0.0
 
     @property
     def capacity(self) -> float:
         """Images a second that one machine can do at least: as measured, or one after another without a wait.
 
         A single caller leaves a machine idle between calls; with enough callers the measured figure is the larger one.
+        What the caller's device computes is no work of the machine.
         """
-        return max(self.images_per_second, 1 / self.seconds["inference"].mean if self.seconds else 0.0)
+        if not self.seconds:
+            return self.images_per_second
+        return max(self.images_per_second, 1 / max(self.seconds["inference"].mean - self.device, 1e-4))
 
 
 def rows(
@@ -109,6 +114,7 @@ def _row(lane: Lane, told: list[Measurement], busy: float, expected: Mapping[str
         sent_bytes=statistics.fmean(one.sent_bytes for one in good) if good else 0.0,
         agreement=same / len(common) if common else None,
         failed=len(failed),
+        device=statistics.fmean(one.device for one in good) if good else 0.0,
         why=failed[0].error if failed else "",
     )
 

@@ -30,7 +30,8 @@ class Measurement:
     phase:      "cold" for the first call to a lane, "warm-up" for calls that are not counted, else "measured".
     total:      from the start of the call to its answer, by the clock of the caller.
     wait:       in queues: in that of the pool, and for the engine.
-    inference:  decoding and the engine.
+    inference:  decoding and the engine, on both sides of a cut.
+    device:     the part of `inference` that the caller's own device computed.
     sent_bytes: the size of the photo as it was sent.
     error:      why there is no label; empty when there is one. The times of a failed call are not counted.
     """
@@ -45,6 +46,7 @@ class Measurement:
     sent_bytes: int = 0
     label: str = ""
     error: str = ""
+    device: float = 0.0
 
     @property
     def transfer(self) -> float:

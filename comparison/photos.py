@@ -76,6 +76,10 @@ class PreparedPhotos:
         """The names of the photos, in the order in which they were added."""
         return list(dict.fromkeys(name for name, _ in self._files))
 
+    def file(self, name: str) -> Path:
+        """The file of a photo that was added, as it is."""
+        return self._files[name, AS_IT_IS]
+
     def lane_content(self, name: str, lane: Lane) -> bytes:
         """The bytes that a lane sends of a photo that was added."""
         return self._files[name, lane.size].read_bytes()
@@ -108,6 +112,11 @@ def prepare(photos: Sequence[ComparedPhoto], folder: Path) -> tuple[PreparedPhot
     if not prepared.names():
         raise Permanent("none of these files is a photo that can be resized, so there is nothing to compare")
     return prepared, left_out
+
+
+def resized(path: Path) -> bytes:
+    """A photo as it is sent resized. Raises what Pillow raises for a file that cannot be read or is no picture."""
+    return _changed(ComparedPhoto(path.name, path), RESIZED)
 
 
 def unlike_any_other(content: bytes) -> bytes:

@@ -24,7 +24,7 @@ def monthly_costs(settings: Settings, rows: Sequence[LaneFigures]) -> dict[str, 
     costs: dict[str, MonthlyCost] = {}
     for row in measured:
         venue, speed = row.lane.venue, row.capacity
-        if venue == "pool":
+        if venue == "pool" or venue.startswith("split "):
             kept = listed()[WEB_MACHINE].per_hour + settings.min_instances * worker
             idle = settings.quiet_seconds + settings.expected_boot_seconds
             costs[venue] = Pool(kept, worker, speed, idle, WAVES_A_DAY, pool_calls())

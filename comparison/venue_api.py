@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import requests
 
 from comparison.link import ANSWER_BYTES, Link
-from comparison.measurement import Lane, Measurement
+from comparison.measurement import Measurement
 from comparison.photos import unlike_any_other
 from comparison.schedule import Stint
 from shoal.accounts.bearer import bearer
 from shoal.proxies import is_direct
 
 TIMEOUT_SECONDS = 120
+NO_MODEL = "none.at-all"  # no model is called so: a dot stands in names of tails only, and no cut has this name
 WAITING = ("queue", "wait")
 INFERRING = ("decode", "infer")
 
@@ -38,11 +40,14 @@ class VenueApi:
 
     def measure(self, stint: Stint, photo: str, content: bytes) -> Measurement:
         """Send one photo. What goes wrong is in the measurement."""
-        body = unlike_any_other(content)
+        return self.send(stint, photo, unlike_any_other(content), {"venue": stint.lane.venue})
+
+    def send(self, stint: Stint, photo: str, body: bytes, query: Mapping[str, str]) -> Measurement:
+        """Send these bytes with this query. What goes wrong is in the measurement."""
         began = time.perf_counter()
         self.pause(self.link.seconds(len(body)))
         try:
-            result, error = self._call(stint.lane, photo, body)
+            result, error = self._call(photo, body, query)
         except requests.RequestException as failure:
             result, error = {}, f"no answer from {self.address} ({type(failure).__name__})"
         self.pause(self.link.seconds(ANSWER_BYTES))
@@ -67,8 +72,7 @@ class VenueApi:
         Empty where the server does not tell.
         """
         try:
-            found = self._session().get(f"{self.address}/venues.json", timeout=TIMEOUT_SECONDS).json()["venues"]
-            return {str(one["name"]): int(one["peak_bytes"] or 0) for one in found}
+            return {str(one["name"]): int(one["peak_bytes"] or 0) for one in self._told()["venues"]}
         except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
@@ -76,15 +80,30 @@ class VenueApi:
         """Venue -> the most memory that a process of it has held at once; empty where this cannot be read."""
         return {name: most for name, most in self.venues().items() if most}
 
-    def _call(self, lane: Lane, photo: str, body: bytes) -> tuple[dict[str, Any], str]:
+    def transfer_seconds(self, size: int) -> float:
+        """How long the endpoint takes to receive `size` bytes and to answer, which refuses them: nothing is stored.
+
+        Raises what requests raises.
+        """
+        began = time.perf_counter()
+        self.pause(self.link.seconds(size))
+        self._post({"model": NO_MODEL}, secrets.token_bytes(size))
+        self.pause(self.link.seconds(ANSWER_BYTES))
+        return time.perf_counter() - began
+
+    def tails(self) -> list[str]:
+        """The tails that activations may be sent to; empty where the server does not tell."""
+        try:
+            return list(map(str, self._told()["tails"]))
+        except (requests.RequestException, ValueError, KeyError, TypeError):
+            return []
+
+    def _told(self) -> Any:
+        return self._session().get(f"{self.address}/venues.json", timeout=TIMEOUT_SECONDS).json()
+
+    def _call(self, photo: str, body: bytes, query: Mapping[str, str]) -> tuple[dict[str, Any], str]:
         """The photo's result, and why there is no label."""
-        reply = self._session().post(
-            f"{self.address}/v1/label",
-            params={"venue": lane.venue, "name": photo},
-            data=body,
-            headers={"Content-Type": "application/octet-stream"},
-            timeout=TIMEOUT_SECONDS,
-        )
+        reply = self._post({**query, "name": photo}, body)
         try:
             found: dict[str, Any] = reply.json()
             if reply.ok:
@@ -92,6 +111,15 @@ class VenueApi:
             return {}, str(found.get("error") or found.get("detail") or found["title"])
         except (ValueError, KeyError, AttributeError):
             return {}, f"the answer is {reply.status_code}"
+
+    def _post(self, query: Mapping[str, str], body: bytes) -> requests.Response:
+        return self._session().post(
+            f"{self.address}/v1/label",
+            params=query,
+            data=body,
+            headers={"Content-Type": "application/octet-stream"},
+            timeout=TIMEOUT_SECONDS,
+        )
 
     def _session(self) -> requests.Session:
         """A session for each thread: connections stay open."""

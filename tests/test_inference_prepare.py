@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -34,8 +35,9 @@ from shoal.lifecycle import StopSignal
 from shoal.memory import memory_cloud
 from shoal.messages import Job, new_batch
 from shoal.ports import Cloud
-from shoal_cli._batches import classify
+from shoal_cli._batches import classify, compare
 from shoal_cli._client import Client
+from shoal_cli._splitting import _speed, split
 from shoal_cli.models import command
 from tests.inference_fixtures import EXAMPLES, EXPECTED, MAX_BYTES, MAX_PIXELS, PHOTOS, ROOT, cache_dir
 from tests.waiting import wait_for
@@ -332,6 +334,12 @@ def test_the_device_runs_the_head_and_a_worker_the_tail(
         assert list(client.upload(other, PHOTOS[:1], TAIL, venue="split")) == [1]
         wait_for(lambda: all(photo["state"] == "failed" for photo in client.photos(other)), 60, "they did not fail")
         refused = [photo["error"] for photo in client.photos(other)]
+        stored = [cloud.inputs.get(one.key) for one in cloud.inputs.list("")]
+        _check_plans(site.url, monkeypatch)
+        coarse = CliRunner().invoke(classify.command, [*words, "--bits", "4"])
+        half = replace(head.card, agreement=head.card.agreement | {"uint4": {"same_label": 1}})
+        half.write(head.folder)
+        refused_bits = CliRunner().invoke(classify.command, [*words, "--bits", "4"])
 
     assert sent.exit_code == 2, sent.output
     assert "Not sent: noise.jpg: " in sent.stderr
@@ -341,10 +349,38 @@ def test_the_device_runs_the_head_and_a_worker_the_tail(
     assert [(one["name"], one["label"]) for one in told] == [
         (path.name, one.label) for path, one in zip(PHOTOS, whole, strict=True)
     ]
-    stored = [cloud.inputs.get(one.key) for one in cloud.inputs.list("")]
     assert len(stored) == len(PHOTOS)
     assert all(body.startswith(header.MAGIC) for body in stored)
+    assert coarse.exit_code == 2, coarse.output
+    assert len(coarse.stdout.splitlines()) == len(PHOTOS)
+    assert f"gives the label of the whole net for 1 of {len(PHOTOS)} photos alone" in str(refused_bits.exception)
     assert refused == ["this is no packed activation; photos go to the other venues"]
+
+
+def _check_plans(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans and comparisons with a running site, and the fastest cut, which is the only one."""
+    monkeypatch.setattr(_speed, "BENCH_SECONDS", 0.05)
+    monkeypatch.setattr(_speed, "busy_share", lambda: 0.5)
+    words = ["plan", str(PHOTOS[0]), "--never-send-photo", "--json", "--url", url]
+    measured = CliRunner().invoke(split.command, [*words, "--measure", "--link", "8/20"])
+    assert measured.exit_code == 0, measured.output
+    told = json.loads(measured.stdout)
+    ways = {one["way"]: one for one in told["ways"]}
+    assert set(ways) == {CUT, "all local", "the whole photo", "the photo, resized"}
+    assert told["plans"][0]["chosen"] in (CUT, "all local")
+    assert min(one["measured"] for name, one in ways.items() if name != "all local") >= 0.04
+    assert ways[CUT]["transfer"] >= 0.04 + ways[CUT]["bytes"] / 1e6
+    again = CliRunner().invoke(split.command, words)
+    assert "measuring this device" in measured.stderr
+    assert "measuring this device" not in again.stderr  # it is kept
+
+    lanes = CliRunner().invoke(
+        compare.command, [str(PHOTOS[0]), "--venue", "split", "--rounds", "1", "--json", "--url", url]
+    )
+    [lane] = json.loads(lanes.stdout)["lanes"]
+    assert (lane["venue"], lane["labelled"], lane["failed"]) == (f"split {TAIL}", 1, 0)
+    best = CliRunner().invoke(classify.command, [str(PHOTOS[0]), "--venue", "split", "--cut", "best", "--url", url])
+    assert best.exit_code == 0, best.output
 
 
 def test_an_empty_cache_is_listed_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

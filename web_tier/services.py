@@ -187,7 +187,8 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
             lambda batch: len(batches.listing(batch).waiting),
         ),
         guesses=Guesses(clock),
-        comparisons=Comparisons(venues.names, going_by, cloud),
+        # A server has no device that could run a head: `shoal compare` measures the venue `split`.
+        comparisons=Comparisons([name for name in venues.names if name != "split"], going_by, cloud),
     )
 
 

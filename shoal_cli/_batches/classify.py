@@ -29,6 +29,8 @@ from shoal_cli._batches._sent import Sent
 from shoal_cli._batches.cancel import tell_cancelled
 from shoal_cli._client import Client
 from shoal_cli._splitting._device import SPLIT, Device
+from shoal_cli._splitting._plan import BEST, best_cut
+from shoal_cli.models import steps
 
 INTERRUPTED = 130  # the status of a shell for a Ctrl-C
 
@@ -39,7 +41,13 @@ screen = Console(stderr=True, highlight=False)
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--model", default="", help="A model that the Shoal serves; its default when not given.")
 @click.option("--venue", default="", help="Where: pool, local or split; without it as the operator has chosen.")
-@click.option("--cut", default="", help="With --venue split: the cut, if several heads of the model are prepared here.")
+@click.option(
+    "--cut",
+    default="",
+    help="With --venue split: the cut, if several heads are prepared here; `best` measures which is the fastest.",
+)
+@click.option("--bits", type=click.Choice(["8", "4"]), default="8", show_default=True,
+              help="With --venue split: of each number that travels.")  # fmt: skip
 @click.option("--contract", type=click.Choice(list(CONTRACTS)), help="Call an endpoint of a published system instead.")
 @click.option("--resume", metavar="BATCH", default="", help="Send the photos of a batch that were not sent, no PATHS.")
 @output_options
@@ -52,6 +60,7 @@ def command(
     model: str,
     venue: str,
     cut: str,
+    bits: str,
     contract: str | None,
     resume: str,
     url: str | None,
@@ -94,7 +103,11 @@ def command(
     client = Client(known.address if known else address)
     request = BatchRequest(wanted, model, venue, patience, chosen.max_pixels, bool(resume))
     if venue == SPLIT or (known and known.tail):
-        _split(client, known, photos, Device.of(chosen, known.tail if known else "", model, cut), request, left_out)
+        if cut == BEST:
+            with steps() as say:
+                cut = best_cut(chosen, model or chosen.model, photos, address, say)
+        device = Device.of(chosen, known.tail if known else "", model, cut, f"uint{bits}")
+        _split(client, known, photos, device, request, left_out)
         return
     if model:
         client.check_model(model)

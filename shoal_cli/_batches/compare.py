@@ -18,12 +18,15 @@ from rich.text import Text
 from comparison import lambda_venue, plots, running, tables
 from comparison.lambda_venue import LambdaVenue
 from comparison.link import Link
+from comparison.measurement import AS_IT_IS, Lane
 from comparison.outcome import Outcome
 from comparison.photos import SETS, as_they_are, made_from, prepare
 from comparison.running import ClosedDoor, Door, Doors, MeasuredRun
 from comparison.schedule import Stint, both_sizes, stints
+from comparison.split_venue import CutDoor
 from comparison.tables import WordTable
 from comparison.venue_api import VenueApi
+from inference import store
 from inference.photo_folders import readable
 from shoal import aws, settings
 from shoal.deployment.service_prices import noted
@@ -32,6 +35,7 @@ from shoal.settings import Settings
 from shoal_cli._accounts._chosen_key import chosen_key
 from shoal_cli._batches._address import MADE, url_option
 from shoal_cli._batches._chosen_photos import chosen_photos
+from shoal_cli._splitting._device import SPLIT, never_sent_before, of_tails
 
 POOL = "pool"
 VENUES = ("local", POOL)
@@ -65,8 +69,9 @@ def command(
 ) -> None:  # fmt: skip
     """Measure which venue is worth it for the photos in PATHS: files, and folders with their subfolders.
 
-    Sends each photo through every venue, as it is and resized, in several rounds, to a running Shoal. Prints a table of
-    times, speed, agreement and cost, and the answer. Ctrl-C ends it and keeps what was measured.
+    Sends each photo through every venue, as it is and resized, in several rounds, to a running Shoal; through the venue
+    split as an activation, for each cut that is prepared here and served. Prints a table of times, speed, agreement and
+    cost, and the answer. Ctrl-C ends it and keeps what was measured.
     """
     chosen = settings.load_with_env_file()
     files, left_out = chosen_photos(paths)
@@ -76,8 +81,10 @@ def command(
     asked = venues or _available(chosen, api.venues())
     with tempfile.TemporaryDirectory(prefix="shoal-compare-") as folder, _function(chosen, asked, link) as own:
         prepared, unread = prepare(photos, Path(folder))
-        plan = stints(both_sizes(asked), prepared.names(), rounds)
-        measured = running.run(plan, Doors(own, api), prepared.lane_content, concurrency, _tell)
+        cuts = _cuts(chosen, api) if SPLIT in asked else {}
+        lanes = [*both_sizes(name for name in asked if name != SPLIT), *(Lane(name, AS_IT_IS) for name in cuts)]
+        plan = stints(lanes, prepared.names(), rounds)
+        measured = running.run(plan, Doors({**own, **cuts}, api), prepared.lane_content, concurrency, _tell)
     found = Outcome.of(measured, chosen, images_a_day, api.peak_bytes())
     if as_json:
         click.echo(json.dumps(found.to_dict()))
@@ -102,10 +109,20 @@ def _available(chosen: Settings, offered: Collection[str]) -> tuple[str, ...]:
     if gone:
         screen.print(f"The pool is not measured: this Shoal offers {', '.join(offered)} alone.", markup=False)
     usual = tuple(name for name in VENUES if not (gone and name == POOL))
+    if SPLIT in offered and store.heads(chosen.model, chosen.engine, chosen.cache_dir):
+        usual = (*usual, SPLIT)
     with suppress(ShoalError):
         if aws.function_exists(chosen):
             return (*usual, lambda_venue.NAME)
     return usual
+
+
+def _cuts(chosen: Settings, api: VenueApi) -> dict[str, Door]:
+    """A door for each cut whose tail is served and whose head is prepared here, by the name of its lane."""
+    found = of_tails(chosen, api.tails())
+    if not found:
+        return {SPLIT: ClosedDoor("no tail is served whose head is prepared here: `shoal split prepare` makes both")}
+    return {f"{SPLIT} {tail}": CutDoor(api, tail, never_sent_before(one)) for tail, one in found.items()}
 
 
 @contextmanager

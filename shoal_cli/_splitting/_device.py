@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from inference import engines, store, tasks, user_files
 from inference.engines import Loaded
 from inference.model import Model
 from inference.photo_folders import readable
-from inference.split import packing
+from inference.preparing.cutting.request import AGREEING
+from inference.split import header, packing
 from inference.split.point import CutPoint, parts_of, tail_name
+from inference.store import Artefact
 from shoal.errors import BadImage, NotFound, Permanent
 from shoal.settings import Settings
 
 SPLIT = "split"
+MARK_BYTES = 8
 
 
 @dataclass
@@ -44,25 +48,28 @@ class PackedPhotos:
 
 @dataclass(frozen=True)
 class Device:
-    """The head of a cut, loaded. tail: the name under which workers serve the other part."""
+    """The head of a cut, loaded. tail: the name under which workers serve the other part. dtype: of what travels."""
 
     tail: str
     model: Model
     head: Loaded
     point: CutPoint
     max_pixels: int
+    dtype: str = "uint8"
 
     @classmethod
-    def of(cls, chosen: Settings, tail: str, model: str, cut: str) -> Device:
+    def of(cls, chosen: Settings, tail: str, model: str, cut: str, dtype: str = "uint8") -> Device:
         """Load the head of `tail`; or, if that is empty, of `model` and `cut`, whose defaults are the obvious ones.
 
-        Raises NotFound if that head is not prepared here, Permanent if several are and none is named.
+        Raises NotFound if that head is not prepared here; Permanent if several are and none is named, or if too many
+        labels changed in this type of numbers when it was prepared.
         """
         name, cut = parts_of(tail) or (model or chosen.model, cut)
         cut = cut or _only_cut(chosen, name)
         head, point = store.find_head(name, cut, chosen.engine, chosen.cache_dir)
+        _check_agreement(head, cut, dtype)
         loaded = engines.by_name(head.engine).load(head.model, head.folder)
-        return cls(tail_name(name, cut), head.model, loaded, point, chosen.max_pixels)
+        return cls(tail_name(name, cut), head.model, loaded, point, chosen.max_pixels, dtype)
 
     @contextmanager
     def packed(self, photos: Sequence[Path]) -> Iterator[PackedPhotos]:
@@ -71,7 +78,7 @@ class Device:
         with tempfile.TemporaryDirectory(prefix="shoal-split-") as place:
             for index, photo in enumerate(photos):
                 try:
-                    message = self._pack(photo)
+                    message = self.pack(user_files.read(photo, user_files.PHOTO_BYTES))
                 except (BadImage, OSError) as error:
                     found.refused.append(f"{readable(photo.name)}: {error}")
                     continue
@@ -84,10 +91,36 @@ class Device:
                 raise Permanent(f"no photo could be opened: {found.refused[0]}")
             yield found
 
-    def _pack(self, photo: Path) -> bytes:
-        payload = user_files.read(photo, user_files.PHOTO_BYTES)
+    def pack(self, payload: bytes) -> bytes:
+        """The packed activation of a photo's bytes. Raises BadImage."""
         opened = tasks.by_name(self.model.task).decode(self.model, payload, self.max_pixels)
-        return packing.pack(self.head.infer(opened.tensor)[0][0], self.point)
+        return packing.pack(self.head.infer(opened.tensor)[0][0], self.point, self.dtype)
+
+
+def _check_agreement(head: Artefact, cut: str, dtype: str) -> None:
+    """Raise Permanent for numbers in which the head was not compared, or changed too many labels."""
+    photos = int(head.card.agreement.get("photos", 0))
+    same = head.card.agreement.get(dtype, {}).get("same_label")
+    if same is None:
+        raise Permanent(
+            f"{cut} was never compared in {dtype}: run `shoal split prepare {head.model.name} {cut} --again`"
+        )
+    if same < AGREEING * photos:
+        raise Permanent(f"{cut} in {dtype} gives the label of the whole net for {same} of {photos} photos alone")
+
+
+def of_tails(chosen: Settings, tails: Sequence[str]) -> dict[str, Device]:
+    """The devices of those tails whose heads are prepared here, by the names of the tails."""
+    found = {}
+    for tail in tails:
+        with suppress(NotFound):
+            found[tail] = Device.of(chosen, tail, "", "")
+    return found
+
+
+def never_sent_before(device: Device) -> Callable[[bytes], bytes]:
+    """Packs a photo into bytes that nobody has sent before, for measurements."""
+    return lambda payload: header.unlike_any_other(device.pack(payload), secrets.token_bytes(MARK_BYTES))
 
 
 def _only_cut(chosen: Settings, model: str) -> str:

@@ -17,11 +17,13 @@ from inference.preparing.cutting import request
 from inference.split.point import tail_name
 from shoal import settings
 from shoal.errors import Permanent, Retryable
+from shoal_cli._splitting._plan import plan
 from shoal_cli.models import example_photos, steps
 
 COLUMNS = (
-    "cut behind", "layers", "million multiply-adds", "KB float32", "uint8", "+ zstd", "+ gzip", "same label", ""
-)  # fmt: skip
+    *("cut behind", "layers", "million multiply-adds", "KB float32", "uint8", "+ zstd", "+ gzip", "4 bits + zstd"),
+    *("same label", "4 bits", ""),
+)
 
 
 @click.group(short_help="Cut a model in two: the device runs the head, a worker the tail.")
@@ -59,7 +61,8 @@ def cuts(model: str, as_json: bool, folder: Path | None, again: bool) -> None:
     if found:
         rows = found[0]["pictures"]
         click.echo(
-            f"Layers and multiply-adds: head + tail. Same label: of {rows} pictures, uint8 against the whole net."
+            f"Layers and multiply-adds: head + tail. Same label: as the whole net, of {rows} pictures, in uint8 and "
+            "in 4 bits."
         )
 
 
@@ -79,9 +82,13 @@ def prepare(model: str, cut: str, again: bool) -> None:
     found = head.card.agreement
     click.echo(
         f"head and tail of {model} at {cut} are ready for {chosen.engine}: the best label of the whole net for all "
-        f"{found['photos']} photos in float32, for {found['uint8']['same_label']} in uint8"
+        f"{found['photos']} photos in float32, for {found['uint8']['same_label']} in uint8, for "
+        f"{found.get('uint4', {}).get('same_label', 'an unknown number')} in 4 bits"
     )
     click.echo(f"to serve the tail: SHOAL_VENUES=split SHOAL_TAILS={tail_name(model, cut)} shoal up")
+
+
+command.add_command(plan)
 
 
 def _check_weights(chosen: settings.Settings, model: str) -> None:
@@ -100,6 +107,6 @@ def _photos(chosen: settings.Settings) -> list[Path]:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     work = f"{row['head_multiply_adds'] / 1e6:.1f} + {row['tail_multiply_adds'] / 1e6:.1f}"
-    sizes = (f"{row[size] / 1e3:.1f}" for size in ("float32", "uint8", "uint8_zstd", "uint8_gzip"))
-    same = f"{row['agreeing'] / row['pictures']:.1%}"
-    return [row["name"], f"{row['head_layers']} + {row['tail_layers']}", work, *sizes, same]
+    sizes = (f"{row[size] / 1e3:.1f}" for size in ("float32", "uint8", "uint8_zstd", "uint8_gzip", "uint4_zstd"))
+    same = (f"{row[agreeing] / row['pictures']:.1%}" for agreeing in ("agreeing", "agreeing_uint4"))
+    return [row["name"], f"{row['head_layers']} + {row['tail_layers']}", work, *sizes, *same]

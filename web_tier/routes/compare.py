@@ -48,11 +48,15 @@ def compare_page() -> Response:
 @blueprint.get("/venues.json")
 @needs(Right.SIGNED_IN)
 def venues_json() -> Response:
-    """The venues that a request may name, the usual one first, and the most memory that a process of each has held."""
+    """The venues that a request may name, the usual one first, and the most memory that a process of each has held.
+
+    Also the tails that activations may be sent to.
+    """
     peaks = {"local": peak_bytes()}
     if services().has_pool:
         peaks["pool"] = services().reporter.read().worker_peak_bytes
-    return jsonify(venues=[{"name": one, "peak_bytes": peaks.get(one) or None} for one in services().venues.names])
+    told = [{"name": one, "peak_bytes": peaks.get(one) or None} for one in services().venues.names]
+    return jsonify(venues=told, tails=services().settings.served_tails)
 
 
 def _page(refused: str = "", status: int = 200) -> Response:

@@ -1,0 +1,147 @@
+"""Measures what a plan needs: the link by real transfers, each tail by real calls. Checks plans by going their ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, median
+from time import perf_counter
+
+import requests
+
+from comparison.measurement import AS_IT_IS, RESIZED, Lane, Measurement
+from comparison.photos import PreparedPhotos, resized
+from comparison.price_list import pool_calls
+from comparison.running import Door
+from comparison.schedule import Stint
+from comparison.split_venue import CutDoor
+from comparison.venue_api import VenueApi
+from inference.preparing.sources import Say
+from inference.split.planning import LinkSpeed, Way, link_speed
+from shoal.errors import Permanent, Retryable
+from shoal.prices import price_per_hour
+from shoal.settings import Settings
+from shoal_cli._splitting._device import SPLIT, Device, never_sent_before
+from shoal_cli._splitting._speed import WHOLE, DeviceSpeed
+
+TRANSFERS = (1_000, 30_000, 120_000)  # bytes; about what activations have
+EACH = 5  # transfers of a size
+CALLS = 5  # to each tail after its first
+WHOLE_PHOTO = {"the whole photo": AS_IT_IS, "the photo, resized": RESIZED}
+
+
+def measured_link(api: VenueApi) -> LinkSpeed:
+    """The link to the endpoint. Raises Retryable if nothing answers."""
+    try:
+        api.transfer_seconds(TRANSFERS[0])  # opens the connection
+        return link_speed((size, api.transfer_seconds(size)) for _ in range(EACH) for size in TRANSFERS)
+    except requests.RequestException as error:
+        raise Retryable(
+            f"no Shoal answers at {api.address} ({type(error).__name__}): start it, or give --url"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Road:
+    """A way that can be gone: its door, its lane, and what a photo's first call took there, in seconds."""
+
+    way: Way
+    door: Door | None
+    lane: Lane
+    cold: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What the calls on a road showed. way: without the other end. cold: the first call, in seconds."""
+
+    way: Way
+    door: Door
+    lane: Lane
+    cold: float
+    calls: Sequence[Measurement]
+
+
+def measured_roads(
+    chosen: Settings, api: VenueApi, devices: Mapping[str, Device], speed: DeviceSpeed, photos: PreparedPhotos, say: Say
+) -> list[Road]:
+    """Every way that there is here: each cut, all local, and the photo whole or resized if the server has a pool.
+
+    The other end is measured by calls over a link without emulation. Raises Retryable, or Permanent if a call fails.
+    """
+    tried = []
+    for tail, device in devices.items():
+        say(f"measuring the tail of {tail}")
+        door, lane = CutDoor(api, tail, never_sent_before(device)), Lane(f"{SPLIT} {tail}", AS_IT_IS)
+        way = Way(tail.partition(".")[2], False, speed.seconds[tail], speed.sent_bytes[tail])
+        tried.append(_tried(way, door, lane, photos))
+    if "pool" in api.venues():
+        for name, size in WHOLE_PHOTO.items():
+            say(f"measuring {name} in the pool")
+            lane = Lane("pool", size)
+            here = _seconds_to_resize(photos) if size == RESIZED else 0.0
+            sent = fmean(len(photos.lane_content(one, lane)) for one in photos.names())
+            tried.append(_tried(Way(name, True, here, sent), api, lane, photos))
+    roads = _with_ends(tried, measured_link(api), price_per_hour(chosen)) if tried else []
+    if WHOLE in speed.seconds:
+        roads.append(Road(Way(WHOLE, False, speed.seconds[WHOLE]), None, Lane(WHOLE, AS_IT_IS)))
+    return roads
+
+
+def _tried(way: Way, door: Door, lane: Lane, photos: PreparedPhotos) -> _Tried:
+    """Send some photos on a way, one after the other. Raises Permanent if one fails."""
+    names, found = photos.names(), list[Measurement]()
+    for number in range(1 + CALLS):
+        name = names[number % len(names)]
+        stint = Stint(lane, 0, "measured" if number else "cold", (name,))
+        one = door.measure(stint, name, photos.lane_content(name, lane))
+        if one.error:
+            raise Permanent(f"{lane} cannot be measured: {one.error}")
+        found.append(one)
+    return _Tried(way, door, lane, found[0].total, found[1:])
+
+
+def _with_ends(tried: Sequence[_Tried], link: LinkSpeed, per_hour: float | None) -> list[Road]:
+    """The roads with what their calls showed of the other end.
+
+    Queues and stores are the same for all of them, so what all calls waited there tells more than those of one.
+    """
+    waits = [one.total - one.inference - link.seconds(one.sent_bytes) for each in tried for one in each.calls]
+    waiting = max(0.0, median(waits))
+    roads = []
+    for each in tried:
+        tail = median(one.inference - one.device for one in each.calls)
+        dollars = None if per_hour is None else 1000 * (tail * per_hour / 3600 + pool_calls())
+        way = replace(each.way, waiting=waiting, tail_seconds=tail, dollars=dollars)
+        roads.append(Road(way, each.door, each.lane, each.cold))
+    return roads
+
+
+def _seconds_to_resize(photos: PreparedPhotos) -> float:
+    def seconds(name: str) -> float:
+        began = perf_counter()
+        resized(photos.file(name))
+        return perf_counter() - began
+
+    return median(map(seconds, photos.names()))
+
+
+def went(road: Road, api: VenueApi, photos: PreparedPhotos, local: Callable[[bytes], object] | None) -> float:
+    """The median seconds of the photos on that road over the link of `api`. Raises Permanent if a photo fails."""
+    seconds = []
+    for name in photos.names():
+        content = photos.lane_content(name, road.lane if road.door else Lane("", AS_IT_IS))
+        began = perf_counter()
+        if road.door is None and local:
+            local(content)
+            seconds.append(perf_counter() - began)
+            continue
+        if road.lane.size == RESIZED:
+            content = resized(photos.file(name))
+        here = perf_counter() - began
+        door = CutDoor(api, road.door.tail, road.door.pack) if isinstance(road.door, CutDoor) else api
+        one = door.measure(Stint(road.lane, 1, "measured", (name,)), name, content)
+        if one.error:
+            raise Permanent(f"{road.lane} failed: {one.error}")
+        seconds.append(here + one.total)
+    return median(seconds)
