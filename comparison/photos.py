@@ -17,6 +17,7 @@ SETS = {"small": 296, "medium": 2_070, "big": 4_913}  # as many as the published
 SHORT_SIDE = 256  # models look at 224 or 300 pixels, so the labels hardly change
 QUALITY = 85
 _MARK_BYTES = 12
+_JFIF = b"JFIF\0\x01\x02\0\0\x01\0\x01\0\0"  # version 1.2, square pixels, no thumbnail
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for odd files
 
 
@@ -122,11 +123,13 @@ def resized(path: Path) -> bytes:
 def unlike_any_other(content: bytes) -> bytes:
     """The same picture as bytes that nobody has sent before: workers remember the answer to the same bytes.
 
-    A JPEG gets a comment (ITU-T T.81, B.2.4.5); other formats get bytes after their end, which readers ignore.
+    A JPEG gets a second JFIF segment with more in it than it needs (ITU-T T.871, 10.1), for comments are taken out
+    before a photo is stored. Other formats get bytes after their end, which readers ignore, and which may be taken out.
     """
     mark = secrets.token_hex(_MARK_BYTES // 2).encode()
     if content.startswith(b"\xff\xd8\xff"):
-        return content[:2] + b"\xff\xfe" + (len(mark) + 2).to_bytes(2, "big") + mark + content[2:]
+        segment = _JFIF + mark
+        return content[:2] + b"\xff\xe0" + (len(segment) + 2).to_bytes(2, "big") + segment + content[2:]
     return content + mark
 
 

@@ -28,7 +28,8 @@ INFERRING = ("decode", "infer")
 class VenueApi:
     """Calls `POST /v1/label?venue=...` of the Shoal at `address` with one photo.
 
-    pause: waits a number of seconds, for the emulated link. key: an API key, where people sign in.
+    pause: waits a number of seconds, for the emulated link. key: an API key, where people sign in. model: that photos
+    are labelled with; the server's default when it is empty.
     Many threads may call `measure`.
     """
 
@@ -36,11 +37,13 @@ class VenueApi:
     link: Link
     pause: Callable[[float], object] = time.sleep
     key: str = field(default="", repr=False)
+    model: str = ""
     _local: threading.local = field(default_factory=threading.local)
 
     def measure(self, stint: Stint, photo: str, content: bytes) -> Measurement:
         """Send one photo. What goes wrong is in the measurement."""
-        return self.send(stint, photo, unlike_any_other(content), {"venue": stint.lane.venue})
+        query = {"venue": stint.lane.venue} | ({"model": self.model} if self.model else {})
+        return self.send(stint, photo, unlike_any_other(content), query)
 
     def send(self, stint: Stint, photo: str, body: bytes, query: Mapping[str, str]) -> Measurement:
         """Send these bytes with this query. What goes wrong is in the measurement."""

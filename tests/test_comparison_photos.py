@@ -12,7 +12,7 @@ from PIL import Image
 from comparison.link import Link
 from comparison.measurement import AS_IT_IS, RESIZED, Lane
 from comparison.photos import PreparedPhotos, as_they_are, made_from, unlike_any_other
-from inference import images
+from inference import images, private_data
 
 PIXELS = np.random.default_rng(7).integers(0, 255, (300, 400, 3), np.uint8)
 
@@ -39,6 +39,13 @@ def test_a_marked_photo_is_another_file_with_the_same_picture(form: str) -> None
     for marked in (one, other):
         found = images.open_whole(marked, 400, 10**7)
         assert (found.pixels == images.open_whole(content, 400, 10**7).pixels).all()
+
+
+def test_a_mark_is_no_private_data_so_no_answer_is_remembered() -> None:
+    content = encoded("JPEG")
+    assert (
+        len({private_data.removed(one) for one in (content, unlike_any_other(content), unlike_any_other(content))}) == 3
+    )
 
 
 def test_photos_go_as_they_are_and_resized(files: list[Path], tmp_path: Path) -> None:

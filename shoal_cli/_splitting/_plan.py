@@ -79,14 +79,14 @@ def plan(
     with tempfile.TemporaryDirectory(prefix="shoal-plan-") as folder, steps() as say:
         photos, _ = prepare(as_they_are(found[:PHOTOS]), Path(folder))
         names = photos.names()
-        direct = VenueApi(address, Link(), key=chosen_key())
+        direct = VenueApi(address, Link(), key=chosen_key(), model=model)
         devices = of_model(chosen, model, direct)
         speed = device_speed(chosen, model, devices, [photos.file(name) for name in names], say, again)
         roads = measured_roads(chosen, direct, devices, speed, photos, say)
         local = labelling(chosen, model) if measure and WHOLE in speed.seconds else None
         rows, plans = list[dict[str, object]](), list[WayChosen]()
         for link in links or (Link(),):
-            api = VenueApi(address, link, key=chosen_key())
+            api = VenueApi(address, link, key=chosen_key(), model=model)
             seen = measured_link(api)
             plans.append(choose([road.way for road in roads], seen, goal, never_send_photo))
             for road in _ordered(roads, plans[-1]):
@@ -111,7 +111,7 @@ def of_model(chosen: Settings, model: str, api: VenueApi) -> dict[str, Device]:
 
 def best_cut(chosen: Settings, model: str, photos: Sequence[Path], address: str, say: Say) -> str:
     """The cut that is fastest for these photos. Raises NotFound if no head is prepared here whose tail is served."""
-    api = VenueApi(address.rstrip("/"), Link(), key=chosen_key())
+    api = VenueApi(address.rstrip("/"), Link(), key=chosen_key(), model=model)
     devices = of_model(chosen, model, api)
     if not devices:
         raise NotFound(f"no tail of {model} is served at {address} whose head is prepared here: `shoal split prepare`")
