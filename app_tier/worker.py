@@ -19,6 +19,7 @@ from typing import Protocol
 
 from app_tier.answers import Answers
 from app_tier.bucket_events import BucketEvents
+from app_tier.failure_notes import FailureNotes
 from app_tier.heartbeat import Heartbeat
 from app_tier.in_progress import Delivery, Finished
 from app_tier.inference_queue import Image, InferenceQueue
@@ -125,6 +126,7 @@ class Worker:
         self._alone = ThreadPoolExecutor(1, "alone")  # one at a time: each needs the memory of a small worker
         self._other_messages = OtherMessages(cloud, events or BucketEvents(), self._fetchers)
         self._patience = StorePatience(stop)
+        self._failure_notes = FailureNotes(cloud.outputs, name, stop)
         self._publisher = Publisher(
             cloud, self._patience, replies, lambda: self.in_progress, self._done, self._give_back, self._deleted
         )
@@ -394,6 +396,7 @@ class Worker:
         self._let_go(deliveries)
         seconds = RETRY_SECONDS * max(one.message.deliveries for one in deliveries)
         self._show(deliveries, min(seconds, MOST_RETRY_SECONDS))
+        self._failure_notes.note(deliveries, error)
 
     def _give_up(self, deliveries: Sequence[Delivery]) -> None:
         """Give messages that were not begun to other workers at once."""

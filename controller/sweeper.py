@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
-from shoal.buckets import deleted_batches, foreign_messages, passing_records, retention
+from shoal.buckets import deleted_batches, failures, foreign_messages, passing_records, retention
 from shoal.buckets.deleted_batches import DeletedBatches
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.buckets.pending_photos import Mark, read_marks
@@ -82,7 +82,7 @@ class Sweeper:
         return deleted < retention.MOST
 
     def bury_dead_letters(self) -> int:
-        """Give every dead letter a failed result, so that its user sees it; returns how many.
+        """Give every dead letter a failed result, so that its user sees it, and keep it; returns how many.
 
         A message that is no job is copied to the output bucket, where it stays until a person decides.
         """
@@ -121,6 +121,7 @@ class Sweeper:
             return False
         if job.batch in self._deleted or any(one.key == job.key for one in self._cloud.outputs.list(job.key)):
             return False
+        failures.bury(self._cloud.outputs, job.key, letter.body, letter.deliveries)
         result = Result.failed(job.key, GIVEN_UP)
         self._cloud.outputs.put(job.key, result.to_json().encode(), "application/json")
         self._cloud.responses.send([result.to_json()])

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from app_tier.failure_notes import in_words
 from app_tier.suspects.alone import Broken, try_alone
 from app_tier.suspects.open_photos import MOST_KEY_BYTES, OpenPhotos
-from shoal.buckets import suspects
+from shoal.buckets import failures, suspects
 from shoal.buckets.suspects import GIVEN_UP
 from shoal.clock import SystemClock
 from shoal.errors import Permanent, Retryable
 from shoal.memory import memory_cloud
 from shoal.messages import Job, new_batch
 from shoal.ports import MOST_IN_PROGRESS, Cloud
-from tests.app_tier_fixtures import NamingRecogniser, put, result, short_polls, suspects_of, wait_for, working
+from tests.app_tier_fixtures import (
+    DEADLINE_SECONDS,
+    NamingRecogniser,
+    put,
+    result,
+    short_polls,
+    suspects_of,
+    wait_for,
+    working,
+)
 
 pytestmark = pytest.mark.usefixtures(short_polls.__name__)
 
@@ -56,13 +67,30 @@ def test_what_cannot_be_read_comes_back_later_each_time(
         raise Permanent("AccessDenied")
 
     monkeypatch.setattr(cloud.inputs, "get", forbidden)
-    put(cloud, b"photo")
+    [job] = put(cloud, b"photo")
     for _ in range(deliveries - 1):
         deliver_in_vain(cloud)
     monkeypatch.setattr(cloud.requests, "extend", lambda _, seconds: hidden.append(seconds))
     with working(cloud, NamingRecogniser()):
-        wait_for(lambda: hidden)
+        wait_for(lambda: failures.last(cloud.outputs, job.key))
     assert hidden[0] == seconds
+    failure = failures.last(cloud.outputs, job.key)
+    assert failure is not None
+    assert (failure.error, failure.worker, failure.deliveries) == ("AccessDenied", "app-tier-instance-1", deliveries)
+    assert abs(time.time() - failure.at) < DEADLINE_SECONDS
+
+
+def test_an_error_that_nobody_foresaw_says_where_it_was_raised() -> None:
+    try:
+        try:
+            int("x")
+        except ValueError as error:
+            raise Broken("decoding of a.jpg broke") from error
+    except Broken as error:
+        words = in_words(error)
+    assert words.startswith(
+        "decoding of a.jpg broke: ValueError: invalid literal for int() with base 10: 'x' (test_app"
+    )
 
 
 def test_what_breaks_the_engine_or_a_decoder_is_tried_alone_then_fails_and_the_others_are_labelled(

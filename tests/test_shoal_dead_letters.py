@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +15,8 @@ from controller.sweeper import Sweeper
 from shoal import dead_letters
 from shoal.aws.clients import Service
 from shoal.aws.dynamodb import DynamoRegister
-from shoal.buckets import foreign_messages, suspects
+from shoal.buckets import deleted_batches, failures, foreign_messages, suspects
+from shoal.buckets.failures import Failure
 from shoal.buckets.suspects import GIVEN_UP
 from shoal.clock import SystemClock
 from shoal.errors import Permanent
@@ -168,8 +170,47 @@ def test_one_letter_is_sent_again_or_deleted_and_each_says_why_it_is_dead(monkey
 
     listed = run("list")
     assert f"{jobs[1].key}, delivered 1 times: it ended a worker or broke its engine 1 times" in listed
-    assert listed.count("see the workers' logs for its key") == 2
+    assert listed.count("ended without a word: see the workers' logs for its key") == 2
     assert run("redrive", jobs[1].key) == "1 message sent to the request queue again\n"
     assert run("purge", "--yes", jobs[0].key) == "1 dead letter deleted\n"
-    assert [dead_letters.key_of(letter) for letter in dead_letters.look(cloud)] == [jobs[2].key]
-    assert [dead_letters.key_of(letter) for letter in cloud.requests.receive(10, 0)] == [jobs[1].key]
+    assert [letter.key for letter in dead_letters.look(cloud)] == [jobs[2].key]
+    assert [dead_letters.key_of(letter.body) for letter in cloud.requests.receive(10, 0)] == [jobs[1].key]
+
+
+FAILURE = Failure("the engine said \x1b[2J", 1_780_000_000.0, "app-tier-instance-3", 7)
+
+
+@pytest.mark.parametrize("found_anew", ["", "done", "failed"])
+def test_an_answered_letter_is_kept_with_its_workers_error_and_sent_again_once(found_anew: Any) -> None:
+    cloud = memory_cloud(SystemClock())
+    failures.note(cloud.outputs, GOOD.key, FAILURE)
+    cloud.dead_letters.send([GOOD.to_json()])
+    Sweeper(cloud, SystemClock(), "replies", 60.0, days=4).sweep()
+    assert cloud.dead_letters.depth().total == 0
+
+    [letter] = dead_letters.look(cloud)
+    assert (letter.key, letter.body, letter.answered) == (GOOD.key, GOOD.to_json(), True)
+    assert letter.cause == ("the engine said \\x1b[2J (delivery 7, 2026-05-28 20:26:40 UTC, app-tier-instance-3)")
+    if found_anew:
+        cloud.outputs.put(GOOD.key, Result(GOOD.key, found_anew, error="x").to_json().encode(), "application/json")
+    assert dead_letters.redrive(cloud, ["another"]) == 0
+    assert dead_letters.redrive(cloud, [GOOD.key]) == (found_anew != "done")
+
+    assert [one.body for one in cloud.requests.receive(10, 0)] == [GOOD.to_json()] * (found_anew != "done")
+    assert bool(list(cloud.outputs.list(GOOD.key))) == (found_anew == "done")
+    assert dead_letters.look(cloud) == []
+
+
+def test_an_answered_letter_goes_with_a_purge_and_with_its_batch() -> None:
+    cloud = memory_cloud(SystemClock())
+    jobs = [Job(new_batch(time.time() + index), index, "cat.jpg", "replies") for index in range(2)]
+    for job in jobs:
+        failures.note(cloud.outputs, job.key, FAILURE)
+        failures.bury(cloud.outputs, job.key, job.to_json(), 100)
+    cloud.outputs.put(f"{failures.BURIED}/{GOOD.key}", b'{"body": 1}', "application/json")
+    assert [letter.body for letter in dead_letters.look(cloud)] == ["", *(job.to_json() for job in jobs)]
+    assert dead_letters.purge(cloud, [jobs[0].key]) == 1
+    deleted_batches.purge(cloud.inputs, cloud.outputs, jobs[1].batch)
+    assert [letter.key for letter in dead_letters.look(cloud)] == [GOOD.key]
+    assert dead_letters.redrive(cloud) == 0  # it cannot be read
+    assert [one.key for one in cloud.outputs.list("") if jobs[1].batch in one.key] == []

@@ -52,7 +52,8 @@ read: v1.batch_state v1.results v1.photo sharing.own_batches_page sharing.own_ba
 label: pages.upload_page pages.upload pages.correct pages.cancel pages.retry api.new api.add_photos uploads.forms
 label: sharing.share sharing.unshare pages.delete v1.delete v1.retry
 label: uploads.confirm v1.submit v1.label v1.cancel contracts.recognise contracts.detect_objects contracts.detect_many
-operate: fleet.fleet_page fleet.fleet_json fleet.redrive fleet.change_setting
+operate: fleet.fleet_page fleet.fleet_json fleet.change_setting
+operate: dead_letters.dead_letters_page dead_letters.redrive dead_letters.delete
 operate: compare.short_address compare.compare_page compare.begin compare.stop compare.compare_json compare.compare_csv
 """
 

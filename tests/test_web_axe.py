@@ -13,6 +13,7 @@ import requests
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from shoal.clock import SystemClock
+from shoal.messages import Job
 from tests.fleet_fixtures import write_ledger
 from tests.web_fixtures import Site, jpeg, running_site
 from tests.web_screenshots import DESKTOP, files
@@ -128,7 +129,7 @@ def test_signing_in_sharing_and_the_list_of_batches(page: Page, axe: str) -> Non
 
 
 def test_the_fleet_and_its_operator(site: Site, page: Page, axe: str) -> None:
-    site.cloud.dead_letters.send(["a message that no worker could finish"])
+    site.cloud.dead_letters.send(["a message that no worker could finish", Job("1" * 20, 0, "a.jpg", "r").to_json()])
     page.goto(f"{site.url}/fleet")
     is_fine(page, axe)
     page.click("text=Sign in to act")
@@ -138,7 +139,11 @@ def test_the_fleet_and_its_operator(site: Site, page: Page, axe: str) -> None:
     is_fine(page, axe)
     page.fill("#secret", SECRET)
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("button", name="Send them to the workers again").click()
+    page.get_by_role("link", name="Look at them").click()
+    page.get_by_text("The message").first.click()
+    page.get_by_text("Delete…").first.click()
+    is_fine(page, axe)
+    page.get_by_role("button", name="Send again").click()
     expect(page.locator(".told")).to_be_visible()
     is_fine(page, axe)
     page.goto(f"{site.url}/compare")

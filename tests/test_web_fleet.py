@@ -16,7 +16,8 @@ from playwright.sync_api import Browser, Page, expect
 from controller import ledger as controllers
 from shoal import aws, dead_letters, ledger_file
 from shoal import settings as shoal_settings
-from shoal.buckets import foreign_messages
+from shoal.buckets import failures, foreign_messages
+from shoal.buckets.failures import Failure
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.clock import SystemClock
 from shoal.errors import SettingsError
@@ -205,26 +206,83 @@ def test_the_operator_sends_dead_letters_to_the_workers_again(site: Site, page: 
     site.cloud.dead_letters.send([JOB.to_json(), JOB.to_json()])
     page.goto(f"{site.url}/fleet")
     expect(page.locator("#dead")).to_have_text("2 request messages that no worker could finish.")
-    expect(page.get_by_role("button", name="Send them")).to_have_count(0)
-    page.click("text=Sign in to act")
+    expect(page.get_by_role("link", name="Look at them")).to_have_count(0)
+    page.goto(f"{site.url}/fleet/dead-letters")  # not without signing in
     page.fill("#secret", "not the right one")
     page.get_by_role("button", name="Sign in").click()
     expect(page.locator("[role=alert]")).to_have_text("That is not the operator's secret.")
     page.fill("#secret", SECRET)
     page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("button", name="Send them to the workers again").click()
+    page.get_by_role("link", name="Look at them").click()
+    page.get_by_role("button", name="Send all to the workers again").click()
     expect(page.locator(".told")).to_have_text("2 messages are in the request queue again.")
     assert site.cloud.requests.depth().visible == 2
     assert site.cloud.dead_letters.depth().total == 0
+    page.get_by_role("link", name="Back to the fleet").click()
     page.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_role("button", name="Send them")).to_have_count(0)
+    expect(page.get_by_role("link", name="Sign in to act")).to_be_visible()
+
+
+def test_single_dead_letters_are_looked_at_sent_again_and_deleted(site: Site, page: Page) -> None:
+    jobs = [Job(JOB.batch, index, f"<b onclick=alert({index})>.jpg", JOB.reply_to) for index in range(3)]
+    site.cloud.dead_letters.send([jobs[0].to_json()])
+    hostile = "<script>document.title = 'gone'</script>\u202egpj.exe"
+    for job in jobs[:2]:
+        failures.note(site.cloud.outputs, job.key, Failure(f"engine broke {hostile}", 1_780_000_000.0, "i-3", 99))
+    for job in jobs[1:]:
+        failures.bury(site.cloud.outputs, job.key, job.to_json(), 100)
+    foreign_messages.keep(site.cloud.outputs, ForeignMessage(hostile, "no JSON object"))
+    sign_in_on(page, site)
+    expect(page.locator("#buried")).to_have_text("2 photos were given up and answered as failed.")
+    page.get_by_role("link", name="Look at them").click()
+
+    letters = page.locator(".letters > li")
+    expect(letters).to_have_count(4)
+    expect(page).to_have_title("Dead letters · Shoal")
+    for number, (job, words) in enumerate(zip(jobs, ("engine broke <script>", "engine broke", "log"), strict=True)):
+        expect(letters.nth(number).get_by_role("heading")).to_have_text(job.key)
+        expect(letters.nth(number)).to_contain_text(words)
+    expect(letters.nth(0)).to_contain_text("\\u202egpj.exe (delivery 99, 2026-05-28 20:26:40 UTC, i-3)")
+    expect(letters.nth(0)).to_contain_text("It waits in the dead-letter queue.")
+    expect(letters.nth(1)).to_contain_text("Its photo was answered as failed.")
+    assert page.locator("b, main script").count() == 0
+    letters.nth(0).get_by_text("The message").click()
+    expect(letters.nth(0).locator("pre")).to_contain_text(f'"key":"{JOB.batch}/0/<b onclick')
+
+    letters.nth(1).get_by_role("button", name="Send again").click()
+    expect(page.locator(".told")).to_have_text("1 message is in the request queue again.")
+    assert [one.body for one in site.cloud.requests.receive(10, 0)] == [jobs[1].to_json()]
+    for left in (2, 1):  # the one that waits, and the message that is not ours
+        some = letters.first if left == 2 else letters.last
+        some.get_by_text("Delete…").click()
+        some.get_by_role("button", name="Yes, delete").click()
+        expect(page.locator(".told")).to_have_text("1 message is deleted.")
+        expect(letters).to_have_count(left)
+    assert [one.key for one in dead_letters.look(site.cloud)] == [jobs[2].key]
+    assert foreign_messages.count(site.cloud.outputs) == 0
+    page.get_by_text("Delete all…").click()
+    page.get_by_role("button", name="Yes, delete").first.click()
+    expect(page.locator("main")).to_contain_text("None.")
+
+
+def test_a_form_that_says_nothing_deletes_nothing(site: Site) -> None:
+    site.cloud.dead_letters.send([JOB.to_json()])
+    signed_in = operator(site)
+    carried = {"token": token(site, signed_in)}
+    address = f"{site.url}/fleet/dead-letters/delete"
+    assert requests.post(address, {"all": "1"}, timeout=10).status_code == 403
+    assert signed_in.post(address, {"all": "1"}, timeout=10).status_code == 403
+    assert signed_in.post(address, carried, timeout=10).status_code == 400
+    assert signed_in.post(address, {**carried, "key": "another"}, timeout=10).ok
+    assert site.cloud.dead_letters.depth().total == 1
+    assert requests.get(f"{site.url}/fleet/dead-letters", timeout=10).url.endswith("/fleet/sign-in")
 
 
 def test_nothing_is_offered_for_no_dead_letters() -> None:
     with running_site(work=False, operator_secret=SECRET) as site:
         page = operator(site).get(f"{site.url}/fleet", timeout=10).text
     assert "Sign out" in page
-    assert "Send them to the workers again" not in page
+    assert "Look at them" not in page
 
 
 def sign_in_on(page: Page, site: Site) -> None:

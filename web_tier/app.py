@@ -18,7 +18,20 @@ from web_tier.results.card import QUEUED, card, others
 from web_tier.results.status import COUNTING
 from web_tier.results.timeline import latency, timeline
 from web_tier.results.view import ORDERS, SHOWN
-from web_tier.routes import api, compare, contracts, events, fleet, health, pages, sharing, sign_in, uploads, v1
+from web_tier.routes import (
+    api,
+    compare,
+    contracts,
+    dead_letters,
+    events,
+    fleet,
+    health,
+    pages,
+    sharing,
+    sign_in,
+    uploads,
+    v1,
+)
 from web_tier.schemas import bodies
 from web_tier.services import EXTENSION, LambdaFunction, build
 from web_tier.services import check_venues as check_venues  # for the start
@@ -73,7 +86,7 @@ def create_app(
     app.jinja_env.globals.update(card=card, others=others, timeline=timeline, queued=QUEUED, shown=SHOWN, orders=ORDERS)
     app.jinja_env.globals.update(counting=COUNTING, latency=latency)
     app.jinja_env.filters["number"] = words.number
-    for part in (pages, api, events, fleet, compare, health, v1, uploads, contracts):
+    for part in (pages, api, events, fleet, dead_letters, compare, health, v1, uploads, contracts):
         app.register_blueprint(part.blueprint)
     problems.install(app)
     bodies.install(app)

@@ -21,6 +21,7 @@ from benchmarks.running.ports import free_port
 from benchmarks.running.waiting import wait_for
 from local_cloud.hostile import HONEST
 from shoal.aws.uploads import PROBE_PREFIX
+from shoal.buckets.failures import FAILURES
 from shoal.buckets.passing_records import SUSPECTS
 from shoal.settings import Settings, load, read_env_file
 
@@ -141,10 +142,10 @@ class RunningSystem:
         )
 
     def keys(self, bucket: str) -> set[str]:
-        """The keys of photos or results in a bucket: no test uploads of a web process, no counts of suspects."""
+        """The keys of photos or results in a bucket: no test uploads of a web process, no notes of what went wrong."""
         pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
         keys = {one["Key"] for page in pages for one in page.get("Contents", ())}
-        return {key for key in keys if not key.startswith((PROBE_PREFIX, f"{SUSPECTS}/"))}
+        return {key for key in keys if not key.startswith((PROBE_PREFIX, f"{SUSPECTS}/", f"{FAILURES}/"))}
 
     def waiting(self, queue: str) -> int:
         """Messages of any kind in a queue."""

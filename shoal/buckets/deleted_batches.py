@@ -20,7 +20,7 @@ from shoal.messages import is_batch, is_job_key
 from shoal.ports import ObjectStore
 
 FOLDER = "deleted"
-FOLDERS_BY_BATCH = ("accounts/owners", "accounts/shares", "corrections", "pending", "webhooks")
+FOLDERS_BY_BATCH = ("accounts/owners", "accounts/shares", "buried", "corrections", "failures", "pending", "webhooks")
 """What else is kept of a batch in the output bucket: `<folder>/<batch>/...`."""
 
 LOOK_SECONDS = 5.0  # between two looks for new tombstones

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from shoal.errors import MalformedMessage, NotFound
@@ -18,10 +19,11 @@ FOLDER = "foreign"
 
 @dataclass(frozen=True, slots=True)
 class ForeignMessage:
-    """A message that is not a job. reason: why it is none."""
+    """A message that is not a job. reason: why it is none. name: of its copy; "" before it is kept."""
 
     body: str
     reason: str
+    name: str = ""
 
 
 def keep(outputs: ObjectStore, message: ForeignMessage) -> None:
@@ -31,9 +33,9 @@ def keep(outputs: ObjectStore, message: ForeignMessage) -> None:
     outputs.put_new(f"{FOLDER}/{digest}.json", stored.encode(), "application/json")
 
 
-def kept(outputs: ObjectStore) -> list[ForeignMessage]:
-    """The stored messages. May raise Retryable."""
-    return [_read(outputs, key) for key in _keys(outputs)]
+def kept(outputs: ObjectStore, most: int | None = None) -> list[ForeignMessage]:
+    """The stored messages, `most` of them at most. May raise Retryable."""
+    return [_read(outputs, key) for key in _keys(outputs)[:most]]
 
 
 def count(outputs: ObjectStore) -> int:
@@ -41,9 +43,9 @@ def count(outputs: ObjectStore) -> int:
     return len(_keys(outputs))
 
 
-def delete(outputs: ObjectStore) -> int:
-    """Delete the stored messages. Returns their number. May raise Retryable."""
-    keys = _keys(outputs)
+def delete(outputs: ObjectStore, names: Collection[str] | None = None) -> int:
+    """Delete the stored messages, or those with these names. Returns their number. May raise Retryable."""
+    keys = [key for key in _keys(outputs) if names is None or _name(key) in names]
     for key in keys:
         outputs.delete(key)
     return len(keys)
@@ -53,12 +55,16 @@ def _keys(outputs: ObjectStore) -> list[str]:
     return [stored.key for stored in outputs.list(f"{FOLDER}/")]
 
 
+def _name(key: str) -> str:
+    return key.removeprefix(f"{FOLDER}/")
+
+
 def _read(outputs: ObjectStore, key: str) -> ForeignMessage:
     try:
         fields = read_object(outputs.get(key))
-        return ForeignMessage(text(fields.get("body")), text(fields.get("reason")))
+        return ForeignMessage(text(fields.get("body")), text(fields.get("reason")), _name(key))
     except (NotFound, MalformedMessage, TypeError) as error:
-        return ForeignMessage("", f"its copy {key} cannot be read: {error}")
+        return ForeignMessage("", f"its copy {key} cannot be read: {error}", _name(key))
 
 
 def _plain(words: str) -> str:

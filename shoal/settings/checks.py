@@ -16,8 +16,10 @@ _OWN_PLACE = re.compile(r"[^/]+:\d{1,5}")
 OWN_FOLDERS = (
     "-probe/",
     "accounts/",
+    "buried/",
     "corrections/",
     "deleted/",
+    "failures/",
     "foreign/",
     "idempotency/",
     "pending/",

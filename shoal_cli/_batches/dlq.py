@@ -8,9 +8,8 @@ from shoal import dead_letters, settings
 from shoal.aws import connect_to_running
 from shoal.buckets import foreign_messages
 from shoal.buckets.foreign_messages import ForeignMessage
-from shoal.errors import MalformedMessage
-from shoal.messages import Job
-from shoal.ports import Cloud, Received
+from shoal.dead_letters import DeadLetter
+from shoal.ports import Cloud
 from shoal_cli._batches._boxes import counted
 
 SHOWN = 100  # characters of a message that is not ours
@@ -20,8 +19,8 @@ SHOWN = 100  # characters of a message that is not ours
 def command() -> None:
     """Dead letters: request messages that no worker could finish.
 
-    A running controller gives their photos failed results within a minute. It copies messages that are not Shoal's to
-    the output bucket; they are listed here until you purge them.
+    A running controller gives their photos failed results within a minute, and keeps them. It copies messages that are
+    not Shoal's to the output bucket. Both are listed here until you redrive or purge them.
     """
 
 
@@ -31,7 +30,7 @@ def list_() -> None:
     cloud = _cloud()
     letters = dead_letters.look(cloud)
     for letter in letters:
-        click.echo(_line(cloud, letter))
+        click.echo(_line(letter))
     foreign = foreign_messages.kept(cloud.outputs)
     for message in foreign:
         click.echo(_foreign_line(message))
@@ -49,7 +48,7 @@ def redrive(keys: tuple[str, ...]) -> None:
 
 @command.command()
 @click.argument("keys", nargs=-1)
-@click.confirmation_option(prompt="Delete dead letters? Their photos stay without a result.")
+@click.confirmation_option(prompt="Delete dead letters? Photos without a result stay so, the others stay failed.")
 def purge(keys: tuple[str, ...]) -> None:
     """Delete the dead letters, and the kept messages that are not Shoal's; with KEYS those letters alone."""
     cloud = _cloud()
@@ -62,12 +61,11 @@ def _cloud() -> Cloud:
     return connect_to_running(settings.load_with_env_file())
 
 
-def _line(cloud: Cloud, letter: Received) -> str:
-    try:
-        key = Job.from_json(letter.body).key
-    except MalformedMessage as error:
-        return _foreign_line(ForeignMessage(letter.body, str(error)))
-    return f"{key}, delivered {letter.deliveries} times: {dead_letters.cause(cloud, letter)}"
+def _line(letter: DeadLetter) -> str:
+    if not letter.key:
+        return _foreign_line(ForeignMessage(letter.body, letter.cause))
+    answered = ", answered as failed" if letter.answered else ""
+    return f"{letter.key}, delivered {letter.deliveries} times{answered}: {letter.cause}"
 
 
 def _foreign_line(message: ForeignMessage) -> str:

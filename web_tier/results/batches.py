@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 from weakref import WeakValueDictionary
 
-from shoal.buckets import deleted_batches
+from shoal.buckets import deleted_batches, failures
 from shoal.buckets.corrections import Corrections
 from shoal.buckets.deleted_batches import DeletedBatches
 from shoal.errors import MalformedMessage, NotFound, Retryable
@@ -362,6 +362,7 @@ class Batches:
     def reopen(self, photo: Photo) -> None:
         """Delete the failed result of a photo before it is labelled again. May raise Retryable."""
         self._cloud.outputs.delete(photo.job.key)
+        failures.dig_up(self._cloud.outputs, photo.job.key)
         self._hub.forget(photo.job.key)
         if watch := self._watches.get(photo.job.batch):
             watch.reopened()

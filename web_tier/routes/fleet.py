@@ -18,7 +18,6 @@ from flask import (
 )
 from werkzeug.wrappers import Response as BaseResponse
 
-from shoal import dead_letters
 from shoal.errors import ShoalError
 from shoal.prices import cost_title, dollars, price_in_words, price_per_hour
 from shoal.settings import change_for, in_force
@@ -105,18 +104,6 @@ def sign_out() -> BaseResponse:
     response = redirect(url_for("fleet.fleet_page"), 303)
     operator.sign_out(response)
     return response
-
-
-@blueprint.post("/fleet/redrive")
-@needs(Right.OPERATE)
-def redrive() -> BaseResponse:
-    """Send the dead letters to the request queue once more."""
-    operator.check_operator()
-    count = dead_letters.redrive(services().cloud)
-    services().reporter.changed()
-    log.info("the operator sent %d dead letters to the request queue again", count)
-    operator.tell(f"{count:,} {'message is' if count == 1 else 'messages are'} in the request queue again.")
-    return redirect(url_for("fleet.fleet_page"), 303)
 
 
 @blueprint.post("/fleet/setting")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from shoal.buckets import foreign_messages
+from shoal.buckets import failures, foreign_messages
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.errors import ShoalError
 from shoal.ports import Beat, Clock, Cloud
@@ -28,6 +28,7 @@ RATE_SECONDS = 15.0  # images a second are counted over this span; workers repor
 PLOT_SECONDS = 1800.0
 PLOT_PARTS = 90
 SENTENCES = 20
+MOST_BURIED = 1000  # one page of a listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class FleetReport:
     moments:     the last day of the ledger.
     arithmetics: in which the workers compute, each once.
     foreign:     the kept messages that are not Shoal's.
+    buried:      how many dead letters were answered as failed and are kept.
     worker_peak_bytes: the most memory that a worker has held at once; 0 without a worker.
     """
 
@@ -64,6 +66,7 @@ class FleetReport:
     arithmetics: tuple[str, ...] = ()
     foreign: tuple[ForeignMessage, ...] | None = ()
     worker_peak_bytes: int = 0
+    buried: int | None = 0
 
     @property
     def hindrance(self) -> str:
@@ -103,6 +106,7 @@ class FleetReport:
             "at": round(self.now, 3),
             "pool": self.pool.counts() if self.pool else None,
             "dead_letters": self.dead_letters,
+            "buried": self.buried,
             "foreign_messages": None if self.foreign is None else [one.reason for one in self.foreign],
             "images_per_second": round(self.images_per_second, 2),
             "arithmetic": list(self.arithmetics),
@@ -164,6 +168,7 @@ class Reporter:
             tuple(sorted({one.arithmetic for one in workers if one.arithmetic})),
             self._foreign_messages(),
             max((one.peak_bytes for one in workers), default=0),
+            self._buried(),
         )
 
     def _workers(self) -> list[Beat]:
@@ -178,6 +183,13 @@ class Reporter:
             return self._cloud.dead_letters.depth().total
         except ShoalError as error:
             log.info("cannot read the dead-letter queue: %s", error)
+            return None
+
+    def _buried(self) -> int | None:
+        try:
+            return len(failures.buried_keys(self._cloud.outputs, MOST_BURIED))
+        except ShoalError as error:
+            log.info("cannot read the dead letters that were answered: %s", error)
             return None
 
     def _foreign_messages(self) -> tuple[ForeignMessage, ...] | None:
