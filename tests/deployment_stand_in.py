@@ -236,10 +236,12 @@ class AccountInMemory:
     def get_parameter(self, Name: str, **_: Any) -> Any:
         if Name.startswith("/aws/"):
             return {"Parameter": {"Value": "ami-debian"}}
-        return {**self._check("password", Name, "ParameterNotFound"), "Parameter": {"Value": "the password"}}
+        found = {"Value": "the password", "Version": 1}
+        return {**self._check("password", Name, "ParameterNotFound"), "Parameter": found}
 
     def put_parameter(self, Name: str, **_: Any) -> Any:
         self.there.add(("password", Name))
+        return {"Version": 1}
 
     def delete_parameter(self, Name: str) -> Any:
         self._check("password", Name, "ParameterNotFound")

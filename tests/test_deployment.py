@@ -15,6 +15,7 @@ import pytest
 
 from shoal.aws.template import LaunchTemplate
 from shoal.deployment import template_file
+from shoal.errors import Permanent
 from shoal_cli._deployment._first_photo import label_first_photo, wait_for_page
 from tests.deployment_fixtures import (
     DENIED,
@@ -272,6 +273,7 @@ def test_without_credentials_or_region_it_says_so(person: Deployer, monkeypatch:
 def test_the_page_and_its_instance_on_moto(moto: EmulatedAccount, monkeypatch: pytest.MonkeyPatch) -> None:
     person = Deployer(moto, "fish", monkeypatch)
     monkeypatch.setenv("SHOAL_TARGET_SECONDS", "30")
+    monkeypatch.setenv("SHOAL_SIGN_IN", "off")  # on this machine; on AWS people always sign in
 
     made = person.deploy(*PAGE, "--email", "who@example.org", "--budget", "20")
     assert COMPLETE in made
@@ -282,6 +284,7 @@ def test_the_page_and_its_instance_on_moto(moto: EmulatedAccount, monkeypatch: p
     [program] = moto.call("s3", "list_objects_v2", Bucket="fish-code-bucket")["Contents"]
     again = person.deploy(*PAGE, "--email", "who@example.org", "--budget", "20")
     assert "password" not in again
+    assert "Sign in as operator with the password " in person.deploy(*PAGE, "--new-password")
 
     [reservation] = moto.call("ec2", "describe_instances")["Reservations"]
     [instance] = reservation["Instances"]
@@ -289,7 +292,10 @@ def test_the_page_and_its_instance_on_moto(moto: EmulatedAccount, monkeypatch: p
     started = moto.call("ec2", "describe_instance_attribute", InstanceId=instance["InstanceId"], Attribute="userData")
     user_data = decoded(started["UserData"]["Value"])
     assert program["Key"] in user_data
-    assert "SHOAL_TARGET_SECONDS=30" in user_data
+    # It starts again with the new password.
+    for line in ("SHOAL_TARGET_SECONDS=30", "SHOAL_SIGN_IN=on", "SHOAL_TRUSTED_PROXIES=1", "version 2 of the password"):
+        assert line in user_data
+    assert made.count("Sign in as operator with") == 1
     assert password not in user_data
     subprocess.run(["bash", "-n"], input=script_of(user_data), text=True, check=True)
     [group] = moto.call("ec2", "describe_security_groups", GroupNames=["fish-web"])["SecurityGroups"]
@@ -345,7 +351,9 @@ def test_each_permission_is_explained_and_fits_into_a_policy(person: Deployer, t
 
 
 def test_the_first_photo_is_labelled_through_the_page() -> None:
-    with running_site() as site:
+    with running_site(sign_in="on", operator_secret="sixteen or more letters") as site:
         wait_for_page(site.url)
+        with pytest.raises(Permanent, match="does not take the password: `shoal deploy --new-password`"):
+            label_first_photo(site.url, "a password")
 
-        assert label_first_photo(site.url, "a password") != ""
+        assert label_first_photo(site.url, "sixteen or more letters") != ""

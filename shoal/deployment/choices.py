@@ -17,7 +17,8 @@ from shoal.settings import SETTINGS, Settings
 
 # The stack says these to page and controller itself, or they belong to the machine that deploys.
 _OF_THE_STACK = {
-    *("prefix", "state_dir", "cache_dir", "env_file", "host", "port", "trusted_proxy", "allowed_hosts", "open_to_all"),
+    *("prefix", "state_dir", "cache_dir", "env_file", "host", "port", "trusted_proxy", "trusted_proxies"),
+    *("allowed_hosts", "open_to_all", "sign_in"),
     *("instance_type", "max_instances", "ami", "subnet", "security_group", "actuator", "instance_profile"),
     *("cloudwatch", "lambda_image", "local_boot_seconds"),
 }
@@ -134,6 +135,7 @@ class Found:
     page_image: the image of the page's instance.  worker_image: empty when none is baked yet.
     visitors:   who reaches the page.
     code:       the key of the program in the code bucket.
+    password:   the version of the page's password; 0 before there is one.
     """
 
     network: str = ""
@@ -142,6 +144,7 @@ class Found:
     worker_image: str = ""
     visitors: str = "127.0.0.1/32"
     code: str = ""
+    password: int = 0
 
 
 def parameters(template: StackTemplate, settings: Settings, choices: Choices, found: Found) -> dict[str, str]:
@@ -156,6 +159,7 @@ def parameters(template: StackTemplate, settings: Settings, choices: Choices, fo
         "WebImage": found.page_image,
         "WebInstanceType": choices.page_type,
         "CodeKey": found.code,
+        "PasswordVersion": str(found.password),
         "WebSettings": "\n".join(f"{name}={value}" for name, value in further_settings(settings).items()),
         "Domain": choices.domain,
         "HostedZoneId": choices.zone,

@@ -12,7 +12,7 @@ from shoal.folders import folder
 from shoal.retry import patiently
 from shoal_cli._client import session_for
 
-USER = "shoal"  # as in ami/web/Caddyfile
+USER = "operator"  # as in web_tier/access/entrance.py: with the page's password
 PAGE_SECONDS = 900.0  # the instance installs what it needs
 ANSWER_SECONDS = 400.0  # the page itself gives up after SHOAL_ANSWER_SECONDS
 PAUSE_SECONDS = 3.0
@@ -37,22 +37,30 @@ def wait_for_page(address: str, seconds: float = PAGE_SECONDS) -> float:
 
 
 def label_first_photo(address: str, password: str, pause: Callable[[], object] | None = None) -> str:
-    """Send a photo through the page and return its label. Raises Permanent and Retryable."""
+    """Sign in, send a photo through the page and return its label. Raises Permanent and Retryable."""
     session = session_for(address)
-    session.auth = (USER, password)
 
     def send() -> str:
         try:
+            _sign_in(session, address, password)
             with PHOTO.open("rb") as photo:
                 answer = session.post(f"{address}/", files={"inputFile": (PHOTO.name, photo)}, timeout=ANSWER_SECONDS)
         except requests.RequestException as error:
             raise Retryable(f"the page {address} does not answer: {error}") from error
-        if answer.status_code == 401:
-            raise Permanent(
-                f"the page {address} does not take the password: `shoal deploy --new-password` makes another"
-            )
         if not answer.ok:
             raise Retryable(f"the first photo was not labelled: the page answers {answer.status_code}")
         return answer.text.strip().partition(":")[2]
 
     return patiently(send, ANSWER_SECONDS, pause or (lambda: time.sleep(PAUSE_SECONDS)))
+
+
+def _sign_in(session: requests.Session, address: str, password: str) -> None:
+    """Begin a session at the page, unless there is one. Raises Permanent for a wrong password, and Retryable."""
+    if session.cookies:
+        return
+    form = {"name": USER, "password": password}
+    answer = session.post(f"{address}/sign-in", form, timeout=ANSWER_SECONDS, allow_redirects=False)
+    if answer.status_code == 403:
+        raise Permanent(f"the page {address} does not take the password: `shoal deploy --new-password` makes another")
+    if answer.status_code != 303 or not session.cookies:
+        raise Retryable(f"signing in at the page {address} failed: it answers {answer.status_code}")

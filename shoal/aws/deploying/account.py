@@ -51,6 +51,7 @@ def survey(settings: Settings, choices: Choices, code: str, before: dict[str, st
         worker_image=_worker_image(settings),
         visitors=_visitors(choices) if choices.page else "127.0.0.1/32",
         code=code,
+        password=int(before.get("PasswordVersion", "0")),
     )
 
 

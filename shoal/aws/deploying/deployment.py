@@ -88,7 +88,10 @@ class Deployment:
         state = self._stack.ready()
         key, body = self._program()
         values, has_image = self._values(state, key)
-        password, is_new = self._keep_password(new_password) if self._choices.page else ("", False)
+        password, is_new = "", False
+        if self._choices.page:
+            password, version, is_new = self._keep_password(new_password)
+            values["PasswordVersion"] = str(version)
         left = self._left_of_an_earlier_one(state)
         text = self._text()
         name = self._stack.change_set(text, values, self._tags(), imports=left)
@@ -125,8 +128,8 @@ class Deployment:
             return False
         return account.bucket_exists(self._settings.in_bucket) or account.bucket_exists(self._settings.out_bucket)
 
-    def _keep_password(self, new: bool) -> tuple[str, bool]:
-        """The page's password, and whether it was made just now: when it was missing, or a new one is wanted.
+    def _keep_password(self, new: bool) -> tuple[str, int, bool]:
+        """The page's password, its version, and whether it was made just now: it was missing, or a new one is wanted.
 
         It is a secret parameter, which only the page's instance and the account's own people may read.
         """
@@ -134,18 +137,18 @@ class Deployment:
         ssm = client("ssm")
         try:
             with our_errors(f"password {name}"):
-                known = str(ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
+                known = ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]
                 if not new:
-                    return known, False
+                    return str(known["Value"]), int(known["Version"]), False
         except NotFound:
             pass
         password = secrets.token_urlsafe(PASSWORD_BYTES)
         with our_errors(f"password {name}"):
-            ssm.put_parameter(Name=name, Value=password, Type="SecureString", Overwrite=True)
+            put = ssm.put_parameter(Name=name, Value=password, Type="SecureString", Overwrite=True)
             ssm.add_tags_to_resource(
                 ResourceType="Parameter", ResourceId=name, Tags=[{"Key": TAG, "Value": self._settings.prefix}]
             )
-        return password, True
+        return password, int(put["Version"]), True
 
     def _allow_services(self) -> None:
         """Make AWS' own roles for spot instances and groups, which an account gets at its first use of them."""
