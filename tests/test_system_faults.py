@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
 from app_tier.suspects.open_photos import FILE_BYTES
 from benchmarks import photos
 from benchmarks.running.system import ROOT, RunningSystem
+from shoal.messages import Job
 from shoal.settings import load
 from tests.waiting import wait_for
 
@@ -59,11 +61,14 @@ def put_like_the_page(system: RunningSystem, batch: str, first: int, some: list[
 
 
 def submit(system: RunningSystem, pictures: list[bytes], meanwhile: Callable[[], None]) -> str:
-    """Upload the photos while `meanwhile` runs in another thread, once something has been labelled."""
+    """Upload the photos while `meanwhile` runs in another thread, once one of them has been labelled."""
     batch = str(requests.post(f"{system.address}/batches", timeout=30).json()["batch"])
 
+    def begun() -> bool:
+        return any(key.startswith(f"{batch}/") for key in system.keys(system.settings.out_bucket))
+
     def strike() -> None:
-        wait_for(lambda: system.keys(system.settings.out_bucket), ANSWER_SECONDS, "nothing was labelled")
+        wait_for(begun, ANSWER_SECONDS, "nothing was labelled")
         meanwhile()
 
     with ThreadPoolExecutor(5) as threads:
@@ -86,14 +91,56 @@ def assert_one_result_each(system: RunningSystem, batch: str) -> None:
     wait_for(answered, ANSWER_SECONDS, lambda: f"not every photo was labelled: {system.text()[-3000:]}")
     inputs, outputs = system.keys(settings.in_bucket), system.keys(settings.out_bucket)
     assert len(inputs) == COUNT
-    assert inputs == outputs
+    assert inputs == {key for key in outputs if not key.startswith("deleted/")}
     wait_for(lambda: system.waiting(settings.req_queue) == 0, 60, "the request queue did not empty")
     assert system.waiting(settings.dead_queue) == 0
     system.wait_until_empty()
 
 
+def left_of(system: RunningSystem, batch: str) -> list[str]:
+    """What is there of a deleted batch but its tombstone, and the queues that hold messages."""
+    chosen, s3 = system.settings, system.client("s3")
+    listed = [s3.list_objects_v2(Bucket=bucket).get("Contents", ()) for bucket in (chosen.in_bucket, chosen.out_bucket)]
+    keys = [one["Key"] for some in listed for one in some if batch in one["Key"] and one["Key"] != f"deleted/{batch}"]
+    return keys + [one for one in (chosen.req_queue, chosen.resp_queue, chosen.dead_queue) if system.waiting(one)]
+
+
+def delete_under_work(system: RunningSystem, pictures: list[bytes]) -> None:
+    """Delete a batch that workers hold. One of them dies, the others go on, a photo and its message come late."""
+    chosen, sqs, stopped = system.settings, system.client("sqs"), list[psutil.Process]()
+
+    def stop_the_workers() -> None:
+        stopped.extend(system.workers())
+        for one in stopped:
+            one.suspend()
+
+    def send(queue: str) -> None:
+        sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName=queue)["QueueUrl"], MessageBody=late.to_json())
+
+    batch = submit(system, pictures, stop_the_workers)
+    page, late = f"{system.address}/batches/{batch}", Job(batch, 0, "0.jpg", chosen.resp_queue)
+    photos = requests.get(f"{page}.json", timeout=30).json()["photos"]
+    of_one = f"{page}/photos/{[one['state'] for one in photos].index('done')}"
+    assert requests.get(f"{of_one}/thumbnail", timeout=30).ok
+    assert requests.post(f"{of_one}/correction", {"label": "goldfish"}, timeout=30).ok
+    assert any(key.startswith(f"corrections/{batch}/") for key in system.keys(chosen.out_bucket))
+    send(chosen.dead_queue)
+
+    assert requests.delete(f"{system.address}/v1/batches/{batch}", timeout=60).json()["photos"] == COUNT
+    stopped[0].kill()
+    for one in stopped[1:]:
+        one.resume()
+    system.client("s3").put_object(Bucket=chosen.in_bucket, Key=late.key, Body=pictures[0])
+    send(chosen.req_queue)
+
+    wait_for(lambda: not left_of(system, batch), ANSWER_SECONDS, lambda: f"left: {left_of(system, batch)}")
+    assert f"deleted/{batch}" in system.keys(chosen.out_bucket)
+    assert {requests.get(one, timeout=30).status_code for one in (f"{page}.json", f"{of_one}/thumbnail")} == {404}
+
+
 def test_kill_9_of_a_busy_worker(system: RunningSystem, pictures: list[bytes]) -> None:
     system.start()
+    delete_under_work(system, pictures)
     killed: list[int] = []
 
     def kill() -> None:

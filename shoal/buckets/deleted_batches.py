@@ -10,17 +10,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor
 
-from shoal.buckets.passing_records import SUSPECTS
-from shoal.buckets.suspects import path_of
 from shoal.errors import Retryable, ShoalError
 from shoal.messages import is_batch, is_job_key
 from shoal.ports import ObjectStore
 
 FOLDER = "deleted"
-FOLDERS_BY_BATCH = ("accounts/owners", "accounts/shares", "buried", "corrections", "failures", "pending", "webhooks")
+FOLDERS_BY_BATCH = (
+    "accounts/owners",
+    "accounts/shares",
+    "buried",
+    "corrections",
+    "failures",
+    "pending",
+    "suspects",
+    "webhooks",
+)
 """What else is kept of a batch in the output bucket: `<folder>/<batch>/...`."""
 
 LOOK_SECONDS = 5.0  # between two looks for new tombstones
@@ -43,7 +50,6 @@ def purge(inputs: ObjectStore, outputs: ObjectStore, batch: str, workers: Execut
     for folder in FOLDERS_BY_BATCH:
         kept += [one.key for one in outputs.list(f"{folder}/{batch}/")]
     names = {key for key in (*photos, *kept) if is_job_key(key)}
-    kept += _suspects(outputs, names)
     # The photos last: as long as one is there, a purge that was cut off can find what else belongs to them.
     _delete_all(outputs, kept, workers)
     _delete_all(inputs, photos, workers)
@@ -63,14 +69,6 @@ def sweep(inputs: ObjectStore, outputs: ObjectStore, now: float) -> int:
         if age > KEPT_SECONDS:
             outputs.delete(tombstone.key)
     return found
-
-
-def _suspects(outputs: ObjectStore, keys: Iterable[str]) -> list[str]:
-    """The records of photos that ended a worker."""
-    records = {one.key for one in outputs.list(f"{SUSPECTS}/")}
-    if not records:
-        return []
-    return [path for key in keys if (path := path_of(key)) in records]
 
 
 def _delete_all(store: ObjectStore, keys: list[str], workers: Executor | None) -> None:

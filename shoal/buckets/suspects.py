@@ -1,6 +1,7 @@
 """Photos that ended a worker's process or broke its engine, and how often: they are tried alone, and fail at last.
 
-A record is an object in the output bucket, `suspects/<SHA-256 of the photo's key>`. It is worth nothing after a day.
+A record is an object in the output bucket, `suspects/<batch>/<SHA-256 of the photo's key>`. It is worth nothing after
+a day.
 When two workers count the same photo at the same moment, one of the two may be lost.
 """
 
@@ -11,6 +12,7 @@ import json
 
 from shoal.buckets.passing_records import SUSPECTS
 from shoal.errors import MalformedMessage, NotFound
+from shoal.messages import is_batch
 from shoal.ports import ObjectStore
 from shoal.safe_json import integer, read_object
 
@@ -38,4 +40,6 @@ def count(outputs: ObjectStore, key: str) -> int:
 
 def path_of(key: str) -> str:
     """Where the record of a photo is."""
-    return f"{SUSPECTS}/{hashlib.sha256(key.encode(errors='replace')).hexdigest()}"
+    batch = key.partition("/")[0]
+    folder = batch if is_batch(batch) else "-"
+    return f"{SUSPECTS}/{folder}/{hashlib.sha256(key.encode(errors='replace')).hexdigest()}"
