@@ -19,7 +19,6 @@ from typing import Protocol
 
 from app_tier.answers import Answers
 from app_tier.bucket_events import BucketEvents
-from app_tier.failure_notes import FailureNotes
 from app_tier.heartbeat import Heartbeat
 from app_tier.in_progress import Delivery, Finished
 from app_tier.inference_queue import Image, InferenceQueue
@@ -29,6 +28,7 @@ from app_tier.prefetch import Prefetch
 from app_tier.publisher import Publisher, RepliesPort
 from app_tier.store_patience import StorePatience
 from app_tier.suspects.alone import Broken
+from app_tier.suspects.failure_notes import FailureNotes
 from app_tier.suspects.suspects import Suspects
 from inference.answer import Answer, Decoded
 from shoal import traces

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app_tier.failure_notes import in_words
 from app_tier.suspects.alone import Broken, try_alone
+from app_tier.suspects.failure_notes import in_words
 from app_tier.suspects.open_photos import MOST_KEY_BYTES, OpenPhotos
 from shoal.buckets import failures, suspects
 from shoal.buckets.suspects import GIVEN_UP

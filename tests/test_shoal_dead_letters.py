@@ -214,3 +214,12 @@ def test_an_answered_letter_goes_with_a_purge_and_with_its_batch() -> None:
     assert [letter.key for letter in dead_letters.look(cloud)] == [GOOD.key]
     assert dead_letters.redrive(cloud) == 0  # it cannot be read
     assert [one.key for one in cloud.outputs.list("") if jobs[1].batch in one.key] == []
+
+
+def test_dead_letters_can_be_looked_at_and_purged() -> None:
+    cloud = memory_cloud(SystemClock())
+    cloud.dead_letters.send([str(number) for number in range(25)])
+    assert len(dead_letters.look(cloud)) == 25
+    assert cloud.dead_letters.depth().visible == 25
+    assert dead_letters.purge(cloud) == 25
+    assert dead_letters.look(cloud) == []

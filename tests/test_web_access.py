@@ -271,20 +271,27 @@ def test_a_real_browser_on_another_site_reads_nothing_and_changes_nothing(site: 
 def test_a_guess_doubles_the_pause_of_its_network_alone() -> None:
     clock = ManualClock(1e9)
     guesses = Guesses(clock)
-    for _ in range(FREE):
-        assert guesses.pause("2001:db8::1") == 0
-        guesses.wrong("2001:db8::1")
+
+    def pause(address: str, found: bool | None = None) -> int | None:
+        """Guess; returns how many seconds the address has to wait instead."""
+        try:
+            assert guesses.guess(address, lambda: found) is found
+        except Problem as problem:
+            return problem.retry_after
+        return 0
+
+    assert [pause("2001:db8::1") for _ in range(FREE)] == [0] * FREE
     pauses = []
     for _ in range(10):
-        pauses.append(guesses.pause("2001:db8::ffff:2"))  # the same network
+        pauses.append(pause("2001:db8::ffff:2") or 0)  # the same network
         clock.wait(pauses[-1])
-        guesses.wrong("2001:db8::1")
+        assert pause("2001:db8::1") == 0
     assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, LONGEST_SECONDS]
-    assert guesses.pause("2001:db8:0:1::1") == guesses.pause("127.0.0.1") == guesses.pause("") == 0
-    guesses.right("2001:db8::3")
-    assert guesses.pause("2001:db8::1") == 0
+    assert pause("2001:db8:0:1::1") == pause("127.0.0.1") == pause("") == 0
+    clock.wait(LONGEST_SECONDS)
+    assert [pause("2001:db8::3", found=True), *(pause("2001:db8::1") for _ in range(FREE))] == [0] * (FREE + 1)
     for number in range(2 * MOST_ADDRESSES):
-        guesses.wrong(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+        pause(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
     assert len(guesses._wrong) == MOST_ADDRESSES
 
 

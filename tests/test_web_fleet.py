@@ -22,7 +22,7 @@ from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.clock import SystemClock
 from shoal.errors import SettingsError
 from shoal.ledger import Entry, Refusal
-from shoal.memory import ManualClock, memory_cloud
+from shoal.memory import ManualClock
 from shoal.messages import Job, Result
 from shoal.ports import Beat
 from shoal.settings import change_for, in_force
@@ -247,7 +247,7 @@ def test_single_dead_letters_are_looked_at_sent_again_and_deleted(site: Site, pa
     expect(letters.nth(1)).to_contain_text("Its photo was answered as failed.")
     assert page.locator("b, main script").count() == 0
     letters.nth(0).get_by_text("The message").click()
-    expect(letters.nth(0).locator("pre")).to_contain_text(f'"key":"{JOB.batch}/0/<b onclick')
+    expect(letters.nth(0).locator("pre")).to_contain_text(f'"key":"{JOB.batch}/00000/<b onclick')
 
     letters.nth(1).get_by_role("button", name="Send again").click()
     expect(page.locator(".told")).to_have_text("1 message is in the request queue again.")
@@ -403,15 +403,6 @@ def test_no_worker_and_no_log_gets_the_secret() -> None:
     chosen = shoal_settings.load({"SHOAL_OPERATOR_SECRET": SECRET})
     assert SECRET not in repr(chosen)
     assert SECRET not in "".join(chosen.for_worker().values())
-
-
-def test_dead_letters_can_be_looked_at_and_purged() -> None:
-    cloud = memory_cloud(SystemClock())
-    cloud.dead_letters.send([str(number) for number in range(25)])
-    assert len(dead_letters.look(cloud)) == 25
-    assert cloud.dead_letters.depth().visible == 25
-    assert dead_letters.purge(cloud) == 25
-    assert dead_letters.look(cloud) == []
 
 
 def test_a_ledger_is_followed_as_it_grows_and_when_it_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

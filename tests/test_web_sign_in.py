@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 from click.testing import CliRunner, Result
@@ -22,6 +23,7 @@ from shoal.clock import SystemClock
 from shoal.errors import Permanent
 from shoal.memory import ManualClock, memory_cloud
 from shoal_cli.__main__ import shoal as shoal_command
+from tests.test_web_bodies import MB, Target, status
 from tests.web_fixtures import Site, jpeg, running_site
 from web_tier.access.person import Person
 from web_tier.access.quotas import Quotas
@@ -251,6 +253,47 @@ def test_a_key_may_do_what_its_scopes_say_until_it_is_revoked(people: People, ca
     assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, 'Bearer realm="Shoal"')
     assert "revoked" in refused.json()["detail"]
     assert own_text not in caplog.text
+
+
+SESSION = "Cookie: test-session=guess\r\n"
+EXPECTS = "Expect: 100-continue\r\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [("", 401), (SESSION, 401), ("Authorization: Bearer guess\r\n", 401), ("KEY", 403), (EXPECTS, 401)],
+)
+def test_a_large_form_of_who_may_not_send_it_is_refused_before_it_has_come(
+    people: People, shown: str, expected: int
+) -> None:
+    if shown == "KEY":
+        text = ApiKeys(people.site.cloud.outputs, SystemClock()).add("reader", ["read"])[1]
+        shown = f"Authorization: Bearer {text}\r\n"
+    target = Target(people.site.url, psutil.Process())
+    head = "POST /v1/batches HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=xyz\r\n"
+    sent = 0
+
+    def body() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 1_000 * MB and shown != EXPECTS:
+            sent += MB
+            yield bytes(MB)
+
+    answer = target.send(f"{head}{shown}Content-Length: {10**10}\r\n\r\n", body())
+    assert status(answer) == expected, answer
+    assert "Connection: close" in answer
+    assert sent < 200 * MB  # beyond what is dropped, so that the client sees the answer, the connection ends
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_form_of_a_user_is_taken_when_it_is_known_who_sends_it(people: People, chunked: bool) -> None:
+    photo = jpeg() + bytes(3 * MB)
+    form = (
+        b'--xyz\r\nContent-Disposition: form-data; name="inputFile"; filename="a.jpg"\r\n\r\n%s\r\n--xyz--\r\n' % photo
+    )
+    body: Any = iter([form[:200], form[200:MB], form[MB:]]) if chunked else form
+    headers = {"Content-Type": "multipart/form-data; boundary=xyz"}
+    assert people.ask(people.alice, "POST", "/v1/batches", data=body, headers=headers).ok
 
 
 def test_a_key_ends_with_its_user(people: People) -> None:

@@ -1,24 +1,36 @@
-"""Refuses a photo in the server's loop while there is no place for it: a thread and Flask would take far longer."""
+"""What the server's loop knows of a request before its body has come: no place for its photo, or a sender who may not.
+
+A thread and Flask would take far longer, and would have the whole body first.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Protocol
 from urllib.parse import parse_qs
 
 from flask import Flask
+from werkzeug.exceptions import HTTPException
+from werkzeug.http import parse_cookie
+from werkzeug.routing import RoutingException
 
 from shoal.errors import ShoalError
+from web_tier.access import rights
+from web_tier.access.entrance import Entrance
+from web_tier.access.gate import session_cookie
+from web_tier.access.rights import Right
 from web_tier.problems import Problem
 from web_tier.waitress_bodies import Head
 
 log = logging.getLogger(__name__)
 
 DOOR = "/v1/label"  # its answers do not depend on what the client accepts
+LOOKING_THREADS = 4
 TOLD_SECONDS = 10.0  # between two lines of the log
 
 
@@ -73,6 +85,51 @@ class EarlyRefusal:
         if now - self._told_at >= TOLD_SECONDS:
             log.info("POST %s: %d photos refused, too many wait", DOOR, self._count)
             self._count, self._told_at = 0, now
+
+
+class Doorkeeper:
+    """Whether the sender of a request may use its route, where people sign in. The app asks once more.
+
+    It answers at once to who shows neither a session nor a key. The others' are looked up in the bucket, by threads.
+    """
+
+    def __init__(self, app: Flask, entrance: Entrance, prefix: str) -> None:
+        self._app = app
+        self._routes = app.url_map.bind("localhost")
+        self._entrance = entrance
+        self._cookie = session_cookie(prefix)
+        self._threads = ThreadPoolExecutor(LOOKING_THREADS, "doorkeeper")
+
+    def __call__(self, head: Head) -> bool | Future[bool]:
+        """Called by the server's loop alone."""
+        right = self._right(head)
+        if right is Right.NOTHING:
+            return True
+        scheme, _, key = head.headers.get("AUTHORIZATION", "").partition(" ")
+        has_key = scheme.lower() == "bearer"
+        shown = key.strip() if has_key else parse_cookie(head.headers.get("COOKIE", "")).get(self._cookie, "")
+        if not shown:
+            return False
+        return self._threads.submit(self._may, right, shown, has_key)
+
+    def stop(self) -> None:
+        """Answer no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _right(self, head: Head) -> Right:
+        path = "/" + head.path.lstrip("/").encode("latin-1", "replace").decode(errors="replace")
+        try:
+            endpoint, _ = self._routes.match(path, head.method)
+        except (HTTPException, RoutingException):
+            return Right.NOTHING  # there is no such route: its answer needs no large body
+        return rights.needed(self._app, endpoint)
+
+    def _may(self, right: Right, shown: str, is_key: bool) -> bool:
+        try:
+            who = self._entrance.by_key(shown) if is_key else self._entrance.by_session(shown)
+        except ShoalError:
+            return True  # the app says that the bucket does not answer
+        return who is not None and who.may(right)
 
 
 def client_of(peer: str, forwarded: str, proxy: str, proxies: int = 1) -> str:

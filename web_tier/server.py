@@ -17,7 +17,7 @@ from shoal.lifecycle import listen
 from shoal.settings import Settings
 from web_tier import waitress_bodies, waitress_internals
 from web_tier.access.turns import TurnQueue, Urgency
-from web_tier.early_refusal import EarlyRefusal, client_of
+from web_tier.early_refusal import Doorkeeper, EarlyRefusal, client_of
 from web_tier.routes.contracts import changing_gets
 from web_tier.schemas.bodies import PHOTO_FORM_BYTES, body_limit
 from web_tier.services import EXTENSION, Services
@@ -62,7 +62,10 @@ class WebServer:
         self._server = create_server(app, map=self._map, sockets=[listening], threads=threads, **adjustments)
         waitress_internals.check(self._server)
         refusal = EarlyRefusal(app, self._services.venues.named, settings.trusted_proxy, settings.trusted_proxies)
-        waitress_bodies.limit_bodies(self._server, body_limit(app), refusal)
+        entrance = self._services.entrance
+        self._doorkeeper = Doorkeeper(app, entrance, settings.prefix) if entrance.signs_in else None
+        welcome = (self._doorkeeper,) if self._doorkeeper else ()
+        waitress_bodies.limit_bodies(self._server, body_limit(app), refusal, *welcome)
         loop = waitress_internals.EventLoop(self._server)
         limit = self._services.connections
         waitress_internals.limit_connections(self._server, self._map, limit.opened, limit.closed)
@@ -86,6 +89,8 @@ class WebServer:
         requests_end = time.monotonic() + STOP_SECONDS
         waitress_internals.run_in_loop(self._server, lambda: waitress_internals.close_port(self._server))
         self._services.stop()
+        if self._doorkeeper:
+            self._doorkeeper.stop()
         waitress_internals.end_threads(self._server, max(LEAST_SECONDS, requests_end - time.monotonic()))
         deadline = time.monotonic() + FLUSH_SECONDS
         while time.monotonic() < deadline and waitress_internals.has_unsent(self._server):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -16,9 +17,10 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.receiver import ChunkedReceiver
 from waitress.utilities import BadRequest
 
-from web_tier.waitress_internals import HandingTask
+from web_tier.waitress_internals import HandingTask, run_in_loop
 
 DROPPED_BYTES = 64 * 1024 * 1024  # a client that still sends would see a broken connection instead of the answer
+FREE_BYTES = 128 * 1024  # a body of this size arrives with its head, and is not worth a question
 PIECE_BYTES = 16 * 1024  # waitress copies the rest of its input for each chunk of a chunked body
 MOST_LINE_BYTES = 16 * 1024  # the line before a chunk, and the trailer
 MOST_FRAMING_BYTES = 64 * 1024  # around the chunks, and an eighth of their content: many tiny chunks cost much time
@@ -36,7 +38,10 @@ class Head:
 
 
 def limit_bodies(
-    server: Any, limit: Callable[[str, str, str], int], refusal: Callable[[Head], bytes | None] = lambda _: None
+    server: Any,
+    limit: Callable[[str, str, str], int],
+    refusal: Callable[[Head], bytes | None] = lambda _: None,
+    welcome: Callable[[Head], bool | Future[bool]] = lambda _: True,
 ) -> None:
     """Keep at most limit(method, path, content type) bytes of each body. Call it before the server runs.
 
@@ -45,34 +50,78 @@ def limit_bodies(
 
     refusal: a whole answer to a request that is not to reach the app, or None. Called in the thread of the loop, which
              serves everybody, so it must be quick. The body is dropped while it arrives, and the connection stays open.
+    welcome: whether the sender of a request with more than FREE_BYTES may send it; also called there. Until a Future
+             has its result nothing more is read. Of who is not welcome the body is dropped as one that is too large,
+             and the app answers.
     """
+    rules = _Rules(limit, refusal, welcome)
+    server.channel_class = type("LimitedChannel", (LimitedChannel,), {"rules": rules})
 
-    class LimitedChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
-        task_class = HandingTask
 
-        def parser_class(self, adj: Any) -> LimitedParser:
-            return LimitedParser(adj, limit, self)
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What `limit_bodies` was told."""
 
-        def refusal(self, request: LimitedParser) -> bytes | None:
-            """The answer, if the request is refused now. Answers keep the order of requests, so only a lone one is."""
-            if self.requests or request.version != "1.1" or request.connection_close:
-                return None
-            return refusal(Head(request.command, request.path, request.query, request.headers, self.addr[0]))
+    limit: Callable[[str, str, str], int]
+    refusal: Callable[[Head], bytes | None]
+    welcome: Callable[[Head], bool | Future[bool]]
 
-        def answer(self, whole: bytes) -> None:
-            """Send an answer. Only in the thread of the loop, while no request is answered."""
-            with self.outbuf_lock:
-                self.outbufs[-1].append(whole)
-                self.current_outbuf_count += len(whole)
-                self.total_outbufs_len += len(whole)
-                self._flush_exception(self._flush_some)
 
-        def handle_close(self) -> None:
-            super().handle_close()
-            if self.request is not None:  # waitress leaves the file of a body that has not arrived whole
-                self.request.close()
+class LimitedChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
+    """A connection whose bodies are limited."""
 
-    server.channel_class = LimitedChannel
+    task_class = HandingTask
+    rules: _Rules
+    waits = False
+
+    def readable(self) -> bool:
+        """Whether to read on."""
+        return not self.waits and bool(super().readable())
+
+    def parser_class(self, adj: Any) -> LimitedParser:
+        """The reader of its next request."""
+        return LimitedParser(adj, self.rules.limit, self)
+
+    def refusal(self, request: LimitedParser) -> bytes | None:
+        """The answer, if the request is refused now. Answers keep the order of requests, so only a lone one is."""
+        if self.requests or request.version != "1.1" or request.connection_close:
+            return None
+        return self.rules.refusal(self._head(request))
+
+    def welcomes(self, request: LimitedParser) -> bool:
+        """Whether the body may come. If that is not known yet, reading stops until `request.settle` is called."""
+        answer = self.rules.welcome(self._head(request))
+        if not isinstance(answer, Future):
+            return answer
+        self.waits = True
+        answer.add_done_callback(lambda found: run_in_loop(self.server, lambda: self._go_on(request, _result(found))))
+        return True
+
+    def changed(self) -> None:
+        """It may be readable again. `EventLoop` asks it then."""
+
+    def _go_on(self, request: LimitedParser, is_welcome: bool) -> None:
+        self.waits = False
+        self.changed()
+        if self.request is request and self.connected:
+            request.settle(is_welcome)
+
+    def _head(self, request: LimitedParser) -> Head:
+        return Head(request.command, request.path, request.query, request.headers, self.addr[0])
+
+    def answer(self, whole: bytes) -> None:
+        """Send an answer. Only in the thread of the loop, while no request is answered."""
+        with self.outbuf_lock:
+            self.outbufs[-1].append(whole)
+            self.current_outbuf_count += len(whole)
+            self.total_outbufs_len += len(whole)
+            self._flush_exception(self._flush_some)
+
+    def handle_close(self) -> None:
+        """It is closed."""
+        super().handle_close()
+        if self.request is not None:  # waitress leaves the file of a body that has not arrived whole
+            self.request.close()
 
 
 class LimitedParser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
@@ -89,6 +138,7 @@ class LimitedParser(HTTPRequestParser):  # type: ignore[misc] # waitress has no 
         self._refusal: bytes | None = None
         self._most = 0
         self._dropping = False
+        self._continues = False
         self.began = time.monotonic()
 
     def received(self, data: bytes) -> int:
@@ -132,6 +182,25 @@ class LimitedParser(HTTPRequestParser):  # type: ignore[misc] # waitress has no 
             self._refusal = self._channel.refusal(self)
             if self._refusal is not None:
                 self._forget_body()
+                return
+        if not self._dropping and (self.chunked or self.content_length > FREE_BYTES):
+            self._check_sender()
+
+    def _check_sender(self) -> None:
+        if not self._channel.welcomes(self):
+            self._most = 0
+            self._drop()
+            self.completed, self.expect_continue = self.expect_continue, False
+        elif self._channel.waits:
+            self._continues, self.expect_continue = self.expect_continue, False
+
+    def settle(self, is_welcome: bool) -> None:
+        """Go on with the body: keep it, or drop what comes. Only in the thread of the loop."""
+        if not is_welcome:
+            self._most = 0
+            self._drop()
+        if self._continues:
+            self._channel.send_continue()
 
     def _check_body(self) -> None:
         if self.chunked and self._is_hostile(self.body_rcv):
@@ -155,6 +224,11 @@ class LimitedParser(HTTPRequestParser):  # type: ignore[misc] # waitress has no 
         kept = self.body_rcv.getbuf()
         self.body_rcv.buf = _Nowhere(len(kept))
         kept.close()
+
+
+def _result(found: Future[bool]) -> bool:
+    """False for a question that nobody answered any more: the server stops."""
+    return not found.cancelled() and found.result()
 
 
 class _Nowhere:

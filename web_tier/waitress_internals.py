@@ -343,6 +343,9 @@ class EventLoop:
                 loop._forget(self._fileno)
                 super().del_channel(map)
 
+            def changed(self) -> None:
+                loop._changed.append(self)
+
             def service(self) -> None:
                 loop._answering.channel = self
                 try:

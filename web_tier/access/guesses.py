@@ -1,12 +1,16 @@
-"""Slows down guesses of the operator's secret: each wrong guess of an address doubles its pause."""
+"""Slows down guesses of passwords and of the operator's secret: each wrong guess of an address doubles its pause."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
+from typing import TypeVar
 
 from shoal.ports import Clock
+from web_tier.problems import Problem
 
 FREE = 3  # wrong guesses without a pause: people mistype
 LONGEST_SECONDS = 300.0
@@ -14,6 +18,9 @@ FORGET_SECONDS = 3600.0
 MOST_ADDRESSES = 10_000  # the oldest is forgotten
 
 _NETWORK_BITS = 64  # one client owns all addresses of such an IPv6 network
+
+
+Found = TypeVar("Found")
 
 
 class Guesses:
@@ -24,7 +31,21 @@ class Guesses:
         self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()  # network -> (wrong guesses, the last one)
         self._lock = threading.Lock()
 
-    def pause(self, address: str) -> float:
+    def guess(self, address: str, attempt: Callable[[], Found | None]) -> Found | None:
+        """Let `address` guess once: the answer of `attempt`, which is None for a wrong guess.
+
+        Raises Problem (429) while it has to wait, and what `attempt` raises.
+        """
+        if pause := self._pause(address):
+            raise Problem(429, "Too many wrong passwords came from your address.", retry_after=math.ceil(pause))
+        found = attempt()
+        if found is None:
+            self._note_wrong(address)
+        else:
+            self._forget(address)
+        return found
+
+    def _pause(self, address: str) -> float:
         """Seconds until `address` may guess again; 0 when it may now."""
         with self._lock:
             wrong, last = self._of(network(address))
@@ -32,7 +53,7 @@ class Guesses:
             return 0.0
         return max(0.0, last + min(2.0 ** (wrong - FREE), LONGEST_SECONDS) - self._clock.now())
 
-    def wrong(self, address: str) -> None:
+    def _note_wrong(self, address: str) -> None:
         """Note a wrong guess."""
         guesser = network(address)
         with self._lock:
@@ -41,7 +62,7 @@ class Guesses:
             while len(self._wrong) > MOST_ADDRESSES:
                 self._wrong.popitem(last=False)
 
-    def right(self, address: str) -> None:
+    def _forget(self, address: str) -> None:
         """Forget the wrong guesses of `address`."""
         with self._lock:
             self._wrong.pop(network(address), None)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import math
 
 from flask import g, request
 from werkzeug.wrappers import Response
@@ -43,14 +42,11 @@ def check_secret() -> bool:
     right = services().settings.operator_secret
     if not right:
         raise Problem(403, "Nobody can act here: SHOAL_OPERATOR_SECRET is not set.")
-    guesses, address = services().guesses, request.remote_addr or ""
-    if pause := guesses.pause(address):
-        raise Problem(429, "Too many wrong secrets came from your address.", retry_after=math.ceil(pause))
-    if not hmac.compare_digest(_digest(request.form.get("secret", "")), _digest(right)):
-        guesses.wrong(address)
-        return False
-    guesses.right(address)
-    return True
+
+    def is_right() -> bool | None:
+        return hmac.compare_digest(_digest(request.form.get("secret", "")), _digest(right)) or None
+
+    return bool(services().guesses.guess(request.remote_addr or "", is_right))
 
 
 def sign_in(response: Response) -> None:

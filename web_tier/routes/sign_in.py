@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import asdict
@@ -133,15 +132,8 @@ def begin(session: SignedSession, next_page: str) -> BaseResponse:
 
 def _who(name: str, password: str) -> dict[str, str] | None:
     """Whose the name and password are. Raises Problem (429) after guesses."""
-    guesses, address = services().guesses, request.remote_addr or ""
-    if pause := guesses.pause(address):
-        raise Problem(429, "Too many wrong passwords came from your address.", retry_after=math.ceil(pause))
-    who = services().entrance.password_is_right(name, password)
-    if who is None:
-        guesses.wrong(address)
-    else:
-        guesses.right(address)
-    return who
+    entrance, address = services().entrance, request.remote_addr or ""
+    return services().guesses.guess(address, lambda: entrance.password_is_right(name, password))
 
 
 def _page(error: str = "", name: str = "", status: int = 200) -> Response:
