@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -12,8 +15,11 @@ import pytest
 
 from inference import engines, store
 from inference.arithmetic import FLOAT32
-from inference.engines._compiled import compiled_folder
+from inference.engines._compiled import MOST_ENDS, compiled_folder
+from shoal.errors import Permanent
 from tests.inference_fixtures import cache_dir
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -67,6 +73,71 @@ def test_nothing_is_kept_of_an_artefact_in_the_making_or_after_a_fault(tmp_path:
     with pytest.raises(RuntimeError), compiled_folder(tmp_path, "1.0"):
         raise RuntimeError("the compiler broke")
     assert [path.name for path in tmp_path.iterdir()] == [store.CARD]
+
+
+def enter_and_end(artefact: Path, status: int = 134) -> None:
+    """A process that ends inside the block, as one does that an engine aborts."""
+    script = (
+        "import os, sys; from pathlib import Path; from inference.engines._compiled import compiled_folder\n"
+        f"with compiled_folder(Path({str(artefact)!r}), '1.0') as place: os._exit({status})"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == status
+
+
+def make(artefact: Path, text: str) -> str:
+    """Read what is kept, or keep `text`."""
+    with compiled_folder(artefact, "1.0") as place:
+        assert place
+        blob = place / "blob"
+        if not blob.exists():
+            blob.write_text(text)
+        return blob.read_text()
+
+
+def test_what_ended_a_process_that_read_it_is_made_again(artefact: Path) -> None:
+    assert make(artefact, "damaged") == make(artefact, "good") == "damaged"
+    enter_and_end(artefact)
+    assert make(artefact, "good") == make(artefact, "other") == "good"
+    assert {path.name.partition("-")[0] for path in artefact.iterdir()} == {store.CARD, "compiled"}
+
+
+def test_what_a_process_reads_now_is_not_made_again(artefact: Path) -> None:
+    make(artefact, "good")
+    with compiled_folder(artefact, "1.0") as place:
+        assert place
+        assert make(artefact, "other") == "good"
+        assert (place / "blob").exists()
+
+
+def test_an_engine_that_ends_processes_also_when_it_compiles_anew_is_said_once(artefact: Path) -> None:
+    make(artefact, "damaged")
+    for _ in range(1 + MOST_ENDS):
+        enter_and_end(artefact)
+    with pytest.raises(Permanent, match="the engine ended 2 processes while it compiled"):
+        make(artefact, "")
+    assert make(artefact, "good") == "good"
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError
+
+
+@pytest.mark.parametrize("may_remove", [True, False])
+def test_what_cannot_be_read_is_made_again_and_not_given_to_the_engine(
+    artefact: Path, monkeypatch: pytest.MonkeyPatch, may_remove: bool
+) -> None:
+    make(artefact, "of another user")
+    may = os.access
+
+    def access(path: Path, mode: int) -> bool:
+        blob = path / "blob"
+        return may(path, mode) and not (blob.exists() and blob.read_text() == "of another user")
+
+    monkeypatch.setattr(os, "access", access)
+    if not may_remove:
+        monkeypatch.setattr(Path, "rename", refuse)
+    assert make(artefact, "own") == "own"
+    assert make(artefact, "again") == ("own" if may_remove else "again")
 
 
 def test_a_model_from_its_compiled_form_says_the_same(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
+import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from inference.store import CARD
+from shoal.errors import Permanent
+
+log = logging.getLogger(__name__)
+
+MOST_ENDS = 2  # of processes that compiled anew: one may have been killed
 
 
 @contextmanager
@@ -21,22 +29,101 @@ def compiled_folder(artefact: Path, *made_for: str) -> Iterator[Path | None]:
     depend on: the engine's version, the processor, the options. Each combination has its own folder. The folder gets
     its name when it is complete, even if many processes start at once. None if nothing can be kept: the artefact is
     not complete yet, or its folder is not writable.
+
+    An engine may end its process when it reads damaged files. So a folder that cannot be read, or in whose block a
+    process ended, is made again. Raises Permanent when processes ended that made it again.
     """
     kept = artefact / f"compiled-{hashlib.sha256(repr(made_for).encode()).hexdigest()[:16]}"
-    if kept.is_dir():
-        yield kept
-        return
+    with _marked(kept):
+        if _is_readable(kept):
+            yield kept
+            return
+        with _scratch(artefact) as scratch:
+            yield scratch
+            if scratch is not None:
+                scratch.chmod(artefact.stat().st_mode & 0o777)  # for every user of the models; mkdtemp's is for one
+                with contextlib.suppress(OSError):  # another process was faster
+                    scratch.rename(kept)
+
+
+@contextmanager
+def _scratch(artefact: Path) -> Iterator[Path | None]:
+    """A folder that is deleted after the block unless it has another name by then; None where none can be made."""
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=".compiled-", dir=artefact)) if (artefact / CARD).exists() else None
+        made = Path(tempfile.mkdtemp(prefix=".compiled-", dir=artefact)) if (artefact / CARD).exists() else None
     except OSError:
-        scratch = None
-    if scratch is None:
-        yield None
+        made = None
+    try:
+        yield made
+    finally:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def _marked(kept: Path) -> Iterator[None]:
+    """Mark for the length of the block that this process uses a folder, and look whether another one ended so.
+
+    The mark is a locked file beside the folder: the lock ends with the process, however it ends.
+    """
+    ended = [mark for mark in kept.parent.glob(f".{kept.name}-*") if _is_of_the_dead(mark)]
+    if kept.is_dir() and (ended or not _is_readable(kept)):
+        log.warning("%s is made again: a process ended while it read it, or it cannot be read", kept)
+        _remove(kept)
+        _unlink(ended)
+    elif len(ended) >= MOST_ENDS:
+        _unlink(ended)
+        raise Permanent(
+            f"the engine ended {len(ended)} processes while it compiled {kept.parent}: look whether this machine has "
+            "the memory for it, run `shoal models prepare --again`, or try another SHOAL_ENGINE"
+        )
+    try:
+        file, mark = _lock(kept)
+    except OSError:  # nothing can be kept, and nothing marked
+        yield
         return
     try:
-        yield scratch
-        scratch.chmod(artefact.stat().st_mode & 0o777)  # for every user of the models; mkdtemp's is for one
-        with contextlib.suppress(OSError):  # another process was faster
-            scratch.rename(kept)
+        yield
+        _unlink(ended)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        _unlink([mark])
+        os.close(file)
+
+
+def _lock(kept: Path) -> tuple[int, Path]:
+    """A new mark, locked before it has its name: no other process sees it without its lock."""
+    file, made = tempfile.mkstemp(prefix=".mark-", dir=kept.parent)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    mark = kept.parent / f".{kept.name}-{Path(made).name}"
+    Path(made).rename(mark)
+    return file, mark
+
+
+def _is_readable(kept: Path) -> bool:
+    return kept.is_dir() and os.access(kept, os.R_OK | os.X_OK)
+
+
+def _is_of_the_dead(mark: Path) -> bool:
+    try:
+        with mark.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False  # its process lives, or has just taken it away
+    return True
+
+
+def _remove(kept: Path) -> None:
+    """Take the folder away, if this user may: in one step, for others may be about to read it."""
+    with contextlib.suppress(OSError):
+        aside = Path(tempfile.mkdtemp(prefix=".compiled-", dir=kept.parent))
+        try:
+            kept.rename(aside)  # an empty folder is replaced
+            aside.chmod(0o700)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _unlink(marks: list[Path]) -> None:
+    for mark in marks:
+        with contextlib.suppress(OSError):
+            mark.unlink(missing_ok=True)
