@@ -293,7 +293,7 @@ def test_the_page_and_its_instance_on_moto(moto: EmulatedAccount, monkeypatch: p
     user_data = decoded(started["UserData"]["Value"])
     assert program["Key"] in user_data
     # It starts again with the new password.
-    for line in ("SHOAL_TARGET_SECONDS=30", "SHOAL_SIGN_IN=on", "SHOAL_TRUSTED_PROXIES=1", "version 2 of the password"):
+    for line in ("SHOAL_TARGET_SECONDS=30", "SHOAL_SIGN_IN=on", "SHOAL_TRUSTED_PROXIES=1", "PASSWORD_VERSION=2"):
         assert line in user_data
     assert made.count("Sign in as operator with") == 1
     assert password not in user_data
