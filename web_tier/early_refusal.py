@@ -110,7 +110,10 @@ class Doorkeeper:
         shown = key.strip() if has_key else parse_cookie(head.headers.get("COOKIE", "")).get(self._cookie, "")
         if not shown:
             return False
-        return self._threads.submit(self._may, right, shown, has_key)
+        try:
+            return self._threads.submit(self._may, right, shown, has_key)
+        except RuntimeError:
+            return True  # the server stops, and the app says so
 
     def stop(self) -> None:
         """Answer no more."""
@@ -129,6 +132,9 @@ class Doorkeeper:
             who = self._entrance.by_key(shown) if is_key else self._entrance.by_session(shown)
         except ShoalError:
             return True  # the app says that the bucket does not answer
+        except Exception:  # without an answer the connection would wait for ever
+            log.exception("who sends a request cannot be found out")
+            return True
         return who is not None and who.may(right)
 
 
