@@ -19,6 +19,7 @@ from shoal.errors import Permanent
 from shoal.lifecycle import UP_LOCK, only_one
 from shoal.state_folder import backup, contents, restore
 from shoal_cli.__main__ import shoal
+from tests.inference_fixtures import cache_dir
 
 HEAD = json.dumps({"format": 1, "version": "1", "prefix": "shoal", "made": 0}).encode()
 BUCKETS = "cloud/services/s3/123456789012"
@@ -58,7 +59,7 @@ def found(folder: Path) -> dict[str, str]:
 def test_what_counts_comes_back_and_its_owner_alone_can_read_it(tmp_path: Path) -> None:
     state, archive, second = fill(tmp_path / "state", KEPT | LEFT), tmp_path / "a.tar.gz", tmp_path / "new" / "state"
 
-    assert backup.write(state, archive, "shoal") == len(KEPT)
+    assert backup.write(state, archive, "shoal", {}) == len(KEPT)
     done = restore.read(archive, second)
 
     assert (done.files, done.before, done.head.prefix) == (len(KEPT), None, "shoal")
@@ -92,7 +93,7 @@ def test_a_file_that_changes_is_copied_with_its_description(tmp_path: Path) -> N
     writer.start()
     try:
         for number in range(10):
-            backup.write(state, tmp_path / "a.tar.gz", "shoal")
+            backup.write(state, tmp_path / "a.tar.gz", "shoal", {})
             restore.read(tmp_path / "a.tar.gz", tmp_path / f"new{number}")
             both = found(tmp_path / f"new{number}")
             assert both[PHOTO] == both[f"{PHOTO}.meta.json"]
@@ -126,6 +127,20 @@ def test_a_state_is_not_overwritten_unless_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("SHOAL_STATE_DIR", str(tmp_path / "none"))
     assert "there is no state in" in run("backup", str(archive))
     assert "there is no file" in run("restore", str(tmp_path / "none.tar.gz"))
+
+
+def test_the_models_that_labelled_are_named_and_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, archive = fill(tmp_path / "state", KEPT), str(tmp_path / "a.tar.gz")
+    monkeypatch.setenv("SHOAL_STATE_DIR", str(state))
+    monkeypatch.setenv("SHOAL_CACHE_DIR", str(cache_dir()))
+
+    def run(*words: str) -> str:
+        return CliRunner().invoke(shoal, list(words)).output
+
+    assert f"Not in it: resnet50 in {cache_dir()}" in run("backup", archive)
+    assert "resnet50 labelled" not in run("restore", archive, "--replace")
+    monkeypatch.setenv("SHOAL_CACHE_DIR", str(tmp_path / "cache"))
+    assert "resnet50 labelled its photos and is not prepared here" in run("restore", archive, "--replace")
 
 
 def archived(*members: tuple[tarfile.TarInfo | str, bytes]) -> bytes:
@@ -180,7 +195,7 @@ def test_a_hostile_archive_changes_nothing(tmp_path: Path, name: str) -> None:
 
 
 def test_a_damaged_archive_changes_nothing(tmp_path: Path) -> None:
-    backup.write(fill(tmp_path / "first", KEPT), tmp_path / "a.tar.gz", "shoal")
+    backup.write(fill(tmp_path / "first", KEPT), tmp_path / "a.tar.gz", "shoal", {})
     good = (tmp_path / "a.tar.gz").read_bytes()
 
     check_refused(tmp_path, (good[:length] for length in range(0, len(good), 7)))

@@ -7,9 +7,9 @@ import json
 import os
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from shoal import __version__
@@ -24,16 +24,23 @@ PATIENCE_SECONDS = 2.0  # until two files that never fit together are taken as t
 
 @dataclass(frozen=True, slots=True)
 class BackupHead:
-    """What an archive says of itself.  prefix: SHOAL_PREFIX, the first part of all names.  made: seconds since 1970."""
+    """What an archive says of itself.
+
+    prefix: SHOAL_PREFIX, the first part of all names.  made: seconds since 1970.
+    models: the models that labelled, which are not in the archive: name -> version of its files.
+    """
 
     format: int
     version: str
     prefix: str
     made: float
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
-def write(folder: Path, target: Path, prefix: str) -> int:
+def write(folder: Path, target: Path, prefix: str, models: Mapping[str, str]) -> int:
     """Write the state in `folder` to the archive `target`, which only its owner can read; returns its files.
+
+    models: as in BackupHead.
 
     An archive of this name is replaced when the new one is whole. Raises Permanent and OSError.
     """
@@ -46,7 +53,7 @@ def write(folder: Path, target: Path, prefix: str) -> int:
         raise Permanent(f"{target} is no file")
     count = 0
     with _new_archive(target) as archive:
-        head = BackupHead(FORMAT, __version__, prefix, time.time())
+        head = BackupHead(FORMAT, __version__, prefix, time.time(), models)
         _add(archive, HEAD, json.dumps(asdict(head)).encode(), head.made)
         for together in contents.files(folder):
             for path, content, changed in _read(together):

@@ -139,8 +139,12 @@ def _head(members: Members) -> BackupHead:
     if member is None or content is None or member.name != HEAD:
         raise ValueError("it is not a backup of Shoal")
     fields = read_object(content.read(_LARGEST_NOTE), "backup")
+    named = fields.get("models", {})  # earlier versions named none
+    if not isinstance(named, dict):
+        raise ValueError("its models are no object")
+    models = {text(name): text(version) for name, version in named.items()}
     head = BackupHead(
-        integer(fields["format"]), text(fields["version"]), text(fields["prefix"]), number(fields["made"])
+        integer(fields["format"]), text(fields["version"]), text(fields["prefix"]), number(fields["made"]), models
     )
     if head.format > FORMAT:
         raise Permanent(f"the backup was made by Shoal {head.version}, which is newer: bring this one up to date")

@@ -8,6 +8,7 @@ import click
 
 from shoal import settings
 from shoal.state_folder import backup
+from shoal_cli._keeping._models import versions
 
 
 @click.command(short_help="Write photos, results, queues and settings to one file.")
@@ -16,9 +17,12 @@ def command(file: Path) -> None:
     """Write the state in SHOAL_STATE_DIR to FILE, a tar.gz that you alone can read. Shoal may run meanwhile.
 
     In it: photos, results, queues, tables, the ledger, settings.env, the batches sent from here. A file of this name is
-    replaced once the new one is whole. Not in it: prepared models (SHOAL_CACHE_DIR), variables of the environment,
-    logs, and whatever is on AWS.
+    replaced once the new one is whole. Not in it: prepared models (SHOAL_CACHE_DIR), which it names, variables of the
+    environment, logs, and whatever is on AWS.
     """
     chosen = settings.load()
-    count = backup.write(chosen.state_dir, file, chosen.prefix)
+    models = versions(chosen)
+    count = backup.write(chosen.state_dir, file, chosen.prefix, models)
     click.echo(f"{file}: {count} files, {file.stat().st_size / 1e6:.1f} MB")
+    if models:
+        click.echo(f"Not in it: {', '.join(sorted(models))} in {chosen.cache_dir}")

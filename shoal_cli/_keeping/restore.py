@@ -10,6 +10,7 @@ import click
 
 from shoal import settings
 from shoal.state_folder import restore
+from shoal_cli._keeping._models import differences
 
 
 @click.command(short_help="Bring back what `shoal backup` wrote.")
@@ -29,3 +30,5 @@ def command(file: Path, replace: bool) -> None:
         click.echo(f"What was there is in {done.before}.")
     if done.head.prefix != chosen.prefix:
         click.echo(f"It was made with SHOAL_PREFIX={done.head.prefix}: set it, or its photos are not found.", err=True)
+    for told in differences(done.head.models, chosen):
+        click.echo(told, err=True)
