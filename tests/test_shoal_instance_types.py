@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -101,6 +102,12 @@ def test_the_commands_say_what_is_measured_and_what_is_reckoned() -> None:
     assert told.splitlines()[1].startswith("c7a.large")
     assert "resnet50 was not measured here" in told
     assert "unverified" in told
+    assert "on spot, if 40% of that" in told
+    assert "Spot is no price of AWS': 40% of on demand, assumed in 2025." in told
+    [(cheapest, needed)] = re.findall(r"As cheap as (\S+) with so many images/s: .*c7g.large (\d+)", told)
+    assert cheapest == "c7a.large"
+    best = known("c7a.large", NOT_MEASURED)
+    assert listed()["c7g.large"].per_hour / 3.6 / int(needed) == pytest.approx(best.per_thousand, rel=0.02)
     assert "c7g.large      Graviton3              arm64              2  not measured" in said(
         "instance-types", "c7g.large"
     )

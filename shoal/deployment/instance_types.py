@@ -22,8 +22,9 @@ REFERENCE: Mapping[str, Mapping[str, float]] = {
     ARM: {},
 }
 REFERENCE_CORES = 2
-# Of on demand. Spot prices change by the hour and the zone; this is a usual one (unverified).
+# Of on demand: an assumption. Spot prices change by the hour and the zone, and no list of them was at hand.
 SPOT_SHARE = 0.4
+SPOT_NOTED = "2025"
 VCPUS = {"small": 2, "medium": 2, "large": 2, "xlarge": 4, "2xlarge": 8}  # smaller ones have too little memory
 # Burstable types pay for each vCPU-hour above their baseline: US dollars, noted 2025, unverified.
 BURST_DOLLARS = {"t3": 0.05, "t3a": 0.05, "t4g": 0.04}
@@ -99,9 +100,13 @@ class TypeOffer:
         rate = self.images_per_second
         return None if rate is None else self.price / 3600 / rate * 1000
 
+    def rate_for(self, per_thousand: float) -> float:
+        """The images/s from which on 1,000 images cost no more than so many US dollars, on demand."""
+        return self.price / 3600 / per_thousand * 1000
+
     @property
     def per_thousand_spot(self) -> float | None:
-        """The same on spot, by the usual share."""
+        """The same on spot, by the assumed share."""
         return None if self.per_thousand is None else self.per_thousand * SPOT_SHARE
 
 

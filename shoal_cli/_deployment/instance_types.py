@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import click
@@ -18,6 +19,7 @@ HOW = (
     "measured: on this kind of CPU, for as many cores. reckoned: from another kind, by ResNet50's figures in\n"
     "docs/models.md; a hyperthread is half a core, AMX counts as VNNI. The engine alone: decoding comes on top."
 )
+SPOT = f"{instance_types.SPOT_SHARE:.0%}"
 WORDS = {True: "measured", False: "reckoned"}
 
 
@@ -40,19 +42,32 @@ def command(types: tuple[str, ...], model: str, most: int) -> None:
         raise Permanent(f"no price and CPU is known of {', '.join(unknown)}, or it is too small for a worker")
     shown = found if types else best_of_each_family(found)
     click.echo(
-        "type           CPU                    features        vCPU  images/s             1,000 images   on spot"
+        "type           CPU                    features        vCPU  images/s             1,000 images"
+        f"   on spot, if {SPOT} of that"
     )
     for one in [one for one in shown if types or one.images_per_second is not None][:most]:
         click.echo(_told(one))
     if not types:
-        without = [one.type.partition(".")[0] for one in shown if one.images_per_second is None]
-        click.echo(f"The best of each family. Without a rank, for nobody measured arm64: {', '.join(without)}.")
+        click.echo("The best of each family.")
+    if line := _without_a_rank(shown, offers(rates)[0]):
+        click.echo(line)
     click.echo(told_basis(chosen, rates))
     click.echo(HOW)
     listed = [prices.listed()[one.type] for one in found]
     noted = min((one.noted for one in listed), default="")
-    share = f"{instance_types.SPOT_SHARE:.0%}"
-    click.echo(f"Prices of us-east-1, noted {noted}, unverified; spot taken as {share} of on demand: look up today's.")
+    click.echo(f"Prices of us-east-1, noted {noted}, unverified: look up today's.")
+    click.echo(
+        f"Spot is no price of AWS': {SPOT} of on demand, assumed in {instance_types.SPOT_NOTED}. It changes each hour."
+    )
+
+
+def _without_a_rank(shown: Iterable[TypeOffer], best: TypeOffer) -> str:
+    """Which types nobody measured, and how fast each must be to be as cheap as the best; empty for none."""
+    if not best.per_thousand:
+        return ""
+    needed = [f"{one.type} {one.rate_for(best.per_thousand):.0f}" for one in shown if one.images_per_second is None]
+    words = f"Without a rank, for nobody measured arm64. As cheap as {best.type} with so many images/s: "
+    return words + ", ".join(needed) if needed else ""
 
 
 def _told(one: TypeOffer) -> str:
