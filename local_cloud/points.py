@@ -98,7 +98,7 @@ MOTO = (
         "self instance_id iam_instance_profile_name iam_instance_profile_arn",
     ),
     _function(_BACKEND, "get_instance", "self instance_id"),
-    *_names(_BACKEND, "amis iam_instance_profile_associations key_pairs region_name reservations"),
+    *_names(_BACKEND, "amis iam_instance_profile_associations key_pairs region_name reservations tags"),
     *_names(
         "moto.ec2.models.iam_instance_profile:IamInstanceProfileAssociation", "association_id iam_instance_profile"
     ),

@@ -1,4 +1,4 @@
-"""`shoal bake` on moto: the test plays the builder. `make machine` has a real one."""
+"""`shoal bake` on moto, and in its role on the embedded cloud. The test plays the builder, `make machine` has one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import boto3
+import botocore.exceptions
 import pytest
 import requests
 
+from shoal.aws.deploying import upgrading
+from shoal.aws.ec2 import DRAIN_TAG, POOL_TAG
+from shoal.aws.iam import policy_document
 from shoal_cli._deployment import bake
 from tests.deployment_fixtures import KILLED, OK_ANSWER, ROOT, Deployer, EmulatedAccount, OneFault, moto_account
+from tests.local_cloud_fixtures import CloudProcess, make_image, running_cloud
+from tests.policy_fixtures import granted, used
 from tests.test_deployment import states
+from tests.waiting import until
 
 BUCKET = "fish-bake-bucket"
 BASE = "ami-03cf127a"  # moto knows it
@@ -40,6 +49,23 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedAccount]:
         yield account
 
 
+class EmbeddedAccount(EmulatedAccount):
+    """The embedded cloud, whose guard enforces what a role may do. The test itself is its owner."""
+
+    def __init__(self, cloud: CloudProcess, role: str) -> None:
+        self.cloud = cloud
+        arn = f"arn:aws:iam::123456789012:role/{role}"
+        keys = cloud.client("sts").assume_role(RoleArn=arn, RoleSessionName="person")["Credentials"]
+        self.variables = cloud.env | {
+            "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": keys["SessionToken"],
+        }
+
+    def client(self, service: str) -> Any:
+        return self.cloud.client(service)
+
+
 class BakingPerson(Deployer):
     """Bakes, and plays the builder: at the first look it fetches what it is made of, at the second it ends."""
 
@@ -54,6 +80,11 @@ class BakingPerson(Deployer):
         self.fault = self._play
 
     def _before(self, model: Any, params: Any = None, **more: Any) -> Any:
+        if isinstance(self.account, EmbeddedAccount):
+            if model.name == "RunInstances":  # an instance there would run it, on this machine
+                text = b"not for this machine\n" + base64.b64decode(params["body"]["UserData"])
+                params["body"]["UserData"] = base64.b64encode(text).decode()
+            return super()._before(model, **more)
         if model.name == "CreateImage":  # moto does not know tags of the snapshots that are made as well
             params["body"] = {key: one for key, one in params["body"].items() if "TagSpecification.2" not in key}
         return super()._before(model, **more)
@@ -86,7 +117,14 @@ class BakingPerson(Deployer):
             {"Name": "tag:shoal:builder", "Values": ["fish"]},
             {"Name": "instance-state-name", "Values": ["running"]},
         ]
-        [reservation] = self.account.call("ec2", "describe_instances", Filters=filters)["Reservations"]
+        found: list[Any] = []
+
+        def runs() -> bool:
+            found[:] = self.account.call("ec2", "describe_instances", Filters=filters)["Reservations"]
+            return bool(found)
+
+        until(runs)
+        [reservation] = found
         builder = reservation["Instances"][0]["InstanceId"]
         told = self.account.call("ec2", "describe_instance_attribute", InstanceId=builder, Attribute="userData")
         script = base64.b64decode(told["UserData"]["Value"]).decode()
@@ -193,3 +231,77 @@ def test_what_kill_9_leaves_is_removed_by_the_next_one(person: BakingPerson, tmp
 
     assert "TERMINATE      builder i-" in person.bake()
     assert person.is_clean()
+
+
+# What the role was granted and the test below never needs.
+UNUSED = {
+    ("SendTheFilesAndHearTheBuilder", "s3:AbortMultipartUpload"): "a large package that is interrupted",
+    ("FindDebiansNewestImage", "ssm:GetParameter"): "no emulator has it: the test answers",
+    ("EndTheBuilderAndMakeAnImageOfIt", "ec2:StopInstances"): "a builder that does not stop itself",
+    ("SeeTheGroupOfWorkers", "autoscaling:DescribeAutoScalingGroups"): "SHOAL_ACTUATOR=autoscaling",
+    ("TakeThemOutOfTheirGroup", "autoscaling:DetachInstances"): "SHOAL_ACTUATOR=autoscaling",
+}
+PERSON = "who-bakes"
+
+
+def test_in_its_role_it_bakes_and_upgrades_and_touches_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = ROOT / "ami" / "bake-policy.json"
+    with running_cloud(
+        tmp_path / "state", "--image", f"base={make_image(tmp_path / 'image')}", "--boot-seconds", "0"
+    ) as cloud:
+        iam = cloud.client("iam")
+        iam.create_role(RoleName=PERSON, AssumeRolePolicyDocument="{}")
+        iam.put_role_policy(RoleName=PERSON, PolicyName="p", PolicyDocument=policy_document(policy, "fish", "aws"))
+        cloud.client("ssm").put_parameter(Name="/fish/password", Value="x", Type="String")
+        account = EmbeddedAccount(cloud, PERSON)
+        person = BakingPerson(account, monkeypatch, tmp_path / "packed.tar")
+        person.more_faults = lambda name: (
+            (OK_ANSWER, {"Parameter": {"Value": cloud.image()}}) if name == "GetParameter" else None
+        )
+        assert "Baked ami-" in (told := person.bake("--from", "")), told
+        next_second()
+        assert "an old image" in (told := person.bake("--from", "", "--keep", "1")), told
+        next_second()
+        assert "Baked ami-" in (told := person.bake("--from", cloud.image())), told
+        newest, before = sorted(person.images(), key=lambda one: one["Name"], reverse=True)
+        worker = cloud.launch(
+            ImageId=newest["ImageId"],
+            TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": POOL_TAG, "Value": "fish"}]}],
+        )
+
+        def leave(name: str) -> None:
+            """The worker leaves when it was asked to."""
+            if name == "DescribeInstances" and DRAIN_TAG in {one["Key"] for one in cloud.describe(worker)["Tags"]}:
+                cloud.ec2.terminate_instances(InstanceIds=[worker])
+
+        person.more_faults = leave
+        monkeypatch.setattr(upgrading, "IMAGE_SECONDS", 0.0)
+        monkeypatch.setattr(upgrading, "LAUNCH_SECONDS", 0.0)
+        assert f"All workers are of {before['Name']}" in (told := person.run("upgrade", "--back", "--pause", "0.1")), (
+            told
+        )
+
+        assert {one for one in granted(policy) if one not in used(cloud.state_dir, PERSON)} == set(UNUSED)
+        others = cloud.launch()
+        for service, action, members in (
+            ("ec2", "terminate_instances", {"InstanceIds": [others]}),
+            ("ec2", "deregister_image", {"ImageId": cloud.image()}),
+            ("ec2", "create_tags", {"Resources": [others], "Tags": [{"Key": DRAIN_TAG, "Value": "x"}]}),
+            ("ec2", "run_instances", {"ImageId": cloud.image(), "MinCount": 1, "MaxCount": 1}),
+            ("ssm", "get_parameter", {"Name": "/fish/password"}),
+            ("s3", "create_bucket", {"Bucket": "fish-in-bucket"}),
+        ):
+            with pytest.raises(botocore.exceptions.ClientError, match=r"not authorized|AccessDenied"):
+                getattr(boto3.client(service, endpoint_url=endpoint(account, service)), action)(**members)
+
+
+def next_second() -> None:
+    """An image's name ends with the second in which it was made, and names are unique."""
+    began = int(time.time())
+    until(lambda: int(time.time()) > began)
+
+
+def endpoint(account: EmbeddedAccount, service: str) -> str:
+    return account.variables.get(f"AWS_ENDPOINT_URL_{service.upper()}", account.variables["AWS_ENDPOINT_URL"])

@@ -19,9 +19,9 @@ class PermissionFacts:
         self._backend = backend
         self._find = find
 
-    def tags(self, instance: str) -> Mapping[str, str]:
-        record = self._find(instance)
-        return record.tags() if record else {}
+    def tags(self, identifier: str) -> Mapping[str, str]:
+        record = self._find(identifier)
+        return record.tags() if record else dict(self._backend.tags.get(identifier, {}))
 
     def template(self, name: str, version: str) -> Mapping[str, Any]:
         if not name:

@@ -27,6 +27,9 @@ from local_cloud.machines.init import Init, descendants, enter, libc, say, signa
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
 METADATA_ADDRESS = ("169.254.169.254", 80)
+# To the metadata service. With another name cloud-init would ask for an address there, for a minute.
+CABLE = "veth0"
+MACHINE_ADDRESS = "169.254.169.1/24"
 NETWORK = "/proc/{}/ns/net"
 START_SECONDS = 30.0
 # What is told of EC2's hypervisor on instances of the Xen kind.
@@ -79,13 +82,42 @@ def listen_inside(network: int, ports: "list[int]") -> "list[socket.socket]":
     _call("setns", network, CLONE_NEWNET)
     try:
         _run("ip", "link", "set", "lo", "up")
-        _run("ip", "address", "add", f"{METADATA_ADDRESS[0]}/32", "dev", "lo")
-        addresses = [METADATA_ADDRESS, *(("127.0.0.1", port) for port in ports)]
-        return [socket.create_server(address, backlog=BACKLOG) for address in addresses]
+        try:
+            of_metadata = listen_beside(network)
+        except OSError as error:
+            say(f"the metadata service is inside the machine, where nothing else can have port 80: {error}")
+            _call("setns", network, CLONE_NEWNET)
+            _run("ip", "address", "add", f"{METADATA_ADDRESS[0]}/32", "dev", "lo")
+            of_metadata = socket.create_server(METADATA_ADDRESS, backlog=BACKLOG)
+        return [of_metadata, *(socket.create_server(("127.0.0.1", port), backlog=BACKLOG) for port in ports)]
     finally:
         _call("setns", outside, CLONE_NEWNET)
         os.close(outside)
         os.close(network)
+
+
+def listen_beside(network: int) -> "socket.socket":
+    """The socket of the metadata, in a network of its own that a cable joins to the machine's, as on EC2.
+
+    Inside the machine's it would take port 80 from a web server that listens on all addresses. The socket keeps its
+    network alive. This process is in the machine's network before and afterwards. Raises OSError.
+    """
+    _call("unshare", CLONE_NEWNET)
+    beside = os.open(NETWORK.format("self"), os.O_RDONLY)
+    try:
+        _call("setns", network, CLONE_NEWNET)
+        other_end = f"/proc/{os.getpid()}/fd/{beside}"
+        _run("ip", "link", "add", CABLE, "type", "veth", "peer", "name", CABLE, "netns", other_end)
+        _run("ip", "address", "add", MACHINE_ADDRESS, "dev", CABLE)
+        _run("ip", "link", "set", CABLE, "up")
+        _call("setns", beside, CLONE_NEWNET)
+        _run("ip", "address", "add", f"{METADATA_ADDRESS[0]}/24", "dev", CABLE)
+        _run("ip", "link", "set", CABLE, "up")
+        listener = socket.create_server(METADATA_ADDRESS, backlog=BACKLOG)
+        _call("setns", network, CLONE_NEWNET)
+        return listener
+    finally:
+        os.close(beside)
 
 
 class Supervisor(Init):
