@@ -44,9 +44,10 @@ privacy: .venv/installed-dev
 containers: .venv/installed-dev
 	@exec ami/containers
 
-# The machine image: baked on a fresh Debian 12, booted as machines of the embedded cloud, drained. Needs root.
+# The machine image: baked on a fresh Debian 12, booted as machines of the embedded cloud, drained; then `shoal deploy` to
+# its first photo, with a machine as the page's instance. Needs root.
 machine: .venv/installed-dev
-	@exec .venv/bin/python -m benchmarks.running.machines
+	@.venv/bin/python -m benchmarks.running.machines && exec .venv/bin/python -m benchmarks.running.deployed
 
 # After a change of the pins: the hashes of what pip may install.
 locks: .venv/tools/installed

@@ -49,7 +49,7 @@ class RunningSystem:
     def start(self) -> None:
         """Start it and wait until its page answers."""
         self.spawn()
-        wait_for(self.answers, START_SECONDS, f"the page did not answer: {self.text()}")
+        wait_for(self.answers, START_SECONDS, lambda: f"the page did not answer: {self.text()}")
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start it and do not wait."""
