@@ -369,33 +369,6 @@ def test_without_script_the_form_works_and_the_page_fills_by_itself(plain: Page,
     answered_first(plain)
 
 
-def test_five_thousand_photos_do_not_freeze_the_page(page: Page, idle: Site) -> None:
-    page.goto(idle.url)
-    longest = page.evaluate(
-        """async () => {
-            let longest = 0;
-            let before = performance.now();
-            const tick = setInterval(() => {
-                const now = performance.now();
-                longest = Math.max(longest, now - before);
-                before = now;
-            }, 10);
-            const data = new DataTransfer();
-            for (let n = 0; n < 5000; n += 1) data.items.add(new File(["x"], `${n}.jpg`, { type: "image/jpeg" }));
-            before = performance.now();
-            const input = document.getElementById("files");
-            input.files = data.files;
-            input.dispatchEvent(new Event("change"));
-            while (document.querySelectorAll(".photo").length < 5000) await new Promise((done) => setTimeout(done, 20));
-            clearInterval(tick);
-            return longest;
-        }"""
-    )
-    print(f"5,000 photos: the page was busy for {longest:.0f} ms at most")
-    assert longest < 3_000  # on a machine that is busy with other tests too
-    expect(page.locator("#chosen")).to_have_text(re.compile("^5,000 photos"))
-
-
 def test_a_page_without_a_server_says_so_and_goes_on_by_itself(page: Page, site: Site) -> None:
     page.goto(site.url)
     page.set_input_files("#files", photos("test_0.JPG"))

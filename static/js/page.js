@@ -13,6 +13,8 @@ import { fill, number, photos, plural, size } from "./words.js";
 const SAY_EVERY = 5000; // milliseconds between two announcements to a screen reader
 const COUNT_EVERY = 1000;
 const DRAW_AFTER = 150;
+const DRAW_PHOTO = 0.2; // milliseconds a photo: drawing anew takes longer the more photos there are
+const DRAW_LATEST = 2000;
 
 const at = (id) => document.getElementById(id);
 const section = at("batch");
@@ -164,7 +166,8 @@ function watch(batch, uploading) {
       allAnswered = total;
       [at("fact-cost").previousSibling.textContent, at("fact-cost").textContent] = [title, amount];
       if (completing) completed();
-      refresh();
+      if (list.open || uploader.busy) refresh();
+      else draw();
     },
     connection(good) {
       streamLost = !good;
@@ -182,14 +185,17 @@ function tellStandIn(model) {
 
 // Seldom: the machine that draws may be the one that labels.
 let waiting = 0;
+let drawnAt = 0;
 function refresh() {
-  waiting ||= setTimeout(() => {
-    waiting = 0;
-    draw();
-  }, DRAW_AFTER);
+  const pause = drawnAt + Math.min(list.size * DRAW_PHOTO, DRAW_LATEST) - performance.now();
+  waiting ||= setTimeout(draw, Math.max(DRAW_AFTER, pause));
 }
 
 function draw() {
+  clearTimeout(waiting);
+  waiting = 0;
+  drawnAt = performance.now();
+  list.draw();
   if (completing || (!section.dataset.batch && !started)) return;
   const sent = list.size - list.unsent;
   const over = list.size > 0 && !list.open && !uploader.busy && (finished || !sent || allAnswered >= sent);

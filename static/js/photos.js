@@ -17,6 +17,7 @@ export class PhotoList {
     this.counts = { waiting: 0, uploading: 0, queued: 0, done: 0, failed: 0, cancelled: 0 };
     this.batch = "";
     this.fresh = new Set(); // to be put on the page, in this order
+    this.stale = new Set(); // to be drawn anew
     this.inserting = 0; // the frame that is asked for, to do that
     this.redrawn = () => {}; // told of each photo that is drawn anew
     this.held = false; // new photos wait for arrange()
@@ -62,7 +63,7 @@ export class PhotoList {
     const before = item.state;
     Object.assign(item, known);
     this.counts[item.state] += 1;
-    if (item.element && !(item.drawn && before === item.state)) this.#draw(item);
+    if (item.element && !(item.drawn && before === item.state)) this.stale.add(item);
     if (!this.held && !item.element?.isConnected && this.finder.fits(item)) this.#insert(item);
     this.changed();
     return item;
@@ -73,10 +74,16 @@ export class PhotoList {
     this.sight.disconnect();
     this.items.clear();
     this.fresh.clear();
+    this.stale.clear();
     this.wanted = [];
     for (const state of Object.keys(this.counts)) this.counts[state] = 0;
     this.list.replaceChildren();
     this.changed();
+  }
+
+  // Shows what became known since the last time. All at once, for each change costs a layout of the whole page.
+  draw() {
+    for (const item of this.stale) this.#draw(item);
   }
 
   // Shows what the finder finds, in its order.
@@ -120,6 +127,7 @@ export class PhotoList {
   }
 
   #draw(item) {
+    this.stale.delete(item);
     item.drawn = false;
     let element = item.element;
     if (!element.querySelector(".state") || !element.querySelector(".label")) {
