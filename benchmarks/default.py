@@ -1,7 +1,7 @@
 """What a new user gets: a fresh state folder, default settings, an empty pool, and the photos at once.
 
-`python -m benchmarks default` measures it. `--short --rounds 1` leaves out the long batch, which takes minutes, and
-`SHOAL_BENCH_PHOTOS=50` sends fewer photos.
+`python -m benchmarks default` measures it, `python -m benchmarks long` ten times as many photos through the page, which
+takes minutes. `SHOAL_BENCH_PHOTOS=50` sends fewer photos.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import psutil
 import requests
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from benchmarks import photos
 from benchmarks.page import running
 from benchmarks.running.system import ROOT, RunningSystem
 from benchmarks.running.waiting import wait_for
 from shoal.ledger import Entry
 from shoal.ledger_file import NAME, read
 from shoal.settings import Settings
+from shoal_cli.demo import numbered
 
 CLIENTS = 100
 WATCH_SECONDS = 2.0
@@ -74,7 +74,7 @@ def measure(payloads: Sequence[bytes], way: str, folder: Path) -> DefaultRound:
         sent.mkdir()
         paths = [sent / f"{number:04d}.jpg" for number in range(len(payloads))]
         for number, (path, payload) in enumerate(zip(paths, payloads, strict=True)):
-            path.write_bytes(photos.numbered(payload, number))  # no two are the same, so no answer is remembered
+            path.write_bytes(numbered(payload, number))  # no two are the same, so no answer is remembered
         with _CoreWatch(system, len(payloads)) as cores:
             seconds, first_seconds, clients = WAYS[way](system, paths)
         costs = {**cores.milliseconds, **{part: spent * 1000 / len(paths) for part, spent in clients.items()}}

@@ -15,7 +15,7 @@ from PIL import Image
 
 from inference.preparing.photos import fetch
 
-__all__ = ["bad_files", "bomb", "fetch", "in_bytes", "labelled", "mistaken", "numbered", "rotated", "sixteen_bits"]
+__all__ = ["bad_files", "bomb", "fetch", "in_bytes", "labelled", "mistaken", "rotated", "sixteen_bits"]
 
 _WIDTH = 800
 _HERE = Path(__file__).parent
@@ -135,15 +135,6 @@ def in_bytes(payload: bytes, most: int) -> bytes:
         else:
             too_good = quality
     return _encoded(photo, "JPEG", quality=best)
-
-
-def numbered(payload: bytes, number: int) -> bytes:
-    """The same picture in other bytes, which intake keeps: JFIF's density of pixels, of no meaning here, is a number.
-
-    payload: a JPEG by Pillow, which begins with JFIF. number: at most 65,534.
-    """
-    at = payload.index(b"JFIF\0") + 8
-    return payload[:at] + struct.pack(">H", 1 + number) + payload[at + 2 :]
 
 
 def rotated(photo: Image.Image, orientation: int) -> bytes:

@@ -6,9 +6,10 @@ import pytest
 
 from benchmarks.__main__ import PARTS
 from benchmarks.default import DefaultRound, launched, part_of
-from benchmarks.photos import EXAMPLES, in_bytes, numbered
+from benchmarks.photos import EXAMPLES, in_bytes
 from inference.private_data import removed
 from shoal.ledger import DoneAct, Entry
+from shoal_cli.demo import numbered
 
 
 def test_the_part_is_listed() -> None:
@@ -44,6 +45,7 @@ def test_photos_have_the_size_that_is_measured() -> None:
 
 
 def test_numbered_photos_stay_different_when_private_data_is_taken_out() -> None:
-    payload = in_bytes((EXAMPLES / "cat.jpg").read_bytes(), 30_000)
+    payloads = [path.read_bytes() for path in sorted(EXAMPLES.glob("*.jpg"))]  # what `shoal demo` sends
+    payloads.append(in_bytes(payloads[0], 30_000))
 
-    assert len({removed(numbered(payload, number)) for number in range(20)}) == 20
+    assert len({removed(numbered(one, number)) for one in payloads for number in range(20)}) == 20 * len(payloads)
