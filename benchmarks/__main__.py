@@ -1,8 +1,9 @@
 """`python -m benchmarks [PART ...]`: measure Shoal on this machine and print a table. Compare the ratios.
 
-Parts: labels, worker, start, memory, peer, page, web, idle, default, local, lambda; all of them by default. Each figure
-is the median of five rounds, or of as many as `--rounds` says. What is compared takes turns, so that a busy neighbour
-slows both. The part `default` labels SHOAL_BENCH_PHOTOS photos in each round.
+Parts: labels, worker, start, memory, peer, page, web, idle, default, long, local, lambda; all of them by default. Each
+figure is the median of five rounds, or of as many as `--rounds` says. What is compared takes turns, so that a busy
+neighbour slows both. The part `default` labels SHOAL_BENCH_PHOTOS photos in each round, the part `long` ten times as
+many, in one round whatever `--rounds` says.
 The model is in int8, quantized first if the cache has no int8; SHOAL_PRECISION=float32 measures float32.
 """
 
@@ -44,7 +45,7 @@ MEMORY_PHOTOS = 10_000
 INTAKE_PHOTOS = 400
 DEFAULT_PHOTOS = 500
 DEFAULT_BYTES = 104_000
-LONG_BATCH = 10  # times as many, through the page, in one round
+LONG_BATCH = 10  # times as many
 DEFAULT_SHARES = {"shoal classify": 0.45, default.PAGE: 0.35}  # of the engine
 LOCAL_PHOTOS = 300
 OPEN_PAGES = 500
@@ -69,7 +70,7 @@ class Row:
 class Bench:
     """What each part gets.
 
-    folder: its scratch folder. rounds: of each measurement. short: without the long batch.
+    folder: its scratch folder. rounds: of each measurement.
     """
 
     settings: Settings
@@ -78,7 +79,6 @@ class Bench:
     payloads: Sequence[bytes]
     folder: Path
     rounds: int
-    short: bool
 
     def folder_of(self, size: int, count: int) -> Path:
         """A folder with the `count` photos whose size is nearest to `size` bytes."""
@@ -98,7 +98,6 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure Shoal on this machine.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all when none is given")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each measurement; {ROUNDS} when not given")
-    parser.add_argument("--short", action="store_true", help="leave out the long batch of the part default")
     given = parser.parse_args()
     names = given.parts or list(PARTS)
     unknown = [name for name in names if name not in PARTS]
@@ -106,7 +105,7 @@ def main() -> None:
         parser.error(f"there is no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
     if given.rounds < 1:
         parser.error("at least one round is needed")
-    with _bench(given.rounds, given.short) as bench:
+    with _bench(given.rounds) as bench:
         model = f"{bench.recogniser.models[0]} on {bench.recogniser.engine('')} in {bench.card.precision}"
         console.print(f"{_machine()}; {model}; medians of {bench.rounds} rounds unless a line says otherwise\n")
         table = Table("", "measured", "must reach", "")
@@ -121,22 +120,22 @@ def main() -> None:
 
 
 @contextmanager
-def _bench(rounds: int, short: bool) -> Iterator[Bench]:
+def _bench(rounds: int) -> Iterator[Bench]:
     folder = Path(tempfile.mkdtemp(prefix="shoal-bench-"))
     try:
         if load().precision != FLOAT32:
             os.environ["SHOAL_CACHE_DIR"] = str(_cache_with_int8(load(), folder))  # for all that is started, too
-        yield _bench_in(folder, load(), rounds, short)
+        yield _bench_in(folder, load(), rounds)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _bench_in(folder: Path, settings: Settings, rounds: int, short: bool) -> Bench:
+def _bench_in(folder: Path, settings: Settings, rounds: int) -> Bench:
     found = photos.fetch(settings.cache_dir)
     payloads = [found[number % len(found)].read_bytes() for number in range(PHOTOS)]
     cache, weights, precision = settings.cache_dir, settings.model_weights, settings.precision
     card = store.find(settings.model, settings.engine, cache, weights, precision).card
-    return Bench(settings, card, load_as_set(settings), payloads, folder, rounds, short)
+    return Bench(settings, card, load_as_set(settings), payloads, folder, rounds)
 
 
 def _cache_with_int8(settings: Settings, folder: Path) -> Path:
@@ -259,17 +258,31 @@ def _idle(_: Bench) -> Iterator[Row]:
 
 def _default(bench: Bench) -> Iterator[Row]:
     engine.infer(bench.recogniser, bench.payloads[:32])  # warm
-    count = int(os.environ.get("SHOAL_BENCH_PHOTOS", DEFAULT_PHOTOS))
-    found = photos.fetch(bench.settings.cache_dir)[:100]
-    payloads = [photos.in_bytes(path.read_bytes(), DEFAULT_BYTES) for path in found]
+    payloads = _default_photos(bench)
     seconds = _median(page.first_label(payloads[0], bench.rounds))
     yield Row(
         "a photo on an empty pool to its label, 1 s of it the boot", f"{seconds:.2f} s", "<= 2.2 s", seconds <= 2.2
     )
     for way in default.ways():
-        yield from _default_way(bench, way, _repeated(payloads, count), bench.rounds)
-    if default.PAGE in default.ways() and not bench.short:
-        yield from _default_way(bench, default.PAGE, _repeated(payloads, LONG_BATCH * count), 1)
+        yield from _default_way(bench, way, _repeated(payloads, _default_count()), bench.rounds)
+
+
+def _long(bench: Bench) -> Iterator[Row]:
+    if default.PAGE not in default.ways():
+        yield Row("a long batch through the page", f"not measured: there is no {default.CHROMIUM}")
+        return
+    engine.infer(bench.recogniser, bench.payloads[:32])  # warm
+    payloads = _repeated(_default_photos(bench), LONG_BATCH * _default_count())
+    yield from _default_way(bench, default.PAGE, payloads, 1)
+
+
+def _default_count() -> int:
+    return int(os.environ.get("SHOAL_BENCH_PHOTOS", DEFAULT_PHOTOS))
+
+
+def _default_photos(bench: Bench) -> list[bytes]:
+    found = photos.fetch(bench.settings.cache_dir)[:100]
+    return [photos.in_bytes(path.read_bytes(), DEFAULT_BYTES) for path in found]
 
 
 def _repeated(payloads: Sequence[bytes], count: int) -> list[bytes]:
@@ -353,6 +366,7 @@ PARTS = {
     "web": _web,
     "idle": _idle,
     "default": _default,
+    "long": _long,
     "local": _local,
     "lambda": _lambda,
 }
