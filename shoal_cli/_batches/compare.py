@@ -118,10 +118,14 @@ def _available(chosen: Settings, offered: Collection[str]) -> tuple[str, ...]:
 
 
 def _cuts(chosen: Settings, api: VenueApi) -> dict[str, Door]:
-    """A door for each cut whose tail is served and whose head is prepared here, by the name of its lane."""
-    found = of_tails(chosen, api.tails())
+    """A door for each cut of the default model whose tail is served and whose head is prepared here, by its lane."""
+    found = of_tails(chosen, [tail for tail in api.tails() if tail.startswith(f"{chosen.model}.")])
     if not found:
-        return {SPLIT: ClosedDoor("no tail is served whose head is prepared here: `shoal split prepare` makes both")}
+        return {
+            SPLIT: ClosedDoor(
+                f"no tail of {chosen.model} is served whose head is prepared here: `shoal split prepare` makes both"
+            )
+        }
     return {f"{SPLIT} {tail}": CutDoor(api, tail, never_sent_before(one)) for tail, one in found.items()}
 
 
