@@ -284,8 +284,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         system = RunningSystem(Path(folder) / "state", LOCAL_INSTANCES="machine", MAX_INSTANCES=2)
         machines = MachineSystem(system)
         timed("image", lambda: machine_image(system.settings))
-        timed("shoal up", system.start)
         try:
+            timed("shoal up", system.start)
             show([first_label(machines) for _ in range(1 if is_short else LAUNCHES)])
             two_machines(machines, is_judged=not is_short)
             if not is_short:
