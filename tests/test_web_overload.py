@@ -5,13 +5,15 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import requests
 
+from shoal.clock import SystemClock
+from shoal.memory import MemoryStore, memory_cloud
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
 from web_tier import server, waitress_internals
@@ -20,6 +22,8 @@ from web_tier.access.turns import TurnQueue, Urgency
 from web_tier.outside.fair_threads import FairThreads
 from web_tier.results import open_streams
 from web_tier.results.open_streams import EventSource, OpenStreams, Wait
+from web_tier.venues import pool
+from web_tier.venues._store_turns import StoreTurns
 
 EVENTS = "GET /batches/%s/events?uploading=1 HTTP/1.%d\r\nHost: x\r\n\r\n"
 
@@ -184,6 +188,28 @@ def test_photos_never_get_all_threads_and_clients_have_turns() -> None:
     assert queue.popleft().urgency is Urgency.PAGE
 
 
+def test_answers_go_before_photos_and_leave_threads_to_pages() -> None:
+    queue = queue_of(32)  # two for health, two for pages, two for answers
+    for urgency in (Urgency.PHOTOS, Urgency.ANSWER, Urgency.PAGE):
+        for _ in range(32):
+            queue.append(Asked(urgency, "a"))
+    taken = [queue.popleft().urgency for _ in range(30)]
+    assert taken == [Urgency.PAGE] * 30
+    assert not queue  # the last two are kept for health
+    queue = queue_of(32)
+    for urgency in (Urgency.PHOTOS, Urgency.ANSWER):
+        for client in "ab":
+            for _ in range(32):
+                queue.append(Asked(urgency, client))
+    assert [queue.popleft().urgency for _ in range(28)] == [Urgency.ANSWER] * 28
+    assert not queue
+    queue = queue_of(32)
+    for client in "ab" * 32:
+        queue.append(Asked(Urgency.PHOTOS, client))
+    assert [queue.popleft().urgency for _ in range(26)] == [Urgency.PHOTOS] * 26
+    assert not queue
+
+
 def test_who_waited_too_long_with_photos_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "LONGEST_WAIT_SECONDS", -1.0)
     queue = queue_of(4)
@@ -203,6 +229,89 @@ def test_the_answer_of_a_busy_server_says_when_to_come_back(monkeypatch: pytest.
     with running_site(work=False) as site:
         reply = requests.post(site.url, files={"inputFile": ("a.jpg", jpeg())}, timeout=20)
     assert (reply.status_code, reply.headers["Retry-After"]) == (503, "10")
+
+
+class SlowStore(MemoryStore):
+    """An input bucket that stores nothing until it may."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
+        self.may = threading.Event()
+
+    def put(self, key: str, body: bytes, content_type: str) -> None:
+        assert self.may.wait(60)
+        super().put(key, body, content_type)
+
+
+def test_photos_that_would_wait_long_for_the_store_are_refused_at_once_and_answers_are_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "STORED_AT_ONCE", 2)
+    monkeypatch.setattr(pool, "LONGEST_WAIT_SECONDS", 60.0)
+    cloud = replace(memory_cloud(SystemClock()), inputs=(store := SlowStore()))
+    with running_site(cloud, work=False) as site, ThreadPoolExecutor(8) as clients:
+
+        def submitted(number: int = 0) -> requests.Response:
+            files = {"inputFile": (f"{number}.jpg", jpeg())}
+            return requests.post(f"{site.url}/v1/batches", files=files, timeout=60)
+
+        batch = requests.post(site.url + "/batches", timeout=20).json()["batch"]
+        waiting = [clients.submit(submitted, number) for number in range(6)]
+        clients_at_store = site.server._services.venues.chosen._turns._clients  # type: ignore[attr-defined]
+        until(lambda: len(clients_at_store.get("127.0.0.1", ())) == 4)
+        monkeypatch.setattr(pool, "LONGEST_WAIT_SECONDS", 0.0)
+        by_form = requests.post(site.url, files={"inputFile": ("a.jpg", jpeg())}, timeout=20)
+        by_key = requests.post(f"{site.url}/v1/batches", json=[], headers={"Idempotency-Key": "a"}, timeout=20)
+        for refused in (submitted(), by_form):  # in the server's loop, and by the app
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert by_key.status_code == 400  # it might have been accepted before, so the app looked at it
+        for path in ("/healthz", "/", f"/batches/{batch}.json"):
+            assert requests.get(site.url + path, timeout=20).ok
+        store.may.set()
+        monkeypatch.setattr(pool, "LONGEST_WAIT_SECONDS", 60.0)
+        assert [one.result().status_code for one in waiting] == [202] * 6  # whoever waited already is served
+        assert submitted().status_code == 202
+
+
+def test_clients_have_turns_at_the_store_and_one_that_sends_much_shuts_out_nobody() -> None:
+    now, order = [0.0], list[str]()
+    turns_at_store = StoreTurns(1, lambda: now[0])
+    with ThreadPoolExecutor(8) as threads, ExitStack() as first:
+        first.enter_context(turns_at_store.turn("a"))
+
+        def store(client: str) -> None:
+            with turns_at_store.turn(client):
+                order.append(client)
+
+        for number, client in enumerate("aaab", 1):
+            threads.submit(store, client)
+            until(lambda n=number: sum(map(len, turns_at_store._clients.values())) == n)  # type: ignore[misc]
+        now[0] = 5.0
+        assert [turns_at_store.wait_seconds(one) for one in "abc"] == [5.0, 5.0, 0.0]
+        first.close()
+        until(lambda: len(order) == 4)
+    assert order == list("abaa")
+    assert turns_at_store.wait_seconds("c") == 0.0  # nobody waits
+
+
+def test_a_new_client_would_wait_as_long_as_the_last_one_that_had_one_photo() -> None:
+    now, go = [0.0], threading.Event()
+    turns_at_store = StoreTurns(1, lambda: now[0])
+
+    def store(client: str) -> None:
+        with turns_at_store.turn(client):
+            assert go.wait(60)
+
+    with ThreadPoolExecutor(8) as threads:
+        with turns_at_store.turn("a"):
+            for number, client in enumerate("bc", 1):
+                threads.submit(store, client)
+                until(lambda n=number: len(turns_at_store._clients) == n)  # type: ignore[misc]
+            now[0] = 4.0
+        assert turns_at_store.wait_seconds("new") == 4.0
+        now[0] = 9.0
+        assert turns_at_store.wait_seconds("new") == 0.0  # that was long ago: c may be all that waits
+        go.set()
 
 
 def test_slow_addresses_of_one_client_leave_threads_to_others() -> None:

@@ -29,7 +29,7 @@ from web_tier.waitress_bodies import Head
 
 log = logging.getLogger(__name__)
 
-DOOR = "/v1/label"  # its answers do not depend on what the client accepts
+DOORS = ("/v1/label", "/v1/batches")  # their answers do not depend on what the client accepts
 LOOKING_THREADS = 4
 TOLD_SECONDS = 10.0  # between two lines of the log
 
@@ -56,8 +56,10 @@ class EarlyRefusal:
 
     def __call__(self, head: Head) -> bytes | None:
         """A whole answer; None for a request that the app answers."""
-        if head.path != DOOR or head.method != "POST":
+        if head.path not in DOORS or head.method != "POST":
             return None
+        if "IDEMPOTENCY_KEY" in head.headers:
+            return None  # perhaps it was accepted before; then the app says so
         client = client_of(head.address, head.headers.get("X_FORWARDED_FOR", ""), self._proxy, self._proxies)
         try:
             venue = self._venue_named("".join(parse_qs(head.query).get("venue", ())))
@@ -66,24 +68,24 @@ class EarlyRefusal:
         refusal = venue.full(client)
         if refusal is None:
             return None
-        self._tell()
+        self._tell(head.path)
         first, rest = self._parts(refusal.status, str(refusal), refusal.retry_after)
         return first + formatdate(usegmt=True).encode() + rest
 
     def _made(self, status: int, message: str, retry_after: int | None) -> tuple[bytes, bytes]:
         """The answer as the app makes it, before and after its date."""
-        with self._app.test_request_context(DOOR, method="POST"):
+        with self._app.test_request_context(DOORS[0], method="POST"):
             response = self._app.make_response(self._app.handle_user_exception(Problem(status, message, retry_after)))
             response = self._app.process_response(response)
             body = response.get_data()
             headers = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
             return f"HTTP/1.1 {response.status}\r\n{headers}Date: ".encode("latin-1"), b"\r\n\r\n" + body
 
-    def _tell(self) -> None:
+    def _tell(self, door: str) -> None:
         self._count += 1
         now = time.monotonic()
         if now - self._told_at >= TOLD_SECONDS:
-            log.info("POST %s: %d photos refused, too many wait", DOOR, self._count)
+            log.info("POST %s: %d requests refused lately, too many photos wait", door, self._count)
             self._count, self._told_at = 0, now
 
 

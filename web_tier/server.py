@@ -28,6 +28,7 @@ STOP_SECONDS = 1.5
 LEAST_SECONDS = 0.5  # for the requests that run, when the services took long to stop
 FLUSH_SECONDS = 0.3
 HEALTH = ("/healthz", "/readyz")
+ANSWERS = ("/batches", "/v1/batches")
 MOST_FILES = 16_384  # 1,900 connections, 4,000 open pages, each form's files, and the calls to the cloud
 BACKLOG = 1024  # connections that wait to be accepted
 
@@ -131,4 +132,4 @@ def _sorted(changing_gets: Collection[str], proxy: str, proxies: int, channel: A
         return Urgency.HEALTH, address
     if method in ("POST", "PUT", "PATCH") or path in changing_gets:
         return Urgency.PHOTOS, address
-    return Urgency.PAGE, address
+    return Urgency.ANSWER if path.startswith(ANSWERS) else Urgency.PAGE, address

@@ -1,4 +1,4 @@
-"""Which request gets the next thread of the server: health before pages, pages before photos, each client in turn."""
+"""Which request gets the next thread of the server: health, pages, answers, photos, and each client in turn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Generic, Protocol, TypeVar
 
-KEPT = 16  # one thread of so many is kept for pages, and another one for health
+KEPT = 16  # one thread of so many is kept for answers, another one for pages, and one for health
 LONGEST_WAIT_SECONDS = 30.0  # a request with photos that waited longer is refused: its client has given up by then
 
 
@@ -19,7 +19,8 @@ class Urgency(IntEnum):
 
     HEALTH = 0
     PAGE = 1
-    PHOTOS = 2  # takes photos in and may wait for their labels
+    ANSWER = 2  # reads what is known of photos
+    PHOTOS = 3  # takes photos in and may wait for their labels
 
 
 class Answerable(Protocol):
@@ -77,7 +78,13 @@ class TurnQueue(Generic[Waiting]):
         refuse: Callable[[Waiting], None] = lambda _: None,
     ) -> None:
         kept = max(1, threads // KEPT)
-        self._most = {Urgency.HEALTH: threads, Urgency.PAGE: threads - kept, Urgency.PHOTOS: max(1, threads - 2 * kept)}
+        answers = threads - 2 * kept
+        self._most = {
+            Urgency.HEALTH: threads,
+            Urgency.PAGE: threads - kept,
+            Urgency.ANSWER: answers,
+            Urgency.PHOTOS: max(1, answers - threads // KEPT),
+        }
         self._most_a_client = max(1, self._most[Urgency.PHOTOS] * 3 // 4)
         self._sort = sort
         self.refuse = refuse

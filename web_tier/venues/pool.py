@@ -5,19 +5,21 @@ from __future__ import annotations
 import mimetypes
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 from shoal import traces
 from shoal.messages import UPLOAD, Job
 from shoal.ports import JobQueue, ObjectStore
 from shoal.state_folder.arrivals import tell_queued
+from web_tier.problems import Problem
 from web_tier.venues import ANYBODY, Asker, Venue, VenueParts
+from web_tier.venues._outbox import CALL_MESSAGES, Outbox
+from web_tier.venues._store_turns import StoreTurns
 
-CALL_MESSAGES = 10  # what SQS takes in one call
-CALLS_AT_ONCE = 1  # two calls would carry half as many messages each; one call is fast enough for any intake
+STORED_AT_ONCE = 16  # photos of all requests: hides the latency of S3, and lets it answer others in between
+LONGEST_WAIT_SECONDS = 3.0  # of the oldest photo of a client, to be stored; until then a burst only waits
+AGAIN_SECONDS = 5
+BUSY = "More photos come than can be stored at the moment. Please send this one again in a few seconds."
 
 
 def make(parts: VenueParts) -> Venue:
@@ -41,13 +43,22 @@ class PoolVenue:
         self._requests = requests
         self._queued = queued
         self._outbox = Outbox(requests, queued)
+        self._turns = StoreTurns(STORED_AT_ONCE)
 
-    def open(self, asker: Asker = ANYBODY) -> PoolSubmission:  # noqa: ARG002 - the workers do not tell clients apart
-        """Begin a submission."""
-        return PoolSubmission(self._inputs, self._outbox)
+    def open(self, asker: Asker = ANYBODY) -> PoolSubmission:
+        """Begin a submission. Raises Problem (503) while photos of this client wait too long to be stored."""
+        if refusal := self.full(asker.address):
+            raise refusal
+        return PoolSubmission(self._inputs, self._outbox, self._turns, asker.address)
 
-    def full(self, address: str) -> None:
-        """The queue has places without end."""
+    def full(self, address: str) -> Problem | None:
+        """The answer while photos of this client wait too long to be stored, or any to be queued.
+
+        The queue itself has places without end.
+        """
+        if max(self._turns.wait_seconds(address), self._outbox.wait_seconds) <= LONGEST_WAIT_SECONDS:
+            return None
+        return Problem(503, BUSY, AGAIN_SECONDS)
 
     def again(self, jobs: Sequence[Job]) -> None:
         """Queue photos again that are stored already. May raise Retryable."""
@@ -63,9 +74,11 @@ class PoolSubmission:
 
     looked_at = True
 
-    def __init__(self, inputs: ObjectStore, outbox: Outbox) -> None:
+    def __init__(self, inputs: ObjectStore, outbox: Outbox, turns: StoreTurns, client: str) -> None:
         self._inputs = inputs
         self._outbox = outbox
+        self._turns = turns
+        self._client = client
         self._unsent: list[tuple[Job, float, float]] = []
         self._lock = threading.Lock()
 
@@ -73,7 +86,8 @@ class PoolSubmission:
         """Store one photo; the type is that of its name, unless it is given. May raise Retryable."""
         began = time.perf_counter()
         content_type = content_type or mimetypes.guess_type(job.name)[0] or "application/octet-stream"
-        self._inputs.put(job.key, payload, content_type)
+        with self._turns.turn(self._client):
+            self._inputs.put(job.key, payload, content_type)
         with self._lock:
             self._unsent.append((job, began, time.perf_counter()))
 
@@ -89,62 +103,3 @@ class PoolSubmission:
             {UPLOAD: f"{ended - began:.4f}"} | traces.begin({UPLOAD: (began, ended)}) for _, began, ended in stored
         ]
         self._outbox.send([job.to_json() for job, _, _ in stored], attributes)
-
-
-@dataclass
-class Parcel:
-    """The messages of one caller, at most ten. sent: done when they are in the queue."""
-
-    bodies: Sequence[str]
-    attributes: Sequence[Mapping[str, str]]
-    sent: Future[None] = field(default_factory=Future)
-
-
-class Outbox:
-    """Sends the messages of many requests in one call. Safe for many threads.
-
-    A single message goes at once. During a call the messages of other requests gather, and the next call takes them
-    all: under load ten photos of ten requests cost one call.
-    """
-
-    def __init__(self, requests: JobQueue, queued: Callable[[], None]) -> None:
-        self._requests = requests
-        self._queued = queued
-        self._waiting: deque[Parcel] = deque()
-        self._changing = threading.Lock()
-        self._calls = threading.BoundedSemaphore(CALLS_AT_ONCE)
-
-    def send(self, bodies: Sequence[str], attributes: Sequence[Mapping[str, str]]) -> None:
-        """Send up to ten messages, and return when they are sent. Raises what JobQueue.send raises."""
-        parcel = Parcel(bodies, attributes)
-        with self._changing:
-            self._waiting.append(parcel)
-        with self._calls:
-            # Another caller may have sent this parcel by now; if not, it is among the first in the queue.
-            while not parcel.sent.done() and (some := self._take()):
-                self._call(some)
-        parcel.sent.result()
-
-    def _take(self) -> list[Parcel]:
-        """The parcels of the next call."""
-        taken: list[Parcel] = []
-        size = 0
-        with self._changing:
-            while self._waiting and size + len(self._waiting[0].bodies) <= CALL_MESSAGES:
-                taken.append(self._waiting.popleft())
-                size += len(taken[-1].bodies)
-        return taken
-
-    def _call(self, parcels: Sequence[Parcel]) -> None:
-        try:
-            self._requests.send(
-                [body for parcel in parcels for body in parcel.bodies],
-                [own for parcel in parcels for own in parcel.attributes],
-            )
-        except BaseException as error:  # every caller that waits must get it
-            for parcel in parcels:
-                parcel.sent.set_exception(error)
-        else:
-            self._queued()
-            for parcel in parcels:
-                parcel.sent.set_result(None)

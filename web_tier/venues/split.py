@@ -12,6 +12,7 @@ from inference.split import header
 from inference.split.header import BadActivation
 from inference.split.point import parts_of
 from shoal.messages import Job, Result
+from web_tier.problems import Problem
 from web_tier.venues import ANYBODY, Asker, Submission, Venue, VenueParts
 from web_tier.venues.pool import PoolSubmission, PoolVenue, of_cloud
 
@@ -34,11 +35,12 @@ class SplitVenue:
         self._pool = pool
 
     def open(self, asker: Asker = ANYBODY) -> Submission:
-        """Begin a submission."""
+        """Begin a submission. Raises Problem (503) as the pool does."""
         return SplitSubmission(self._parts, self._pool.open(asker))
 
-    def full(self, address: str) -> None:
-        """The queue has places without end."""
+    def full(self, address: str) -> Problem | None:
+        """The answer while activations of this client wait too long to be stored."""
+        return self._pool.full(address)
 
     def again(self, jobs: Sequence[Job]) -> None:
         """Queue activations again that are stored already. May raise Retryable."""
