@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import requests
 from benchmarks import photos
 from benchmarks.running.system import ROOT, RunningSystem
 from benchmarks.torture.__main__ import torture
+from benchmarks.torture.account import Account
+from benchmarks.torture.trouble import Disturber
 from shoal.settings import load
 from tests.waiting import wait_for
 
@@ -119,6 +122,32 @@ def test_a_short_torture(tmp_path: Path) -> None:
     assert account.wrong == [], account.counts
     assert account.counts["photos that were shown their label"] > 0
     assert "is HOSTILE (seed 1): it fails and lies on purpose" in (tmp_path / "run" / "terminal.log").read_text()
+
+
+class Unreachable:
+    """A system none of whose processes can be found. found: what `ministack.pid` says."""
+
+    def __init__(self, state_dir: Path, found: int) -> None:
+        self.state_dir = state_dir
+        (state_dir / "cloud").mkdir()
+        (state_dir / "cloud" / "ministack.pid").write_text(str(found))
+
+    def part(self, words: str) -> psutil.Process:
+        raise StopIteration(words)
+
+    def workers(self) -> list[psutil.Process]:
+        raise RuntimeError("on purpose")
+
+
+def test_trouble_that_ends_early_is_a_fault_of_the_run_and_a_process_that_is_away_is_none(tmp_path: Path) -> None:
+    account = Account()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as childless:
+        system = Unreachable(tmp_path, childless.pid)
+        trouble = Disturber(system, account, random.Random(3), None, lambda _: False)  # type: ignore[arg-type]
+        with pytest.raises(StopIteration):
+            trouble._process("storage")
+        trouble.run(60.0, 0.001)
+    assert account.wrong == ["the trouble ended early: RuntimeError('on purpose')"]
 
 
 def test_a_fault_that_there_is_not_is_one_clear_line(tmp_path: Path) -> None:

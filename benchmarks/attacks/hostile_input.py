@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -28,6 +25,7 @@ from rich.table import Table
 from benchmarks.running.system import RunningSystem
 from benchmarks.running.waiting import wait_for
 from benchmarks.torture import bad_photos, colours
+from benchmarks.torture.coloured_system import coloured_system
 from shoal.messages import Job, new_batch
 
 ALLOWED_SECONDS = 10.0
@@ -135,21 +133,6 @@ def try_messages(system: RunningSystem, queue: str, count: int, choice: random.R
     return found
 
 
-@contextmanager
-def _running() -> Iterator[RunningSystem]:
-    folder = Path(tempfile.mkdtemp(prefix="shoal-hostile-"))
-    colours.prepare(folder / "cache")
-    own: dict[str, object] = {"ENGINE": colours.NAME, "PRECISION": "float32", "CACHE_DIR": folder / "cache"}
-    system = RunningSystem(folder / "state", (), **own, MIN_INSTANCES=1, MAX_INSTANCES=1)
-    try:
-        system.start()
-        wait_for(system.workers, 60, "no worker came")
-        yield system
-    finally:
-        system.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @click.command()
 @click.option("--count", default=200, show_default=True, help="Files, and messages to each queue.")
 @click.option("--seed", default=1, show_default=True)
@@ -157,7 +140,7 @@ def main(count: int, seed: int) -> None:
     """Send hostile files and messages to a Shoal of its own."""
     choice, wrong = random.Random(seed), False
     table = Table("", "answers", "slowest s", "grown MB", "processes ended")
-    with _running() as system:
+    with coloured_system() as system:
         chosen = system.settings
         for queue in ("", chosen.req_queue, chosen.resp_queue, chosen.dead_queue):
             payload, suffix, _ = colours.draw(choice)

@@ -7,14 +7,12 @@ The engine takes a photo's colour for its label, so what is measured is everythi
 from __future__ import annotations
 
 import random
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import suppress
 from statistics import median, quantiles
 
 import click
@@ -25,6 +23,7 @@ from rich.table import Table
 from benchmarks.running.system import RunningSystem
 from benchmarks.running.waiting import wait_for
 from benchmarks.torture import colours
+from benchmarks.torture.coloured_system import coloured_system
 
 ALLOWED_SECONDS = 0.5
 CLIENTS = 32
@@ -80,22 +79,12 @@ def row(seconds: Sequence[float]) -> list[str]:
 @click.option("--a-minute", default=1_000, show_default=True, help="Submissions.")
 def main(minutes: float, a_minute: int) -> None:
     """Send photos to a Shoal of its own at a steady rate."""
-    folder = Path(tempfile.mkdtemp(prefix="shoal-steady-"))
-    colours.prepare(folder / "cache")
-    own: dict[str, object] = {"ENGINE": colours.NAME, "PRECISION": "float32", "CACHE_DIR": folder / "cache"}
-    system = RunningSystem(folder / "state", (), **own, MAX_INSTANCES=1, MIN_INSTANCES=1)
-    submitter = Submitter(system.address)
-    try:
-        system.start()
-        wait_for(system.workers, 60, "no worker came")
+    with coloured_system() as system:
+        submitter = Submitter(system.address)
         submit(submitter, random.Random(1), minutes, a_minute)
-        wait_for(lambda: not missing(system, submitter), ANSWER_SECONDS, "photos have no result", every_seconds=1.0)
-    except TimeoutError as error:
-        submitter.refused.append(str(error))
-    finally:
+        with suppress(TimeoutError):
+            wait_for(lambda: not missing(system, submitter), ANSWER_SECONDS, "photos have no result", every_seconds=1.0)
         lost = len(missing(system, submitter))
-        system.stop()
-        shutil.rmtree(folder, ignore_errors=True)
     table = Table("submissions", "accepted", "lost", "median", "p99", "slowest")
     table.add_row(str(len(submitter.seconds)), str(len(submitter.labels)), str(lost), *row(submitter.seconds))
     Console().print(table)

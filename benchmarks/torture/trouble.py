@@ -41,7 +41,13 @@ class Disturber:
         self._killed: defaultdict[str, deque[float]] = defaultdict(deque)
 
     def run(self, seconds: float, every_seconds: float) -> None:
-        """Disturb, on average every `every_seconds`."""
+        """Disturb, on average every `every_seconds`. The account complains if it cannot go on."""
+        try:
+            self._run(seconds, every_seconds)
+        except Exception as error:
+            self._account.complain(f"the trouble ended early: {error!r}")
+
+    def _run(self, seconds: float, every_seconds: float) -> None:
         ends = time.monotonic() + seconds
         parts: Sequence[str] = ("worker", "worker", "worker", "controller", "web", "storage", "cloud")
         while time.monotonic() < ends and not self._pause(self._choice.expovariate(1 / every_seconds)):
@@ -89,7 +95,7 @@ class Disturber:
             return self._choice.choice(sorted(self._system.workers(), key=lambda one: one.pid) or [_nobody()])
         if part == "storage":
             init = int((self._system.state_dir / "cloud" / "ministack.pid").read_text())
-            return psutil.Process(init).children()[0]
+            return next(iter(psutil.Process(init).children()))
         return self._system.part({"controller": "-m controller", "web": "web_tier", "cloud": "local_cloud"}[part])
 
 
