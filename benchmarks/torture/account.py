@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.torture import bad_photos, colours
 
-UNREACHED = ("the address cannot be reached", "the address did not give the file")
+UNREACHED = "the address did not give the file"  # in time: the web process was stopped meanwhile
 MOST_WRONG = 40  # sentences that are kept
 
 
@@ -39,6 +39,7 @@ class Account:
         self.accepted: dict[str, SentPhoto] = {}  # by key
         self.told: dict[str, Mapping[str, Any]] = {}  # what was said when it was accepted, by key
         self.cancelled: set[str] = set()  # batches
+        self.killed: set[str] = set()  # machines whose worker was killed
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
 
@@ -88,7 +89,7 @@ class Account:
                 self.complain(f"{batch}/{photo.name}, a good photo, failed: {one.get('error')}")
 
     def _is_unreached(self, told: Mapping[str, Any]) -> bool:
-        """Whether a photo was not fetched from its address in time: the web process was stopped meanwhile."""
+        """Whether a photo was not fetched from its address in time."""
         if str(told.get("error")).startswith(UNREACHED):
             self.count("looks at photos whose address was not reached in time")
             return True

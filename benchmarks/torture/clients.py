@@ -53,7 +53,9 @@ class PhotoServer:
                 """Say nothing."""
 
         class Server(ThreadingHTTPServer):
-            request_queue_size = 128  # a connection that finds no place is tried again only after seconds
+            # With Python's 5 a third of 64 connections at once found no place within 5 s on a busy machine: the kernel
+            # tries again after 1, 3 and 7 s. Such photos "cannot be reached".
+            request_queue_size = 128
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.place = f"127.0.0.1:{self._server.server_port}"

@@ -20,6 +20,8 @@ KILLS_SECONDS = 60.0
 LONGEST_STOP_SECONDS = 6.0
 LEFT_BYTES = 200_000  # on a full disk, so that sometimes a small thing goes and a large does not
 
+MACHINE = "LOCAL_CLOUD_INSTANCE"  # of a process of the embedded cloud: its machine's id
+
 Pause = Callable[[float], bool]
 
 
@@ -65,7 +67,11 @@ class Disturber:
             recent.popleft()
         if part != "worker" and len(recent) >= MOST_KILLS:
             return
-        self._process(part).kill()
+        process = self._process(part)
+        machine = process.environ().get(MACHINE) if part == "worker" else None
+        process.kill()
+        if machine:
+            self._account.killed.add(machine)
         recent.append(now)
         self._account.count(f"kill -9 of {part}")
 

@@ -123,7 +123,9 @@ def _check_acts(system: RunningSystem, account: Account, busy: BusyWatch) -> Non
                 account.count(f"machines: {act.kind}", len(act.machines))
                 continue
             for machine, words, was_busy in busy.told(act, entry.at):
-                account.count(f"machines: terminate ({act.why}), {words}")
+                # Cron starts a killed worker again after a minute at most, and a drain is given half of one.
+                killed = ", its worker was killed" if machine in account.killed else ""
+                account.count(f"machines: terminate ({act.why}), {words}{killed}")
                 if was_busy:
                     account.complain(f"the controller ended {machine} ({act.why}), which {words}")
 
