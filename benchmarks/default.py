@@ -124,7 +124,7 @@ def _clients(system: RunningSystem, paths: Sequence[Path]) -> Sent:
 
 
 def _page(system: RunningSystem, paths: Sequence[Path]) -> Sent:
-    with _chromium() as browser:
+    with chromium() as browser:
         page = browser.new_page()
         page.goto(system.address)
 
@@ -156,7 +156,7 @@ def _timed(system: RunningSystem, label: Callable[[], object]) -> tuple[float, f
 
 
 @contextmanager
-def _chromium() -> Iterator[Browser]:
+def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         try:

@@ -80,6 +80,7 @@ def test_every_answer_has_the_security_headers(site: Site) -> None:
         assert "unsafe" not in reply.headers["Content-Security-Policy"]
         assert reply.headers["X-Content-Type-Options"] == "nosniff"
         assert reply.headers["Referrer-Policy"] == "no-referrer"
+        assert reply.headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert "Server" not in reply.headers
 
 

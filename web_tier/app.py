@@ -43,6 +43,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",  # only its secret address protects a batch
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",  # no other page shows a photo, or learns its size
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
