@@ -109,10 +109,11 @@ def message(choice: random.Random) -> str:
 
 
 def try_files(system: RunningSystem, count: int, choice: random.Random) -> list[float]:
-    """The seconds until each of `count` hostile files is answered."""
+    """The seconds until each of `count` hostile files is answered: first one in each format of Pillow."""
     found = []
-    for number in range(count):
-        payload, suffix = bad_photos.draw(choice)
+    files = bad_photos.each_format(choice)
+    files += [bad_photos.draw(choice) for _ in range(count - len(files))]
+    for number, (payload, suffix) in enumerate(files[:count]):
         found.append(answered(system, payload, f"bad-{number}.{suffix}")[0])
     return found
 

@@ -7,9 +7,11 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 
 from PIL import Image
 
+SUFFIXES = ("jpg", "png", "heic", "webp", "pdf")
 MAKERS: tuple[Callable[[random.Random], tuple[bytes, str]], ...]
 
 
@@ -86,9 +88,31 @@ def _many_frames(choice: random.Random) -> tuple[bytes, str]:
     return file.getvalue(), "gif"
 
 
+def each_format(choice: random.Random) -> list[tuple[bytes, str]]:
+    """A picture in each format that Pillow writes, with the suffix of another one. Few of them are photos for Shoal."""
+    made = [one for kind in _formats() if (one := _in_some_mode(choice, kind))]
+    return [(one, choice.choice(SUFFIXES)) for one in made]
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return sorted(Image.SAVE)
+
+
+def _in_some_mode(choice: random.Random, kind: str) -> bytes | None:
+    """None for a format that Pillow writes only with another program."""
+    for mode in ("RGB", "P", "L", "1", "F"):
+        file = io.BytesIO()
+        with suppress(OSError, ValueError, KeyError):
+            Image.frombytes("RGB", (64, 48), choice.randbytes(64 * 48 * 3)).convert(mode).save(file, kind)
+            return file.getvalue()
+    return None
+
+
 def _other_format(choice: random.Random) -> tuple[bytes, str]:
-    kind = choice.choice(("PPM", "TGA", "PCX", "ICO", "SGI", "PDF", "EPS", "DDS"))
-    return _photo(choice, kind), choice.choice(("jpg", kind.lower()))
+    while (made := _in_some_mode(choice, choice.choice(_formats()))) is None:
+        pass
+    return made, choice.choice(SUFFIXES)
 
 
 MAKERS = (
