@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from benchmarks import photos
 from benchmarks.running.system import ROOT, RunningSystem
 from benchmarks.torture.__main__ import torture
 from benchmarks.torture.account import Account
+from benchmarks.torture.clients import send_all
 from benchmarks.torture.trouble import Disturber
 from shoal.settings import load
 from tests.waiting import wait_for
@@ -148,6 +150,28 @@ def test_trouble_that_ends_early_is_a_fault_of_the_run_and_a_process_that_is_awa
             trouble._process("storage")
         trouble.run(60.0, 0.001)
     assert account.wrong == ["the trouble ended early: RuntimeError('on purpose')"]
+
+
+def test_a_torture_that_is_interrupted_waits_for_no_client() -> None:
+    over = threading.Event()
+
+    class Waiting:
+        """Clients that go on until the run is broken off, which it is while the third comes."""
+
+        started = 0
+
+        def alive(self) -> bool:
+            if self.started == 2:
+                raise KeyboardInterrupt
+            return True
+
+        def one(self, _choice: random.Random) -> None:
+            self.started += 1
+            assert over.wait(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        send_all(Waiting(), random.Random(1), 60.0, 8, over)  # type: ignore[arg-type]
+    assert over.is_set()
 
 
 def test_a_fault_that_there_is_not_is_one_clear_line(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def _disturbed(
     troubling.start()
     try:
         all_clients = clients.Clients(system, account, photos, over.wait)
-        clients.send_all(all_clients, choice, seconds, CLIENTS, over.wait)
+        clients.send_all(all_clients, choice, seconds, CLIENTS, over)
     finally:
         troubling.join()
 

@@ -268,14 +268,21 @@ def _files(photos: Mapping[str, SentPhoto]) -> list[tuple[str, tuple[str, bytes]
     return [("inputFile", (one.name, one.payload)) for one in photos.values()]
 
 
-def send_all(clients: Clients, choice: random.Random, seconds: float, at_once: int, pause: Pause) -> None:
-    """Let clients come at random times, at most `at_once` together; now and then none, so that the pool shrinks."""
+def send_all(clients: Clients, choice: random.Random, seconds: float, at_once: int, over: threading.Event) -> None:
+    """Let clients come at random times, at most `at_once` together; now and then none, so that the pool shrinks.
+
+    over: breaks the run off; set when this call is interrupted, so that no client is waited for.
+    """
     ends = time.monotonic() + seconds
     free = threading.Semaphore(at_once)
     with ThreadPoolExecutor(at_once) as threads:
-        while time.monotonic() < ends and clients.alive():
-            free.acquire()
-            sent = threads.submit(clients.one, random.Random(choice.getrandbits(64)))
-            sent.add_done_callback(lambda _: free.release())
-            if pause(8.0 if choice.random() < 0.03 else choice.expovariate(2.0)):
-                break
+        try:
+            while time.monotonic() < ends and clients.alive():
+                free.acquire()
+                sent = threads.submit(clients.one, random.Random(choice.getrandbits(64)))
+                sent.add_done_callback(lambda _: free.release())
+                if over.wait(8.0 if choice.random() < 0.03 else choice.expovariate(2.0)):
+                    break
+        except BaseException:  # a signal, too
+            over.set()
+            raise
