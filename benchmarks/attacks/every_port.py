@@ -64,7 +64,7 @@ async (calls) => {
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class KeylessCall:
     """A request that reads or changes something where nobody asks for a key."""
 
     method: str
@@ -73,31 +73,40 @@ class Call:
     type: str = ""
 
 
-def calls(system: RunningSystem, key: str) -> list[Call]:
+def calls(system: RunningSystem, key: str) -> list[KeylessCall]:
     """All calls that are tried at each port. key: of a photo that is there."""
     chosen, batch = system.settings, key.partition("/")[0]
     objects = [f"/{bucket}/{key}" for bucket in (chosen.in_bucket, chosen.out_bucket)]
     return [
         *(
-            Call("GET", path)
+            KeylessCall("GET", path)
             for path in ("/", "/metrics", "/fleet.json", f"/batches/{batch}.json", f"/batches/{batch}")
         ),
-        *(Call("GET", f"/batches/{batch}/photos/0/{what}") for what in ("thumbnail", "picture")),
-        *(Call("GET", path) for path in ("/latest/meta-data/", "/latest/user-data", "/moto-api/data.json")),
-        *(Call("GET", f"/?Action={what}") for what in ("ListQueues", "DescribeInstances", "ListUsers")),
-        *(Call("GET", f"/{bucket}?list-type=2") for bucket in (chosen.in_bucket, chosen.out_bucket)),
-        *(Call("GET", path) for path in (*objects, f"/cloudimagerecognition.php?input=http://127.0.0.1/{batch}.jpg")),
-        *(Call("PUT", path, "other") for path in (*objects, "/latest/api/token", f"/{chosen.in_bucket}/new")),
-        *(Call("DELETE", path) for path in (*objects, f"/batches/{batch}", f"/v1/batches/{batch}")),
-        *(Call("POST", path, RUN, FORM) for path in ("/", "/v1/batches")),
-        *(Call("POST", "/", f"Action={what}", FORM) for what in ("ListQueues", "DescribeInstances", "ListUsers")),
-        *(Call("POST", f"/{queue}", "Action=PurgeQueue", FORM) for queue in (chosen.req_queue, chosen.resp_queue)),
-        *(Call("POST", path, "") for path in ("/_ministack/reset", "/moto-api/reset", "/_localstack/init")),
-        *(Call("POST", f"/batches/{batch}/{what}", "", FORM) for what in ("cancel", "delete", "retry", "share")),
-        Call("POST", "/", '{"QueueName": "a"}', "text/plain"),
-        Call("POST", f"/{chosen.in_bucket}?delete", "<Delete/>", "text/plain"),
-        Call("POST", "/batches", "", FORM),
-        Call("POST", "/v1/batches", '{"photos": [{"url": "http://127.0.0.1/a.jpg"}]}', "text/plain"),
+        *(KeylessCall("GET", f"/batches/{batch}/photos/0/{what}") for what in ("thumbnail", "picture")),
+        *(KeylessCall("GET", path) for path in ("/latest/meta-data/", "/latest/user-data", "/moto-api/data.json")),
+        *(KeylessCall("GET", f"/?Action={what}") for what in ("ListQueues", "DescribeInstances", "ListUsers")),
+        *(KeylessCall("GET", f"/{bucket}?list-type=2") for bucket in (chosen.in_bucket, chosen.out_bucket)),
+        *(
+            KeylessCall("GET", path)
+            for path in (*objects, f"/cloudimagerecognition.php?input=http://127.0.0.1/{batch}.jpg")
+        ),
+        *(KeylessCall("PUT", path, "other") for path in (*objects, "/latest/api/token", f"/{chosen.in_bucket}/new")),
+        *(KeylessCall("DELETE", path) for path in (*objects, f"/batches/{batch}", f"/v1/batches/{batch}")),
+        *(KeylessCall("POST", path, RUN, FORM) for path in ("/", "/v1/batches")),
+        *(
+            KeylessCall("POST", "/", f"Action={what}", FORM)
+            for what in ("ListQueues", "DescribeInstances", "ListUsers")
+        ),
+        *(
+            KeylessCall("POST", f"/{queue}", "Action=PurgeQueue", FORM)
+            for queue in (chosen.req_queue, chosen.resp_queue)
+        ),
+        *(KeylessCall("POST", path, "") for path in ("/_ministack/reset", "/moto-api/reset", "/_localstack/init")),
+        *(KeylessCall("POST", f"/batches/{batch}/{what}", "", FORM) for what in ("cancel", "delete", "retry", "share")),
+        KeylessCall("POST", "/", '{"QueueName": "a"}', "text/plain"),
+        KeylessCall("POST", f"/{chosen.in_bucket}?delete", "<Delete/>", "text/plain"),
+        KeylessCall("POST", "/batches", "", FORM),
+        KeylessCall("POST", "/v1/batches", '{"photos": [{"url": "http://127.0.0.1/a.jpg"}]}', "text/plain"),
     ]
 
 
@@ -148,7 +157,7 @@ def _another_origin() -> Iterator[str]:
         server.server_close()
 
 
-def by_browser(found: Sequence[int], tried: Sequence[Call]) -> list[str]:
+def by_browser(found: Sequence[int], tried: Sequence[KeylessCall]) -> list[str]:
     """What a page of another origin reads."""
     with _another_origin() as elsewhere, chromium() as browser:
         page = browser.new_page()
@@ -163,7 +172,7 @@ def by_browser(found: Sequence[int], tried: Sequence[Call]) -> list[str]:
     return [f"a page reads {url} by {way}: {text!r}" for way, url, text in read]
 
 
-def by_program(found: Sequence[int], tried: Sequence[Call]) -> list[str]:
+def by_program(found: Sequence[int], tried: Sequence[KeylessCall]) -> list[str]:
     """What a program without the key reads."""
     read = []
     for port in found:
