@@ -17,7 +17,8 @@ def removed(photo: bytes) -> bytes:
     """The photo without its private data; the same object if it has none.
 
     A file that cannot be read as its first bytes promise stays as it is from there on: no decoder reads it either.
-    Raises BadImage for one whose directories name the same data again and again.
+    Raises BadImage for one whose directories name the same data again and again, and for one of more parts than any
+    program writes.
     """
     clean = _cleaner(photo)
     if clean is None:

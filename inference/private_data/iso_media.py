@@ -12,6 +12,7 @@ from shoal.errors import BadImage
 
 _KEPT_BOXES = frozenset((b"ftyp", b"styp", b"meta", b"mdat", b"moov", b"moof", b"mfra", b"sidx", b"free", b"skip"))
 _META_FLAGS = 4
+_DEEPEST = 8  # boxes of a film in one another; what is asked for is at most four deep
 _MOST = 10_000  # boxes and extents
 _EMPTY_EXIF = b"\0\0\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"
 
@@ -23,7 +24,7 @@ def cleaned(photo: bytes) -> bytes:
         if kind == b"meta":
             _clean_items(photo, out, body + _META_FLAGS, end)
         elif kind == b"moov":
-            _clean_film(photo, out, body, end)
+            _clean_film(photo, out, body, end, _DEEPEST)
         elif kind not in _KEPT_BOXES:
             _blank_box(out, start, body, end)
     return out.result()
@@ -49,13 +50,13 @@ def _blank_box(out: Copy, start: int, body: int, end: int) -> None:
     out.overwrite(body, end)
 
 
-def _clean_film(photo: bytes, out: Copy, start: int, end: int) -> None:
+def _clean_film(photo: bytes, out: Copy, start: int, end: int, levels: int) -> None:
     """User data and descriptions of a film, which a HEIC or AVIF file may have beside its picture."""
     for kind, box, body, after in _boxes(photo, start, end):
         if kind in (b"udta", b"meta", b"uuid"):
             _blank_box(out, box, body, after)
-        elif kind in (b"trak", b"mdia", b"minf"):
-            _clean_film(photo, out, body, after)
+        elif kind in (b"trak", b"mdia", b"minf") and levels:
+            _clean_film(photo, out, body, after, levels - 1)
 
 
 def _clean_items(photo: bytes, out: Copy, start: int, end: int) -> None:

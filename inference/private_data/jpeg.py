@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
+from inference.image_limits import JPEG_SEGMENTS
 from inference.private_data import exif
+from shoal.errors import BadImage
 
 _SOS, _EOI, _TEM, _COMMENT = 0xDA, 0xD9, 0x01, 0xFE
 _APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
@@ -21,7 +23,10 @@ _ALWAYS_BYTES = 512 * 1024
 
 
 def cleaned(photo: bytes) -> bytes:
-    """The JPEG without EXIF data but the orientation, XMP, IPTC, comments, makers' segments and appended files."""
+    """The JPEG without EXIF data but the orientation, XMP, IPTC, comments, makers' segments and appended files.
+
+    Raises BadImage for one of more segments than any program writes.
+    """
     kept: list[tuple[int, int]] = []
     side_up = in_xmp = 0
     private, more, sequential = False, False, False
@@ -84,11 +89,13 @@ def _end_of_picture(photo: bytes, scans: int, more: bool, sequential: bool) -> i
         return size
     if sequential and (found := _END.search(photo, scans)) and _SCAN.search(photo, scans + 2, found.start()) is None:
         return found.end()
-    position = scans
+    position, segments = scans, 0
     while (marker := _MARKER.search(photo, position)) is not None:
-        position = marker.end()
+        position, segments = marker.end(), segments + 1
         if marker[1][0] == _EOI:
             return position
+        if segments > JPEG_SEGMENTS:
+            raise BadImage(f"the image has more than {JPEG_SEGMENTS:,} segments, which no program writes into a photo")
         if marker[1][0] != _TEM:
             position += int.from_bytes(photo[position : position + 2], "big")
     return size

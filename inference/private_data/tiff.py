@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 from inference.private_data.overwriting import Copy
 from shoal.errors import BadImage
@@ -70,7 +71,9 @@ class _Cleaning:
                 continue
             self._seen.add(place)
             start, blanked = place
-            todo += self._blank_directory(start) if blanked else self._look(start)
+            # A directory behind the end of a file that is cut short: the others are cleaned all the same.
+            with suppress(struct.error):
+                todo += self._blank_directory(start) if blanked else self._look(start)
         return self._copy.result()
 
     def _look(self, start: int) -> list[tuple[int, bool]]:
