@@ -19,7 +19,7 @@ from shoal.clock import SystemClock
 from shoal.memory import ManualClock, memory_cloud
 from tests.web_fixtures import Site, jpeg, running_site, settings
 from web_tier.access.connections import ConnectionLimit
-from web_tier.access.guesses import FREE, LONGEST_SECONDS, MOST_ADDRESSES, Guesses
+from web_tier.access.guesses import FREE, LONGEST_SECONDS, MOST_ADDRESSES, MOST_NAMES, Guesses
 from web_tier.access.origin import answers_to
 from web_tier.access.rights import Right, needed, needs
 from web_tier.access.sessions import LASTS_SECONDS, Sessions, SignedSession
@@ -295,6 +295,23 @@ def test_a_guess_doubles_the_pause_of_its_network_alone() -> None:
     assert len(guesses._wrong) == MOST_ADDRESSES
 
 
+def test_who_has_a_password_cannot_guess_those_of_others_for_longer() -> None:
+    clock = ManualClock(1e9)
+    guesses = Guesses(clock)
+    for number in range(FREE):
+        guesses.guess("10.0.0.1", lambda: None, "bob")
+        if number < FREE - 1:
+            assert guesses.guess("10.0.0.1", lambda: "a session", "alice")
+    with pytest.raises(Problem):
+        guesses.guess("10.0.0.1", lambda: "a session", "alice")
+    clock.wait(1)
+    assert guesses.guess("10.0.0.1", lambda: "a session", " Bob")  # now all wrong guesses are forgiven
+    for number in range(2 * MOST_NAMES):
+        guesses.guess("10.0.0.1", lambda: None, f"user-{number}")
+        clock.wait(LONGEST_SECONDS)
+    assert len(guesses._wrong["10.0.0.1"][0]) <= MOST_NAMES + 1
+
+
 def test_a_session_ends_with_time_sign_out_or_a_new_secret() -> None:
     cloud, clock = memory_cloud(SystemClock()), ManualClock(1e9)
     sessions = Sessions(cloud.outputs, clock, lambda _: SECRET)
@@ -306,9 +323,14 @@ def test_a_session_ends_with_time_sign_out_or_a_new_secret() -> None:
     assert Sessions(cloud.outputs, clock, lambda _: f"{SECRET}!").find(first.token) is None
     assert Sessions(cloud.outputs, clock, lambda _: "").find(first.token) is None
     sessions.end(first)
+    sessions.tell(first, "a request that began before")
     assert sessions.find(first.token) is None
     assert sessions.find(second.token) is not None
-    clock.wait(LASTS_SECONDS)
+    Sessions(cloud.outputs, clock, lambda _: f"{SECRET}!").tell(second, "after a new secret")
+    assert Sessions(cloud.outputs, clock, lambda _: f"{SECRET}!").find(second.token) is None
+    clock.wait(LASTS_SECONDS - 1)
+    sessions.tell(second, "it does not last longer")
+    clock.wait(1)
     assert sessions.find(second.token) is None
 
 

@@ -52,7 +52,8 @@ class Sessions:
     def start(self, who: Mapping[str, str]) -> SignedSession:
         """Start a session."""
         session = SignedSession(secrets.token_urlsafe(_TOKEN_BYTES), who)
-        self._write(session, [])
+        proof, ends = _proof(session.token, self._basis(session.who)), self._clock.now() + LASTS_SECONDS
+        self._write(session, {"ends": ends, "proof": proof, "told": [], "who": dict(session.who)})
         return session
 
     def find(self, token: str) -> SignedSession | None:
@@ -65,20 +66,21 @@ class Sessions:
         self._outputs.delete(_key(session.token))
 
     def tell(self, session: SignedSession, text: str) -> None:
-        """Keep a text for the next page of the session."""
-        self._write(session, [text])
+        """Keep a text for the next page of the session. It makes no session last longer, and begins none that ended."""
+        found = self._read(session.token)
+        if found is not None:
+            self._write(session, {**found, "told": [text]})
 
     def told(self, session: SignedSession) -> list[str]:
         """The text that was kept, once."""
-        texts = (self._read(session.token) or {}).get("told", [])
+        found = self._read(session.token) or {}
+        texts = found.get("told", [])
         if texts:
-            self._write(session, [])
+            self._write(session, {**found, "told": []})
         return [str(text) for text in texts]
 
-    def _write(self, session: SignedSession, told: list[str]) -> None:
-        proof, ends = _proof(session.token, self._basis(session.who)), self._clock.now() + LASTS_SECONDS
-        record = {"ends": ends, "proof": proof, "told": told, "who": dict(session.who)}
-        self._outputs.put(_key(session.token), json.dumps(record).encode(), "application/json")
+    def _write(self, session: SignedSession, record: Mapping[str, Any]) -> None:
+        self._outputs.put(_key(session.token), json.dumps(dict(record)).encode(), "application/json")
 
     def _read(self, token: str) -> dict[str, Any] | None:
         if not token:

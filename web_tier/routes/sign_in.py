@@ -133,7 +133,7 @@ def begin(session: SignedSession, next_page: str) -> BaseResponse:
 def _who(name: str, password: str) -> dict[str, str] | None:
     """Whose the name and password are. Raises Problem (429) after guesses."""
     entrance, address = services().entrance, request.remote_addr or ""
-    return services().guesses.guess(address, lambda: entrance.password_is_right(name, password))
+    return services().guesses.guess(address, lambda: entrance.password_is_right(name, password), name)
 
 
 def _page(error: str = "", name: str = "", status: int = 200) -> Response:
