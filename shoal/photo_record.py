@@ -17,6 +17,8 @@ TOP = 5  # labels of a photo that are told
 QUEUED = "queued"
 TOTAL = "total_seconds"
 """The field in JSON that is the column `seconds` of the CSV."""
+FLEETING = ("store", "publish")
+"""Stages that only a response message knows: told, they would be gone when the stored result is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ COLUMNS = (
     Column("warnings", "Reasons to doubt the label", ""),
     Column("error", "Why the photo failed"),
     Column("correction", "The right label, from a person, where the model was wrong"),
-    Column("seconds", "From the upload to the answer; in JSON by stage, and `total_seconds` is their sum", ""),
+    Column("seconds", "From the upload to the label; in JSON by stage, and `total_seconds` is their sum", ""),
 )
 NAMES = tuple(column.name for column in COLUMNS)
 
@@ -62,6 +64,7 @@ NAMES = tuple(column.name for column in COLUMNS)
 def record(job: Job, result: Result | None, correction: str = "") -> dict[str, Any]:
     """A photo as JSON types. result: None while it waits for its answer. What is not known is null."""
     done = result if result and result.status == "done" else None
+    seconds = {stage: spent for stage, spent in result.seconds.items() if stage not in FLEETING} if result else {}
     told: dict[str, Any] = {
         "name": job.name,
         "batch": job.batch,
@@ -74,8 +77,8 @@ def record(job: Job, result: Result | None, correction: str = "") -> dict[str, A
         "warnings": list(result.warnings) if result else [],
         "error": result.error if result and not done else None,
         "correction": correction or None,
-        "seconds": result.seconds if result else {},
-        TOTAL: _total(result.seconds) if result and result.seconds else None,
+        "seconds": seconds,
+        TOTAL: _total(seconds) if seconds else None,
     }
     return told | ({"detections": [_detection(one) for one in done.detections]} if done and done.detections else {})
 

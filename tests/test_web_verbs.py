@@ -36,7 +36,7 @@ expect.set_options(timeout=20_000)
 
 PHONE: ViewportSize = {"width": 360, "height": 740}
 NAMES = ("b.jpg", "test_0.JPG", "fail.jpg", "street.jpg", "A.jpg")
-SPENT = dict(zip(STAGES, (0.004, 0.12, 0.011, 0.034, 0.006, 0.082, 0.005, 0.003), strict=True))
+SPENT = dict(zip(STAGES, (0.004, 0.12, 0.011, 0.034, 0.006, 0.082), strict=True))
 
 
 @pytest.fixture
@@ -300,6 +300,7 @@ def test_downloads_hold_every_photo(page: Page, site: Site) -> None:
         "hair_spray",
         "the picture is cut off",
     )
+    # Without `store` and `publish`, which the stored result does not know: the same from memory and after a restart.
     assert float(table[1]["seconds"]) == pytest.approx(sum(SPENT.values()) + 0.05)
     with page.expect_download() as started:
         page.get_by_role("link", name="Download as JSON").click()

@@ -18,6 +18,7 @@ from shoal.clock import SystemClock
 from shoal.errors import NotFound, StorageFull
 from shoal.memory import MemoryStore, memory_cloud
 from shoal.messages import Detection, Job, Label, Result
+from shoal.photo_record import FLEETING
 from shoal.ports import Cloud
 from shoal.settings import Settings
 from web_tier.app import create_app
@@ -52,7 +53,7 @@ def labels_of(job: Job) -> tuple[Label, ...]:
 def seconds_of(job: Job) -> dict[str, float]:
     """What the fake worker says of a photo's time: later photos waited longer in the queue."""
     spent = (0.004, 0.12 + 0.05 * job.index, 0.011, 0.034, 0.006, 0.082, 0.005, 0.003)
-    return dict(zip(STAGES, spent, strict=True))
+    return dict(zip((*STAGES, *FLEETING), spent, strict=True))
 
 
 def answer_of(job: Job) -> Result:

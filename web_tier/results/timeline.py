@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from web_tier.words import duration
 
-STAGES = ("upload", "queue", "fetch", "decode", "wait", "infer", "store", "publish")  # docs/worker.md has their meaning
+STAGES = ("upload", "queue", "fetch", "decode", "wait", "infer")  # docs/worker.md has their meaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ def timeline(seconds: Mapping[str, float]) -> list[Stage]:
 
 
 def latency(seconds: Mapping[str, float]) -> str:
-    """From the upload to the answer, in words."""
+    """From the upload to the label, in words."""
     return duration(total(seconds), exact=True)
 
 
 def total(seconds: Mapping[str, float]) -> float:
-    """From the upload to the answer, in seconds."""
+    """From the upload to the label, in seconds."""
     return sum(seconds.get(name, 0.0) for name in STAGES)

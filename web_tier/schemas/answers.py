@@ -77,7 +77,7 @@ _PHOTO = {column.name: _field(column) for column in COLUMNS if not column.table_
         "additionalProperties": DURATION,
         "description": "The seconds that each stage took, by the name of the stage.",
     },
-    TOTAL: {"type": ["number", "null"], "minimum": 0, "description": "From the upload to the answer: all stages."},
+    TOTAL: {"type": ["number", "null"], "minimum": 0, "description": "From the upload to the label: all stages."},
 }
 
 _PHOTO_SOMETIMES = {
