@@ -79,6 +79,11 @@ def test_a_ledger_is_replayed_with_the_times_that_its_controller_measured(tmp_pa
     assert {one["photos"] for one in found["scalers"]} == {120}
     ours = next(one for one in found["scalers"] if one["name"] == "deadline")
     assert 15 < ours["first_result"] < 30
+    (tmp_path / "settings.env").write_text("SHOAL_MAX_INSTANCES=1\n")  # as `shoal set` writes it
+    capped = CliRunner(env={"SHOAL_STATE_DIR": str(tmp_path)}).invoke(
+        replay.command, [str(world.ledger_path), "--policy", "per_message"], catch_exceptions=False
+    )
+    assert "at most 1 machines at" in capped.stdout
     empty = CliRunner(env={"SHOAL_STATE_DIR": str(tmp_path / "none")}).invoke(replay.command, [])
     assert "there is no ledger" in str(empty.exception)
 

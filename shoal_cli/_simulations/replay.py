@@ -23,7 +23,7 @@ def command(ledger: Path | None, **values: Any) -> None:
     A photo's work and a boot take what that controller measured, unless --service and --boot say otherwise.
     """
     chosen = Chosen(**values)
-    known = settings.load_with_env_file()
+    known = settings.in_force.applied(settings.load_with_own_file())
     path = ledger or known.state_dir / ledger_file.NAME
     entries = list(ledger_file.read(path))
     if not entries:

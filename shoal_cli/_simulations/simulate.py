@@ -20,4 +20,4 @@ def command(**values: Any) -> None:
     predictive, keda, buildkite, one_at_a_time, fixed. Beside them stand two that know the future. Nothing is launched.
     """
     chosen, times, seconds = with_arrivals(**values)
-    show(chosen, scenario(chosen, settings.load_with_env_file(), times, seconds))
+    show(chosen, scenario(chosen, settings.load_with_own_file(), times, seconds))

@@ -29,7 +29,7 @@ def command(**values: Any) -> None:
     that labels 99 % of the photos within the target are printed for `shoal set`.
     """
     chosen, times, seconds = with_arrivals(**values)
-    simulated = scenario(chosen, settings.load_with_env_file(), times, seconds)
+    simulated = scenario(chosen, settings.load_with_own_file(), times, seconds)
     boot, most = simulated.machines.boot.mean, simulated.terms.limits.most
     asked = candidates(chosen.policies or POLICIES, boot, most)
     with _bar(len(asked)) as tell:
