@@ -329,6 +329,16 @@ def test_one_bad_answer_of_another_endpoint_fails_one_photo(
     assert base64.b64decode(foreign.asked[0][1]["image_data"]) == jpeg()
 
 
+def test_a_remembered_answer_took_no_time_and_is_left_out_of_the_averages(
+    foreign: ForeignEndpoint, folder: Path
+) -> None:
+    fresh, again = ({"class_id": [], "bounding_boxes": [], "inference_time": spent} for spent in (0.2, 0.0))
+    foreign.answers = [(200, json.dumps([one]).encode()) for one in (fresh, again, again)]
+    done = classify("detect", foreign.url, folder)
+    assert "Average inference time 0.2 ms" in done.stderr
+    assert "(of the 1 photos whose answers told it)" in done.stderr
+
+
 def test_what_no_photo_can_change_ends_the_client_with_the_averages_until_then(
     foreign: ForeignEndpoint, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,8 +217,9 @@ def _shown(words: str) -> str:
 
 
 def _times(inference: float | None, took: float) -> dict[str, float]:
-    """Seconds of a call. None are told when the inference took longer than the call: in other units, or long ago."""
-    if inference is None or not 0 <= inference / 1000 <= took:
+    """Seconds of a call. None are told when the inference took no time or longer than the call: the answer was
+    remembered, or counts in other units."""
+    if inference is None or not 0 < inference / 1000 <= took:
         return {}
     return {"infer": inference / 1000, "transfer": took - inference / 1000}
 
