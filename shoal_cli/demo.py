@@ -20,6 +20,7 @@ from shoal import ledger_file, settings
 from shoal.errors import Permanent, ShoalError
 from shoal.folders import folder
 from shoal.lifecycle import keep_private
+from shoal.state_folder.page_address import page_address
 from shoal_cli._batches import _following
 from shoal_cli._client import Client, session_for
 from shoal_cli._processes import CODE, PYTHON
@@ -41,7 +42,7 @@ def command(photos: tuple[Path, ...]) -> None:
     Starts the system if it is not running, and stops it at the end.
     """
     chosen = settings.load()
-    address = f"http://{chosen.host}:{chosen.port}"
+    address = page_address(chosen)
     with _system(chosen, address):
         _demonstrate(address, list(photos) or sorted(EXAMPLES.glob("*.jpg")), chosen.state_dir / ledger_file.NAME)
 

@@ -22,6 +22,7 @@ from shoal.ports import JobQueue, ObjectStore
 from shoal.prices import price_in_words, unknown_types
 from shoal.proxies import set_variables
 from shoal.settings import Settings, in_force
+from shoal.state_folder.page_address import page_address
 from shoal_cli._client import is_up
 from shoal_cli._requirements import pins
 
@@ -167,7 +168,7 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
 
 
 def _page(chosen: Settings) -> Finding:
-    address = f"http://{chosen.host}:{chosen.port}"
+    address = page_address(chosen)
     up = is_up(address)
     return Finding(
         "page", up, f"{address} {'answers' if up else 'does not answer'}", "run `shoal up`, or python -m web_tier"

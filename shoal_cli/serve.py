@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from shoal import settings
+from shoal.state_folder import page_address
 from web_tier import serve
 
 
@@ -31,6 +32,7 @@ def command(port: int | None, results: Path | None) -> None:
     def ready(own_port: int) -> None:
         host = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
         address = f"http://{host}:{own_port}"
+        page_address.tell(chosen.state_dir, address)
         models = ", ".join(chosen.served_models)
         click.echo(f"Serving {models} ({chosen.engine}) at {address}, results in {folder}. Ctrl-C ends it.")
         click.echo(f"Try it: curl --data-binary @photo.jpg {address}/v1/label")

@@ -19,6 +19,7 @@ from shoal.ledger import Entry
 from shoal.ports import Instance
 from shoal.prices import dollars, price_in_words, price_per_hour, unknown_types
 from shoal.settings import Settings, in_force
+from shoal.state_folder.page_address import page_address
 from shoal_cli._client import is_up
 
 DAY_SECONDS = 24 * 3600.0
@@ -35,7 +36,7 @@ def command(as_json: bool) -> None:
     cloud = connect_to_running(chosen)
     depth, dead = cloud.requests.depth(), cloud.dead_letters.depth().total
     instances = sorted(cloud.pool.describe(), key=lambda one: one.launched_at)
-    address = f"http://{chosen.host}:{chosen.port}"
+    address = page_address(chosen)
     chosen = in_force.applied(chosen)
     last = ledger_file.last_acting(chosen.state_dir / ledger_file.NAME)
     most, held_back = chosen.max_instances, last.hindrance if last and last.backlog else ""

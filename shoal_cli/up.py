@@ -32,6 +32,7 @@ from shoal.lifecycle import (
 )
 from shoal.proxies import with_direct_hosts
 from shoal.retry import patiently
+from shoal.state_folder import page_address
 from shoal_cli._processes import CODE, PYTHON, Child, pump, wait_until
 from shoal_cli.set import ask_a_controller
 
@@ -80,6 +81,7 @@ def command(hostile: int | None, hostile_only: str | None, hostile_rate: float |
         keep_private(chosen.state_dir)  # after the models, which several users may share
         if not stop.stopping:
             with contextlib.closing(SystemProcesses(chosen, _given(options))) as system:
+                page_address.tell(chosen.state_dir, system.address)
                 system.start(stop)
                 system.supervise(stop)
                 tell_stopping(lock)

@@ -21,6 +21,7 @@ from shoal.errors import ShoalError
 from shoal.ledger import Entry
 from shoal.ports import Cloud, Depth
 from shoal.settings import Settings, in_force
+from shoal.state_folder.page_address import page_address
 from shoal_cli._client import is_up
 from shoal_cli.status import state
 
@@ -74,7 +75,7 @@ def look(chosen: Settings, cloud: Cloud) -> Sight:
     """One look at the cloud. May raise Retryable and NotFound."""
     reporting = cloud.register.workers()
     return Sight(
-        is_up(_address(chosen)),
+        is_up(page_address(chosen)),
         cloud.requests.depth(),
         cloud.dead_letters.depth().total,
         Counter(state(one, reporting) for one in cloud.pool.describe()),
@@ -88,7 +89,7 @@ def frame(chosen: Settings, seen: Sight, latest: Sequence[Entry]) -> Text:
     backlog = f"{depth.total}: {depth.visible} waiting, {depth.in_flight} in work, {depth.delayed} delayed"
     facts: list[tuple[str, str | Text]] = [
         ("time", _time(time.time())),
-        ("page", f"{_address(chosen)} {'answers' if seen.up else 'does not answer'}"),
+        ("page", f"{page_address(chosen)} {'answers' if seen.up else 'does not answer'}"),
         ("backlog", backlog),
         ("dead letters", Text(f"{dead} (see `shoal dlq`)", "bold red") if dead else "0"),
         ("workers", _workers(seen.workers, seen.most)),
@@ -126,10 +127,6 @@ class Lately:
             self._seen = found.st_mtime, found.st_size
             self._latest = list(deque(ledger_file.read(self._path), SENTENCES))
         return self._latest
-
-
-def _address(chosen: Settings) -> str:
-    return f"http://{chosen.host}:{chosen.port}"
 
 
 def _time(at: float) -> str:

@@ -23,7 +23,9 @@ from PIL import Image
 
 from shoal import settings
 from shoal.errors import Permanent, Retryable
+from shoal.lifecycle import UP_LOCK, only_one
 from shoal.photo_record import COLUMNS, NAMES
+from shoal.state_folder import page_address
 from shoal_cli.__main__ import shoal
 from shoal_cli._batches import _following, _sent
 from shoal_cli._batches._boxes import CocoFile
@@ -458,6 +460,20 @@ def test_a_shoal_that_goes_away_is_asked_until_the_patience_ends(photos: Path) -
 
     with running_site(cloud=site.cloud, port=site.port):
         assert len(run("classify", "--resume", batch, status=2).stdout.splitlines()) == 3
+
+
+def test_commands_find_the_page_of_the_shoal_that_runs_in_their_state_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SHOAL_HOST", "SHOAL_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SHOAL_STATE_DIR", str(tmp_path))
+    page_address.tell(tmp_path, "http://127.0.0.1:8765")
+    assert page_address.page_address(settings.load()) == "http://127.0.0.1:8000"  # nothing runs there any more
+    with only_one(tmp_path / UP_LOCK, "it runs already"):
+        assert page_address.page_address(settings.load()) == "http://127.0.0.1:8765"
+        monkeypatch.setenv("SHOAL_PORT", "8001")
+        assert page_address.page_address(settings.load()) == "http://127.0.0.1:8001"
 
 
 def test_resume_needs_a_batch_of_ours_and_no_paths(site: Site, photos: Path) -> None:

@@ -20,6 +20,7 @@ from shoal import settings
 from shoal.errors import Permanent
 from shoal.messages import is_batch
 from shoal.settings import Settings
+from shoal.state_folder.page_address import page_address
 from shoal_cli._batches._address import whole_address
 from shoal_cli._client import Client
 
@@ -95,7 +96,7 @@ def find(text: str, url: str | None) -> Sent:
         raise Permanent(f"{text!r} is not the id of a batch, nor the address of its page: `shoal batches` lists yours")
     known = next(filter(None, (_read(folder / f"{batch}.json") for folder in _folders(chosen))), None)
     own = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
-    address = url or own or (known.address if known else f"http://{chosen.host}:{chosen.port}")
+    address = url or own or (known.address if known else page_address(chosen))
     at, paths, tail = (known.at, known.paths, known.tail) if known else (0.0, (), "")
     return Sent(batch, address.rstrip("/"), at, paths, tail)
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from shoal import settings
 from shoal.errors import Permanent, Retryable
 from shoal.photo_record import TOP
+from shoal.state_folder.page_address import page_address
 from shoal_cli._accounts._chosen_key import chosen_key, given_key
 from shoal_cli._batches import _sent
 from shoal_cli._batches._address import MADE, url_option
@@ -89,7 +90,7 @@ def command(
         output["top"] = output["top"] or TOP
     wanted = Wanted.of(**output)
     chosen = settings.load()
-    address = url or f"http://{chosen.host}:{chosen.port}"
+    address = url or page_address(chosen)
     photos, left_out = chosen_photos(paths) if paths else ([], "")
     if contract:
         if model or wanted.draw or wanted.coco:

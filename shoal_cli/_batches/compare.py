@@ -32,6 +32,7 @@ from shoal import aws, settings
 from shoal.deployment.service_prices import noted
 from shoal.errors import ShoalError
 from shoal.settings import Settings
+from shoal.state_folder.page_address import page_address
 from shoal_cli._accounts._chosen_key import chosen_key
 from shoal_cli._batches._address import MADE, url_option
 from shoal_cli._batches._chosen_photos import chosen_photos
@@ -77,7 +78,7 @@ def command(
     files, left_out = chosen_photos(paths)
     photos = made_from(files, SETS[size_of_set]) if size_of_set else as_they_are(files)
     link = Link(mbit, delay_ms)
-    api = VenueApi((url or f"http://{chosen.host}:{chosen.port}").rstrip("/"), link, key=chosen_key())
+    api = VenueApi((url or page_address(chosen)).rstrip("/"), link, key=chosen_key())
     asked = venues or _available(chosen, api.venues())
     with tempfile.TemporaryDirectory(prefix="shoal-compare-") as folder, _function(chosen, asked, link) as own:
         prepared, unread = prepare(photos, Path(folder))
