@@ -44,6 +44,10 @@ def test_a_photo_opens_large_with_its_boxes_and_escape_leads_back(page: Page) ->
     words = viewer.locator(".mark span").first.bounding_box()
     assert words
     assert words["y"] >= mark["y"] - 1  # above it, the words of a box at the edge of the screen would not be seen
+    right, last = viewer.locator(".mark").last.bounding_box(), viewer.locator(".mark span").last.bounding_box()
+    assert right
+    assert last
+    assert last["x"] + last["width"] == pytest.approx(right["x"] + right["width"], abs=1)  # not off the edge of a phone
     # The first person reaches from an eighth of the width to three eighths.
     assert (mark["x"] - picture["x"]) / picture["width"] == pytest.approx(1 / 8, abs=0.01)
     assert mark["width"] / picture["width"] == pytest.approx(1 / 4, abs=0.01)

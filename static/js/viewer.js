@@ -180,7 +180,8 @@ const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 
 // Where an object is, in parts of the picture.
 function mark([left, top, right, bottom], [width, height], words) {
-  const made = Object.assign(document.createElement("div"), { className: "mark" });
+  // The words of a box at the right are ended by it: they would be cut off by the edge of a phone.
+  const made = Object.assign(document.createElement("div"), { className: left + right > width ? "mark last" : "mark" });
   const inset = [top / height, 1 - right / width, 1 - bottom / height, left / width];
   made.style.inset = inset.map((part) => `${100 * part}%`).join(" ");
   made.append(Object.assign(document.createElement("span"), { textContent: words }));
