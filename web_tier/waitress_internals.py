@@ -1,4 +1,4 @@
-"""The calls into waitress that its documentation does not promise. They stand in this file and in `waitress_bodies`.
+"""The calls into waitress that its documentation does not promise. They stand in the files `waitress_*`.
 
 A clean stop needs them: close the port, wake the loop, end the threads, and let the last answers go out. Limits on
 bodies need them too: waitress has one limit for all requests. Streams of events need the connection itself, limits on
@@ -241,6 +241,17 @@ class HandingTask(WSGITask):  # type: ignore[misc] # waitress has no types
     """Can hand its connection over to the app."""
 
     chunked_response: bool
+    wrote_header: bool
+
+    def write(self, data: bytes) -> None:
+        if self.wrote_header or not data or len(data) != self.content_length or not self.has_body:
+            super().write(data)
+            return
+        # The head and the body at once: for two pieces the client, too, is woken twice.
+        self.content_bytes_written = len(data)
+        head = self.build_response_header()
+        self.wrote_header = True
+        self.channel.write_soon(head + data)
 
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
@@ -263,7 +274,11 @@ class HandingTask(WSGITask):  # type: ignore[misc] # waitress has no types
 
 def give_turns(server: Any, queue: Any) -> None:
     """Let `queue` say which request gets the next thread. Call it before the server runs."""
-    server.task_dispatcher.queue = queue
+    dispatcher = server.task_dispatcher
+    with dispatcher.lock:
+        dispatcher.queue = queue
+        waiting, dispatcher.queue_cv = dispatcher.queue_cv, LastInFirstOut(dispatcher.lock)
+        waiting.notify_all()  # they go on to wait in the other one
 
 
 def request_of(channel: Any) -> tuple[str, str, str, str]:
@@ -287,6 +302,39 @@ class _Busy(Error):  # type: ignore[misc] # waitress has no types
         return f"{self.code} {self.reason}", headers, f"{self.body}\n".encode()
 
 
+class LastInFirstOut:
+    """What waitress uses of a Condition of `lock`, but it wakes the thread that began to wait last.
+
+    So a few threads do all the work of a server with few requests, and their stacks stay small in number and in the
+    processor's cache. A Condition would use all its 640 threads in turn.
+    """
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self._waiting: list[threading.Lock] = []
+
+    def wait(self) -> None:
+        """Wait until it is this thread's turn. The lock is free meanwhile."""
+        turn = threading.Lock()
+        turn.acquire()
+        self._waiting.append(turn)
+        self._lock.release()
+        try:
+            turn.acquire()
+        finally:
+            self._lock.acquire()
+
+    def notify(self) -> None:
+        """Wake one thread. Only with the lock."""
+        if self._waiting:
+            self._waiting.pop().release()
+
+    def notify_all(self) -> None:
+        """Wake all threads. Only with the lock."""
+        while self._waiting:
+            self.notify()
+
+
 # The loop
 
 ALL_SECONDS = 1.0  # after which every connection is asked again what it waits for: idle ones close by their age
@@ -307,10 +355,14 @@ class EventLoop:
         self._watched: dict[int, tuple[Any, int]] = {}
         self._changed: deque[Any] = deque()  # None: all
         self._answering = threading.local()
+        self._watching = threading.Lock()  # between what a connection says that it waits for, and noting it
         wake = server.pull_trigger
 
         def pull_trigger() -> None:
-            self._changed.append(getattr(self._answering, "channel", None))
+            channel = getattr(self._answering, "channel", None)
+            if channel is not None and self._is_watched(channel):
+                return
+            self._changed.append(channel)
             wake()
 
         server.pull_trigger = pull_trigger
@@ -368,17 +420,27 @@ class EventLoop:
             if self._map.get(file) is one:
                 self._watch(file, one)
 
+    def _is_watched(self, one: Any) -> bool:
+        """Whether the loop waits for just what the connection waits for, so that it need not be woken."""
+        with self._watching:
+            return self._watched.get(one._fileno) == (one, _flags(one))
+
     def _watch(self, file: int, one: Any) -> None:
-        flags = (READS if one.readable() else 0) | (WRITES if one.writable() and not one.accepting else 0)
-        known, before = self._watched.get(file, (None, 0))
-        if known is one and flags == before:
-            return
-        self._forget(file)
-        if flags:
-            self._poller.register(file, flags)
-            self._watched[file] = one, flags
+        with self._watching:
+            flags = _flags(one)
+            if self._watched.get(file, (None, 0)) == (one, flags):
+                return
+            self._forget(file)
+            if flags:
+                self._poller.register(file, flags)
+                self._watched[file] = one, flags
 
     def _forget(self, file: int) -> None:
         if self._watched.pop(file, None):
             with suppress(OSError, ValueError):  # it, or the poller, is closed already
                 self._poller.unregister(file)
+
+
+def _flags(one: Any) -> int:
+    """The events that a connection waits for."""
+    return (READS if one.readable() else 0) | (WRITES if one.writable() and not one.accepting else 0)
