@@ -15,8 +15,9 @@ from waitress.server import create_server
 
 from shoal.lifecycle import listen
 from shoal.settings import Settings
-from web_tier import waitress_bodies, waitress_internals
+from web_tier import waitress_bodies, waitress_internals, waitress_ready
 from web_tier.access.turns import TurnQueue, Urgency
+from web_tier.early_labels import EarlyLabels
 from web_tier.early_refusal import Doorkeeper, EarlyRefusal, client_of
 from web_tier.routes.contracts import changing_gets
 from web_tier.schemas.bodies import PHOTO_FORM_BYTES, body_limit
@@ -67,6 +68,9 @@ class WebServer:
         self._doorkeeper = Doorkeeper(app, entrance, settings.prefix) if entrance.signs_in else None
         welcome = (self._doorkeeper,) if self._doorkeeper else ()
         waitress_bodies.limit_bodies(self._server, body_limit(app), refusal, *welcome)
+        if label := self._services.later():
+            early = EarlyLabels(app, self._services, label)
+            waitress_ready.answer_without_thread(self._server, early.takes, early.begin)
         loop = waitress_internals.EventLoop(self._server)
         limit = self._services.connections
         waitress_internals.limit_connections(self._server, self._map, limit.opened, limit.closed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,7 @@ from shoal import ledger_file
 from shoal.buckets.corrections import Corrections
 from shoal.buckets.written_behind import WriteBehind
 from shoal.ledger_file import Follower
-from shoal.messages import new_batch
+from shoal.messages import Job, new_batch
 from shoal.ports import Clock, Cloud
 from shoal.settings import Settings, in_force
 from web_tier.access import person
@@ -41,7 +41,7 @@ from web_tier.results.space_watch import SpaceWatch
 from web_tier.results.tidying import Tidying
 from web_tier.results.webhooks import Webhooks
 from web_tier.thumbnail_gate import ThumbnailGate
-from web_tier.venues import Asker, VenueParts
+from web_tier.venues import AnswersLater, Asker, Told, VenueParts
 from web_tier.venues._offered import OfferedVenues, find_venue
 from web_tier.watching.batch_cost import BatchCost
 from web_tier.watching.history import History
@@ -55,6 +55,10 @@ STREAM_SECONDS = 0.5  # at a stop, for the last events of open pages
 WRITE_SECONDS = 0.7  # at a stop, for the results that are not stored yet
 FETCH_THREADS = 64  # photos that are fetched by address at the same time; each may take seconds
 MOST_STREAMS = 4_000  # open pages
+
+
+LabelLater = Callable[[Job, bytes, str, Callable[[], bool], Told], None]
+"""Job, photo, the client's address, whether the client has left, who is told: see `web_tier.venues.AnswersLater`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,17 @@ class Services:
     comparisons: Comparisons
     has_pool: bool
     tidying: Tidying | None
+
+    def later(self) -> LabelLater | None:
+        """What labels a photo that is not kept without a thread of who asks; None where the venue cannot.
+
+        Also None where people sign in: only the app knows who may do what.
+        """
+        venue = self.venues.chosen
+        if not isinstance(venue, AnswersLater) or self.entrance.signs_in:
+            return None
+        begin = venue.begin
+        return lambda job, payload, address, left, told: begin(job, payload, Asker(address, left, False), told)
 
     def start(self) -> None:
         """Start the threads behind the routes."""

@@ -15,9 +15,11 @@ from typing import Any
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.receiver import ChunkedReceiver
+from waitress.task import Task
 from waitress.utilities import BadRequest
 
 from web_tier.waitress_internals import HandingTask, run_in_loop
+from web_tier.waitress_ready import ReadyAnswer, ReadyTask
 
 DROPPED_BYTES = 64 * 1024 * 1024  # a client that still sends would see a broken connection instead of the answer
 FREE_BYTES = 128 * 1024  # a body of this size arrives with its head, and is not worth a question
@@ -70,9 +72,12 @@ class _Rules:
 class LimitedChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
     """A connection whose bodies are limited."""
 
-    task_class = HandingTask
     rules: _Rules
     waits = False
+
+    def task_class(self, channel: Any, request: LimitedParser) -> Task:
+        """What answers a request."""
+        return HandingTask(channel, request) if request.ready is None else ReadyTask(channel, request, request.ready)
 
     def readable(self) -> bool:
         """Whether to read on."""
@@ -130,6 +135,7 @@ class LimitedParser(HTTPRequestParser):  # type: ignore[misc] # waitress has no 
     completed: bool
     expect_continue: bool
     empty: bool
+    ready: ReadyAnswer | None = None  # without the app
 
     def __init__(self, adj: Any, limit: Callable[[str, str, str], int], channel: Any) -> None:
         super().__init__(adj)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from shoal.buckets.written_behind import LateStore, WriteBehind
 from shoal.messages import Job, Result
@@ -94,3 +94,18 @@ class Venue(Protocol):
 
     def stop(self) -> None:
         """End the venue's threads. Photos that wait get an error that says to send them again."""
+
+
+Told = Callable[[Result | Problem], None]
+"""Gets what became of a photo."""
+
+
+@runtime_checkable
+class AnswersLater(Protocol):
+    """A venue that labels a photo which is not kept without a thread of who asks."""
+
+    def begin(self, job: Job, payload: bytes, asker: Asker, told: Told) -> None:
+        """Begin to label a photo. told: gets the result or the problem, later and in another thread.
+
+        Raises Retryable when the photo is not taken; then `told` is not called.
+        """

@@ -128,17 +128,23 @@ class LocalEngine:
 
         Raises Full, Closed, and Retryable when the engine failed or the process stops.
         """
+        self.begin(client, photo, wait)
+        return photo.answer.result()
+
+    def begin(self, client: str, photo: PhotoToLabel, wait: bool = False) -> None:
+        """Have a photo labelled; `photo.answer` tells when it is. Raises Full and Closed, see `label`."""
         self.rate.begin()
-        done = False
         self._open.add(photo)
+        photo.answer.add_done_callback(lambda answer: self._over(photo, answer.exception() is None))
         try:
             self._waiting.put(client, photo, photo.left if wait else None)
-            result = photo.answer.result()
-            done = True
-            return result
-        finally:
-            self._open.discard(photo)
-            self.rate.end(done)
+        except BaseException:
+            self._over(photo, False)
+            raise
+
+    def _over(self, photo: PhotoToLabel, done: bool) -> None:
+        self._open.discard(photo)
+        self.rate.end(done)
 
     def has_place(self, client: str) -> bool:
         """Whether a photo of this client would be taken now."""

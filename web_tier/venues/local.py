@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from inference import process
 from shoal.errors import Retryable
 from shoal.messages import Job, Result
 from shoal.settings import Settings
 from web_tier.problems import Problem
-from web_tier.venues import ANYBODY, Asker, Submission, Venue, VenueParts
+from web_tier.venues import ANYBODY, Asker, Submission, Told, Venue, VenueParts
 from web_tier.venues._arenas import share_arenas
 from web_tier.venues._engine import LocalEngine, PhotoToLabel
 from web_tier.venues._fair_queue import Full
@@ -63,6 +63,27 @@ class LocalVenue:
         """The answer while too many photos wait."""
         return None if self._engine.has_place(address) else busy(self._engine)
 
+    def begin(self, job: Job, payload: bytes, asker: Asker, told: Told) -> None:
+        """Label a photo that is not kept, without a thread of the caller. Its result is stored as those of submissions.
+
+        told: called with the result, or with the problem that a submission would raise, by a thread of the engine.
+        Raises Retryable when the photo is not taken.
+        """
+        self._parts.behind.check()
+        photo = PhotoToLabel(job, payload, asker.left)
+        photo.answer.add_done_callback(lambda answer: told(self._outcome(job, answer)))
+        self._engine.begin(asker.address, photo)
+
+    def _outcome(self, job: Job, answer: Future[Result]) -> Result | Problem:
+        try:
+            result = answer.result()
+        except Full:
+            return Problem(499, LEFT)
+        except Retryable as error:
+            return Problem(503, str(error))
+        keep_result(self._parts, job, result)
+        return result
+
     def again(self, jobs: Sequence[Job]) -> None:
         """Label photos again that are in the input bucket. May raise Retryable."""
         submission = LocalSubmission(self._parts, self._engine, Asker(keep_photos=False), patient=True)
@@ -95,10 +116,7 @@ class LocalSubmission:
         """Label one photo. Raises Problem: 503 when too many photos wait or labelling failed, 499 for who has left."""
         self._parts.behind.check()
         result = self._label(job, payload)
-        self._parts.outputs.put_later(job.key, result.to_json().encode(), "application/json")
-        if self._asker.keep_photos:
-            self._parts.inputs.put_later(job.key, payload, _type_of(job))
-        self._parts.publish([result])
+        keep_result(self._parts, job, result, payload if self._asker.keep_photos else None)
 
     def flush(self) -> None:
         """All photos are labelled already."""
@@ -115,6 +133,14 @@ class LocalSubmission:
             raise Problem(503, str(error)) from error
         self._patient = True  # the request is accepted
         return result
+
+
+def keep_result(parts: VenueParts, job: Job, result: Result, photo: bytes | None = None) -> None:
+    """Have a result stored, then its photo if that is kept, and tell who waits for it."""
+    parts.outputs.put_later(job.key, result.to_json().encode(), "application/json")
+    if photo is not None:
+        parts.inputs.put_later(job.key, photo, _type_of(job))
+    parts.publish([result])
 
 
 def busy(engine: LocalEngine) -> Problem:
