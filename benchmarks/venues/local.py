@@ -107,15 +107,14 @@ class OverloadSeen:
     """Far more requests than it can do.
 
     answered, refused: when each answer came, in seconds from the start. waited: seconds of the answered ones.
-    other: any other answer. settled, end: its memory after the warm-up and at the end, in bytes.
+    other: any other answer. memory: of the server in bytes, after the warm-up and at the end of each part of the time.
     """
 
     answered: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
     waited: list[float] = field(default_factory=list)
     other: list[str] = field(default_factory=list)
-    settled: int = 0
-    end: int = 0
+    memory: list[int] = field(default_factory=list)
 
     @property
     def rates(self) -> list[float]:
@@ -125,6 +124,12 @@ class OverloadSeen:
         for at in self.answered:
             counts[min(parts - 1, int(at / PIECE_SECONDS))] += 1
         return [count / PIECE_SECONDS for count in counts]
+
+    @property
+    def growth(self) -> tuple[int, int]:
+        """How many bytes the memory grew in the first half of the time, and in the second: flat means none in that."""
+        half = self.memory[len(self.memory) // 2]
+        return half - self.memory[0], self.memory[-1] - half
 
 
 def overload(photos: Path, rate: float, folder: Path) -> OverloadSeen:
@@ -149,11 +154,10 @@ def overload(photos: Path, rate: float, folder: Path) -> OverloadSeen:
             line.close()
 
         with ThreadPoolExecutor(OVERLOAD_CLIENTS + 1) as clients:
-            settled = clients.submit(_memory_after, process, began)
+            memory = clients.submit(_memory, process, began)
             for sending in [clients.submit(send, number) for number in range(OVERLOAD_CLIENTS)]:
                 sending.result()
-            seen.settled = settled.result()
-        seen.end = process.memory_info().rss
+            seen.memory = memory.result()
     return seen
 
 
@@ -169,6 +173,9 @@ def _note(seen: OverloadSeen, status: int, told: bytes, at: float, waited: float
         seen.other.append(f"{status}: {told[:100]!r}")
 
 
-def _memory_after(process: psutil.Process, began: float) -> int:
-    time.sleep(max(0.0, began - time.monotonic()))
-    return int(process.memory_info().rss)
+def _memory(process: psutil.Process, began: float) -> list[int]:
+    found = []
+    for part in range(int(OVERLOAD_SECONDS / PIECE_SECONDS) + 1):
+        time.sleep(max(0.0, began + part * PIECE_SECONDS - time.monotonic()))
+        found.append(int(process.memory_info().rss))
+    return found
