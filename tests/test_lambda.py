@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -314,6 +315,28 @@ def test_an_event_waits_for_a_person_while_a_table_is_away(venue: LambdaVenue) -
     venue.shoal("prepare", "--venue", "lambda")
     assert venue.invoke_with(event["requestPayload"]) == DONE
     assert len(venue.rows(key)) == len(venue.result(key).labels)
+
+
+def test_a_call_over_the_time_limit_is_tried_again_and_then_waits_for_a_person(venue: LambdaVenue) -> None:
+    function = venue.cloud.client("lambda")
+    usual = function.get_function_configuration(FunctionName=venue.chosen.function)
+    variables = usual["Environment"]["Variables"]
+
+    def change(seconds: int, **more: str) -> None:
+        function.update_function_configuration(
+            FunctionName=venue.chosen.function, Timeout=seconds, Environment={"Variables": variables | more}
+        )
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # an S3 that never answers
+        change(1, AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        key = venue.put("slow.jpg", photo("cat"))
+        (event,) = until(venue.failed_events, DEADLINE_SECONDS)
+        assert "timed out after 1.00 seconds" in venue.invoke({"key": key})["errorMessage"]
+    change(usual["Timeout"])
+    assert "timed out after 1.00 seconds" in event["responsePayload"]["errorMessage"]
+    assert event["requestPayload"]["Records"][0]["s3"]["object"]["key"] == key
+    assert venue.invoke_with(event["requestPayload"]) == DONE  # as the docs say: nothing is lost
+    assert venue.result(key).label == "Egyptian_cat"
 
 
 def test_remove_takes_the_function_away_and_leaves_the_results(venue: LambdaVenue) -> None:
