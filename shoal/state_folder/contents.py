@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 _NOT_KEPT = frozenset(
     PurePosixPath(part)
     for part in (
-        *("env", "logs", "image", "settings-in-force.json", "photos-queued"),
+        *("env", "logs", "image", "settings-in-force.json", "photos-queued", "page-address"),
         *("cloud/instances", "cloud/images", "cloud/tmp", "cloud/lock", "cloud/ministack.pid"),
     )
 )
