@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from inference import images
+from inference.decoding import png_chunks
 from shoal.errors import BadImage
 from tests.inference_fixtures import MAX_BYTES, MAX_PIXELS, cat, encoded
 
@@ -73,6 +74,17 @@ def test_bombs_in_side_data_cost_no_memory() -> None:
     tracemalloc.stop()
 
     assert peak < len(payload) + 8_000_000
+
+
+def test_of_thousands_of_packed_texts_a_few_are_unpacked() -> None:
+    """Each unpacks to a megabyte, and a file of 20 MB took more than a minute."""
+    text = chunk(b"zTXt", b"Raw profile type exif\0\0" + packed(1_000_000))
+    payload = PNG[:HEADER_END] + text * 3_000 + PNG[HEADER_END:]
+
+    kept = png_chunks.copy(io.BytesIO(payload), pixels=True).getvalue()
+
+    assert len(kept) <= len(PNG) + png_chunks.MOST_SIDE_DATA * len(text)
+    assert square(payload).shape == square(PNG).shape
 
 
 def test_the_orientation_of_a_png_counts_when_its_checksum_is_wrong() -> None:

@@ -16,10 +16,13 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # A profile, EXIF data or XMP data that unpack to more than this are left out. Pillow has the same limit.
 UNPACKED_BYTES = 1024 * 1024
 PACKED_BYTES = 1024 * 1024
+MOST_SIDE_DATA = 16  # chunks that are looked into; a file of 200 KB can have 200 texts of a megabyte each
 
 _EXIF_TEXT = b"Raw profile type exif\0"  # written by ImageMagick
 _XMP_TEXT = b"XML:com.adobe.xmp\0"
 _HEADER = struct.Struct(">I4s")
+# How chunks begin that may say something of the picture.
+_SIDE_DATA = {b"tRNS": b"", b"eXIf": b"", b"iCCP": b"", b"zTXt": _EXIF_TEXT, b"tEXt": _EXIF_TEXT, b"iTXt": _XMP_TEXT}
 
 
 def copy(file: BinaryIO, pixels: bool) -> io.BytesIO:
@@ -31,7 +34,7 @@ def copy(file: BinaryIO, pixels: bool) -> io.BytesIO:
     size = file.seek(0, io.SEEK_END)
     out = io.BytesIO()
     out.write(SIGNATURE)
-    position = len(SIGNATURE)
+    position, looked_into = len(SIGNATURE), 0
     while position + _HEADER.size <= size:
         file.seek(position)
         header = file.read(_HEADER.size)
@@ -42,8 +45,12 @@ def copy(file: BinaryIO, pixels: bool) -> io.BytesIO:
             break
         if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
             out.write(header + file.read(length + 4))
-        elif length <= PACKED_BYTES and _needed(kind, body := file.read(length)):
-            out.write(header + body + struct.pack(">I", zlib.crc32(kind + body)))
+        elif kind in _SIDE_DATA and length <= PACKED_BYTES and looked_into < MOST_SIDE_DATA:
+            body = file.read(length)
+            if body.startswith(_SIDE_DATA[kind]):
+                looked_into += 1
+                if _needed(kind, body):
+                    out.write(header + body + struct.pack(">I", zlib.crc32(kind + body)))
         if kind == b"IEND":
             break
     out.seek(0)
