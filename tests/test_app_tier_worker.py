@@ -155,7 +155,8 @@ def test_a_call_that_fails_once_loses_nothing(cloud: Cloud, fault: str, monkeypa
     with working(cloud, NamingRecogniser()):
         wait_for(lambda: failed.is_set() and cloud.requests.depth().total == 0)
     assert all(result(cloud, job).status == "done" for job in jobs)
-    assert len(list(cloud.outputs.list(""))) == 20
+    results = [one.key for one in cloud.outputs.list("") if not one.key.startswith("failures/")]  # why one went back
+    assert len(results) == 20
 
 
 @pytest.mark.parametrize("fault", ["get", "put_new"])
