@@ -17,11 +17,13 @@ class Delivery:
 
     stages: name -> when it began and ended, both `time.perf_counter()` of this process. Other clocks measured the
             stages before its arrival: their lengths are put in front of the moment of arrival.
+    dropped: whether nobody waits for its answer: the photo was cancelled, or its batch deleted.
     """
 
     job: Job
     message: Received
     stages: dict[str, tuple[float, float]] = field(default_factory=dict)
+    dropped: bool = False
 
     @classmethod
     def open(cls, message: Received, job: Job) -> Delivery:

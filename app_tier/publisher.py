@@ -88,6 +88,7 @@ class Publisher:
     def _store(self, one: Finished) -> None:
         began = time.perf_counter()
         if one.delivery.job.batch in self._deleted:
+            one.delivery.dropped = True
             self._delete([one.delivery])
             return
         try:
@@ -96,6 +97,7 @@ class Publisher:
             self._give_back([one.delivery], error)
             return
         one.delivery.note("store", began)
+        one.delivery.dropped = stored.is_cancelled
         self._stored.put(Finished(one.delivery, stored))
 
     def _stored_result(self, one: Finished) -> Result:

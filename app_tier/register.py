@@ -79,6 +79,7 @@ class Registration(Watcher):
             progress.waits_for_store,
             self._arithmetic,
             peak_bytes(),
+            progress.dropped,
         )
         try:
             self._register.beat(self._worker, beat)

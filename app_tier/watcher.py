@@ -20,6 +20,10 @@ class Progress(Protocol):
         """Messages finished."""
 
     @property
+    def dropped(self) -> int:
+        """Messages finished for whose photo nobody waits: it was cancelled, or its batch deleted."""
+
+    @property
     def in_progress(self) -> int:
         """Messages that it works on now."""
 

@@ -132,6 +132,7 @@ class Worker:
         )
         self._receive_faults = WarnOnce(log)
         self.finished = 0
+        self.dropped = 0
         self.received = 0
         self.tries_alone = False
 
@@ -383,6 +384,7 @@ class Worker:
 
     def _done(self, deliveries: Sequence[Delivery]) -> None:
         self._let_go(deliveries)
+        self.dropped += sum(one.dropped for one in deliveries)  # before `finished`, which a beat reads first
         self.finished += len(deliveries)
         for one in deliveries:
             # The web tier measured the upload and sent its span.

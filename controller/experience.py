@@ -7,7 +7,18 @@ from dataclasses import dataclass, field, replace
 
 from controller.estimates import Flow, Spread
 from controller.policy import Intent, Measured, Need, Observation
-from controller.sightings import Patience, Sightings, boots, finished_since, gave_up, look, marked, registered, told
+from controller.sightings import (
+    Patience,
+    Sightings,
+    boots,
+    dropped_since,
+    finished_since,
+    gave_up,
+    look,
+    marked,
+    registered,
+    told,
+)
 from controller.standstill import judge, patience_for
 from controller.tally import Tally
 from controller.throughput import Throughput
@@ -65,6 +76,8 @@ class Experience:
         flow = self.flow.seen(now, backlog, finished, memory_seconds)
         known = self.beats if beats is None else _kept(told(self.beats or {}, beats))
         tally = self._count(now, backlog, known, finished, (one.id for one in instances))
+        if self.beats is not None:
+            tally = tally.with_dropped(dropped_since(self.beats, beats or {}))
         throughput = self.throughput
         if beats is not None:
             steady = depth.visible > 0 and not leaving(seen)

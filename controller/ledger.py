@@ -73,6 +73,7 @@ class Tick:
             reason=self.decision.reason,
             arrived=measured.tally.arrived - told.arrived,
             finished=measured.tally.finished - told.finished,
+            dropped=measured.tally.dropped - told.dropped,
             counted=measured.tally.counted,
             unseen=measured.tally.unseen,
             oldest_seconds=round(measured.waiting[0].age, 1) if measured.waiting else 0.0,
@@ -164,7 +165,7 @@ class Ledger:
         sentence = f"controller stopped ({why}); the pool stays as it is"
         machines = self._newest.machines_after
         ended = replace(self._newest, at=round(now, 3), sentence=sentence, machines=machines, begins=False, ends=True)
-        self._write(replace(ended, done=(), arrived=0, finished=0))
+        self._write(replace(ended, done=(), arrived=0, finished=0, dropped=0))
 
     def _write(self, entry: Entry) -> None:
         self._newest = entry

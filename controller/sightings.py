@@ -176,6 +176,18 @@ def finished_since(before: Mapping[str, Beat], after: Mapping[str, Beat]) -> tup
     return messages, seconds
 
 
+def dropped_since(before: Mapping[str, Beat], after: Mapping[str, Beat]) -> int:
+    """Of the messages finished between two looks, those for whose photo nobody waited. before: as above."""
+    messages = 0
+    for name, beat in after.items():
+        old = before.get(name)
+        if old is None or beat.finished < old.finished:
+            old = Beat(0)
+        if beat.finished > old.finished:  # else the worker has not counted them as finished yet
+            messages += max(0, beat.dropped - old.dropped)
+    return messages
+
+
 def told(before: Mapping[str, Beat], after: Mapping[str, Beat]) -> dict[str, Beat]:
     """Of each worker the first beat with its newest `finished`. Workers that are gone are kept, the oldest first."""
     news = {name: beat for name, beat in after.items() if name not in before or beat.finished != before[name].finished}

@@ -14,6 +14,7 @@ class Tally:
     """Counts since this controller started; `shoal.ledger.Entry` explains how they are derived.
 
     arrived, finished: photos; they only grow.
+    dropped:           of those finished, photos that were cancelled or deleted; it only grows.
     counted:           the finished counts of all registered workers, summed.
     unseen:            photos that left the queue and that no worker has told of yet.
     backlog:           messages at the last look; None before the first.
@@ -26,6 +27,7 @@ class Tally:
     unseen: int = 0
     backlog: int | None = None
     settled_at: float = 0.0
+    dropped: int = 0
 
     @classmethod
     def after(cls, last: Entry) -> Tally:
@@ -38,9 +40,21 @@ class Tally:
         if finished is None:
             finished = max(0, counted - self.counted) if self.backlog is not None else 0
         grown = backlog - (self.backlog or 0) + finished - self.unseen
-        tally = Tally(self.arrived + max(0, grown), self.finished + finished, counted, max(0, -grown), backlog, now)
+        tally = replace(
+            self,
+            arrived=self.arrived + max(0, grown),
+            finished=self.finished + finished,
+            counted=counted,
+            unseen=max(0, -grown),
+            backlog=backlog,
+            settled_at=now,
+        )
         if not tally.unseen:
             return tally
         if now - self.settled_at > WRITE_OFF_SECONDS:
             return replace(tally, unseen=0)
         return replace(tally, settled_at=self.settled_at)
+
+    def with_dropped(self, photos: int) -> Tally:
+        """Count photos that were finished since the look before and for which nobody waited."""
+        return replace(self, dropped=self.dropped + photos)

@@ -109,6 +109,7 @@ class Entry:
     machines:            machines that exist or were asked for.
     desired, reason:     the decision, and the policy's explanation.
     arrived, finished:   photos since the last entry with the same `dry_run`; see below.
+    dropped:             of those finished, photos that were cancelled or whose batch was deleted: they have no label.
     counted, unseen:     what the next life of the controller needs to go on with these counts; see below.
     oldest_seconds:      age of the oldest photo that waits, derived from the counts.
     arrivals_per_second: average of the last target time.
@@ -168,6 +169,7 @@ class Entry:
     no_launch: str = ""
     begins: bool = False
     ends: bool = False
+    dropped: int = 0
 
     @property
     def machines_after(self) -> int:
@@ -216,6 +218,7 @@ class Entry:
                 reason=text(fields.get("reason", "")),
                 arrived=integer(counts.get("arrived", 0)),
                 finished=integer(counts.get("finished", 0)),
+                dropped=integer(counts.get("dropped", 0)),
                 counted=integer(counts.get("counted", 0)),
                 unseen=integer(counts.get("unseen", 0)),
                 oldest_seconds=number(fields.get("oldest_seconds", 0.0)),

@@ -87,6 +87,7 @@ class Beat:
     waits_for_store: True when it cannot get on because the buckets do not answer or are full.
     arithmetic:    in which it computes, for people: `int8`; for several models `resnet50 int8, mini_xception float32`.
     peak_bytes:    the most memory that its process has held at once; 0 when it is not known.
+    dropped:       of the messages finished, those for whose photo nobody waits: it was cancelled, or its batch deleted.
     """
 
     count: int
@@ -100,6 +101,7 @@ class Beat:
     waits_for_store: bool = False
     arithmetic: str = ""
     peak_bytes: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

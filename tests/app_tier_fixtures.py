@@ -108,6 +108,7 @@ class ToldProgress:
     """The Progress that a test tells."""
 
     finished: int = 0
+    dropped: int = 0
     in_progress: int = 0
     let_go: int = 0
     busy_seconds: float = 0.0

@@ -32,11 +32,11 @@ def test_beats_follow_the_work_and_go_on_while_it_drains() -> None:
     register, progress, stop = MemoryRegister(), ToldProgress(), StopSignal()
     with registered(register, progress, stop):
         wait_for(register.workers, DEADLINE_SECONDS, "no first beat")
-        progress.finished, progress.in_progress, progress.busy_seconds = 7, 3, 2.5
+        progress.dropped, progress.finished, progress.in_progress, progress.busy_seconds = 5, 7, 3, 2.5
         wait_for(lambda: register.workers()["i-1"].finished == 7, DEADLINE_SECONDS, "no later beat")
         beat = register.workers()["i-1"]
         assert beat.peak_bytes > 10_000_000
-        assert replace(beat, peak_bytes=0) == Beat(beat.count, 7, 3, 2.5, 1.5, "resnet50", arithmetic="int8")
+        assert replace(beat, peak_bytes=0) == Beat(beat.count, 7, 3, 2.5, 1.5, "resnet50", arithmetic="int8", dropped=5)
         stop.stop("drain mark")
         wait_for(lambda: register.workers()["i-1"].leaving, DEADLINE_SECONDS, "it does not tell that it leaves")
         drained = register.workers()["i-1"].count

@@ -40,7 +40,7 @@ ENGINE = Engine()
 class LookedAt:
     """Has so many messages in progress. At each look one more has left, until it is told to hang."""
 
-    finished, busy_seconds, idle_since = 0, 0.0, None
+    finished, dropped, busy_seconds, idle_since = 0, 0, 0.0, None
     received, waits_for_store, tries_alone = 0, False, False
 
     def __init__(self, in_progress: int) -> None:

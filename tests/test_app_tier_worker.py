@@ -16,11 +16,12 @@ from app_tier.heartbeat import Heartbeat
 from app_tier.worker import FIRST_IN_PROGRESS, LEAST_IN_PROGRESS
 from shoal.buckets import deleted_batches
 from shoal.buckets.foreign_messages import kept
+from shoal.buckets.result_store import store_result
 from shoal.clock import SystemClock
 from shoal.errors import NotFound, Retryable, StorageFull
 from shoal.lifecycle import StopSignal
 from shoal.memory import ManualClock, MemoryQueue, memory_cloud
-from shoal.messages import Job
+from shoal.messages import CANCELLED, Job, Result
 from shoal.ports import Cloud, Depth
 from tests.app_tier_fixtures import (
     DEADLINE_SECONDS,
@@ -238,10 +239,19 @@ def test_what_a_worker_has_of_a_deleted_batch_is_dropped(cloud: Cloud) -> None:
         worker._deleted._looked_at = float("-inf")  # as if some seconds had passed
         recogniser.gate.set()
         wait_for(lambda: worker.finished == 3)
-        assert not cloud.requests.depth().total
+        assert (worker.dropped, cloud.requests.depth().total) == (3, 0)
         wait_for(lambda: not worker._answers._kept)
     assert [one.key for one in cloud.outputs.list("")] == [f"deleted/{jobs[0].batch}"]
     assert not cloud.responses.depth().total
+
+
+def test_a_photo_that_was_cancelled_is_finished_and_counts_as_no_image(cloud: Cloud) -> None:
+    one, other = put(cloud, b"one", b"other")
+    store_result(cloud.outputs, Result.failed(one.key, CANCELLED))
+    with working(cloud, NamingRecogniser()) as worker:
+        wait_for(lambda: worker.finished == 2)
+    assert worker.dropped == 1
+    assert (result(cloud, one).is_cancelled, result(cloud, other).label) == (True, "other")
 
 
 def test_messages_that_are_not_ours_are_kept_at_their_first_delivery_and_a_foreign_reply_is_refused(

@@ -186,7 +186,7 @@ entries = st.builds(
         texts,
         seconds,
         st.lists(st.builds(PoolRate, st.integers(1, 99), st.floats(0.1, 1e6), seconds, counts)).map(tuple),
-        *(texts, st.booleans(), st.booleans()),
+        *(texts, st.booleans(), st.booleans(), counts),
     ),
 )
 

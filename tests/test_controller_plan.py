@@ -18,9 +18,11 @@ from controller.sightings import (
     Patience,
     Sighting,
     boots,
+    dropped_since,
     finished_since,
     look,
     overdue,
+    told,
     why_lost,
 )
 from controller.tally import Tally
@@ -337,6 +339,23 @@ def test_what_was_finished_between_two_looks() -> None:
     assert finished_since(after, after) == (0, 0.0)
     backwards = {"a": Beat(3, 14, 0, 6.0)}
     assert finished_since(after, backwards) == (0, 0.0)
+
+
+def test_what_nobody_waited_for_counts_with_what_was_finished() -> None:
+    before = {"a": Beat(1, 10, dropped=2), "b": Beat(1, 9, dropped=9)}
+    after = {
+        "a": Beat(2, 14, dropped=5),
+        "b": Beat(1, 3, dropped=1),  # was started again
+        "c": Beat(1, 2, dropped=2),  # new
+    }
+    assert dropped_since(before, after) == 3 + 1 + 2
+    early = {"a": Beat(3, 14, dropped=6)}  # between its two counts: it comes with the next beat
+    assert dropped_since(after, early) == 0
+    assert dropped_since(told(after, early), {"a": Beat(4, 15, dropped=6)}) == 1
+    known = Experience().look(NOW, Depth(9, 0, 0), (one(),), {"i-1": Beat(1)}, PATIENCE, 60.0)
+    known = known.look(NOW + 1, Depth(0, 0, 0), (one(),), {"i-1": Beat(2, 9, dropped=7)}, PATIENCE, 60.0)
+    known = known.look(NOW + 2, Depth(0, 0, 0), (one(),), {"i-1": Beat(3, 9, dropped=7)}, PATIENCE, 60.0)
+    assert (known.tally.finished, known.tally.dropped) == (9, 7)
 
 
 def test_the_work_of_a_photo_that_takes_many_beats_counts_whole() -> None:

@@ -470,7 +470,7 @@ def test_a_dry_run_is_no_history_and_a_day_is_kept(tmp_path: Path) -> None:
 
 
 def moment(at: float, machines: int, finished: int = 0) -> Moment:
-    return Moment(at, 0, 0, machines, machines, finished, 0.0, 0.5, 5.0, "")
+    return Moment(at, 0, 0, machines, machines, finished, 0.0, 0.5, 5.0, "", answered=finished)
 
 
 def test_cost_and_rates_are_reckoned_from_what_held_in_between() -> None:

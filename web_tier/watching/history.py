@@ -21,7 +21,8 @@ class Moment:
     """An entry of the ledger; its values hold until the next entry.
 
     at: seconds since 1970. machines: 0 after a controller has stopped. finished: photos finished since this history
-    began. hindrance, no_launch: as in the ledger's entry.
+    began. answered: those of them for which somebody waited: not cancelled, not deleted. hindrance, no_launch: as in
+    the ledger's entry.
     """
 
     at: float
@@ -36,6 +37,7 @@ class Moment:
     sentence: str
     hindrance: str = ""
     no_launch: str = ""
+    answered: int = 0
 
 
 class History:
@@ -67,6 +69,7 @@ class History:
             self._moments[-1] = replace(last, machines=count, running=min(self._newest.pool.running, count))
         self._newest = entry
         machines = machines_between(entry, None)
+        before = self._moments[-1] if self._moments else None
         self._moments.append(
             Moment(
                 entry.at,
@@ -74,13 +77,14 @@ class History:
                 entry.in_flight,
                 machines,
                 min(entry.pool.running, machines),
-                self._moments[-1].finished + entry.finished if self._moments else 0,
+                before.finished + entry.finished if before else 0,
                 entry.oldest_seconds,
                 entry.service_seconds,
                 entry.boot_seconds,
                 entry.sentence,
                 entry.hindrance,
                 entry.no_launch,
+                before.answered + max(0, entry.finished - entry.dropped) if before else 0,
             )
         )
 
@@ -120,15 +124,15 @@ def _finished_by(moments: Sequence[Moment], time: float) -> float:
 
 
 def done(moments: Sequence[Moment]) -> int:
-    """The number of photos finished from the first moment to the last."""
-    return moments[-1].finished - moments[0].finished if moments else 0
+    """The number of photos answered from the first moment to the last."""
+    return moments[-1].answered - moments[0].answered if moments else 0
 
 
 def rate(moments: Sequence[Moment], now: float, seconds: float) -> float:
-    """Photos finished a second, over the last `seconds`."""
+    """Photos answered a second, over the last `seconds`."""
     if not moments:
         return 0.0
-    return (moments[-1].finished - _at(moments, now - seconds).finished) / seconds
+    return (moments[-1].answered - _at(moments, now - seconds).answered) / seconds
 
 
 def steps(
@@ -148,7 +152,7 @@ def rates(moments: Sequence[Moment], begin: float, end: float, parts: int) -> li
     if not moments:
         return []
     length = (end - begin) / parts
-    counts = [_at(moments, begin + part * length).finished for part in range(parts + 1)]
+    counts = [_at(moments, begin + part * length).answered for part in range(parts + 1)]
     return [(begin + (part + 1) * length, (new - old) / length) for part, (old, new) in enumerate(pairwise(counts))]
 
 
