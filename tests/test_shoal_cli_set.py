@@ -51,6 +51,8 @@ def test_without_a_controller_it_is_kept_for_the_next_start(state: Path) -> None
         ("SHOAL_POLICY=foo", "'foo' is not one of the policies"),
         ("SHOAL_MAX_INSTANCES", "expected NAME=VALUE"),
         ("SHOAL_QOS=5\nSHOAL_PORT=9", "SHOAL_QOS: expected one line"),
+        ("SHOAL_TIME_ZONE=UTC\u2028SHOAL_POLICY=os:system", "SHOAL_TIME_ZONE: expected one line"),
+        ("SHOAL_TIME_ZONE=UTC\x1cSHOAL_POLICY=os:system", "SHOAL_TIME_ZONE: expected one line"),
     ],
 )
 def test_what_is_wrong_is_said_and_changes_nothing(state: Path, words: str, why: str) -> None:

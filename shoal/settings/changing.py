@@ -63,7 +63,7 @@ def _check(name: str, value: str) -> None:
         raise SettingsError(": ".join(filter(None, (f"{name} is not a setting", meant(name)))))
     if not setting.reload:
         raise SettingsError(f"{name} needs a restart: set it in the environment of what you start")
-    if "\n" in value or "\r" in value:
+    if value.splitlines() not in ([], [value]):  # the file is read by lines: U+2028 and others end one, too
         raise SettingsError(f"{name}: expected one line")
 
 
