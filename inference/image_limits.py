@@ -46,6 +46,8 @@ GIF_BLOCKS = 4_000
 TAG_BYTES = 16 * 1024 * 1024
 # An offset and a length for each strip, and one strip for each of at most 65,535 rows. Pillow keeps an object for each.
 TIFF_NUMBERS = 150_000
+# The tags of the lengths of strips and of tiles.
+_PART_LENGTHS = (279, 325)
 
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # not escaped data, padding or a restart
 _SOS, _EOI, _TEM, _APP1, _APP2 = 0xDA, 0xD9, 0x01, 0xE1, 0xE2
@@ -152,13 +154,24 @@ def check_directory(file: BinaryIO) -> int:
     (entries,) = _unpack(file, order + ("Q" if big else "H"))
     entry = struct.Struct(order + ("HHQQ" if big else "HHII"))
     numbers = total = 0
-    for _, kind, count, _ in entry.iter_unpack(_whole(file.read(min(entries, 65_535) * entry.size), entry.size)):
+    for tag, kind, count, value in entry.iter_unpack(_whole(file.read(min(entries, 65_535) * entry.size), entry.size)):
         each = _TYPE_BYTES.get(kind, 1)
         total += min(count * each, size)
         numbers += count if each > 1 else 0
+        if tag in _PART_LENGTHS and count * each > (8 if big else 4):  # shorter ones stand in the entry itself
+            total += _length_of_parts(file, order, each, min(count, TIFF_NUMBERS), value)
     if total > size + TAG_BYTES:
         raise BadImage("the image's directory names the same data too often")
     return numbers
+
+
+def _length_of_parts(file: BinaryIO, order: str, each: int, count: int, start: int) -> int:
+    """The bytes of all strips or tiles together: 60,000 strips may all be the same data, decoded for each."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(min(start, size))
+    data = _whole(file.read(count * each), each)
+    form = {1: "B", 2: "H", 4: "I", 8: "Q"}[each]
+    return sum(min(length, size) for length in struct.unpack(f"{order}{len(data) // each}{form}", data))
 
 
 def _check_count(count: int, most: int, what: str) -> None:

@@ -138,10 +138,12 @@ class DeepTiff(ImageFile.ImageFile):
         file, pixels = cast(IO[bytes], self.fp), bytearray()
         packed = self.tag_v2.get(_COMPRESSION, 1) in _DEFLATE
         for offset, count in zip(self.tag_v2[_OFFSETS], self.tag_v2[_COUNTS], strict=True):
+            left = self._bytes() - len(pixels)
+            if not left:
+                break
             file.seek(offset)
             strip = file.read(count)
-            left = self._bytes() - len(pixels)
-            pixels += zlib.decompressobj().decompress(strip, left) if packed and left else strip[:left]
+            pixels += zlib.decompressobj().decompress(strip, left) if packed else strip[:left]
         return bytes(pixels)
 
 
