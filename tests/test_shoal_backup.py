@@ -159,6 +159,14 @@ def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
     return member
 
 
+def sparse(size: int) -> tarfile.TarInfo:
+    """A file of `size` zeros as GNU tar writes it: with a map of the parts that are no zeros."""
+    member = tarfile.TarInfo("state/x")
+    said = {"major": "1", "minor": "0", "name": member.name, "realsize": str(size)}
+    member.pax_headers = {f"GNU.sparse.{name}": value for name, value in said.items()}
+    return member
+
+
 def whole(*members: tuple[tarfile.TarInfo | str, bytes], count: int = 1) -> bytes:
     end = ("end-of-backup.json", json.dumps({"files": count}).encode())
     return archived(("shoal-backup.json", HEAD), *members, end)
@@ -174,6 +182,11 @@ HOSTILE = {
     "a link": whole((special("state/x", tarfile.SYMTYPE, "/etc"), b"")),
     "a hard link": whole(ONE, (special("state/x", tarfile.LNKTYPE, "/etc/passwd"), b""), count=2),
     "a device": whole((special("state/x", tarfile.CHRTYPE), b"")),
+    "a large header": whole((special("x", tarfile.XHDTYPE), bytes(100_000)), ONE),
+    "a header for all": whole((special("x", tarfile.XGLTYPE), b""), ONE),
+    "headers without end": whole(*[(special("x", tarfile.XHDTYPE), b"")] * 2000, ONE),
+    "a sparse file": whole((sparse(1000), b"1\n0\n0\n".ljust(512, b"\0"))),
+    "an old sparse file": whole((special("state/x", tarfile.GNUTYPE_SPARSE), b"")),
     "twice": whole(ONE, ONE, count=2),
     "a file as a folder": whole(ONE, ("state/a/b", b""), count=2),
     "a long name": whole((f"state/{'x' * 300}", b"")),

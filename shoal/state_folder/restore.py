@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, NoReturn, Self
 
 from shoal.errors import MalformedMessage, Permanent
 from shoal.lifecycle import SERVE_LOCK, UP_LOCK, holder
@@ -27,8 +27,9 @@ _LOCKS = (UP_LOCK, SERVE_LOCK, in_force.LOCK, "cloud/lock")
 _LARGEST_NOTE = 100_000  # bytes of the first and of the last member
 _DAMAGE = (
     *(tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError),
-    *(ValueError, KeyError, OverflowError, MalformedMessage),
+    *(ValueError, KeyError, OverflowError, MalformedMessage, RecursionError),
 )
+_LARGEST_HEADER = 64 * 1024  # bytes of what stands before a member with a long name
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,23 @@ def _unpack(source: Path, draft: Path) -> tuple[BackupHead, int]:
     raise Permanent(f"{source} is cut short, nothing was changed: its last part is missing")
 
 
+class _PlainMember(tarfile.TarInfo):
+    """A member as `backup` writes it. Raises ValueError for one whose header takes memory before it is looked at."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        plain = found.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
+        unbounded = found.type in (tarfile.XGLTYPE, tarfile.GNUTYPE_SPARSE)  # all global headers are kept
+        if unbounded or (not plain and not 0 <= found.size <= _LARGEST_HEADER):
+            raise ValueError(f"{found.name!r} has a header that no backup has")
+        return found
+
+    def _proc_gnusparse_10(self, *_: object) -> NoReturn:
+        # tarfile reads the map of a sparse file, however long it is, before it returns the member.
+        raise ValueError("it holds a sparse file")
+
+
 Members = Iterator[tuple[tarfile.TarInfo, IO[bytes]]]
 
 
@@ -120,11 +138,12 @@ def _members(source: Path) -> Iterator[Members]:
     """The files in the archive, one after another. After the last one the archive's checksum has been compared."""
     if not source.is_file():
         raise Permanent(f"there is no file {source}")
-    with gzip.open(source) as plain, tarfile.open(fileobj=plain, mode="r|") as archive:
+    with gzip.open(source) as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=_PlainMember) as archive:
 
         def members() -> Members:
             for member in archive:
-                content = archive.extractfile(member) if member.isreg() else None
+                archive.members.clear()  # type: ignore[attr-defined]  # it would keep millions of them
+                content = archive.extractfile(member) if member.isreg() and not member.issparse() else None
                 if content is None:
                     raise Permanent(f"{source} holds {member.name!r}, which is no plain file: nothing was changed")
                 yield member, content
