@@ -23,6 +23,7 @@ from shoal.clock import SystemClock
 from shoal.errors import Permanent
 from shoal.memory import ManualClock, memory_cloud
 from shoal_cli.__main__ import shoal as shoal_command
+from tests.inference_fixtures import cache_dir
 from tests.test_web_bodies import MB, Target, status
 from tests.web_fixtures import Site, jpeg, running_site
 from web_tier.access.person import Person
@@ -421,6 +422,26 @@ def test_what_was_sent_today_counts_in_every_process_and_after_a_restart(limited
         take(process(), 1)
     clock.wait(24 * 3600)
     take(second, 3)
+
+
+def test_of_a_request_that_is_cut_what_was_labelled_counts() -> None:
+    cloud = memory_cloud(SystemClock())
+    Users(cloud.outputs).add("alice", PASSWORD)
+    local: dict[str, Any] = {
+        "venue": "local",
+        "cache_dir": cache_dir(),
+        "precision": "float32",
+        "user_photos_a_day": 10,
+    }
+    photo = b'--B\r\nContent-Disposition: form-data; name="inputFile"; filename="a.jpg"\r\n\r\n' + jpeg() + b"\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=B"}
+    with running_site(cloud, work=False, sign_in="on", operator_secret=SECRET, **local) as site:
+        alice = signed_in(site, "alice")
+        cut = alice.post(f"{site.url}/v1/batches", photo * 9 + photo[:-20], headers=kind, timeout=60)
+        assert cut.status_code == 400
+        files = [("inputFile", (f"{number}.jpg", jpeg(), "image/jpeg")) for number in range(3)]
+        refused = alice.post(f"{site.url}/v1/batches", files=files, timeout=60)
+        assert "You may send 10 photos a day. 2 photos are left" in refused.text
 
 
 def test_where_nobody_signs_in_there_is_nothing_to_share_or_list(people: People) -> None:

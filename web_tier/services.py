@@ -256,7 +256,8 @@ def take(offers: OfferedPhotos, batch: str, first: int = 0, keep_photos: bool = 
     keep_photos: whether a venue that labels photos before it stores them stores them, too.
     """
     left = request.environ.get("waitress.client_disconnected")
-    asker = Asker(request.remote_addr or "", left or (lambda: False), keep_photos)
+    labelled: list[Job] = []
+    asker = Asker(request.remote_addr or "", left or (lambda: False), keep_photos, labelled.append)
     venue = services().venues.named(request.args.get("venue", ""))
-    with services().quotas.request(person.current()) as one:
+    with services().quotas.request(person.current(), lambda: len(labelled)) as one:
         return services().intake.take(Counted(offers, one), batch, first, venue, asker)

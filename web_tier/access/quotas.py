@@ -60,8 +60,11 @@ class Quotas:
         self._settled: set[str] = set()
 
     @contextmanager
-    def request(self, who: Person | None) -> Iterator[TakeOne]:
-        """Count the photos of one request; those of a request that fails do not count. Operators have no quota."""
+    def request(self, who: Person | None, labelled: Callable[[], int] = lambda: 0) -> Iterator[TakeOne]:
+        """Count the photos of one request. Operators have no quota.
+
+        labelled: how many were labelled already. Of a request that fails only those count.
+        """
         if who is None or who.may(Right.OPERATE) or not (self._a_day or self._most_waiting):
             yield lambda: None
             return
@@ -81,19 +84,21 @@ class Quotas:
                 self._taking[who.owner] += 1
                 taken += 1
 
+        counting = 0
         try:
             yield one
+            counting = taken
         except BaseException:
-            with self._lock:
-                self._counted[day] -= taken
+            counting = labelled()
             raise
         finally:
             with self._lock:
+                self._counted[day] -= taken - counting
                 self._taking[who.owner] -= taken
                 self._taking += Counter()  # drops what is zero
             self._waiting.forget(who.owner)
-        if self._a_day and taken:
-            self._keep(day)
+            if self._a_day and counting:
+                self._keep(day)
 
     def _too_many_today(self, left: int) -> Problem:
         text = f"You may send {photos(self._a_day)} a day. {_left(left)} until midnight UTC"

@@ -20,6 +20,10 @@ def _stays() -> bool:
     return False
 
 
+def _uncounted(_: Job) -> None:
+    """Nobody counts what is labelled."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asker:
     """Who sends photos.
@@ -27,11 +31,13 @@ class Asker:
     address:     the client's address; clients of different addresses are served in turn.
     left:        tells whether the client has closed the connection. Any thread may call it.
     keep_photos: whether the photos are kept beside their results, for the page of the batch.
+    labelled:    called for each photo that a venue labels before it is accepted. Any thread may call it.
     """
 
     address: str = ""
     left: Callable[[], bool] = _stays
     keep_photos: bool = True
+    labelled: Callable[[Job], None] = _uncounted
 
 
 ANYBODY = Asker()

@@ -116,6 +116,7 @@ class LocalSubmission:
         """Label one photo. Raises Problem: 503 when too many photos wait or labelling failed, 499 for who has left."""
         self._parts.behind.check()
         result = self._label(job, payload)
+        self._asker.labelled(job)
         keep_result(self._parts, job, result, payload if self._asker.keep_photos else None)
 
     def flush(self) -> None:
