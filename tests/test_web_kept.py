@@ -192,17 +192,17 @@ def test_batches_go_when_they_are_older_than_the_operator_keeps_them() -> None:
     for batch in (old, new):
         job = Job(batch, 0, "a.jpg", "common")
         cloud.inputs.put(job.key, b"a", "image/jpeg")
-        for key in (job.key, f"corrections/{job.key}", f"webhooks/{batch}/record"):
+        for key in (job.key, f"corrections/{job.key}", f"webhooks/{batch}/record", f"accounts/batches/u-ada/{batch}"):
             cloud.outputs.put(key, Result(job.key, "done").to_json().encode(), "application/json")
     for store in (cloud.inputs, cloud.outputs):
         store.put("0-of-somebody-else/a.jpg", b"a", "image/jpeg")
     cloud.outputs.put("foreign/a.json", b"{}", "application/json")
 
     Sweeper(cloud, clock, "common", after_seconds=60, days=4).sweep()
-    assert len(names_of(cloud, old)) == 4  # kept for good unless the operator says otherwise
+    assert len(names_of(cloud, old)) == 5  # kept for good unless the operator says otherwise
     Sweeper(cloud, clock, "common", after_seconds=60, days=4, keep_days=30).sweep()
 
-    assert (len(names_of(cloud, old)), len(names_of(cloud, new))) == (0, 4)
+    assert (len(names_of(cloud, old)), len(names_of(cloud, new))) == (0, 5)
     assert [one.key for one in cloud.inputs.list("0")] == ["0-of-somebody-else/a.jpg"]
     assert len(list(cloud.outputs.list("foreign/"))) == 1
 

@@ -118,9 +118,9 @@ def test_of_a_deleted_batch_nobody_keeps_anything(people: People) -> None:
     batch = people.ask(people.alice, "POST", "/v1/batches", headers={"Prefer": "wait=20"}, **PHOTO).json()["batch"]
     people.ask(people.alice, "POST", f"/v1/batches/{batch}/share")
     assert people.ask(people.alice, "DELETE", f"/v1/batches/{batch}").ok
-    assert batch not in people.ask(people.alice, "GET", "/batches").text
     kept = [one.key for one in people.site.cloud.outputs.list("") if batch in one.key]
     assert kept == [f"deleted/{batch}"]
+    assert batch not in people.ask(people.alice, "GET", "/batches").text
 
 
 def test_a_share_link_lets_others_look_until_it_is_revoked(people: People) -> None:

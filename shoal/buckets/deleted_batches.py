@@ -29,6 +29,8 @@ FOLDERS_BY_BATCH = (
     "webhooks",
 )
 """What else is kept of a batch in the output bucket: `<folder>/<batch>/...`."""
+OWNED = "accounts/batches/"
+"""The lists of owners, `accounts/batches/<owner>/<batch>`: the web tier, which knows the owner, deletes there."""
 
 LOOK_SECONDS = 5.0  # between two looks for new tombstones
 LATE_SECONDS = 900.0  # longer than a worker holds a photo: after this nobody writes an object of the batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from shoal.buckets.deleted_batches import FOLDERS_BY_BATCH
+from shoal.buckets.deleted_batches import FOLDERS_BY_BATCH, OWNED
 from shoal.messages import batch_floor, is_batch
 from shoal.ports import ObjectStore
 
@@ -34,4 +34,13 @@ def remove_old(inputs: ObjectStore, outputs: ObjectStore, now: float, keep_days:
         for key in islice(old, MOST - deleted):
             store.delete(key)
         deleted += len(old)
-    return deleted
+    return deleted + _remove_from_lists(outputs, floor, MOST - deleted)
+
+
+def _remove_from_lists(outputs: ObjectStore, floor: str, most: int) -> int:
+    """Take old batches from the lists of their owners. These are sorted by owner first, so all are looked at."""
+    listed = (one.key for one in outputs.list(OWNED))
+    old = list(islice((key for key in listed if is_batch(batch := key.rpartition("/")[2]) and batch < floor), most))
+    for key in old:
+        outputs.delete(key)
+    return len(old)

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 from weakref import WeakValueDictionary
 
+from shoal.accounts.owned_batches import OwnedBatches
 from shoal.buckets import deleted_batches, failures
 from shoal.buckets.corrections import Corrections
 from shoal.buckets.deleted_batches import DeletedBatches
@@ -343,6 +344,9 @@ class Batches:
 
     def purge(self, batch: str) -> int:
         """Delete what is there of a deleted batch. Returns how many photos it had. May raise Retryable."""
+        owned = OwnedBatches(self._cloud.outputs)
+        if owner := owned.owner(batch):
+            owned.drop(batch, owner)
         count = deleted_batches.purge(self._cloud.inputs, self._cloud.outputs, batch, self._readers)
         self._hub.drop(batch)
         self._failures = {key: one for key, one in self._failures.items() if not key.startswith(f"{batch}/")}
