@@ -63,7 +63,8 @@ def only_one(lock: Path, otherwise: str) -> Iterator[None]:
     The kernel releases the lock when the process ends, however it ends.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as file:
+    # Who can open it can hold it, too.
+    with open(lock, "a", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         # `holder` takes the lock for a moment, too, only to look.
         if not _comes_true(lambda: _locks(file, fcntl.LOCK_EX)):
             raise Permanent(otherwise)

@@ -154,3 +154,8 @@ def test_who_only_looks_at_a_lock_keeps_nobody_from_taking_it(tmp_path: Path, mo
         monkeypatch.setattr(time, "sleep", lambda _: fcntl.flock(looks, fcntl.LOCK_UN))
         with only_one(lock, "another runs"):
             assert holder(lock) == os.getpid()
+
+
+def test_a_stranger_cannot_open_a_lock_and_hold_it(tmp_path: Path) -> None:
+    with only_one(tmp_path / "state" / "up.lock", "another runs"):
+        assert stat.S_IMODE((tmp_path / "state" / "up.lock").stat().st_mode) == 0o600
