@@ -80,7 +80,9 @@ def record(job: Job, result: Result | None, correction: str = "") -> dict[str, A
         "seconds": seconds,
         TOTAL: _total(seconds) if seconds else None,
     }
-    return told | ({"detections": [_detection(one) for one in done.detections]} if done and done.detections else {})
+    if done and not done.labels:  # a picture in which nothing was found has an empty list
+        told["detections"] = [_detection(one) for one in done.detections]
+    return told
 
 
 def _state(result: Result | None) -> str:

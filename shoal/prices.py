@@ -16,6 +16,7 @@ from shoal.settings import Settings
 
 DIGITS = 1  # significant digits of a small amount: more would promise too much
 CENT = 0.01
+LEAST_BILLED_SECONDS = 60.0  # of an instance: EC2 bills by the second, and a minute at least
 # AWS Lambda on x86 in us-east-1, first tier, without the free tier, in US dollars.
 FUNCTION_GB_SECOND = 0.0000166667
 FUNCTION_MILLION_CALLS = 0.20

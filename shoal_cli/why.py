@@ -20,7 +20,7 @@ from shoal.buckets import function_use
 from shoal.errors import NotFound, ShoalError
 from shoal.ledger import ActKind, Entry, machines_between
 from shoal.lifecycle import SERVE_LOCK, holder
-from shoal.prices import cost_in_words, dollars, price_in_words, price_per_hour
+from shoal.prices import LEAST_BILLED_SECONDS, cost_in_words, dollars, price_in_words, price_per_hour
 from shoal.settings import Settings, in_force
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -89,7 +89,13 @@ def total(entries: Sequence[Entry], since: float, now: float, chosen: Settings) 
     price = price_per_hour(chosen)
     cost = price_in_words(chosen) if price is None else cost_in_words(chosen, dollars(seconds / 3600 * price))
     peak = max((count for count, span in zip(machines, spans, strict=True) if span), default=0)
-    return f"peak {peak}, {seconds:.0f} machine-seconds, {cost}, {launched} {'launch' if launched == 1 else 'launches'}"
+    words = (
+        f"peak {peak}, {seconds:.0f} machine-seconds, {cost}, {launched} {'launch' if launched == 1 else 'launches'}"
+    )
+    least = launched * LEAST_BILLED_SECONDS
+    if price is None or least <= seconds:
+        return words
+    return f"{words}; EC2 bills each a minute at least, so {dollars(least / 3600 * price)} there"
 
 
 def runs(entries: Iterable[Entry]) -> list[list[Entry]]:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from shoal.prices import LEAST_BILLED_SECONDS
+
 Billing = Literal["second", "hour"]
 
-LEAST_BILLED_SECONDS = 60.0  # EC2 bills by the second, and a minute at least
 MONTH_SECONDS = 30 * 86_400.0
 
 

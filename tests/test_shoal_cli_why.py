@@ -41,7 +41,8 @@ LEDGER = [
 def test_the_sum_has_peak_machine_seconds_cost_and_launches() -> None:
     # 2 machines for 10 s, 4 for 15 s.
     chosen = load({"SHOAL_PRICE_PER_HOUR": "36"})
-    assert why.total(LEDGER, NOW - 60, NOW, chosen) == "peak 4, 80 machine-seconds, $0.80, 4 launches"
+    told = "peak 4, 80 machine-seconds, $0.80, 4 launches; EC2 bills each a minute at least, so $2.40 there"
+    assert why.total(LEDGER, NOW - 60, NOW, chosen) == told
     assert why.total(LEDGER, NOW - 25, NOW, chosen) == "peak 4, 40 machine-seconds, $0.40, 0 launches"
     assert why.total(LEDGER[1:2], NOW - 60, NOW - 39, chosen).startswith("peak 2, 2 machine-seconds, $0.02, 2 launches")
     dry = [replace(one, dry_run=True) for one in LEDGER]

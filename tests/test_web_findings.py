@@ -10,6 +10,8 @@ import requests
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
+from shoal.messages import Job, Result
+from shoal.photo_record import record
 from tests.inference_fixtures import encoded
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
@@ -51,6 +53,13 @@ def send(site: Site, *names: str) -> str:
     """Upload photos, wait until they are answered; the batch's address."""
     files = [("inputFile", (name, jpeg(), "image/jpeg")) for name in names]
     return site.url + requests.post(site.url, files=files, timeout=20).headers["Content-Location"]
+
+
+def test_a_picture_in_which_nothing_was_found_has_an_empty_list() -> None:
+    """A program that goes through `detections` broke there."""
+    job = Job("a" * 20, 0, "sky.jpg", "replies")
+    assert record(job, Result(job.key, "done", model="ssd_mobilenet_v2"))["detections"] == []
+    assert "detections" not in record(job, None)
 
 
 def test_the_batch_as_json_has_detections_and_warnings(site: Site) -> None:

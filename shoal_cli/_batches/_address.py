@@ -13,7 +13,7 @@ from shoal_cli._accounts._chosen_key import key_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MADE = "The address of Shoal; made from SHOAL_HOST and SHOAL_PORT when not given."
+MADE = "The address of Shoal; when not given, that of the Shoal in the state folder, else SHOAL_HOST and SHOAL_PORT."
 FOR_OTHERS = "The address of Shoal, if the batch was not sent from here."
 
 

@@ -254,7 +254,8 @@ def _print(found: Simulation, simulated: Scenario) -> None:
     console.print(
         f"{len(simulated.arrivals):,} photos in {length:.3g} h; a photo takes {kind.service.words}, a boot "
         f"{kind.boot.words}; target {terms.target_seconds:g} s, at most {terms.limits.most} machines at "
-        f"{dollars(simulated.prices.per_hour)} an hour, billed by the {simulated.prices.billing}.",
+        f"{dollars(simulated.prices.per_hour)} an hour, billed by the {simulated.prices.billing}"
+        f"{', a minute at least for each' if simulated.prices.billing == 'second' else ''}.",
         soft_wrap=True,
     )
     best = set(found.frontier())

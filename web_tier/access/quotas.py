@@ -146,5 +146,5 @@ def _left(count: int) -> str:
 
 
 def _with_rest(text: str, left: int) -> str:
-    rest = ", and this request has more: nothing of it was kept." if left > 0 else "."
+    rest = ", and this request has more." if left > 0 else "."
     return text + rest
