@@ -90,7 +90,7 @@ def test_a_failed_batch_a_batch_with_warnings_and_the_page_of_a_problem(site: Si
         pass
     page.goto(site.url + address)
     expect(page.locator(".photo.failed")).to_have_count(1)
-    for summary in page.locator("summary:visible").all():
+    for summary in reversed(page.locator("summary:visible").all()):  # what opens lies over the cards below
         summary.click()
     is_fine(page, axe)
     page.goto(f"{site.url}/batches/nonsense")
