@@ -62,7 +62,7 @@ sbom: .venv/tools/installed
 # about would count as a good one.
 audit: .venv/tools/installed
 	@.venv/tools/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/locked/run.txt || \
-		{ echo "make audit: a package is vulnerable, or could not be asked about: that needs https://pypi.org, a mirror does not know" >&2; exit 1; }
+		{ echo "make audit: a package is vulnerable, or could not be asked about: that needs PyPI itself, for a mirror does not know" >&2; exit 1; }
 
 clean:
 	rm -rf .venv .shoal build .mypy_cache .ruff_cache .pytest_cache .hypothesis

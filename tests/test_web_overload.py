@@ -269,7 +269,7 @@ def test_photos_that_would_wait_long_for_the_store_are_refused_at_once_and_answe
             assert requests.get(site.url + path, timeout=20).ok
         store.may.set()
         monkeypatch.setattr(pool, "LONGEST_WAIT_SECONDS", 60.0)
-        assert [one.result().status_code for one in waiting] == [202] * 6  # whoever waited already is served
+        assert [one.result().status_code for one in waiting] == [202] * 6  # who waited already is served
         assert submitted().status_code == 202
 
 

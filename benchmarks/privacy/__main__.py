@@ -35,7 +35,7 @@ _GAP = 4  # pixels between pictures
 
 @dataclass(frozen=True)
 class Attacked:
-    """A model, the pictures that are attacked, and other pictures that whoever attacks has."""
+    """A model, the pictures that are attacked, and other pictures that the attacker has."""
 
     head: KnownHead
     whole: Any

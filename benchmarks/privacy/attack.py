@@ -1,4 +1,4 @@
-"""Two attacks that rebuild photos from activations. Whoever attacks knows the head, as anybody does who has the device.
+"""Two attacks that rebuild photos from activations. The attacker knows the head, as everybody does who has the device.
 
 - Decoder: a small net learns on other photos to give back the picture of an activation
   (Dosovitskiy and Brox 2016, arXiv:1506.02753).
@@ -34,7 +34,7 @@ SEED = 18
 
 @dataclass(frozen=True)
 class KnownHead:
-    """The head of a cut, as whoever attacks has it. net: the whole net, without its preprocessing."""
+    """The head of a cut, as the attacker has it. net: the whole net, without its preprocessing."""
 
     model: Model
     net: Any

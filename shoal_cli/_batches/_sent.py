@@ -1,6 +1,6 @@
 """The batches that were sent from here: kept, so that one can come back to them.
 
-In the state folder, where there is one or SHOAL_STATE_DIR names one. Whoever only sends photos to a Shoal gets no
+In the state folder, where there is one or SHOAL_STATE_DIR names one. Who only sends photos to a Shoal gets no
 folder where he stands: then they are kept in the user's own folder, `~/.local/state/shoal` (XDG_STATE_HOME).
 """
 
