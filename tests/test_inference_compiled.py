@@ -113,7 +113,7 @@ def test_an_engine_that_ends_processes_also_when_it_compiles_anew_is_said_once(a
     make(artefact, "damaged")
     for _ in range(1 + MOST_ENDS):
         enter_and_end(artefact)
-    with pytest.raises(Permanent, match="the engine ended 2 processes while it compiled"):
+    with pytest.raises(Permanent, match=f"the engine ended {MOST_ENDS} processes while it compiled"):
         make(artefact, "")
     assert make(artefact, "good") == "good"
 

@@ -18,7 +18,7 @@ from shoal.errors import Permanent
 
 log = logging.getLogger(__name__)
 
-MOST_ENDS = 2  # of processes that compiled anew: one may have been killed
+MOST_ENDS = 5  # of processes that compiled anew: some may have been killed, by a stop of several machines for one
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def compiled_folder(artefact: Path, *made_for: str) -> Iterator[Path | None]:
     not complete yet, or its folder is not writable.
 
     An engine may end its process when it reads damaged files. So a folder that cannot be read, or in whose block a
-    process ended, is made again. Raises Permanent when processes ended that made it again.
+    process ended, is made again. Raises Permanent when MOST_ENDS processes ended that made it again.
     """
     kept = artefact / f"compiled-{hashlib.sha256(repr(made_for).encode()).hexdigest()[:16]}"
     with _marked(kept):
