@@ -70,14 +70,14 @@ class EarlyLabels:
         job = Job(batch, 0, NAME, self._services.replies.name)
         told = partial(self._tell, send, job)
         try:
-            self._label(job, request.body, request.address, request.left, told)
+            self._label(job, request.body, request.head.address, request.left, told)
         except Retryable:
             return False  # the app says why
         return True
 
     def _is_plain(self, request: WholeRequest) -> bool:
-        headers = request.headers
-        if request.query or not PLAIN_HEADERS.issuperset(headers) or len(request.body) > self._most_bytes:
+        headers = request.head.headers
+        if request.head.query or not PLAIN_HEADERS.issuperset(headers) or len(request.body) > self._most_bytes:
             return False
         return _kind(headers) not in (FORM, JSON) and answers_to(headers.get("HOST", ""), self._allowed)
 

@@ -25,7 +25,7 @@ from web_tier.access.entrance import Entrance
 from web_tier.access.gate import session_cookie
 from web_tier.access.rights import Right
 from web_tier.problems import Problem
-from web_tier.waitress_bodies import Head
+from web_tier.waitress_ready import Head
 
 log = logging.getLogger(__name__)
 

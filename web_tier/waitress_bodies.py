@@ -6,7 +6,7 @@ What it calls in waitress is checked by `waitress_internals`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,24 +19,13 @@ from waitress.task import Task
 from waitress.utilities import BadRequest
 
 from web_tier.waitress_internals import HandingTask, run_in_loop
-from web_tier.waitress_ready import ReadyAnswer, ReadyTask
+from web_tier.waitress_ready import Head, ReadyAnswer, ReadyTask, head_of
 
 DROPPED_BYTES = 64 * 1024 * 1024  # a client that still sends would see a broken connection instead of the answer
 FREE_BYTES = 128 * 1024  # a body of this size arrives with its head, and is not worth a question
 PIECE_BYTES = 16 * 1024  # waitress copies the rest of its input for each chunk of a chunked body
 MOST_LINE_BYTES = 16 * 1024  # the line before a chunk, and the trailer
 MOST_FRAMING_BYTES = 64 * 1024  # around the chunks, and an eighth of their content: many tiny chunks cost much time
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The head of a request whose body has not been read. address: the peer's. headers: as waitress names them."""
-
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    address: str
 
 
 def limit_bodies(
@@ -91,11 +80,11 @@ class LimitedChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         """The answer, if the request is refused now. Answers keep the order of requests, so only a lone one is."""
         if self.requests or request.version != "1.1" or request.connection_close:
             return None
-        return self.rules.refusal(self._head(request))
+        return self.rules.refusal(head_of(request, self))
 
     def welcomes(self, request: LimitedParser) -> bool:
         """Whether the body may come. If that is not known yet, reading stops until `request.settle` is called."""
-        answer = self.rules.welcome(self._head(request))
+        answer = self.rules.welcome(head_of(request, self))
         if not isinstance(answer, Future):
             return answer
         self.waits = True
@@ -110,9 +99,6 @@ class LimitedChannel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         self.changed()
         if self.request is request and self.connected:
             request.settle(is_welcome)
-
-    def _head(self, request: LimitedParser) -> Head:
-        return Head(request.command, request.path, request.query, request.headers, self.addr[0])
 
     def answer(self, whole: bytes) -> None:
         """Send an answer. Only in the thread of the loop, while no request is answered."""

@@ -5,7 +5,7 @@ What it calls in waitress is checked by `waitress_internals`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -43,14 +43,26 @@ class ReadyTask(Task):  # type: ignore[misc] # waitress has no types
 
 
 @dataclass(frozen=True, slots=True)
-class WholeRequest:
-    """A request with its body. headers: as waitress names them. left: tells whether the client has left."""
+class Head:
+    """What is known of a request before its body. address: the peer's. headers: as waitress names them."""
 
     method: str
     path: str
     query: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     address: str
+
+
+def head_of(request: Any, channel: Any) -> Head:
+    """The head of a request that a channel has read."""
+    return Head(request.command, request.path, request.query, request.headers, channel.addr[0])
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRequest:
+    """A request with its body. left: tells whether the client has left."""
+
+    head: Head
     body: bytes
     left: Callable[[], bool]
 
@@ -88,9 +100,7 @@ def _begun(channel: Any, request: Any, begin: Begin) -> bool:
         request.ready = answer
         channel.service()
 
-    left = channel.check_client_disconnected
-    whole = WholeRequest(request.command, request.path, request.query, request.headers, channel.addr[0], body, left)
-    begun = begin(whole, send)
+    begun = begin(WholeRequest(head_of(request, channel), body, channel.check_client_disconnected), send)
     if begun:
         request.close()  # `begin` has the body: two of each photo that waits would be too many
     return begun
