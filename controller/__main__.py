@@ -178,19 +178,19 @@ class Controller:
         given = fresh.for_worker() != self._chosen.for_worker()
         self._chosen = fresh  # the next launch renders the boot file from it
         logs.configure(fresh.log_level)
-        self._reconciler.use(rules)
+        no_launch = self._reconciler.use(rules)
         if given:
             self._reconciler.expect_other_workers()
         news = "; new instances get the new settings, running ones keep theirs" if given else ""
         log.info("settings read again: %s%s", _words(fresh), news)
-        self._tell_settings()
+        self._tell_settings(no_launch=no_launch)
 
-    def _tell_settings(self, refused: str = "") -> None:
+    def _tell_settings(self, refused: str = "", no_launch: str = "") -> None:
         """Write down what this controller goes by, for `shoal set`, `shoal status` and the pages."""
         if self._dry_run:
             return
         try:
-            in_force.of(self._chosen, self._reads, refused).write(self._chosen.state_dir)
+            in_force.of(self._chosen, self._reads, refused, no_launch).write(self._chosen.state_dir)
         except OSError as error:
             log.warning("what this controller goes by cannot be written down: %s", error)
 

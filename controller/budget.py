@@ -48,7 +48,8 @@ class Budget:
         begin = self.begin(now)
         before = spent.amount if spent.at >= begin else 0.0
         running = max(0.0, now - max(spent.at, begin))
-        return Spent(now, before + spent.machines * running / 3600 * self.price, machines)
+        amount = before + spent.machines * running / 3600 * self.price
+        return Spent(now, amount, machines, max(begin, spent.since))
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class Reconciler:
         self._clock = clock
         self._steady = steady
         self._experience = experience or Experience()
-        self._spent = spent or Spent(clock.now())
+        self._spent = spent or Spent(clock.now(), since=clock.now())
         self._dry_run = dry_run
         self._other_workers = False
         self._marks = marks or cloud.pool
@@ -65,9 +65,13 @@ class Reconciler:
         self._policy_faults = WarnOnce(log)
         self._register_faults = WarnOnce(log)
 
-    def use(self, rules: Rules) -> None:
-        """Use other rules from the next tick on."""
+    def use(self, rules: Rules) -> str:
+        """Use other rules from the next tick on. Returns why their budget lets no machine start; "" when it does."""
         self._rules = rules
+        if rules.budget is None:
+            return ""
+        allowed = allowance(rules.budget, rules.budget.reckon(self._spent, self._clock.now(), self._spent.machines))
+        return "" if allowed.machines else allowed.why
 
     def expect_other_workers(self) -> None:
         """New instances get workers with other settings: measure anew what several of them do together."""
@@ -189,6 +193,8 @@ class Reconciler:
 
     def _allowance(self, observation: Observation, rules: Rules) -> Allowance | None:
         if rules.budget is None:
+            # A budget that is set later counts from then on, with the machines that run then.
+            self._spent = Spent(observation.now, machines=observation.machines, since=observation.now)
             return None
         self._spent = rules.budget.reckon(self._spent, observation.now, observation.machines)
         return allowance(rules.budget, self._spent)

@@ -61,11 +61,16 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """The cost of this budget period until `at`, in the budget's currency. machines: how many run from then on."""
+    """The cost of this budget period from `since` until `at`, in the budget's currency.
+
+    machines: how many run from then on.
+    since:    when the period began, or later when the counting did: with the budget. 0 when it is not known.
+    """
 
     at: float
     amount: float = 0.0
     machines: int = 0
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,4 +265,5 @@ def machines_between(one: Entry, following: Entry | None) -> int:
 
 
 def _spent(fields: Mapping[str, Any]) -> Spent:
-    return Spent(moment(fields["at"]), number(fields.get("amount", 0.0)), integer(fields.get("machines", 0)))
+    amount, machines = number(fields.get("amount", 0.0)), integer(fields.get("machines", 0))
+    return Spent(moment(fields["at"]), amount, machines, moment(fields.get("since", 0.0)))

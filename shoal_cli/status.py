@@ -15,7 +15,7 @@ from rich.table import Table
 from shoal import ledger_file, settings
 from shoal.aws import connect_to_running
 from shoal.buckets import function_use
-from shoal.ledger import Entry
+from shoal.ledger import Entry, Spent
 from shoal.ports import Instance
 from shoal.prices import dollars, price_in_words, price_per_hour, unknown_types
 from shoal.settings import Settings, in_force
@@ -87,5 +87,14 @@ def budget_in_words(chosen: Settings, last: Entry | None) -> str:
     """The budget, what was spent of it by the controller's last entry, and why no machine may start, if so."""
     words = f"{dollars(chosen.budget_amount)} a {chosen.budget_period}".replace("a hour", "an hour")
     if last and last.spent:
-        words += f", {dollars(last.spent.amount)} spent until {time.strftime('%H:%M', time.localtime(last.spent.at))}"
+        words += f", {dollars(last.spent.amount)} spent {_span(last.spent)}"
     return f"{words}; no machine may start: {last.no_launch}" if last and last.no_launch else words
+
+
+def _span(spent: Spent) -> str:
+    """The time that was counted. The date of its begin is said where it was not the day of its end."""
+    begin, end = time.localtime(spent.since), time.localtime(spent.at)
+    until = time.strftime("%H:%M", end)
+    if not spent.since:
+        return f"until {until}"
+    return f"from {time.strftime('%H:%M' if begin[:3] == end[:3] else '%Y-%m-%d %H:%M', begin)} to {until}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -161,10 +162,12 @@ def test_what_ran_is_reckoned_and_a_new_period_begins_at_zero() -> None:
     budget = Budget(10.0, "day", 0.5)
     spent = Spent(at("2024-02-28 10:00"), 1.0, 4)
     later = budget.reckon(spent, at("2024-02-28 12:00"), 2)
-    assert later == Spent(at("2024-02-28 12:00"), 1.0 + 4 * 2 * 0.5, 2)
+    assert later == Spent(at("2024-02-28 12:00"), 1.0 + 4 * 2 * 0.5, 2, since=at("2024-02-28"))
     # Over midnight only what ran since then counts.
     next_day = budget.reckon(later, at("2024-02-29 01:00"), 3)
-    assert next_day == Spent(at("2024-02-29 01:00"), 2 * 1 * 0.5, 3)
+    assert next_day == Spent(at("2024-02-29 01:00"), 2 * 1 * 0.5, 3, since=at("2024-02-29"))
+    begun = replace(spent, since=at("2024-02-28 09:00"))  # a budget set late
+    assert budget.reckon(begun, at("2024-02-28 12:00"), 2).since == at("2024-02-28 09:00")
     midnight = Spent(at("2024-02-29"), 1.0, 2)
     assert budget.reckon(midnight, at("2024-02-29 01:00"), 0).amount == 1.0 + 2 * 1 * 0.5
     assert budget.reckon(next_day, at("2024-02-29 00:30"), 1).amount == next_day.amount  # a clock that went back

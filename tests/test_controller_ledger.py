@@ -87,9 +87,9 @@ def test_what_is_new_is_told_once() -> None:
 
 
 def test_an_entry_in_json() -> None:
-    whole = tick(spent=Spent(5.0, 1.25, 3), refused=(Refusal(1, "cap"),), token=7)
+    whole = tick(spent=Spent(5.0, 1.25, 3, 2.0), refused=(Refusal(1, "cap"),), token=7)
     told = json.loads(whole.entry(Tally()).to_json())
-    assert told["spent"] == {"at": 5.0, "amount": 1.25, "machines": 3}
+    assert told["spent"] == {"at": 5.0, "amount": 1.25, "machines": 3, "since": 2.0}
     assert told["refused"] == [{"count": 1, "why": "cap"}]
     assert (told["at"], told["in_flight"], told["delayed"], told["machines"]) == (1000.0, 12, 0, 7)
     assert (told["reason"], told["token"]) == ("9 s each, target 60 s: need 62; cap 15", 7)

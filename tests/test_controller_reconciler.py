@@ -349,6 +349,22 @@ def test_the_budget_cuts_the_launch_and_says_so(tmp_path: Path) -> None:
     assert last.spent.machines == 10
 
 
+def test_a_budget_that_is_set_late_counts_from_then_on_with_the_machines_that_run(world: FleetWorld) -> None:
+    world.start()
+    world.use(terms=replace(world.rules.terms, limits=Limits(2, 15, QUIET)))
+    world.tick(5)
+    late = world.clock.now()
+    assert len(world.machines) == 2
+    world.use(budget=Budget(5, "month", 3600.0))
+    assert "2 running to then cost" in world.controller.use(world.rules)  # before the next tick
+    world.tick(3)
+    entry = Ledger(world.ledger_path).last()
+    assert entry is not None
+    assert entry.spent is not None
+    assert entry.spent.since == pytest.approx(late, abs=1)
+    assert 0 < entry.spent.amount <= 2 * (entry.spent.at - entry.spent.since)
+
+
 def test_an_idle_night_is_one_line(world: FleetWorld) -> None:
     world.tick(1000)
     assert len(sentences(world)) == 1

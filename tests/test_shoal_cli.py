@@ -16,6 +16,7 @@ import pytest
 from shoal.errors import ShoalError
 from shoal.settings import load
 from shoal_cli._batches._following import pause_seconds
+from shoal_cli._batches.classify import _summarise
 from shoal_cli.up import MAX_RESTARTS, SystemProcesses
 from tests.web_fixtures import Site, jpeg, running_site
 
@@ -160,3 +161,8 @@ def test_a_part_that_ends_is_started_again_a_few_times_whatever_the_others_do(tm
     assert (web.starts, controller.starts) == (MAX_RESTARTS, MAX_RESTARTS)
     with pytest.raises(ShoalError, match="the web ends again and again"):
         system._revive(web)  # type: ignore[arg-type]
+
+
+def test_the_rate_says_of_how_many_photos_it_is_when_some_have_no_label(capsys: pytest.CaptureFixture[str]) -> None:
+    _summarise([{"state": "done"}, *3 * [{"state": "failed"}]], 3.3, "", "page", resumed=False)
+    assert capsys.readouterr().err == "4 photos in 3.3 s, 1 labelled, 0.3/s; 3 failed. page\n"

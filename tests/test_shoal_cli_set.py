@@ -87,6 +87,11 @@ def test_a_running_controller_takes_it_at_once_or_the_file_stays_as_it_was(
         assert "SHOAL_STEPS" in refused("SHOAL_STEPS=nonsense")  # only the controller knows how to read it
         assert (state / "settings.env").read_text() == kept
         assert asked("SHOAL_MAX_INSTANCES=3") == "SHOAL_MAX_INSTANCES=3 holds now\n"
+        told = asked("SHOAL_BUDGET_AMOUNT=0.000001", "SHOAL_QOS=6").splitlines()
+        stops = "no machine may start: budget $0.000001 a month: one more machine to the end of the month UTC is "
+        assert told[0].startswith(f"SHOAL_BUDGET_AMOUNT=1e-06 holds now; {stops}")
+        assert told[1] == "SHOAL_QOS=6 holds now"
+        assert asked("SHOAL_BUDGET_AMOUNT=50") == "SHOAL_BUDGET_AMOUNT=50 holds now\n"
         found = in_force.read(state)
         assert found is not None
         assert (found.pid, found.values["SHOAL_MAX_INSTANCES"]) == (running.process.pid, "3")

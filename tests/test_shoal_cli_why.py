@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from dataclasses import replace
@@ -110,5 +111,9 @@ def test_status_tells_the_budget_also_while_nothing_waits() -> None:
     assert status.budget_in_words(chosen, None) == "$0.05 an hour"
     idle = replace(LEDGER[0], spent=Spent(NOW, 0.012))
     assert status.budget_in_words(chosen, idle).startswith("$0.05 an hour, $0.01 spent until ")
+    late = replace(idle, spent=Spent(NOW, 0.0, 1, since=NOW - 60))  # the budget was set after machines had run
+    assert re.fullmatch(r"\$0.05 an hour, \$0.00 spent from .{5,16} to ..:..", status.budget_in_words(chosen, late))
+    early = replace(idle, spent=Spent(NOW, 0.01, 1, since=NOW - 3 * 86400))
+    assert re.search(r"from ....-..-.. ..:.. to ..:..", status.budget_in_words(chosen, early))
     spent = replace(idle, no_launch="nothing is left")
     assert status.budget_in_words(chosen, spent).endswith("; no machine may start: nothing is left")

@@ -45,10 +45,11 @@ def test_durations(seconds: float, told: str, exact: str) -> None:
     [
         (Counts(60, 0, 0, 0, 60), "Done: 60 photos in 2\N{NO-BREAK SPACE}s, all from the answer cache"),
         (Counts(60, 0, 2, 0, 5), "Done: 60 photos in 2\N{NO-BREAK SPACE}s, 2 of them failed, 5 from the answer cache"),
+        (Counts(9, 7, 2, 0, 0), "Labelling: 2 of 9, 2 of them failed"),
         (Counts(10, 0, 2, 3, 0), "Cancelled: 3 photos. Labelled: 5, 2 failed"),
     ],
 )
-def test_the_last_sentence_of_a_batch(count: Counts, told: str) -> None:
+def test_the_sentence_of_a_batch(count: Counts, told: str) -> None:
     assert status_line(count, 2.0, None) == told
 
 

@@ -19,6 +19,7 @@ from shoal.settings.reading import environment_of, load_changed, meant, own_file
 
 ANSWER_SECONDS = 10.0
 OF_THE_WEB_TIER = ("SHOAL_MODEL", "SHOAL_MODELS", "SHOAL_MAX_FILE_BYTES")  # it reads them at its start
+OF_THE_BUDGET = ("SHOAL_BUDGET_AMOUNT", "SHOAL_BUDGET_PERIOD", "SHOAL_PRICE_PER_HOUR")
 LOOK_SECONDS = 0.05
 
 _BY_VARIABLE = {one.variable: one for one in SETTINGS}
@@ -134,4 +135,5 @@ def _sentence(name: str, value: str, path: Path, found: InForce | None) -> str:
     if _BY_VARIABLE[name].worker:
         told = f"{held} holds for instances that are launched from now on; running ones keep theirs"
         return told + (", and the web tier offers it once it is restarted with it" if name in OF_THE_WEB_TIER else "")
-    return f"{held} holds now"
+    stopped = found.no_launch if name in OF_THE_BUDGET else ""
+    return f"{held} holds now" + (f"; no machine may start: {stopped}" if stopped else "")

@@ -31,25 +31,28 @@ class InForce:
     reads:   how often it has read its settings, refused ones included.
     values:  variable -> text, of each setting that a reload can change.
     refused: why it refused the last reload; empty when it took it.
+    no_launch: why the budget of the last reload let no machine start then; empty when it let one start.
     """
 
     pid: int
     reads: int
     values: Mapping[str, str]
     refused: str = ""
+    no_launch: str = ""
 
     def write(self, state_dir: Path) -> None:
         """Replace what the state folder holds. Raises OSError."""
-        body = {"pid": self.pid, "reads": self.reads, "values": dict(self.values), "refused": self.refused}
+        body = {"pid": self.pid, "reads": self.reads, "values": dict(self.values)}
+        body |= {"refused": self.refused, "no_launch": self.no_launch}
         draft = state_dir / f".{NAME}"
         draft.write_text(json.dumps(body))
         draft.replace(state_dir / NAME)
 
 
-def of(settings: Settings, reads: int, refused: str = "") -> InForce:
+def of(settings: Settings, reads: int, refused: str = "", no_launch: str = "") -> InForce:
     """What this process, a controller, says of its settings."""
     values = {one.variable: as_text(getattr(settings, one.name)) for one in RELOADED}
-    return InForce(os.getpid(), reads, values, refused)
+    return InForce(os.getpid(), reads, values, refused, no_launch)
 
 
 def read(state_dir: Path) -> InForce | None:
@@ -57,7 +60,8 @@ def read(state_dir: Path) -> InForce | None:
     try:
         fields = read_object((state_dir / NAME).read_bytes(), "settings in force")
         values = {text(name): text(value) for name, value in fields["values"].items()}
-        found = InForce(integer(fields["pid"]), integer(fields["reads"]), values, text(fields["refused"]))
+        refused, no_launch = text(fields["refused"]), text(fields.get("no_launch", ""))
+        found = InForce(integer(fields["pid"]), integer(fields["reads"]), values, refused, no_launch)
     except (OSError, MalformedMessage, KeyError, TypeError, ValueError, AttributeError):
         return None
     return found if holder(state_dir / LOCK) == found.pid else None

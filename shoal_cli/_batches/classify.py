@@ -262,6 +262,8 @@ def _summarise(found: list[dict[str, Any]], took: float, cost: str, page: str, r
     fresh = count["done"] - cached
     # With many remembered or earlier answers a rate would say nothing of how fast photos are labelled.
     rate = f"{fresh / took:.1f}/s" if fresh > cached and not resumed else ""
+    if rate and count["done"] < len(found):  # the rate is that of fewer photos than stand before it
+        rate = f"{fresh} labelled, {rate}"
     remembered = f"{cached} from the answer cache" if cached else ""
     told = ", ".join(filter(None, [f"{counted(len(found), 'photo')} in {took:.1f} s", rate, remembered, cost]))
     screen.print(f"{told}; {failures(count)}. {page}", markup=False, soft_wrap=True)

@@ -42,7 +42,7 @@ def status_line(count: Counts, seconds: float, pool: PoolState | None) -> str:
         return "Waiting for photos"
     if not count.queued:
         return _finished(count, seconds)
-    labelling = f"Labelling: {number(count.total - count.queued)} of {number(count.total)}"
+    labelling = f"Labelling: {number(count.total - count.queued)} of {number(count.total)}{_failed(count)}"
     if pool is None:
         return labelling
     if workers := pool.workers:
@@ -64,7 +64,6 @@ def title_of(count: Counts, line: str) -> str:
 
 
 def _finished(count: Counts, seconds: float) -> str:
-    failed = f", {number(count.failed)} of them failed" if count.failed else ""
     if count.cancelled:
         labelled = count.total - count.cancelled - count.failed
         failed = f", {number(count.failed)} failed" if count.failed else ""
@@ -75,4 +74,8 @@ def _finished(count: Counts, seconds: float) -> str:
         cached = f", {'all' if whole else number(count.cached)} from the answer cache"
     # On a narrow screen the line must not break between a figure and its unit.
     took = duration(seconds).replace(" ", "\N{NO-BREAK SPACE}") if seconds >= 1 else duration(seconds)
-    return f"Done: {photos(count.total)} in {took}{failed}{cached}"
+    return f"Done: {photos(count.total)} in {took}{_failed(count)}{cached}"
+
+
+def _failed(count: Counts) -> str:
+    return f", {number(count.failed)} of them failed" if count.failed else ""
