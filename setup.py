@@ -19,6 +19,7 @@ PACKAGES = (
     "local_cloud",
     "comparison",
     "simulator",
+    "runs",
 )
 FOLDERS = ("ami", "requirements", "static", "templates")  # shoal/folders.py finds them
 

@@ -29,6 +29,10 @@ class NotFound(Permanent):
     """The named object, queue, bucket or instance does not exist."""
 
 
+class Changed(Permanent):
+    """The object was overwritten since it was listed."""
+
+
 class MalformedMessage(Permanent):
     """The body of a message is not Shoal's, or has an unknown version."""
 

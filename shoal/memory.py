@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from shoal.clock import SystemClock
-from shoal.errors import CapacityUnavailable, NotFound, Permanent
+from shoal.errors import CapacityUnavailable, Changed, NotFound, Permanent
 from shoal.lease import LeaseRecord, RecordLease
 from shoal.messages import MAX_REQUEST_BYTES
 from shoal.ports import LAST_NET_DELIVERIES, Beat, Cloud, Depth, Instance, JobQueue, Received, StoredObject, UploadForm
@@ -184,14 +185,38 @@ class MemoryStore:
                 raise NotFound(f"there is no object {key!r}")
             return self._objects[key][0]
 
+    def get_unchanged(self, key: str, etag: str) -> bytes:
+        body = self.get(key)
+        if etag not in ("", _etag(body)):
+            raise Changed(f"{key!r} was overwritten")
+        return body
+
     def list(self, prefix: str, after: str = "", most: int | None = None) -> Iterator[StoredObject]:
         with self._lock:
-            found = sorted((k, len(body), at) for k, (body, at) in self._objects.items() if k.startswith(prefix))
-        return itertools.islice((StoredObject(*one) for one in found if one[0] > after), most)
+            found = sorted(
+                (k, body, at) for k, (body, at) in self._objects.items() if k > after and k.startswith(prefix)
+            )
+        named = (StoredObject(key, len(body), at, _etag(body)) for key, body, at in found)
+        return itertools.islice(named, most)
 
     def delete(self, key: str) -> None:
         with self._lock:
             self._objects.pop(key, None)
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+
+
+class MemoryBuckets(dict[str, MemoryStore]):
+    """Buckets, each made at its first use."""
+
+    def __init__(self, clock: SystemClock | ManualClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def __missing__(self, name: str) -> MemoryStore:
+        return self.setdefault(name, MemoryStore(self._clock))
 
 
 class MemoryUploads:
@@ -315,6 +340,8 @@ def memory_cloud(
     pool, register, lease = MemoryPool(clock), MemoryRegister(), memory_lease(clock)
     stores = MemoryStore(clock), MemoryStore(clock)
     replies = MemoryReplies(clock, responses)
+    bulk, buckets = MemoryQueue(clock, visibility_seconds), MemoryBuckets(clock)
     return Cloud(
-        *stores, MemoryUploads(), requests, responses, replies, dead_letters, pool, register, lease, terminations
-    )
+        *stores, MemoryUploads(), requests, responses, replies, dead_letters, pool, register, lease, terminations,
+        bulk, buckets,
+    )  # fmt: skip

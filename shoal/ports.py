@@ -44,11 +44,15 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object in a listing: key, size in bytes, time of the last change (seconds since 1970, store's clock)."""
+    """An object in a listing: key, size in bytes, time of the last change (seconds since 1970, store's clock).
+
+    etag: changes with the object's bytes; empty where the store tells none.
+    """
 
     key: str
     size: int
     modified_at: float
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,29 @@ class ObjectStore(Protocol):
         """Delete an object; no error when it does not exist."""
 
 
+class Bucket(Protocol):
+    """Any bucket that these credentials may use, for bulk runs. Every method may raise Retryable and Permanent."""
+
+    def list(self, prefix: str, after: str = "", most: int | None = None) -> Iterator[StoredObject]:
+        """See `ObjectStore.list`."""
+
+    def get(self, key: str) -> bytes:
+        """Read an object. Raises NotFound."""
+
+    def get_unchanged(self, key: str, etag: str) -> bytes:
+        """Read an object if it still has this etag; "" reads any. Raises NotFound, and Changed."""
+
+    def put(self, key: str, body: bytes, content_type: str) -> None:
+        """Write or overwrite an object."""
+
+
+class Buckets(Protocol):
+    """Buckets by their names."""
+
+    def __getitem__(self, name: str) -> Bucket:
+        """The bucket of this name, without a call."""
+
+
 @dataclass(frozen=True, slots=True)
 class UploadForm:
     """A form that stores an object in the bucket.
@@ -297,7 +324,11 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """Everything that a Shoal uses in a cloud; made by `shoal.aws.connect` and `shoal.memory.memory_cloud`."""
+    """Everything that a Shoal uses in a cloud; made by `shoal.aws.connect` and `shoal.memory.memory_cloud`.
+
+    bulk:    the queue of the bulk runs, the slow lane.
+    buckets: every bucket that a bulk run may name.
+    """
 
     inputs: ObjectStore
     outputs: ObjectStore
@@ -310,3 +341,5 @@ class Cloud:
     register: Register
     lease: Lease
     terminations: JobQueue
+    bulk: JobQueue
+    buckets: Buckets

@@ -154,6 +154,7 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
         (chosen.resp_queue, cloud.responses),
         (chosen.dead_queue, cloud.dead_letters),
         (chosen.term_queue, cloud.terminations),
+        (chosen.bulk_queue, cloud.bulk),
     ):
         yield _tried(f"queue {name}", partial(_count, queue), make)
     yield _tried("dead letters", partial(check_last_net, chosen), make)

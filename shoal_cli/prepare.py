@@ -27,7 +27,8 @@ def command(venue: str, remove: bool) -> None:
         return
     aws.prepare(chosen)
     click.echo(f"buckets  {chosen.in_bucket}, {chosen.out_bucket}")
-    click.echo(f"queues   {chosen.req_queue}, {chosen.resp_queue}, {chosen.dead_queue}, {chosen.term_queue}")
+    queues = (chosen.req_queue, chosen.resp_queue, chosen.dead_queue, chosen.term_queue, chosen.bulk_queue)
+    click.echo(f"queues   {', '.join(queues)}")
     click.echo(f"table    {chosen.pool_table}")
     click.echo(f"role     {chosen.role}")
     if venue == "lambda":

@@ -26,6 +26,7 @@ PACKAGES = (
     "local_cloud",
     "comparison",
     "simulator",
+    "runs",
     "benchmarks",
     "tests",
 )

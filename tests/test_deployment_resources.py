@@ -128,6 +128,7 @@ LIKE_PREPARE: dict[str, Look] = {
     "ResponseQueue": of_queue("resp"),
     "DeadQueue": of_queue("dead"),
     "TerminateQueue": of_queue("term"),
+    "BulkQueue": of_queue("bulk"),
     "FailedEventsQueue": of_queue("lambda-failed"),
     "RequestQueuePolicy": announcements,
     "PoolTable": of_table("pool"),

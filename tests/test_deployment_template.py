@@ -135,6 +135,7 @@ def test_names_are_those_that_the_code_looks_for() -> None:
         ("ResponseQueue", "QueueName"): settings.resp_queue,
         ("DeadQueue", "QueueName"): settings.dead_queue,
         ("TerminateQueue", "QueueName"): settings.term_queue,
+        ("BulkQueue", "QueueName"): settings.bulk_queue,
         ("FailedEventsQueue", "QueueName"): settings.function_failed_queue,
         ("PoolTable", "TableName"): settings.pool_table,
         ("ImagesTable", "TableName"): settings.images_table,

@@ -87,7 +87,7 @@ def made(chosen: Settings) -> dict[str, Any]:
     """What there is, with the prefix left out."""
     iam, s3, sqs, dynamodb = client("iam"), client("s3"), client("sqs"), client("dynamodb")
     queues = {}
-    for name in (chosen.req_queue, chosen.resp_queue, chosen.dead_queue, chosen.term_queue):
+    for name in (chosen.req_queue, chosen.resp_queue, chosen.dead_queue, chosen.term_queue, chosen.bulk_queue):
         url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
         found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
         queues[name] = {key: value for key, value in found.items() if "Timestamp" not in key}

@@ -32,6 +32,7 @@ PACKAGES = {
     "local_cloud",
     "comparison",
     "simulator",
+    "runs",
 }
 FOLDERS = {"ami", "requirements", "static", "templates"}
 SECONDS = 120.0

@@ -17,7 +17,7 @@ from shoal.aws.iam import AUTO_SCALING, SPOT, allow_service, create_role
 from shoal.aws.instance_choice import InstanceChoice
 from shoal.aws.label_tables import LabelTables
 from shoal.aws.replies import SqsReplies
-from shoal.aws.s3 import S3Store, create_bucket, expire
+from shoal.aws.s3 import S3Buckets, S3Store, create_bucket, expire
 from shoal.aws.sqs import SqsQueue, create_queue
 from shoal.aws.template import LaunchTemplate
 from shoal.aws.uploads import S3Uploads, allow_forms
@@ -60,6 +60,8 @@ def connect(
         register=DynamoRegister(dynamodb, settings.pool_table),
         lease=RecordLease(place, steady, time.time),
         terminations=SqsQueue(sqs, settings.term_queue),
+        bulk=SqsQueue(sqs, settings.bulk_queue),
+        buckets=S3Buckets(s3),
     )
 
 
@@ -134,7 +136,7 @@ def _launch_options(settings: Settings) -> dict[str, Any]:
 
 
 def prepare(settings: Settings) -> None:
-    """Make the missing ones of two buckets, four queues, a table and the workers' role. Safe to repeat."""
+    """Make the missing ones of two buckets, five queues, a table and the workers' role. Safe to repeat."""
     use(settings.cloud)
     s3, sqs = client("s3"), client("sqs")
     create_bucket(s3, settings.in_bucket)
@@ -159,6 +161,7 @@ def prepare(settings: Settings) -> None:
         max_deliveries=settings.max_deliveries,
     )
     create_queue(sqs, settings.term_queue, settings.visibility_seconds)
+    create_queue(sqs, settings.bulk_queue, settings.visibility_seconds)
     create_table(client("dynamodb"), settings.pool_table)
     iam = client("iam")
     create_role(iam, settings.role, settings.prefix)

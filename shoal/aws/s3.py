@@ -13,12 +13,13 @@ from xml.etree import ElementTree
 
 from shoal.aws import signed
 from shoal.aws.clients import Service, error_code, our_errors
-from shoal.errors import BucketMissing, NotFound, Permanent, ShoalError
+from shoal.errors import BucketMissing, Changed, NotFound, Permanent, ShoalError
 from shoal.ports import StoredObject
 
 EXPIRY = "shoal-keep-days"
 IDS_BEGIN = "1"  # ids of batches, which begin with the time: until the year 2039
 FORBIDDEN = "403"  # a HEAD has no body that could say more
+PRECONDITION_FAILED = {"PreconditionFailed", "412"}
 PAGE_OBJECTS = 1000  # the most that S3 lists in one call
 
 
@@ -53,7 +54,7 @@ class S3Store:
                     Bucket=self.bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*"
                 )
         except ShoalError as error:
-            if error_code(error) in {"PreconditionFailed", "412"}:
+            if error_code(error) in PRECONDITION_FAILED:
                 return False
             raise
         return True
@@ -64,6 +65,21 @@ class S3Store:
             if answer is None:
                 return bytes(self._s3.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
             return answer
+
+    def get_unchanged(self, key: str, etag: str) -> bytes:
+        if not etag:
+            return self.get(key)
+        try:
+            with self._errors(f"read {key} from {self.bucket}"):
+                answer = self._call("GET", self._path(key), {"If-Match": etag})
+                if answer is None:
+                    found = self._s3.client.get_object(Bucket=self.bucket, Key=key, IfMatch=etag)
+                    return bytes(found["Body"].read())
+                return answer
+        except ShoalError as error:
+            if error_code(error) in PRECONDITION_FAILED:
+                raise Changed(f"{key} in {self.bucket} was overwritten") from error
+            raise
 
     def list(self, prefix: str, after: str = "", most: int | None = None) -> Iterator[StoredObject]:
         token: str | None = ""
@@ -87,7 +103,8 @@ class S3Store:
             Bucket=self.bucket, Prefix=prefix, StartAfter=after, MaxKeys=size, **more
         )
         found = [
-            StoredObject(one["Key"], one["Size"], one["LastModified"].timestamp()) for one in page.get("Contents", ())
+            StoredObject(one["Key"], one["Size"], one["LastModified"].timestamp(), one.get("ETag", ""))
+            for one in page.get("Contents", ())
         ]
         return found, page.get("NextContinuationToken")
 
@@ -115,6 +132,16 @@ class S3Store:
         return f"/{quote(key, safe='/~')}"
 
 
+class S3Buckets:
+    """Every bucket by its name."""
+
+    def __init__(self, s3: Service) -> None:
+        self._s3 = s3
+
+    def __getitem__(self, name: str) -> S3Store:
+        return S3Store(self._s3, name)
+
+
 def _read_page(answer: bytes) -> tuple[Sequence[StoredObject], str | None]:
     """What a listing with URL-encoded keys says: boto3 needs 0.2 ms for each key, most of it for the time."""
     root = ElementTree.fromstring(answer)
@@ -123,6 +150,7 @@ def _read_page(answer: bytes) -> tuple[Sequence[StoredObject], str | None]:
             unquote_plus(one.findtext("{*}Key", "")),
             int(one.findtext("{*}Size", "")),
             datetime.fromisoformat(one.findtext("{*}LastModified", "")).timestamp(),
+            one.findtext("{*}ETag", ""),
         )
         for one in root.iterfind("{*}Contents")
     ]

@@ -378,6 +378,11 @@ class Settings:
         return f"{self.prefix}-term-queue"
 
     @property
+    def bulk_queue(self) -> str:
+        """The queue of bulk runs, from which workers take when nobody waits."""
+        return f"{self.prefix}-bulk-queue"
+
+    @property
     def pool_table(self) -> str:
         """The table with the register of the workers and the controllers' lease."""
         return f"{self.prefix}-pool"

@@ -1,0 +1,98 @@
+"""Does what a message of the bulk queue asks for. Any of them may be done twice, or by two workers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from runs.finishing import DoneShards, merge
+from runs.listing import Step
+from runs.manifest import Manifest
+from runs.orders import Finish, LabelShard, ListOn, Order
+from runs.records import RUNNING, DoneShard
+from runs.rows import BulkRow
+from runs.run import Run
+from runs.sources import BucketSource
+from runs.steering import Steering
+from shoal.errors import NotFound
+from shoal.ports import Cloud
+
+KEPT_RUNS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The rows of a shard, and the seconds of the worker that it took."""
+
+    rows: Sequence[BulkRow]
+    seconds: float
+
+
+class Handling:
+    """One for a worker.
+
+    label:    labels the photos of a manifest. Returns None when it was stopped before the end.
+    stopping: whether the worker leaves.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        label: Callable[[Run, Manifest], Labelled | None],
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._cloud = cloud
+        self._label = label
+        self._stopping = stopping
+        self._steering = Steering(cloud)
+        self._records = self._steering.records
+        self._known: dict[str, tuple[Run, DoneShards]] = {}
+
+    def handle(self, order: Order) -> bool:
+        """Do it. Returns True when its message may be deleted, False when it is not done. May raise any ShoalError."""
+        try:
+            run, done = self._run(order.run)
+        except NotFound:
+            return True  # the run was deleted
+        if isinstance(order, Finish):
+            return merge(self._cloud, run, self._stopping)
+        if not self.runs(run.id):
+            return True  # `resume` sends it again
+        if isinstance(order, ListOn):
+            if not run.listed_here:
+                source = BucketSource(self._cloud.buckets[run.bucket], run.prefix)
+                Step(self._records, self._cloud.bulk, run, source).do(order.step)
+        elif not self._label_shard(run, order):
+            return False
+        self._steering.look(run, done)
+        return True
+
+    def runs(self, run: str) -> bool:
+        """Whether a run is neither paused nor cancelled."""
+        return self._records.control(run).state == RUNNING
+
+    def _run(self, name: str) -> tuple[Run, DoneShards]:
+        if name not in self._known:
+            if len(self._known) >= KEPT_RUNS:
+                self._known.clear()
+            self._known[name] = (self._records.run(name), DoneShards())
+        return self._known[name]
+
+    def _label_shard(self, run: Run, order: LabelShard) -> bool:
+        """Returns whether its results are stored."""
+        lines = self._records.results(run.id, order.shard)
+        if lines is not None:
+            self._mark_again(run, order.shard, lines)
+            return True
+        labelled = self._label(run, self._records.manifest(run.id, order.shard))
+        if labelled is None:
+            return not self.runs(run.id)
+        self._steering.store(run, order.shard, labelled.rows, labelled.seconds)
+        return True
+
+    def _mark_again(self, run: Run, shard: int, lines: bytes) -> None:
+        """The worker that stored the results may have ended before it marked them."""
+        marked = next(self._records.done_after(run.id, shard - 1), None)
+        if marked is None or marked.shard != shard:
+            rows = [BulkRow.from_line(line) for line in lines.splitlines()]
+            self._records.mark_done(run.id, DoneShard(shard, len(rows), sum(one.failed for one in rows), 0.0))
