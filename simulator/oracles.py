@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, product
 
 from simulator.run import Ran, Scenario, Unfinished, run
 from simulator.scalers import Conditions, Scaler
@@ -53,20 +53,28 @@ class Shift:
 Plan = Sequence[Shift]
 
 
-def plans(scenario: Scenario) -> list[Plan]:
+def best_schedules(scenario: Scenario) -> tuple[Ran | None, Ran | None]:
+    """The cheapest schedule found that labels 99 % of the photos within the target, and the cheapest such late one.
+
+    A late one launches no machine before the first photo after an idle time has come. None when none was found. Each
+    plan is run in the world: one that anticipates also as a late one, which then is late where its plan was early.
+    """
+    early, late = _plans(scenario, anticipates=True), _plans(scenario, anticipates=False)
+    best_late = _cheapest(_tried(scenario, plan, anticipates=False) for plan in [*late, *early])
+    return _cheapest([best_late, *(_tried(scenario, plan, anticipates=True) for plan in early)]), best_late
+
+
+def _cheapest(tried: Iterable[Ran | None]) -> Ran | None:
+    return min((ran for ran in tried if ran), key=lambda ran: ran.figures.cost, default=None)
+
+
+def _plans(scenario: Scenario, anticipates: bool) -> list[Plan]:
     """Schedules made with the arrivals and the mean times: for several shares of the target and speeds of machines."""
     target, boot = scenario.terms.target_seconds, scenario.machines.boot.mean
-    return [_shifts(_levels(scenario, share * target, speed), boot) for share in TRIED_SHARES for speed in SPEEDS]
-
-
-def best_schedule(scenario: Scenario, anticipates: bool = True, planned: Sequence[Plan] | None = None) -> Ran | None:
-    """The cheapest schedule found that labels 99 % of the photos within the target; None when none does.
-
-    Each plan is run in the world. anticipates: whether a machine may be launched before the first photo after an idle
-    time has arrived. planned: the `plans` of the scenario, when they are made already.
-    """
-    tried = [_tried(scenario, plan, anticipates) for plan in (plans(scenario) if planned is None else planned)]
-    return min((ran for ran in tried if ran), key=lambda ran: ran.figures.cost, default=None)
+    return [
+        _shifts(_levels(scenario, share * target, speed, anticipates), boot)
+        for share, speed in product(TRIED_SHARES, SPEEDS)
+    ]
 
 
 def _tried(scenario: Scenario, shifts: Plan, anticipates: bool) -> Ran | None:
@@ -90,11 +98,13 @@ class Levels:
     counts: Sequence[int]
 
 
-def _levels(scenario: Scenario, target: float, speed: float) -> Levels:
+def _levels(scenario: Scenario, target: float, speed: float, anticipates: bool) -> Levels:
     """The fewest machines, late rather than early, with which each photo is done `target` after its arrival.
 
     Earliest deadline first: for each window from now on, the work whose deadline lies in it, divided by its length, is
-    the least size (Yao, Demers and Shenker, 1995). A size is kept until the line is empty.
+    the least size (Yao, Demers and Shenker, 1995). A size is kept until the line is empty. No machine can work before
+    one that is launched at the start has booted; nor, unless the plan anticipates, before one has that is launched when
+    the first photo after an idle time has come.
     """
     seconds = max(scenario.seconds, scenario.arrivals[-1]) + target + 1
     step = max(LEAST_STEP_SECONDS, seconds / STEPS, target / 20 if target < 60 else 3.0)
@@ -108,9 +118,15 @@ def _levels(scenario: Scenario, target: float, speed: float) -> Levels:
     due = [0.0] * lag + arrived  # due[n]: work to be done by n * step
     most = scenario.terms.limits.most
     counts = array("l")
-    done, level = 0.0, 0
+    booted = math.ceil(scenario.machines.boot.mean / step)
+    done, level, ready = 0.0, 0, booted
     for at in range(count):
         waiting = arrived[at] - done
+        if not anticipates and level == 0 and waiting <= 1e-9:
+            ready = at + 1 + booted
+        if at < ready:
+            counts.append(0)
+            continue
         needed = max((due[min(at + ahead, len(due) - 1)] - done) / (ahead * step) for ahead in range(1, lag + 1))
         least = min(most, math.ceil(needed - 1e-9))
         if waiting <= 1e-9 and least <= 0:

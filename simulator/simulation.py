@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from simulator.figures import ScalerFigures
-from simulator.oracles import CostBound, best_schedule, lower_bound, plans
+from simulator.oracles import CostBound, best_schedules, lower_bound
 from simulator.run import Progress, Ran, Scenario, Unfinished, run
 
 
@@ -58,6 +58,4 @@ def compare(names: Sequence[str], scenario: Scenario, tell: Callable[[str], Prog
         except Unfinished as error:
             failed[name] = str(error)
     tell("oracles")
-    planned = plans(scenario)
-    oracle, late = (best_schedule(scenario, anticipates, planned) for anticipates in (True, False))
-    return Simulation(tuple(runs), failed, lower_bound(scenario), oracle, late)
+    return Simulation(tuple(runs), failed, lower_bound(scenario), *best_schedules(scenario))

@@ -21,7 +21,7 @@ from simulator import arrivals, world
 from simulator.cloud_view import CountFaults
 from simulator.durations import constant, parse
 from simulator.figures import Prices, quantile
-from simulator.oracles import best_schedule, lower_bound
+from simulator.oracles import best_schedules, lower_bound
 from simulator.run import Ran, Scenario, Unfinished, maker, names, run
 from simulator.scalers import Scaler
 from simulator.world import Machines, World
@@ -300,7 +300,7 @@ def test_nothing_beats_the_bound(
 
 def test_the_default_policy_meets_its_target_on_the_recorded_hour_near_the_oracle() -> None:
     simulated = scenario(arrivals.read(arrivals.RECORDED["azure-code"]))
-    ran, late = run("deadline", simulated), best_schedule(simulated, anticipates=False)
+    ran, (_, late) = run("deadline", simulated), best_schedules(simulated)
     assert late is not None
     assert ran.figures.within >= 0.99
     assert ran.figures.cost <= 1.15 * late.figures.cost
@@ -309,7 +309,7 @@ def test_the_default_policy_meets_its_target_on_the_recorded_hour_near_the_oracl
 
 def test_an_oracle_waits_for_the_first_photo_only_if_it_may_not_anticipate() -> None:
     simulated = scenario([100.0] * 20 + [2000.0] * 20, seconds=2100.0)
-    early, late = best_schedule(simulated), best_schedule(simulated, anticipates=False)
+    early, late = best_schedules(simulated)
     assert early is not None
     assert late is not None
     assert late.figures.wait_p50 > 30
@@ -317,8 +317,18 @@ def test_an_oracle_waits_for_the_first_photo_only_if_it_may_not_anticipate() -> 
     assert early.figures.cost >= lower_bound(simulated).cost
 
 
+@pytest.mark.parametrize("times", [made("burst", 200, 360.0), made("batches", 300)], ids=["burst", "batches"])
+def test_a_schedule_is_found_where_a_policy_is_in_time(times: list[float]) -> None:
+    simulated = scenario(times)
+    ran, (early, late) = run("deadline", simulated), best_schedules(simulated)
+    assert ran.figures.within >= 0.99
+    assert early is not None
+    assert late is not None
+    assert early.figures.cost <= late.figures.cost <= 1.05 * ran.figures.cost
+
+
 def test_no_schedule_labels_in_time_what_cannot_be() -> None:
-    assert best_schedule(scenario([0.0] * 10, boot=90.0), anticipates=False) is None
+    assert best_schedules(scenario([0.0] * 10, boot=90.0)) == (None, None)
 
 
 def test_wrong_counts_cost_something_and_lose_nothing() -> None:

@@ -23,6 +23,7 @@ from simulator.arrivals import GENERATORS, MOST_PHOTOS, RECORDED, read
 from simulator.cloud_view import CountFaults
 from simulator.durations import SHAPES, Durations, constant, parse
 from simulator.figures import Prices, ScalerFigures
+from simulator.oracles import WITHIN
 from simulator.run import Progress as Tell
 from simulator.run import Scenario, names, terms_of
 from simulator.simulation import Simulation, compare
@@ -306,6 +307,8 @@ def _notes(found: Simulation) -> Iterator[str]:
             "oracle: the cheapest schedule found with 99 % in the target, which knows every arrival; late oracle: it "
             "launches nothing before the first photo after an idle time."
         )
+    elif in_time := [one.figures.name for one in found.runs if one.figures.within >= WITHIN]:
+        yield f"Of the schedules that were tried none labels 99 % within the target. These do: {', '.join(in_time)}."
     else:
         yield "No schedule was found that labels 99 % within the target, even if it knows every arrival."
     if killed := [one.figures.name for one in found.runs if one.figures.busy_killed]:
