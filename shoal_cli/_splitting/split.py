@@ -12,13 +12,12 @@ from rich.table import Table
 
 from inference import store
 from inference.photo_folders import list_files
-from inference.preparing import photos as photo_sources
 from inference.preparing.cutting import request
 from inference.split.point import tail_name
 from shoal import settings
-from shoal.errors import Permanent, Retryable
+from shoal.errors import Permanent
 from shoal_cli._splitting._plan import plan
-from shoal_cli.models import example_photos, steps
+from shoal_cli.models import photos_at_hand, steps
 
 COLUMNS = (
     *("cut behind", "layers", "million multiply-adds", "KB float32", "uint8", "+ zstd", "+ gzip", "4 bits + zstd"),
@@ -47,7 +46,7 @@ def cuts(model: str, as_json: bool, folder: Path | None, again: bool) -> None:
     """
     chosen = settings.load()
     _check_weights(chosen, model)
-    used = list_files(folder).files if folder else _photos(chosen)
+    used = list_files(folder).files if folder else photos_at_hand(chosen.cache_dir)
     with steps() as say:
         found = request.measured_cuts(model, chosen.cache_dir, used, say, again)
     if as_json:
@@ -78,7 +77,9 @@ def prepare(model: str, cut: str, again: bool) -> None:
     chosen = settings.load()
     _check_weights(chosen, model)
     with steps() as say:
-        head, _ = request.prepare_pair(model, cut, chosen.engine, chosen.cache_dir, _photos(chosen), say, again)
+        head, _ = request.prepare_pair(
+            model, cut, chosen.engine, chosen.cache_dir, photos_at_hand(chosen.cache_dir), say, again
+        )
     found = head.card.agreement
     click.echo(
         f"head and tail of {model} at {cut} are ready for {chosen.engine}: the best label of the whole net for all "
@@ -94,15 +95,6 @@ command.add_command(plan)
 def _check_weights(chosen: settings.Settings, model: str) -> None:
     if chosen.model_weights is not None and model == chosen.model:
         raise Permanent(f"{model} has weights of yours (SHOAL_MODEL_WEIGHTS): such a model is not cut")
-
-
-def _photos(chosen: settings.Settings) -> list[Path]:
-    """The photos at hand: the examples, and those that a model is calibrated on if they can be had."""
-    try:
-        return [*example_photos(), *photo_sources.fetch(chosen.cache_dir)]
-    except Retryable as error:
-        click.echo(f"only the {len(example_photos())} examples are used: {error}", err=True)
-        return example_photos()
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -1,0 +1,59 @@
+"""Fetches the program that runs models in browsers: onnxruntime-web, from npm, pinned by its checksum."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+
+from inference import store
+from inference.preparing.convert import now
+from inference.preparing.sources import Say, fetch_npm
+from inference.store import Card
+from shoal.errors import Permanent
+
+VERSION = "1.30.0"
+INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+
+# File in the package -> file in the cache. The first is the smallest part without WebGPU, with its loader inside.
+_FILES = {
+    "package/dist/ort.wasm.bundle.min.mjs": "ort.mjs.gz",
+    "package/dist/ort-wasm-simd-threaded.wasm": "ort.wasm.gz",
+}
+
+
+def prepare(cache_dir: Path, scratch: Path, say: Say) -> Card:
+    """Put the program into the cache, compressed. Returns its card. Raises Retryable or Permanent."""
+    say(f"fetching npm {store.BROWSER_PROGRAM}@{VERSION} (33 MB)")
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    made = folder / "made"
+    made.mkdir()
+    with tarfile.open(fetch_npm(store.BROWSER_PROGRAM, VERSION, INTEGRITY, folder)) as package:
+        for inside, name in _FILES.items():
+            file = package.extractfile(inside)
+            if file is None:
+                raise Permanent(f"npm {store.BROWSER_PROGRAM}@{VERSION} has no file {inside}")
+            pack(file.read(), made / name)
+    files = store.describe(made)
+    card = Card(
+        "",
+        store.BROWSER,
+        f"npm {store.BROWSER_PROGRAM}@{VERSION}",
+        INTEGRITY,
+        "MIT",
+        files,
+        {store.BROWSER_PROGRAM: VERSION},
+        now(),
+    )
+    card.write(made)
+    target = store.browser_folder(store.BROWSER_PROGRAM, cache_dir)
+    shutil.rmtree(target, ignore_errors=True)
+    store.put_in_place(made, target)
+    return card
+
+
+def pack(content: bytes, file: Path) -> None:
+    """Write the content, compressed by gzip: what runs WebAssembly takes that, also without HTTPS, and brotli not."""
+    file.write_bytes(gzip.compress(content, 9, mtime=0))

@@ -1,0 +1,140 @@
+"""The page "On this device": the network runs in a real browser, and no request carries anything of a photo."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+import requests
+from playwright.sync_api import Browser, FilePayload, Page, Request, expect
+
+from inference import store
+from inference.preparing.browser import runtime
+from inference.store import Card
+from shoal import folders
+from tests.web_fixtures import Site, jpeg, running_site
+
+PROGRAM = Path(__file__).parent.parent / "build" / "device"  # fetched once, as the Makefile's axe.js
+LONGEST_ADDRESS = 300
+COLOURS = {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220)}
+
+# The shares of the three colours. Its input is that of MobileNetV2.
+NET = """
+<ir_version: 8, opset_import: ["": 17]>
+net (uint8[N, 224, 224, 3] image) => (float[N, 3] shares) <float tenth = {0.1}> {
+    pixels = Cast<to=1>(image)
+    means = ReduceMean<keepdims=0, axes=[1, 2]>(pixels)
+    small = Mul(means, tenth)
+    shares = Softmax(small)
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the program as npm has it, and a network that tells colours."""
+    if not store.ready(store.browser_folder(store.BROWSER_PROGRAM, PROGRAM)):
+        home = PROGRAM / store.BROWSER
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home) as scratch:
+            runtime.prepare(PROGRAM, Path(scratch), lambda _: None)
+    made = tmp_path_factory.mktemp("cache")
+    net = store.browser_folder(store.BROWSER_MODEL, made)
+    net.mkdir(parents=True)
+    runtime.pack(onnx.parser.parse_model(NET).SerializeToString(), net / "model.onnx.gz")
+    classes = [[f"n{number}", colour, colour] for number, colour in enumerate(COLOURS)]
+    runtime.pack(json.dumps(classes).encode(), net / "classes.json.gz")
+    card = Card(store.BROWSER_MODEL, store.BROWSER, "a test", "", "", store.describe(net), {}, "2026-11-30T00:00:00Z")
+    card.write(net)
+    store.browser_folder(store.BROWSER_PROGRAM, made).symlink_to(store.browser_folder(store.BROWSER_PROGRAM, PROGRAM))
+    return made
+
+
+@pytest.fixture(scope="module")
+def site(cache: Path) -> Iterator[Site]:
+    with running_site(work=False, cache_dir=cache) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    yield context.new_page()
+    context.close()
+
+
+def photos() -> list[FilePayload]:
+    """A photo of each colour, and a file that is none."""
+    shown = [(f"{name}.jpg", jpeg(colour, (300, 200))) for name, colour in COLOURS.items()]
+    return [
+        {"name": name, "mimeType": "image/jpeg", "buffer": content} for name, content in [*shown, ("no.jpg", b"no")]
+    ]
+
+
+def test_nothing_of_a_photo_leaves_the_browser(site: Site, page: Page) -> None:
+    sent: list[Request] = []
+    page.context.on("request", lambda request: sent.append(request))
+    page.goto(f"{site.url}/device")
+    page.set_input_files("#files", photos())
+
+    expect(page.locator("#status")).to_have_text("Done: 4 photos")
+
+    assert page.locator(".photo .label").all_text_contents()[:3] == list(COLOURS)
+    expect(page.locator(".photo.failed .state")).to_have_text("this browser cannot open the photo")
+    addresses = [one.url for one in sent if not one.url.startswith("blob:")]
+    assert any(address.endswith("/ort.wasm") for address in addresses), "the worker's requests were not seen"
+    for one in sent:
+        assert one.method == "GET"
+        assert one.post_data_buffer is None
+        assert len(one.url) < LONGEST_ADDRESS
+    assert not list(site.cloud.inputs.list(""))
+
+
+def test_only_the_worker_may_compile_webassembly(site: Site) -> None:
+    policies = {
+        path: requests.get(site.url + path, timeout=10).headers["Content-Security-Policy"]
+        for path in ("/", "/device", "/device/worker.js")
+    }
+
+    assert [path for path, policy in policies.items() if "unsafe" in policy] == ["/device/worker.js"]
+
+
+def test_files_are_kept_for_good_and_others_are_not_there(site: Site) -> None:
+    text = requests.get(f"{site.url}/device", timeout=10).text
+    address = next(part for part in text.split('"') if part.endswith("/model.onnx"))
+
+    reply = requests.get(site.url + address, timeout=10)
+    wrong = [
+        address.replace("model.onnx", "card.json"),
+        f"/device/files/..%2f/1/{folders.__name__}",
+        "/device/files/x/1/a",
+    ]
+
+    assert (reply.headers["Content-Encoding"], "immutable" in reply.headers["Cache-Control"]) == ("gzip", True)
+    assert len(reply.content) == len(onnx.parser.parse_model(NET).SerializeToString())
+    assert [requests.get(site.url + path, timeout=10).status_code for path in wrong] == [404, 404, 404]
+
+
+def test_the_page_says_what_to_run_or_why_it_cannot(site: Site, page: Page, tmp_path: Path) -> None:
+    page.add_init_script("WebAssembly.validate = () => false")
+    page.goto(f"{site.url}/device")
+    expect(page.locator("#cannot")).to_contain_text("WebAssembly has no SIMD")
+    with running_site(work=False, cache_dir=tmp_path) as bare:
+        page.goto(f"{bare.url}/device")
+        expect(page.get_by_text("shoal models prepare --browser")).to_be_visible()
+
+
+def test_a_connection_that_is_lost_can_be_tried_again(site: Site, page: Page) -> None:
+    page.route("**/ort.wasm", lambda route: route.abort())
+    page.goto(f"{site.url}/device")
+    page.set_input_files("#files", photos()[:1])
+    expect(page.locator("#status")).to_contain_text("The network cannot run")
+    page.unroute("**/ort.wasm")
+
+    page.get_by_role("button", name="Try again").click()
+
+    expect(page.locator("#status")).to_have_text("Done: 1 photo")

@@ -1,0 +1,107 @@
+"""The page on which a small network runs in the browser, and the files that it needs. No photo comes this way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from flask import Blueprint, Response, make_response, render_template, send_file, url_for
+
+from inference import store
+from inference.decoding import photo_formats
+from shoal.folders import folder
+from web_tier import words
+from web_tier.access.rights import Right, needs
+from web_tier.problems import Problem
+from web_tier.services import services
+
+blueprint = Blueprint("device", __name__)
+
+LASTING = "public, max-age=31536000, immutable"
+
+# Only the worker of this page may compile WebAssembly, and it may do nothing else: not even load a picture.
+WORKER_POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'"
+
+_WORKER = folder("static") / "js" / "device" / "worker.js"
+_SUFFIX = ".gz"
+_TYPES = {
+    ".mjs": "text/javascript",
+    ".wasm": "application/wasm",
+    ".onnx": "application/octet-stream",
+    ".json": "application/json",
+}
+_PARTS = (
+    ("program", store.BROWSER_PROGRAM, "ort.mjs"),
+    ("wasm", store.BROWSER_PROGRAM, "ort.wasm"),
+    ("net", store.BROWSER_MODEL, "model.onnx"),
+    ("classes", store.BROWSER_MODEL, "classes.json"),
+)
+
+
+class BrowserFile(NamedTuple):
+    """What the page fetches. sizes in bytes: as it travels, and unpacked."""
+
+    name: str
+    address: str
+    packed: int
+    unpacked: int
+
+
+@blueprint.get("/device")
+@needs(Right.LABEL)
+def device_page() -> Response:
+    """Label photos in the browser: nothing leaves it."""
+    files = _files()
+    page = render_template(
+        "device.html",
+        files=files,
+        fetched=words.size(sum(one.packed for one in files)),
+        accept=photo_formats.ACCEPT,
+    )
+    return make_response(page)
+
+
+@blueprint.get("/device/worker.js")
+@needs(Right.NOTHING)
+def worker() -> Response:
+    """The script that runs the network, with a policy of its own."""
+    response = send_file(_WORKER, "text/javascript", max_age=0)
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers["Content-Security-Policy"] = WORKER_POLICY
+    return response
+
+
+@blueprint.get("/device/files/<name>/<version>/<file>")
+@needs(Right.NOTHING)
+def browser_file(name: str, version: str, file: str) -> Response:
+    """A file of the program or of the network; its address changes with its content."""
+    place = store.browser_folder(name, services().settings.cache_dir)
+    card = store.ready(place) if name in (store.BROWSER_PROGRAM, store.BROWSER_MODEL) else None
+    if card is None or version != card.version or f"{file}{_SUFFIX}" not in card.files:
+        raise Problem(404, "This Shoal has no such file for browsers, or has a newer one: reload the page.")
+    response = send_file(place / f"{file}{_SUFFIX}", _TYPES.get(Path(file).suffix), conditional=False, etag=False)
+    response.headers["Content-Encoding"] = "gzip"  # whoever runs WebAssembly takes it
+    response.headers["Cache-Control"] = LASTING
+    return response
+
+
+def _files() -> list[BrowserFile]:
+    """What the page fetches; nothing where it is not prepared, or not whole."""
+    cache_dir = services().settings.cache_dir
+    found = []
+    for key, name, file in _PARTS:
+        place = store.browser_folder(name, cache_dir)
+        card = store.ready(place)
+        packed = card.files.get(f"{file}{_SUFFIX}") if card else None
+        if card is None or packed is None:
+            return []
+        address = url_for("device.browser_file", name=name, version=card.version, file=file)
+        found.append(BrowserFile(key, address, packed.size, _unpacked(place / f"{file}{_SUFFIX}")))
+    return found
+
+
+def _unpacked(file: Path) -> int:
+    """The size of a gzip file's content: its last four bytes say it."""
+    with file.open("rb") as packed:
+        packed.seek(-4, 2)
+        return int.from_bytes(packed.read(4), "little")
