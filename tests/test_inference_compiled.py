@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,8 @@ import pytest
 
 from inference import engines, store
 from inference.arithmetic import FLOAT32
-from inference.engines._compiled import MOST_ENDS, compiled_folder
+from inference.engines import _compiled
+from inference.engines._compiled import MOST_ENDS, SUMS, compiled_folder
 from shoal.errors import Permanent
 from tests.inference_fixtures import cache_dir
 
@@ -61,7 +61,8 @@ def test_many_at_once_leave_one_whole_folder(artefact: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(compile_it, range(8)))
     [kept] = [path for path in artefact.iterdir() if path.is_dir()]
-    assert [path.read_text() for path in kept.iterdir()] == ["compiled"]
+    assert {path.name for path in kept.iterdir()} == {"blob", SUMS}
+    assert (kept / "blob").read_text() == "compiled"
 
 
 def test_nothing_is_kept_of_an_artefact_in_the_making_or_after_a_fault(tmp_path: Path) -> None:
@@ -101,6 +102,18 @@ def test_what_ended_a_process_that_read_it_is_made_again(artefact: Path) -> None
     assert {path.name.partition("-")[0] for path in artefact.iterdir()} == {store.CARD, "compiled"}
 
 
+def test_what_has_changed_is_made_again(artefact: Path) -> None:
+    assert make(artefact, "good") == "good"
+    [kept] = artefact.glob("compiled-*")
+    (kept / "blob").write_text("goXd")
+    assert make(artefact, "made anew") == make(artefact, "other") == "made anew"
+    for broken in ("[]", "{", '{"gone": 1}'):
+        (kept / SUMS).write_text(broken)
+        assert make(artefact, broken) == broken
+    (kept / SUMS).unlink()  # as an earlier version left it
+    assert make(artefact, "good") == "good"
+
+
 def test_what_a_process_reads_now_is_not_made_again(artefact: Path) -> None:
     make(artefact, "good")
     with compiled_folder(artefact, "1.0") as place:
@@ -127,13 +140,14 @@ def test_what_cannot_be_read_is_made_again_and_not_given_to_the_engine(
     artefact: Path, monkeypatch: pytest.MonkeyPatch, may_remove: bool
 ) -> None:
     make(artefact, "of another user")
-    may = os.access
+    read = _compiled._sum
 
-    def access(path: Path, mode: int) -> bool:
-        blob = path / "blob"
-        return may(path, mode) and not (blob.exists() and blob.read_text() == "of another user")
+    def refuse_what_is_of_another(path: Path) -> int:
+        if path.read_text() == "of another user":
+            raise PermissionError
+        return read(path)
 
-    monkeypatch.setattr(os, "access", access)
+    monkeypatch.setattr(_compiled, "_sum", refuse_what_is_of_another)
     if not may_remove:
         monkeypatch.setattr(Path, "rename", refuse)
     assert make(artefact, "own") == "own"
@@ -152,4 +166,13 @@ def test_a_model_from_its_compiled_form_says_the_same(tmp_path: Path) -> None:
     assert list(folder.glob("compiled-*/*.blob"))
     [again] = openvino.load(found.model, folder).infer(pictures)
     assert np.array_equal(compiled, again)
+    [blob] = folder.glob("compiled-*/*.blob")
+    damaged = bytearray(blob.read_bytes())
+    middle = slice(len(damaged) // 2, len(damaged) // 2 + 4096)
+    damaged[middle] = bytes(4096)
+    blob.chmod(0o600)
+    blob.write_bytes(damaged)
+    [again] = openvino.load(found.model, folder).infer(pictures)
+    assert np.array_equal(compiled, again)
+    assert blob.read_bytes()[middle] != bytes(4096)
     assert not store.damaged(folder, found.card)
