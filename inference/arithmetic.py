@@ -17,13 +17,13 @@ _Z = 1.959964  # of the normal distribution, two-sided 95 %
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Of `photos` photos, mirror images included, `same` get the label that float32 gives them."""
+    """Of `photos` photos, mirror images included, `same` get the answer of float32: its label, or its detections."""
 
     same: int
     photos: int
 
     def __str__(self) -> str:
-        return f"the label of float32 for {self.same} of {self.photos} pictures"
+        return f"the answer of float32 for {self.same} of {self.photos} pictures"
 
     @property
     def upper_end(self) -> float:

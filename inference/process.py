@@ -141,13 +141,19 @@ def load(
 
     Raises NotFound if a model is not in the cache, SettingsError for unknown names.
     """
-    engines.by_name(engine)  # reports a wrong name before a model is looked for
-    found = {
-        name: store.find(name, engine, cache_dir, weights if name == models[0] else None, precision) for name in models
-    }
+    found = _find(models, engine, cache_dir, weights, precision)
     served = {name: _Served(one, engines.by_name(one.engine), threads) for name, one in found.items()}
     _ = served[models[0]].loaded
     return Recogniser(served, max_pixels, max_bytes)
+
+
+def _find(
+    models: Sequence[str], engine: str, cache_dir: Path, weights: Path | None, precision: str
+) -> dict[str, store.Artefact]:
+    engines.by_name(engine)  # reports a wrong name before a model is looked for
+    return {
+        name: store.find(name, engine, cache_dir, weights if name == models[0] else None, precision) for name in models
+    }
 
 
 class RecogniserSettings(Protocol):
@@ -176,7 +182,7 @@ class RecogniserSettings(Protocol):
 def load_as_set(settings: RecogniserSettings, threads: int | None = None) -> Recogniser:
     """`load`, by the settings. threads: of the engine, which chooses when it is None."""
     return load(
-        (*settings.served_models, *settings.served_tails),
+        _models(settings),
         settings.engine,
         settings.cache_dir,
         settings.model_weights,
@@ -185,6 +191,15 @@ def load_as_set(settings: RecogniserSettings, threads: int | None = None) -> Rec
         threads=threads,
         precision=settings.precision,
     )
+
+
+def check_as_set(settings: RecogniserSettings) -> None:
+    """Look for the models of the settings and load none. Raises what `load` raises for one that is not there."""
+    _find(_models(settings), settings.engine, settings.cache_dir, settings.model_weights, settings.precision)
+
+
+def _models(settings: RecogniserSettings) -> tuple[str, ...]:
+    return (*settings.served_models, *settings.served_tails)
 
 
 def without_converter() -> None:

@@ -28,6 +28,7 @@ from shoal_cli._requirements import pins
 
 ROOM_BYTES = 2 * 1024**3
 MEMORY_BYTES = 1024**3
+TRAINED = "trained on "  # how the source of a model of `shoal train` begins
 LOGS = "read the log of a worker (`console.log` of its instance): it says why it receives nothing"
 
 
@@ -116,7 +117,9 @@ def _installed(name: str, version: str) -> bool:
 def _model(chosen: Settings, name: str) -> str:
     weights = chosen.model_weights if name == chosen.model else None
     found = store.find(name, chosen.engine, chosen.cache_dir, weights, chosen.precision)
-    return found.notice or f"prepared for {found.engine}, computes in {found.precision}, from {found.card.source}"
+    source = found.card.source
+    made = source if source.startswith(TRAINED) else f"from {source}"
+    return found.notice or f"prepared for {found.engine}, computes in {found.precision}, {made}"
 
 
 def _cloud(chosen: Settings) -> Iterator[Finding]:

@@ -181,7 +181,7 @@ def answered(rate: float = 40.0, same: int = 99) -> dict[str, object]:
     [
         (
             answered(same=95),
-            "int8 gives the label of float32 for 95 of 100 pictures, too few for 98%; float32 st",
+            "int8 gives the answer of float32 for 95 of 100 pictures, too few for 98%; float32 st",
             False,
         ),
         (answered(rate=21.0), "int8 does 21 images/s, float32 20; float32 stays in use", True),
@@ -226,7 +226,7 @@ def test_a_refused_int8_is_said_calmly_and_not_tried_at_each_start(
     first, second = prepared(cache), prepared(cache)
 
     assert first == second
-    assert f"computes in float32: 20 images/s on {cpu()} (int8 40); int8 gives the label of float32 for 90 of" in first
+    assert f"computes in float32: 20 images/s on {cpu()} (int8 40); int8 gives the answer of float32 for 90 of" in first
     assert len(asked) == 1
 
 

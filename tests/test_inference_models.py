@@ -137,3 +137,18 @@ def test_a_name_that_is_nearly_a_models_is_answered_with_that(monkeypatch: pytes
 def test_a_name_that_could_be_no_models_is_not_looked_up_anywhere(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="is not one of the models"):
         preparation.prepare("../../etc", "openvino", tmp_path, None, PHOTOS, print)
+
+
+def test_what_a_child_leaves_among_the_temporary_files_goes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow's autograph leaves a file for each function that it converts."""
+    (tmp_path / "leaving.py").write_text(
+        "import tempfile\nfrom inference.preparing.subprocess_task import answer\n"
+        "answer(lambda request, tell: {'left': tempfile.mkstemp()[1]})\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}")
+    left = Path(subprocess_task.ask("leaving", "", lambda _: None)["left"])
+
+    assert left.parent.name.startswith("shoal-")
+    assert not left.parent.exists()

@@ -140,7 +140,7 @@ def test_a_changed_byte_is_found_by_check_and_mended_by_again(cache: Path) -> No
 def test_what_does_not_agree_with_keras_is_not_put_in_place(cache: Path) -> None:
     engine = "tests.inference_fixtures:WRONG_ENGINE"
 
-    with pytest.raises(Permanent, match="does not agree with Keras: 0 of 8 labels are the same"):
+    with pytest.raises(Permanent, match="does not agree with Keras: 0 of 8 answers are the same"):
         preparation.prepare(MOBILENET, engine, cache, None, PHOTOS, print)
 
     assert sorted(path.name for path in (cache / "models" / MOBILENET).iterdir()) == ["openvino", "weights"]

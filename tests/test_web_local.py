@@ -234,16 +234,17 @@ def test_clients_are_served_in_turn(slow: SlowRecogniser) -> None:
         return status
 
     with local_site() as site, ThreadPoolExecutor(36) as clients:
-        greedy = [clients.submit(ask, site, "127.0.0.1") for _ in range(34)]
+        # They have places, however late decoding begins.
+        greedy = [clients.submit(ask, site, "127.0.0.1") for _ in range(30)]
         services = site.server._services
         engine = services.venues.chosen._engine  # type: ignore[attr-defined]
-        until(lambda: len(engine._waiting) + slow.decoded >= 34)
+        until(lambda: len(engine._waiting) + slow.decoded >= 30)
         modest = [clients.submit(ask, site, "127.0.0.2") for _ in range(2)]
         until(lambda: len(engine._waiting._clients.get("127.0.0.2", ())) == 2)
         slow.go.set()
         assert {one.result() for one in [*greedy, *modest]} == {200}
     last = max(at for at, address in enumerate(order) if address == "127.0.0.2")
-    assert last < 30  # first come, first served would make it the last; at most 14 are taken from the queue before
+    assert last < 26  # first come, first served would make it the last; at most 14 are taken from the queue before
 
 
 def test_a_client_that_leaves_costs_no_decoding(slow: SlowRecogniser) -> None:
@@ -469,9 +470,11 @@ def test_shoal_serve_is_one_process_that_labels_and_ends(tmp_path: Path) -> None
 
 
 def test_shoal_serve_says_when_its_model_is_not_prepared(tmp_path: Path) -> None:
-    environment = dict(os.environ) | {"SHOAL_CACHE_DIR": str(tmp_path), "SHOAL_STATE_DIR": str(tmp_path)}
+    state = tmp_path / "state"
+    environment = dict(os.environ) | {"SHOAL_CACHE_DIR": str(tmp_path / "cache"), "SHOAL_STATE_DIR": str(state)}
     command = [sys.executable, "-m", "shoal_cli", "serve", "--port", "0"]
     ended = subprocess.run(
         command, cwd=inference_fixtures.ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
-    assert (ended.returncode, "shoal models prepare" in ended.stderr) == (1, True), ended.stderr
+    assert (ended.returncode, ended.stderr.count("shoal models prepare")) == (1, 1), ended.stderr
+    assert not state.exists()

@@ -27,6 +27,7 @@ from shoal.memory import memory_cloud
 from shoal.settings import Settings
 from web_tier.app import create_app
 from web_tier.server import WebServer
+from web_tier.venues import local
 
 
 def serve(settings: Settings, folder: Path, ready: Callable[[int], None]) -> None:
@@ -39,6 +40,7 @@ def serve(settings: Settings, folder: Path, ready: Callable[[int], None]) -> Non
     shoal_settings.check_exposure(settings)
     otherwise = f"`shoal serve` already runs in {settings.state_dir}: stop it, or set SHOAL_STATE_DIR and SHOAL_PORT"
     check_start(settings.state_dir / SERVE_LOCK, settings.host, settings.port)
+    local.check(settings)  # before a folder is made
     with only_one(settings.state_dir / SERVE_LOCK, otherwise), StopSignal() as stop:
         logs.configure(settings.log_level)
         logging.getLogger("waitress").setLevel(logging.ERROR)

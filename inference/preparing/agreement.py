@@ -44,7 +44,7 @@ def measure(model: Model, reference: Any, engine: Engine, folder: Path, photos: 
     right = "the net without batches" if reference is None else "Keras"
     if exact["same_label"] != len(opened) or exact["max_difference"] > LIMIT:
         raise Permanent(
-            f"the converted {model.title} does not agree with {right}: {exact['same_label']} of {len(opened)} labels "
+            f"the converted {model.title} does not agree with {right}: {exact['same_label']} of {len(opened)} answers "
             f"are the same, probabilities differ by up to {exact['max_difference']:.2g}; it was not put in place"
         )
     return {"photos": len(opened), "float32": exact, "reference": right}

@@ -30,10 +30,14 @@ def ask(module: str, request: str, listen: Callable[[dict[str, Any]], None]) -> 
 
     If this call ends early, for example by a Ctrl-C, the child and its children are killed at once.
     """
-    with tempfile.TemporaryFile() as log:
+    # TensorFlow leaves files in the folder for temporary files, so the child has one of its own.
+    with (
+        tempfile.TemporaryDirectory(prefix="shoal-", ignore_cleanup_errors=True) as temporary,
+        tempfile.TemporaryFile() as log,
+    ):
         # In its own session its children can be killed with it, and a Ctrl-C reaches only the parent.
         child = subprocess.Popen(
-            [sys.executable, "-m", module, request],
+            [sys.executable, "-m", module, request, temporary],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -62,6 +66,7 @@ def answer(work: Callable[[str, Tell], dict[str, Any]]) -> None:
     """Call `work` with the request and a function that reports steps, and write its result or its error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    tempfile.tempdir = sys.argv[2]
     _end_with_parent()
 
     def tell(**fields: Any) -> None:

@@ -123,16 +123,11 @@ class LocalEngine:
         for thread in self._threads:
             thread.start()
 
-    def label(self, client: str, photo: PhotoToLabel, wait: bool) -> Result:
-        """Label a photo. wait: whether to wait when too many photos wait already.
-
-        Raises Full, Closed, and Retryable when the engine failed or the process stops.
-        """
-        self.begin(client, photo, wait)
-        return photo.answer.result()
-
     def begin(self, client: str, photo: PhotoToLabel, wait: bool = False) -> None:
-        """Have a photo labelled; `photo.answer` tells when it is. Raises Full and Closed, see `label`."""
+        """Have a photo labelled; `photo.answer` tells when it is, or Retryable when the engine failed or stops.
+
+        wait: whether to wait when too many photos wait already. Raises Full and Closed.
+        """
         self.rate.begin()
         self._open.add(photo)
         photo.answer.add_done_callback(lambda answer: self._over(photo, answer.exception() is None))

@@ -7,6 +7,7 @@ moment later, and then the photo to the input bucket, if it is kept: in this ord
 from __future__ import annotations
 
 import mimetypes
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -32,11 +33,17 @@ def make(parts: VenueParts) -> Venue:
 
 
 def load(settings: Settings) -> process.Recogniser:
-    """The models as a worker loads them, ready for the first photo."""
+    """The models as a worker loads them, ready for the first photo. Raises what `check` raises."""
+    check(settings)
     process.choose_as_set(settings)
     recogniser = process.load_as_set(settings)
     recogniser.warm_up()
     return recogniser
+
+
+def check(settings: Settings) -> None:
+    """Raise NotFound when a model is not prepared, SettingsError for a wrong name."""
+    process.check_as_set(settings)
 
 
 class LocalVenue:
@@ -100,7 +107,8 @@ class LocalVenue:
 
 
 class LocalSubmission:
-    """The photos of one request. The first is refused when too many photos wait; the others wait for a place.
+    """The photos of one request. The first is refused when too many photos wait, and all others with it: they would be
+    labelled, and count, for a request that is refused. After a first one that has a place the others wait for theirs.
 
     patient: the first waits, too.
     """
@@ -110,6 +118,8 @@ class LocalSubmission:
         self._engine = engine
         self._asker = asker
         self._patient = patient
+        self._refused = False
+        self._first = threading.Lock()
         self.looked_at = asker.keep_photos  # what is kept is a photo
 
     def submit(self, job: Job, payload: bytes) -> None:
@@ -125,15 +135,26 @@ class LocalSubmission:
     def _label(self, job: Job, payload: bytes) -> Result:
         photo = PhotoToLabel(job, payload, self._asker.left)
         try:
-            result = self._engine.label(self._asker.address, photo, self._patient)
+            self._begin(photo)
+            return photo.answer.result()
         except Full:
             if self._asker.left():
                 raise Problem(499, LEFT) from None
             raise busy(self._engine) from None
         except Retryable as error:
             raise Problem(503, str(error)) from error
-        self._patient = True  # the request is accepted
-        return result
+
+    def _begin(self, photo: PhotoToLabel) -> None:
+        if not self._patient:
+            with self._first:
+                if self._refused:
+                    raise Full("the first photo found no place")
+                if not self._patient:
+                    self._refused = True
+                    self._engine.begin(self._asker.address, photo)
+                    self._refused, self._patient = False, True
+                    return
+        self._engine.begin(self._asker.address, photo, wait=True)
 
 
 def keep_result(parts: VenueParts, job: Job, result: Result, photo: bytes | None = None) -> None:
