@@ -7,8 +7,6 @@ import click
 from shoal.errors import Permanent
 from shoal_cli._deployment._options import deployed_settings, explaining
 
-KEPT = ("bucket", "table")
-
 
 @click.command()
 @click.option("--keep-photos", "photos", flag_value="keep", help="Keep the buckets with photos and results.")
@@ -41,11 +39,11 @@ def command(photos: str | None, yes: bool, pause: float) -> None:
             raise Permanent("nothing was destroyed")
     with explaining("`shoal destroy` again goes on from there"):
         left = destruction.destroy(delete_photos=photos == "delete")
-    _tell_left(left, photos, chosen.prefix)
+    _tell_left(left, destruction.stays_with_photos() if photos == "keep" else set(), chosen.prefix)
 
 
-def _tell_left(left: list[tuple[str, str]], photos: str, prefix: str) -> None:
-    others = [one for one in left if photos == "delete" or one[0] not in KEPT]
+def _tell_left(left: list[tuple[str, str]], stays: set[tuple[str, str]], prefix: str) -> None:
+    others = [one for one in left if one not in stays]
     if others:
         named = ", ".join(f"{kind} {name}" for kind, name in others)
         raise Permanent(f"this is left: {named}. `shoal destroy` again tries once more")

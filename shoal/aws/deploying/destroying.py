@@ -38,6 +38,12 @@ class Destruction:
         status = self._stack.state().status
         return [("stack", self._settings.prefix)] * bool(status) + found
 
+    def stays_with_photos(self) -> set[tuple[str, str]]:
+        """What is not deleted where photos are kept: the kind and the name of each."""
+        settings = self._settings
+        buckets, tables = (settings.in_bucket, settings.out_bucket), (settings.images_table, settings.labels_table)
+        return {("bucket", name) for name in buckets} | {("table", name) for name in tables}
+
     def destroy(self, delete_photos: bool) -> list[tuple[str, str]]:
         """Destroy it. Returns what is there afterwards; with `delete_photos` nothing should be.
 
@@ -89,8 +95,11 @@ class Destruction:
             self._tell(f"{'DELETE':<28} {count} objects of {bucket}")
 
     def _remove_what_ran_made(self) -> None:
-        """Queues of web processes, the controller's launch template, the password."""
+        """Queues of web processes, the controller's launch template, the password; what `shoal prepare` made."""
         settings = self._settings
+        self._delete_bucket(account.code_bucket(settings))
+        with our_errors("table"):
+            remove_tables(client("dynamodb"), settings.pool_table)
         for url in leftovers.queues(settings.prefix):
             self._removed(f"queue {url.rpartition('/')[2]}", lambda url=url: client("sqs").delete_queue(QueueUrl=url))  # type: ignore[misc]
         if template := leftovers.launch_template(settings):
@@ -103,7 +112,7 @@ class Destruction:
 
     def _delete_photos(self) -> None:
         settings = self._settings
-        for bucket in (settings.in_bucket, settings.out_bucket, account.code_bucket(settings)):
+        for bucket in (settings.in_bucket, settings.out_bucket):
             self._delete_bucket(bucket)
         with our_errors("tables"):
             remove_tables(client("dynamodb"), settings.images_table, settings.labels_table)

@@ -101,8 +101,13 @@ def _networks(settings: Settings) -> Looks:
     mine = (one for one in tags if (one["Key"], one["Value"]) == (TAG, settings.prefix))
     found = {one["ResourceId"]: one["ResourceType"] for one in mine}
     for name, kind in found.items():
-        if kind not in ("instance", "launch-template", "image", "snapshot"):
+        if kind not in ("instance", "launch-template", "image", "snapshot", "volume"):
             yield kind, name
+    # The tags of a disk may be listed when it is gone.
+    with our_errors("volumes"):
+        tagged = [{"Name": f"tag:{TAG}", "Values": [settings.prefix]}]
+        for disk in client("ec2").describe_volumes(Filters=tagged)["Volumes"]:
+            yield "volume", disk["VolumeId"]
     with our_errors("security groups"):
         names = [f"{settings.prefix}-{kind}" for kind in ("worker", "web", "balancer")]
         groups = client("ec2").describe_security_groups(Filters=[{"Name": "group-name", "Values": names}])
