@@ -8,7 +8,7 @@ What stacks make is read from the template; the real CloudFormation of emulators
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import botocore.exceptions
@@ -34,6 +34,7 @@ FACTS: dict[str, Any] = {
     "list_dashboards": {"DashboardEntries": []},
     "describe_security_groups": {"SecurityGroups": []},
     "describe_tags": {"Tags": []},
+    "describe_volumes": {"Volumes": []},
     "describe_stack_events": {"StackEvents": []},
     "describe_events": {"OperationEvents": []},
     "add_tags_to_resource": {},
@@ -58,6 +59,7 @@ class AccountInMemory:
         self.instances: set[str] = set()
         self.status, self.looks, self.next_status = "", 0, ""
         self.parameters: dict[str, str] = {}
+        self.passwords: list[str] = []  # the versions of the parameter
         self.sets: dict[str, dict[str, Any]] = {}
 
     def copy(self) -> AccountInMemory:
@@ -65,12 +67,17 @@ class AccountInMemory:
         self.before = self.after = lambda _: None
         return copy.deepcopy(self)
 
-    def call(self, action: str, members: Members) -> Any:
+    def call(self, action: str, members: Members, values: Sequence[Any] = ()) -> Any:
         self.calls.append(action)
         self.before(len(self.calls))
-        answer = copy.deepcopy(FACTS[action]) if action in FACTS else getattr(self, action)(**members)
+        answer = self._act(action, members, values)
         self.after(len(self.calls))
         return answer
+
+    def _act(self, action: str, members: Members, values: Sequence[Any]) -> Any:
+        if action in FACTS and not hasattr(self, action):
+            return copy.deepcopy(FACTS[action])
+        return getattr(self, action)(*values, **members)
 
     def everything(self) -> set[tuple[str, str]]:
         """All that there is, half-made stacks and change sets included."""
@@ -236,12 +243,13 @@ class AccountInMemory:
     def get_parameter(self, Name: str, **_: Any) -> Any:
         if Name.startswith("/aws/"):
             return {"Parameter": {"Value": "ami-debian"}}
-        found = {"Value": "the password", "Version": 1}
-        return {**self._check("password", Name, "ParameterNotFound"), "Parameter": found}
+        self._check("password", Name, "ParameterNotFound")
+        return {"Parameter": {"Value": self.passwords[-1], "Version": len(self.passwords)}}
 
-    def put_parameter(self, Name: str, **_: Any) -> Any:
+    def put_parameter(self, Name: str, Value: str, **_: Any) -> Any:
         self.there.add(("password", Name))
-        return {"Version": 1}
+        self.passwords.append(Value)
+        return {"Version": len(self.passwords)}
 
     def delete_parameter(self, Name: str) -> Any:
         self._check("password", Name, "ParameterNotFound")
@@ -254,8 +262,11 @@ class ClientInMemory:
     def __init__(self, account: AccountInMemory) -> None:
         self._account = account
 
+    class meta:  # noqa: N801 - boto3's own name
+        region_name = "us-east-1"
+
     def __getattr__(self, action: str) -> Callable[..., Any]:
-        return lambda **members: self._account.call(action, members)
+        return lambda *values, **members: self._account.call(action, members, values)
 
     def get_paginator(self, action: str) -> Pages:
         return Pages(self._account, action)

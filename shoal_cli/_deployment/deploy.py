@@ -47,7 +47,7 @@ def command(forget: bool, roll_back: bool, new_password: bool, wait: bool, pause
         done = Deployment(chosen, choices, click.echo, pause).deploy(new_password)
     click.echo("Nothing was to change." if not done.changed else f"The stack {chosen.prefix} is complete.")
     if done.is_new:
-        click.echo(f"Sign in as {USER} with the password {done.password} - it is printed this once.")
+        click.echo(f"Sign in as {USER} with the password {done.password} - no later deployment prints it.")
         click.echo("`shoal users add NAME` makes users, and `shoal keys add NAME` keys for programs.")
     if not done.page:
         return

@@ -190,7 +190,8 @@ def _visitors(choices: Choices) -> str:
     try:
         address = requests.get(WHO_AM_I, timeout=SECONDS).text.strip()
     except requests.RequestException as error:
-        raise Retryable(f"cannot ask {WHO_AM_I} for your address ({error}): name it with --visitors") from error
+        reason = type(error).__name__
+        raise Retryable(f"cannot ask {WHO_AM_I} for your address ({reason}): name it with --visitors") from error
     return f"{address}/32"
 
 

@@ -39,7 +39,7 @@ class Intention:
 class Deployed:
     """A finished deployment.
 
-    password:         of the page; is_new: whether it was made just now.
+    password:         of the page; is_new: whether the stack did not have it before.
     changed:          whether the stack was changed.
     has_worker_image: whether workers can start.
     """
@@ -90,8 +90,12 @@ class Deployment:
         values, has_image = self._values(state, key)
         password, is_new = "", False
         if self._choices.page:
-            password, version, is_new = self._keep_password(new_password)
-            values["PasswordVersion"] = str(version)
+            password, version = self._keep_password(new_password)
+            is_new = state.status in EMPTY or version != (state.parameters or {}).get("PasswordVersion")
+            values["PasswordVersion"] = version
+            if is_new:
+                # Before anything can fail: CloudFormation may go on without this command.
+                self._tell(f"{'PASSWORD':<28} {password}  (of operator, when the stack is complete)")
         left = self._left_of_an_earlier_one(state)
         text = self._text()
         name = self._stack.change_set(text, values, self._tags(), imports=left)
@@ -128,8 +132,8 @@ class Deployment:
             return False
         return account.bucket_exists(self._settings.in_bucket) or account.bucket_exists(self._settings.out_bucket)
 
-    def _keep_password(self, new: bool) -> tuple[str, int, bool]:
-        """The page's password, its version, and whether it was made just now: it was missing, or a new one is wanted.
+    def _keep_password(self, new: bool) -> tuple[str, str]:
+        """The page's password and its version; makes it where it is missing, or a new one is wanted.
 
         It is a secret parameter, which only the page's instance and the account's own people may read.
         """
@@ -139,7 +143,7 @@ class Deployment:
             with our_errors(f"password {name}"):
                 known = ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]
                 if not new:
-                    return str(known["Value"]), int(known["Version"]), False
+                    return str(known["Value"]), str(known["Version"])
         except NotFound:
             pass
         password = secrets.token_urlsafe(PASSWORD_BYTES)
@@ -148,7 +152,7 @@ class Deployment:
             ssm.add_tags_to_resource(
                 ResourceType="Parameter", ResourceId=name, Tags=[{"Key": TAG, "Value": self._settings.prefix}]
             )
-        return password, int(put["Version"]), True
+        return password, str(put["Version"])
 
     def _allow_services(self) -> None:
         """Make AWS' own roles for spot instances and groups, which an account gets at its first use of them."""
