@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import botocore.exceptions
 
@@ -62,7 +62,7 @@ class AccountInMemory:
         self.passwords: list[str] = []  # the versions of the parameter
         self.sets: dict[str, dict[str, Any]] = {}
 
-    def copy(self) -> AccountInMemory:
+    def copy(self) -> Self:
         """The same account apart, without faults."""
         self.before = self.after = lambda _: None
         return copy.deepcopy(self)

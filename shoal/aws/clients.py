@@ -44,6 +44,7 @@ _NOT_FOUND = {
     "NonExistentQueue",
     "InvalidInstanceID.NotFound",
     "InvalidAMIID.NotFound",
+    "InvalidSnapshot.NotFound",
     "InvalidAMIID.Unavailable",  # deregistered, or not made yet
     "ResourceNotFoundException",
     "ParameterNotFound",

@@ -26,7 +26,8 @@ def command(image: str, back: bool, at_once: int, lists: bool, pause: float) -> 
     if back and image:
         raise click.UsageError("name an image or say --back, not both")
     upgrade = Upgrade(deployed_settings(), click.echo, pause)
-    with explaining("`shoal upgrade` again goes on from there", "interrupted; workers that were asked to leave do so"):
+    again = "`shoal upgrade` again" if not back else "`shoal upgrade` with the id that is named after IMAGE"
+    with explaining(f"{again} goes on from there", "interrupted; workers that were asked to leave do so"):
         if lists:
             for number, (one, workers) in enumerate(upgrade.images()):
                 counts = "  <- new workers start from it" if number == 0 else ""
@@ -34,6 +35,5 @@ def command(image: str, back: bool, at_once: int, lists: bool, pause: float) -> 
             return
         began = time.monotonic()
         chosen = upgrade.choose(image, back)
-        click.echo(f"{'IMAGE':<14} {chosen.name} ({chosen.id})")
         count = upgrade.roll(chosen, at_once)
     click.echo(f"All workers are of {chosen.name}: {count} of others have left, in {time.monotonic() - began:.0f} s.")

@@ -286,6 +286,9 @@ class Baking:
             if one.is_ours and one.state != AVAILABLE:
                 self._images.remove(one)
                 self._say("DELETE", f"{one.name} ({one.id}), which is {one.state}")
+        for snapshot in self._images.orphans():
+            self._images.remove_snapshot(snapshot)
+            self._say("DELETE", f"{snapshot}, of an image that is gone")
         if account.bucket_exists(self._bucket):
             empty(self._bucket)
             with our_errors(f"delete {self._bucket}"):

@@ -65,6 +65,7 @@ class Upgrade:
             wanted = "image before" if back else f"image {image}"
             raise Permanent(f"there is no {wanted}: there is {there}")
         [chosen] = found
+        self._tell(f"{'IMAGE':<14} {chosen.name} ({chosen.id})")
         if chosen == known[0]:
             return chosen
         self._images.choose(chosen.id)

@@ -32,7 +32,7 @@ class WorkerImages:
     """The images of the workers of these settings. Every method may raise Permanent and Retryable."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._prefix = settings.prefix
         # A deployment that names an image by its id has others besides, under the usual name.
         self.name = f"{settings.prefix}-worker" if settings.image.startswith("ami-") else settings.image
 
@@ -52,7 +52,7 @@ class WorkerImages:
             name=raw.get("Name", ""),
             state=raw.get("State", AVAILABLE),
             since=since(raw),
-            is_ours=tags.get(TAG) == self._settings.prefix,
+            is_ours=tags.get(TAG) == self._prefix,
             snapshots=tuple(filter(None, disks)),
         )
 
@@ -62,11 +62,23 @@ class WorkerImages:
         with our_errors(f"choose image {image}"):
             client("ec2").create_tags(Resources=[image], Tags=[{"Key": SINCE_TAG, "Value": now}])
 
+    def orphans(self) -> list[str]:
+        """The ids of snapshots that `shoal bake` made and no image has: a removal was interrupted between the two."""
+        ours = [{"Name": f"tag:{IMAGE_TAG}", "Values": [self.name]}, {"Name": f"tag:{TAG}", "Values": [self._prefix]}]
+        with our_errors(f"snapshots of {self.name}"):
+            pages = client("ec2").get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=ours)
+            made = [str(one["SnapshotId"]) for page in pages for one in page["Snapshots"]]
+        kept = {one for image in self.all() for one in image.snapshots}
+        return [one for one in made if one not in kept]
+
     def remove(self, image: WorkerImage) -> None:
         """Delete an image and what it keeps on disks; no error when it is gone."""
-        ec2 = client("ec2")
         with suppress(NotFound), our_errors(f"remove {image.id}"):
-            ec2.deregister_image(ImageId=image.id)
+            client("ec2").deregister_image(ImageId=image.id)
         for one in image.snapshots:
-            with suppress(NotFound), our_errors(f"remove {one}"):
-                ec2.delete_snapshot(SnapshotId=one)
+            self.remove_snapshot(one)
+
+    def remove_snapshot(self, snapshot: str) -> None:
+        """Delete what an image kept on a disk; no error when it is gone."""
+        with suppress(NotFound), our_errors(f"remove {snapshot}"):
+            client("ec2").delete_snapshot(SnapshotId=snapshot)
