@@ -170,7 +170,7 @@ def _tell(recipe: Recipe, done: dict[str, Any]) -> None:
         click.echo(f"the model is kept, but its report could not be written: {done['no_report']}", err=True)
     else:
         click.echo(f"report: {Path(done['folder']) / 'report' / 'report.html'}")
-    served = ",".join(dict.fromkeys([*settings.load().served_models[1:], recipe.name]))
+    served = ",".join(dict.fromkeys([*settings.in_force.applied(settings.load()).served_models[1:], recipe.name]))
     click.echo(f"to serve it: SHOAL_MODELS={served} shoal up (stop one that runs), then ask for model={recipe.name}")
 
 

@@ -10,6 +10,7 @@ import tarfile
 import threading
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 
 from shoal.errors import Permanent
 from shoal.lifecycle import UP_LOCK, only_one
+from shoal.settings import in_force, load
 from shoal.state_folder import backup, contents, restore
 from shoal_cli.__main__ import shoal
 from tests.inference_fixtures import cache_dir
@@ -133,11 +135,16 @@ def test_the_models_that_labelled_are_named_and_missed(tmp_path: Path, monkeypat
     state, archive = fill(tmp_path / "state", KEPT), str(tmp_path / "a.tar.gz")
     monkeypatch.setenv("SHOAL_STATE_DIR", str(state))
     monkeypatch.setenv("SHOAL_CACHE_DIR", str(cache_dir()))
+    monkeypatch.setenv("SHOAL_MODEL", "resnet152")  # what this terminal knows; not prepared
 
     def run(*words: str) -> str:
         return CliRunner().invoke(shoal, list(words)).output
 
-    assert f"Not in it: resnet50 in {cache_dir()}" in run("backup", archive)
+    assert "Not in it" not in run("backup", archive)
+    with only_one(state / in_force.LOCK, "busy"):  # as a controller that was started with another model
+        in_force.of(replace(load(), model="resnet50"), 1).write(state)
+        assert f"Not in it: resnet50 in {cache_dir()}" in run("backup", archive)
+    monkeypatch.setenv("SHOAL_MODEL", "resnet50")
     assert "resnet50 labelled" not in run("restore", archive, "--replace")
     monkeypatch.setenv("SHOAL_CACHE_DIR", str(tmp_path / "cache"))
     assert "resnet50 labelled its photos and is not prepared here" in run("restore", archive, "--replace")

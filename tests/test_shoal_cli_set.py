@@ -38,6 +38,7 @@ def test_without_a_controller_it_is_kept_for_the_next_start(state: Path) -> None
     assert told == f"{kept}; no controller runs there, it holds from the next start on\n"
     assert (state / "settings.env").read_text() == "# ours\nSHOAL_QOS=7\nSHOAL_MAX_INSTANCES=2\n"
     assert "is no longer in" in asked("SHOAL_QOS=")
+    assert "SHOAL_QOS is not in" in asked("SHOAL_QOS=")
     assert (state / "settings.env").read_text() == "# ours\nSHOAL_MAX_INSTANCES=2\n"
 
 

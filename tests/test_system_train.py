@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 from benchmarks import photos
 from benchmarks.running.system import RunningSystem
 from inference import store
+from shoal.lifecycle import only_one
+from shoal.settings import in_force, load
 from tests.inference_fixtures import EXAMPLES, ROOT, cache_dir
 
 COMMAND = [sys.executable, "-m", "shoal_cli", "train"]
@@ -142,11 +145,15 @@ def test_a_small_net_learns_digits_and_the_same_seed_gives_the_same_net(learned:
 def test_a_finished_training_is_not_lost_to_its_report(cache: Path, digits: Path, tmp_path: Path) -> None:
     (tmp_path / "matplotlib.py").write_text("raise ImportError('nothing draws here')\n")
 
-    done = train(cache, "--dataset", digits, "--name", "unreported", *DIGITS[:-1], 1, PYTHONPATH=str(tmp_path))
+    paths = {"PYTHONPATH": str(tmp_path), "SHOAL_STATE_DIR": str(tmp_path)}
+    with only_one(tmp_path / in_force.LOCK, "busy"):  # as a controller whose workers serve another model besides
+        in_force.of(replace(load(), models="ssd_mobilenet_v2"), 1).write(tmp_path)
+        done = train(cache, "--dataset", digits, "--name", "unreported", *DIGITS[:-1], 1, **paths)
 
     print(done.stderr)
     assert done.returncode == 0
     assert "unreported: " in done.stdout
+    assert "to serve it: SHOAL_MODELS=ssd_mobilenet_v2,unreported shoal up" in done.stdout
     assert "the model is kept, but its report could not be written: the child process ended early" in done.stderr
     assert store.ready(cache / "models" / "unreported" / "openvino") is not None
     assert not (cache / "models" / "unreported" / "report").exists()

@@ -189,19 +189,28 @@ def test_a_batch_is_cancelled(page: Page, plain: Page, idle: Site) -> None:
 
 def test_what_is_not_sent_yet_is_cancelled_too(page: Page, idle: Site) -> None:
     page.goto(idle.url)
-    page.set_input_files("#files", photos(*(f"{number}.jpg" for number in range(60))))
+    damaged = {"name": "damaged.jpg", "mimeType": "image/jpeg", "buffer": b"no photo"}
+    page.set_input_files("#files", [damaged, *photos(*(f"{number}.jpg" for number in range(1, 60)))])
     held: list[Route] = []
     holding = [True]
-    page.route("**/photos?*", lambda route: held.append(route) if holding else route.continue_())
+
+    def pass_on(route: Route) -> None:
+        if holding and "first=0" not in route.request.url:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/photos?*", pass_on)
     page.click("#go")
     expect(page.locator(".photo.uploading")).to_have_count(24)
+    expect(page.locator("#status")).to_have_text("Uploading: 8 of 60, 1 failed")
     page.get_by_role("button", name="Cancel").click()
-    expect(page.locator(".photo.cancelled")).to_have_count(36)
+    expect(page.locator(".photo.cancelled")).to_have_count(35)
     holding.clear()
     for route in held:
         route.continue_()
-    expect(page.locator("#status")).to_have_text("Cancelled: 60 photos. Labelled: 0")
-    expect(page.locator(".photo.cancelled")).to_have_count(60)
+    expect(page.locator("#status")).to_have_text("Cancelled: 59 photos. Labelled: 0, 1 failed")
+    expect(page.locator(".photo.cancelled")).to_have_count(59)
 
 
 def test_a_long_name_is_cut_in_its_middle(page: Page, phone: Page, site: Site) -> None:

@@ -50,7 +50,8 @@ def change(
         except ShoalError:
             _restore(path, before)
             raise
-    return [_sentence(name, value, path, found) for name, value in values.items()]
+    removed = _named(before or "")
+    return [_sentence(name, value, path, found, name in removed) for name, value in values.items()]
 
 
 def change_for(settings: Settings, values: Mapping[str, str]) -> list[str]:
@@ -66,6 +67,11 @@ def _check(name: str, value: str) -> None:
         raise SettingsError(f"{name} needs a restart: set it in the environment of what you start")
     if value.splitlines() not in ([], [value]):  # the file is read by lines: U+2028 and others end one, too
         raise SettingsError(f"{name}: expected one line")
+
+
+def _named(text: str) -> frozenset[str]:
+    """The variables that have a line in the file's text."""
+    return frozenset(line.partition("=")[0].strip() for line in text.splitlines())
 
 
 def _edited(text: str, values: Mapping[str, str]) -> str:
@@ -127,11 +133,12 @@ def _pause(deadline: float) -> None:
     time.sleep(LOOK_SECONDS)
 
 
-def _sentence(name: str, value: str, path: Path, found: InForce | None) -> str:
+def _sentence(name: str, value: str, path: Path, found: InForce | None, was_there: bool) -> str:
+    where = "no longer" if was_there else "not"
     if found is None:
-        told = f"{name}={value} is in {path}" if value.strip() else f"{name} is no longer in {path}"
+        told = f"{name}={value} is in {path}" if value.strip() else f"{name} is {where} in {path}"
         return f"{told}; no controller runs there, it holds from the next start on"
-    held = f"{name}={found.values.get(name, value)}" + ("" if value.strip() else " (no longer from the file)")
+    held = f"{name}={found.values.get(name, value)}" + ("" if value.strip() else f" ({where} from the file)")
     if _BY_VARIABLE[name].worker:
         told = f"{held} holds for instances that are launched from now on; running ones keep theirs"
         return told + (", and the web tier offers it once it is restarted with it" if name in OF_THE_WEB_TIER else "")

@@ -17,10 +17,10 @@ def command(file: Path) -> None:
     """Write the state in SHOAL_STATE_DIR to FILE, a tar.gz that you alone can read. Shoal may run meanwhile.
 
     In it: photos, results, queues, tables, the ledger, settings.env, the batches sent from here. A file of this name is
-    replaced once the new one is whole. Not in it: prepared models (SHOAL_CACHE_DIR), which it names, variables of the
-    environment, logs, and whatever is on AWS.
+    replaced once the new one is whole. Not in it: prepared models (SHOAL_CACHE_DIR), which it names as the
+    running controller or else the environment says, variables of the environment, logs, and whatever is on AWS.
     """
-    chosen = settings.load()
+    chosen = settings.in_force.applied(settings.load())
     models = versions(chosen)
     count = backup.write(chosen.state_dir, file, chosen.prefix, models)
     click.echo(f"{file}: {count} files, {file.stat().st_size / 1e6:.1f} MB")

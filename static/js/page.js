@@ -281,8 +281,9 @@ function status() {
   if (uploadLost || streamLost) return `${(uploadLost || "Connection lost").replace(/\.$/, "")}, trying again`;
   if (started && !uploader.batch) return "Starting the upload";
   if (uploader.busy || (started && lineOf < list.size - list.unsent)) {
-    const sent = number(list.size - list.counts.waiting - list.counts.uploading);
-    return `Uploading: ${sent} of ${number(list.size)}${list.answered ? `, ${number(list.answered)} labelled` : ""}`;
+    const { waiting, uploading, done, failed } = list.counts;
+    const answers = `${done ? `, ${number(done)} labelled` : ""}${failed ? `, ${number(failed)} failed` : ""}`;
+    return `Uploading: ${number(list.size - waiting - uploading)} of ${number(list.size)}${answers}`;
   }
   return line;
 }
