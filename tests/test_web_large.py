@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
+from tests import web_fixtures
 from tests.web_fixtures import Site, jpeg, running_site
-from tests.web_screenshots import DESKTOP
+from tests.web_screenshots import DESKTOP, PHONE
 
 expect.set_options(timeout=20_000)
 
@@ -63,6 +65,28 @@ def test_a_photo_opens_large_with_its_boxes_and_escape_leads_back(page: Page) ->
     page.keyboard.press("Escape")
     expect(page.locator("#viewer")).to_be_hidden()
     expect(page.get_by_role("link", name="Show test_0.JPG large")).to_be_focused()
+
+
+def test_words_on_a_phone_do_not_lie_over_each_other(
+    site: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = [(8 + step, 4 + step, 24 + step, 44) for step in range(3)]
+    people = [(box, (box[0] / 64, box[1] / 48, box[2] / 64, box[3] / 48)) for box in near]
+    monkeypatch.setattr(web_fixtures, "_PEOPLE", people)
+    files = [("inputFile", ("street.jpg", jpeg(size=(640, 480)), "image/jpeg"))]
+    address = site.url + requests.post(site.url, files=files, timeout=20).headers["Content-Location"]
+    page = browser.new_context(viewport=PHONE).new_page()
+    page.goto(address)
+    page.get_by_role("link", name="Show street.jpg large").click()
+    expect(page.locator("#viewer img")).to_be_visible()
+    for zoomed in (False, True):
+        if zoomed:
+            page.keyboard.press("+")
+        tags = [one.bounding_box() for one in page.locator(".mark span").all()]
+        assert len(tags) == 3
+        for first, second in pairwise(sorted((tag["y"], tag["height"]) for tag in tags if tag)):
+            assert second[0] >= sum(first) - 0.5
+    page.context.close()
 
 
 def test_fingers_go_on_and_enlarge(page: Page) -> None:

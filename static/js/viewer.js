@@ -99,6 +99,22 @@ export class Viewer {
     this.at(".file").textContent = name;
     this.image.alt = done ? label : name;
     this.at(".marks").replaceChildren(...(done ? boxes : []).map(({ at, words }) => mark(at, size, words)));
+    if (!this.sheet.hidden) this.#spread();
+  }
+
+  // Words that would lie over others go below them, those of the highest box first.
+  #spread() {
+    const words = [...this.at(".marks").querySelectorAll("span")];
+    for (const one of words) one.style.marginTop = "";
+    const seen = words.map((one) => [one, one.getBoundingClientRect()]).sort((one, other) => one[1].top - other[1].top);
+    const placed = [];
+    for (const [one, { left, right, top, height }] of seen) {
+      let place = top;
+      const covers = (it) => left < it.right && it.left < right && place < it.bottom && it.top < place + height;
+      for (let it = placed.find(covers); it; it = placed.find(covers)) place = it.bottom;
+      placed.push({ left, right, top: place, bottom: place + height });
+      one.style.marginTop = `${(place - top) / this.zoom}px`;
+    }
   }
 
   // As large as the stage; small pictures three times at most.
@@ -109,6 +125,7 @@ export class Viewer {
     this.sheet.style.width = `${width * scale}px`;
     this.sheet.style.height = `${height * scale}px`;
     this.#move(1, 0, 0);
+    this.#spread();
   }
 
   #move(zoom, x, y) {
@@ -127,6 +144,7 @@ export class Viewer {
     const zoom = clamp(this.zoom * factor, 1, LARGEST);
     const grown = zoom / this.zoom;
     this.#move(zoom, fromX - (fromX - this.x) * grown, fromY - (fromY - this.y) * grown);
+    this.#spread();
   }
 
   #pressed(event) {
