@@ -47,6 +47,7 @@ HEAD, TAIL = PARTS = ("head", "tail")
 BROWSER = "browser"
 BROWSER_PROGRAM = "onnxruntime-web"
 BROWSER_MODEL = "mobilenet_v2"  # small enough to be fetched by a browser, and right often enough
+TAIL_TASKS = {"classify": "tail", "classify_whole": "tail", "emotion": "face_tail"}  # of a whole model -> of its tail
 
 PRECISIONS = ("auto", FLOAT32, INT8)
 
@@ -190,7 +191,8 @@ def _tail(name: str, cut: str, cache_dir: Path) -> Model:
     if described is None:
         raise NotFound(_not_prepared(name, cut, TAIL, cache_dir))
     title = f"{whole.title} behind {cut}"
-    return replace(whole, name=point.tail_name(name, cut), title=title, task="tail", cut=described, stand_in="")
+    task = TAIL_TASKS.get(whole.task, "tail")
+    return replace(whole, name=point.tail_name(name, cut), title=title, task=task, cut=described, stand_in="")
 
 
 def find_head(name: str, cut: str, engine: str, cache_dir: Path) -> tuple[Artefact, point.CutPoint]:

@@ -42,6 +42,7 @@ STOP_SECONDS = 15.0
 END_SECONDS = 4 * STOP_SECONDS  # three parts stop one after another
 WORKER_START_SECONDS = 1.5  # from the start of its process to its registration
 MACHINE_START_SECONDS = 6.0  # from the start of its first process to its worker's registration
+LEAST_SECONDS = 0.001  # of work for a photo that the setting takes: a net of faces takes less
 RETRY_SECONDS = 0.5
 MAX_RESTARTS = 5  # of one part in RESTART_WINDOW_SECONDS; then `shoal up` gives up
 RESTART_WINDOW_SECONDS = 60.0
@@ -164,6 +165,7 @@ def beliefs(chosen: settings.Settings) -> dict[str, str]:
     found = {"SHOAL_EXPECTED_BOOT_SECONDS": f"{chosen.local_boot_seconds + start:g}"}
     seconds = store.seconds_a_photo(artefact)
     if seconds is not None:
+        seconds = max(seconds, LEAST_SECONDS)
         found["SHOAL_EXPECTED_SERVICE_SECONDS"] = f"{seconds:.4g}"
         # One worker uses all cores, and all workers run on this machine.
         found["SHOAL_EXPECTED_MOST_PER_SECOND"] = f"{1 / seconds:.4g}"

@@ -202,6 +202,8 @@ def test_the_controller_is_told_what_was_measured(tmp_path: Path) -> None:
     assert settings.load(found).expected_service_seconds == pytest.approx(1 / 18, rel=1e-3)
     assert settings.load(found).expected_most_per_second == pytest.approx(18, rel=1e-3)
     assert settings.load(found).expected_boot_seconds == 2.0
+    Measurements("sha256:0").with_here(FLOAT32, {FLOAT32: 4_000.0}).write(home, "openvino")  # a net of faces
+    assert settings.load(beliefs(chosen)).expected_service_seconds == 0.001
 
 
 def test_shoal_up_prepares_until_the_arithmetic_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

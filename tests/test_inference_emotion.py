@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,14 @@ from PIL import Image
 from inference import faces, images, process
 from inference.models import mini_xception
 from inference.preparing import architecture, sources, weights
+from inference.preparing.cutting import request as cutting
+from inference.split import header, packing
+from inference.split.header import BadActivation
 from inference.tasks import emotion
+from shoal import settings
 from shoal.messages import Box, Job
-from tests.inference_fixtures import MAX_PIXELS, encoded
+from shoal_cli._splitting._device import Device
+from tests.inference_fixtures import MAX_BYTES, MAX_PIXELS, encoded
 from tests.task_fixtures import answer, photo, recogniser
 
 MODEL = mini_xception.MODEL
@@ -139,6 +146,36 @@ def test_faces_are_found_by_many_threads_at_once() -> None:
 
     assert all(one == found[0] for one in found)
     assert len(found[0]) == 1
+
+
+def test_a_device_that_finds_the_faces_and_a_tail_answer_as_the_whole_net(tmp_path: Path) -> None:
+    cut, tail = "add_1", f"{MODEL.name}.add_1"
+    recogniser(MODEL.name)  # has the weights fetched
+    shutil.copytree(
+        settings.load().cache_dir / "models" / MODEL.name / "weights", tmp_path / "models/mini_xception/weights"
+    )
+    shown = [photo(name) for name in (*SEEN, "cat.jpg")]
+
+    head, _ = cutting.prepare_pair(MODEL.name, cut, "openvino", tmp_path, shown, print)
+
+    assert head.card.agreement["photos"] == head.card.agreement["uint8"]["same_label"] == 2 * len(SEEN)  # and mirrored
+    device = Device.of(dataclasses.replace(settings.load(), cache_dir=tmp_path), tail, "", "")
+    reader = process.load([tail], "openvino", tmp_path, None, MAX_PIXELS, MAX_BYTES)
+    for payload in (side_by_side("admiral.jpg", "2011_001610"), *(path.read_bytes() for path in shown)):
+        message = device.pack(payload)
+        [found] = reader.infer("", [reader.decode("", message)])
+        right = answer(MODEL.name, payload)
+        faces_found = [(face.name, face.box, face.relative_box) for face in found.detections]
+        assert faces_found == [(face.name, face.box, face.relative_box) for face in right.detections]
+        assert set(found.warnings) <= set(right.warnings)
+        assert len(message) < 1_000 + 8_000 * len(faces_found)
+
+    whole = packing.pack(np.zeros(device.point.shape, np.float32), device.point)
+    with pytest.raises(BadActivation, match="is of a whole picture, and this tail reads parts"):
+        reader.decode("", whole)
+    with pytest.raises(BadActivation, match="is of parts of a picture, and this tail reads whole pictures"):
+        packing.unpack(message, device.point)
+    assert header.read(message)[0].boxes == ()  # the cat's
 
 
 def test_the_net_is_the_published_one(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from inference.split import header, packing, point
 from inference.split.cuts import Layer, find_cuts
 from inference.split.header import BadActivation, Header
 from inference.split.point import CutPoint
+from shoal.messages import Box
 
 POINT = CutPoint("resnet50", "conv4_block6_out", point.pair_of("resnet50", "sha512-x", "conv4_block6_out"), (4, 5, 6))
 
@@ -137,6 +138,28 @@ def test_a_head_that_gives_no_number_sends_nothing(wrong: float) -> None:
         packing.pack(np.full(POINT.shape, 3e38, np.float32) * np.sign(activation() - 1), POINT)
 
 
+BOXES: list[Box] = [(1, 2, 30, 31), (40, 0, 80, 40), (0, 50, 9, 60)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 3), st.sampled_from(tuple(header.BITS)))
+def test_parts_of_a_picture_arrive_with_their_boxes(count: int, dtype: str) -> None:
+    sent = np.stack([activation(seed) for seed in range(3)])[:count]
+
+    message = packing.pack_parts(sent, POINT, BOXES[:count], (80, 60), dtype)
+
+    found = packing.unpack_parts(message, POINT)
+    assert (found.boxes, found.size) == (tuple(BOXES[:count]), (80, 60))
+    assert found.activations.shape == (count, *POINT.shape)
+    step = float(np.ptp(sent)) / packing.LEVELS.get(dtype, 1e9) if count else 0
+    inside = np.clip(sent, *np.percentile(sent, (0.5, 99.5))) if dtype == "uint4" and count else sent
+    np.testing.assert_allclose(found.activations, inside, atol=step)
+    with pytest.raises(BadActivation, match="of parts of a picture"):
+        packing.unpack(message, POINT)
+    with pytest.raises(BadActivation, match="of a whole picture"):
+        packing.unpack_parts(packing.pack(activation(), POINT), POINT)
+
+
 def made(raw: bytes | None = None, packed: bytes | None = None, **changes: object) -> bytes:
     """A message with other fields, other numbers, or other packed numbers."""
     raw = activation().tobytes() if raw is None else raw
@@ -175,6 +198,12 @@ WRONG = {
     "no scale": (made(dtype="uint8", scale=0.0), "scale is no number"),
     "a scale that is none": (made(dtype="uint8", scale=float("nan")), "header is damaged"),
     "half a byte too few": (made(RAW[:59], dtype="uint4"), "cut off: 59 of 60 bytes"),
+    "a box outside": (made(boxes=((0, 0, 9, 9),), size=(8, 9)), "is no box in a picture of 8 x 9 pixels"),
+    "a box without an inside": (made(boxes=((3, 3, 3, 4),), size=(8, 9)), "is no box in a picture"),
+    "a box with a side too few": (made(boxes=((0, 0, 3),), size=(8, 9)), "header is damaged"),
+    "boxes without a size": (made(boxes=((0, 0, 3, 3),), size=()), "header is damaged"),
+    "too many boxes": (made(boxes=((0, 0, 3, 3),) * 21, size=(8, 9)), "21 boxes are more than 20"),
+    "parts for a tail of whole pictures": (made(boxes=(), size=(8, 9)), "this tail reads whole pictures"),
     "a huge scale": (
         made(b"\xff" * 120, dtype="uint8", scale=1e300, check=zlib.crc32(b"\xff" * 120)),
         "has a number that is not finite",

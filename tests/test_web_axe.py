@@ -84,7 +84,9 @@ def test_upload_running_and_finished_batch(site: Site, page: Page, axe: str) -> 
     is_fine(page, axe)
 
 
-def test_a_failed_batch_a_batch_with_warnings_and_the_page_of_a_problem(site: Site, page: Page, axe: str) -> None:
+def test_a_failed_batch_a_batch_with_warnings_the_page_of_a_problem_and_the_page_of_reconstructions(
+    site: Site, page: Page, axe: str
+) -> None:
     names = ("fail.jpg", "street.jpg", "empty.jpg", "test_0.JPG")
     address = requests.post(f"{site.url}/batches", timeout=10).json()["url"]
     forms = [("inputFile", (name, jpeg(), "image/jpeg")) for name in names]
@@ -97,6 +99,8 @@ def test_a_failed_batch_a_batch_with_warnings_and_the_page_of_a_problem(site: Si
         summary.click()
     is_fine(page, axe)
     page.goto(f"{site.url}/batches/nonsense")
+    is_fine(page, axe)
+    page.goto(f"{site.url}/privacy")
     is_fine(page, axe)
 
 

@@ -82,13 +82,13 @@ def compare(model: Model, loaded: Mapping[str, Loaded], opened: Sequence[Decoded
     """
     outputs, rates = _in_turns(loaded, opened)
     task = tasks.by_name(model.task)
-    names = {
-        arithmetic: [_names(task.read(model, found, one)) for one, found in zip(opened, each, strict=True)]
+    named = {
+        arithmetic: [names(task.read(model, found, one)) for one, found in zip(opened, each, strict=True)]
         for arithmetic, each in outputs.items()
     }
     agreement = {
-        arithmetic: Agreement(sum(map(operator.eq, each, names[FLOAT32])), len(opened))
-        for arithmetic, each in names.items()
+        arithmetic: Agreement(sum(map(operator.eq, each, named[FLOAT32])), len(opened))
+        for arithmetic, each in named.items()
         if arithmetic != FLOAT32
     }
     return ArithmeticsCompared(outputs, agreement, rates)
@@ -121,7 +121,7 @@ def _compare(model: Model, opened: list[Decoded], expected: list[Outputs], loade
     alone = [loaded.infer(one.tensor) for one in opened]
     together = _split(loaded.infer(np.concatenate([one.tensor for one in opened])), opened)
     same = sum(
-        _names(task.read(model, a, one)) == _names(task.read(model, b, one)) == _names(task.read(model, right, one))
+        names(task.read(model, a, one)) == names(task.read(model, b, one)) == names(task.read(model, right, one))
         for one, a, b, right in zip(opened, alone, together, expected, strict=True)
     )
     pairs = [pair for found in (alone, together) for pair in zip(found, expected, strict=True)]
@@ -134,7 +134,7 @@ def _split(found: Outputs, opened: Sequence[Decoded]) -> list[Outputs]:
     return list(zip(*(np.split(output, ends) for output in found), strict=True))
 
 
-def _names(answer: Answer) -> list[str]:
+def names(answer: Answer) -> list[str]:
     """The best class, also where the answer is that the photo shows none of the classes; and all detections."""
     classes = [label.name for label in answer.labels if label.class_id is not None]
     return classes[:1] + [found.name for found in answer.detections]

@@ -19,6 +19,7 @@ from typing import Any
 
 from inference.split.point import MOST_BYTES, MOST_DIMENSIONS, CutPoint
 from shoal.errors import BadImage, MalformedMessage
+from shoal.messages import Box
 from shoal.safe_json import array, integer, number, read_object, text
 
 MAGIC = b"\x89ShoalA\n"  # the first byte is no text, and no format of a photo begins so
@@ -26,6 +27,8 @@ VERSION = 1
 MOST_HEADER_BYTES = 2048
 BITS = {"float32": 32, "uint8": 8, "uint4": 4}  # of a number
 COMPRESSIONS = ("none", "gzip", "zstd")
+MOST_BOXES = 20  # parts of a picture, such as faces, in one message
+MOST_PIXELS = 1_000_000  # of a picture's side
 TYPE = "application/vnd.shoal.activation"
 
 _FRONT = len(MAGIC) + 3
@@ -46,6 +49,9 @@ class Header:
                  the lower half of a byte comes first.
     compression: "none", "gzip" or "zstd".
     check:       the CRC-32 of the numbers before they were compressed.
+    boxes:       None for the activation of a whole picture. For a net that looks at parts of a picture, such as faces:
+                 the part that each activation is of, in pixels; there may be none.
+    size:        width and height of the picture, where there are boxes.
     """
 
     model: str
@@ -57,11 +63,18 @@ class Header:
     check: int
     scale: float = 1.0
     offset: float = 0.0
+    boxes: tuple[Box, ...] | None = None
+    size: tuple[int, int] = (0, 0)
+
+    @property
+    def values(self) -> int:
+        """How many numbers travel."""
+        return math.prod(self.shape) * (1 if self.boxes is None else len(self.boxes))
 
     @property
     def unpacked_bytes(self) -> int:
         """The length of the numbers once they are decompressed."""
-        return (math.prod(self.shape) * BITS[self.dtype] + 7) // 8
+        return (self.values * BITS[self.dtype] + 7) // 8
 
     def to_bytes(self) -> bytes:
         """Everything that stands before the numbers."""
@@ -121,7 +134,24 @@ def _header(fields: Mapping[str, Any]) -> Header:
     model, cut, pair, dtype, compression = (text(fields[name]) for name in _TEXTS)
     shape = tuple(map(_whole, array(fields, "shape")))
     scale, offset = number(fields["scale"]), number(fields["offset"])
-    return Header(model, cut, pair, shape, dtype, compression, _whole(fields["check"]), scale, offset)
+    boxes, size = _boxes(fields)
+    return Header(model, cut, pair, shape, dtype, compression, _whole(fields["check"]), scale, offset, boxes, size)
+
+
+def _boxes(fields: Mapping[str, Any]) -> tuple[tuple[Box, ...] | None, tuple[int, int]]:
+    """The boxes and the size of the picture; a whole picture's message may leave both out."""
+    if fields.get("boxes") is None:
+        return None, (0, 0)
+    width, height = map(_whole, array(fields, "size"))
+    boxes = []
+    for edges in array(fields, "boxes"):
+        left, top, right, bottom = map(_whole, edges)
+        if not (0 <= left < right <= width <= MOST_PIXELS and 0 <= top < bottom <= height <= MOST_PIXELS):
+            raise ValueError(f"{str(edges)[:_SHOWN]} is no box in a picture of {width} x {height} pixels")
+        boxes.append((left, top, right, bottom))
+    if len(boxes) > MOST_BOXES:
+        raise ValueError(f"{len(boxes)} boxes are more than {MOST_BOXES}")
+    return tuple(boxes), (width, height)
 
 
 def _whole(value: Any) -> int:
@@ -138,7 +168,7 @@ def _check(header: Header) -> None:
         raise BadActivation(f"the activation is compressed by {header.compression[:_SHOWN]!r}; known are {known}")
     if not 0 < len(header.shape) <= MOST_DIMENSIONS or min(header.shape) < 1:
         raise BadActivation(f"{str(list(header.shape))[:_SHOWN]} is no shape of an activation")
-    if math.prod(header.shape) * BITS["float32"] // 8 > MOST_BYTES:
+    if max(math.prod(header.shape), header.values) * BITS["float32"] // 8 > MOST_BYTES:
         raise BadActivation(f"the activation would have more than {MOST_BYTES / 1e6:.0f} MB")
     if header.scale <= 0 or not math.isfinite(header.offset + 255 * header.scale):
         raise BadActivation("the activation's scale is no number that values can have")

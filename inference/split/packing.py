@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
-import math
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from inference.split import header as headers
 from inference.split.header import BadActivation, Header, check_meets
 from inference.split.point import CutPoint
+from shoal.messages import Box
 
 Numbers = NDArray[np.float32]
 
@@ -39,6 +41,29 @@ def pack(activation: Numbers, point: CutPoint, dtype: str = "uint8", compression
     """
     if activation.shape != point.shape:
         raise BadActivation(f"the head gave the shape {list(activation.shape)}, not {list(point.shape)}")
+    return _packed(activation, point, dtype, compression)
+
+
+def pack_parts(
+    activations: Numbers, point: CutPoint, boxes: Sequence[Box], size: tuple[int, int], dtype: str = "uint8"
+) -> bytes:
+    """A message with the activations of parts of a picture, such as faces, [parts, *point.shape]. There may be none.
+
+    boxes: the part that each shows, in pixels of the picture, whose width and height are `size`. dtype: as in `pack`.
+
+    Raises BadActivation for numbers that are not finite.
+    """
+    return _packed(activations, point, dtype, "zstd", tuple(boxes), size)
+
+
+def _packed(
+    activation: Numbers,
+    point: CutPoint,
+    dtype: str,
+    compression: str,
+    boxes: tuple[Box, ...] | None = None,
+    size: tuple[int, int] = (0, 0),
+) -> bytes:
     if not np.isfinite(activation).all():
         raise BadActivation("the head gave a number that is not finite")
     if dtype == "float32":
@@ -47,7 +72,9 @@ def pack(activation: Numbers, point: CutPoint, dtype: str = "uint8", compression
         steps, scale, offset = quantize(activation, dtype)
         raw = as_bytes(steps, dtype)
     check = zlib.crc32(raw)
-    header = Header(point.model, point.cut, point.pair, point.shape, dtype, compression, check, scale, offset)
+    header = Header(
+        point.model, point.cut, point.pair, point.shape, dtype, compression, check, scale, offset, boxes, size
+    )
     return header.to_bytes() + compress(raw, compression)
 
 
@@ -57,6 +84,30 @@ def unpack(message: bytes, tail: CutPoint) -> Numbers:
     No more memory is taken than the activation of this tail needs, whatever the message says or holds.
     """
     header, packed = headers.read(message)
+    if header.boxes is not None:
+        raise BadActivation("the activation is of parts of a picture, and this tail reads whole pictures")
+    return _unpacked(header, packed, tail).reshape(header.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What travelled of a picture's parts. activations: [parts, *shape]. boxes, size: see Header."""
+
+    activations: Numbers
+    boxes: tuple[Box, ...]
+    size: tuple[int, int]
+
+
+def unpack_parts(message: bytes, tail: CutPoint) -> Parts:
+    """The activations of a picture's parts, such as faces, in a message. Raises BadActivation, as `unpack` does."""
+    header, packed = headers.read(message)
+    if header.boxes is None:
+        raise BadActivation("the activation is of a whole picture, and this tail reads parts of pictures")
+    numbers = _unpacked(header, packed, tail)
+    return Parts(numbers.reshape(len(header.boxes), *header.shape), header.boxes, header.size)
+
+
+def _unpacked(header: Header, packed: bytes, tail: CutPoint) -> Numbers:
     check_meets(header, tail)
     raw = _decompressed(packed, header)
     if zlib.crc32(raw) != header.check:
@@ -67,7 +118,7 @@ def unpack(message: bytes, tail: CutPoint) -> Numbers:
         numbers = dequantize(_steps(raw, header), header.scale, header.offset)
     if not np.isfinite(numbers).all():
         raise BadActivation("the activation has a number that is not finite")
-    return numbers.reshape(header.shape)
+    return numbers
 
 
 def quantize(activation: Numbers, dtype: str = "uint8") -> tuple[NDArray[np.uint8], float, float]:
@@ -75,6 +126,8 @@ def quantize(activation: Numbers, dtype: str = "uint8") -> tuple[NDArray[np.uint
 
     dtype: "uint8" or "uint4". Raises BadActivation.
     """
+    if not activation.size:
+        return np.zeros(activation.shape, np.uint8), 1.0, 0.0
     levels, kept = LEVELS[dtype], KEPT[dtype]
     least, largest = float(activation.min()), float(activation.max())
     if kept < 100 and largest > least:
@@ -102,7 +155,7 @@ def _steps(raw: bytes, header: Header) -> NDArray[np.uint8]:
     found = np.frombuffer(raw, np.uint8)
     if header.dtype == "uint8":
         return found
-    return np.stack([found & 15, found >> 4], axis=-1).reshape(-1)[: math.prod(header.shape)]
+    return np.stack([found & 15, found >> 4], axis=-1).reshape(-1)[: header.values]
 
 
 def dequantize(steps: NDArray[np.uint8], scale: float, offset: float) -> Numbers:

@@ -11,10 +11,11 @@ from PIL import Image
 from inference import faces, images, quality
 from inference.answer import Answer, Decoded
 from inference.model import Model, labels
+from inference.split.header import MOST_BOXES
 from shoal.messages import Box, Detection, Label
 
 SEEN_PIXELS = 640  # the long side of the picture that is searched for faces
-MOST = 20  # faces in an answer, the largest first
+MOST = MOST_BOXES  # faces in an answer, the largest first
 MARGIN = 0.1  # on each side of a face, relative to its side
 
 NO_FACE = "no face was found: a face has to look at the camera"

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from inference import engines, store, tasks, user_files
 from inference.engines import Loaded
 from inference.model import Model
@@ -21,6 +23,7 @@ from shoal.errors import BadImage, NotFound, Permanent
 from shoal.settings import Settings
 
 SPLIT = "split"
+WHOLE_PICTURES = ("classify", "classify_whole")  # tasks whose nets look at the picture once; others look at its faces
 MARK_BYTES = 8
 
 
@@ -94,7 +97,11 @@ class Device:
     def pack(self, payload: bytes) -> bytes:
         """The packed activation of a photo's bytes. Raises BadImage."""
         opened = tasks.by_name(self.model.task).decode(self.model, payload, self.max_pixels)
-        return packing.pack(self.head.infer(opened.tensor)[0][0], self.point, self.dtype)
+        if self.model.task in WHOLE_PICTURES:
+            return packing.pack(self.head.infer(opened.tensor)[0][0], self.point, self.dtype)
+        none = np.empty((0, *self.point.shape), np.float32)
+        found = self.head.infer(opened.tensor)[0] if len(opened.tensor) else none
+        return packing.pack_parts(found, self.point, opened.boxes, opened.size, self.dtype)
 
 
 def _check_agreement(head: Artefact, cut: str, dtype: str) -> None:

@@ -127,7 +127,7 @@ def labelling(chosen: Settings, model: str) -> Callable[[bytes], bytes]:
 
     def label(photo: bytes) -> bytes:
         opened = task.decode(found.model, photo, chosen.max_pixels)
-        task.read(found.model, loaded.infer(opened.tensor), opened)
+        task.read(found.model, loaded.infer(opened.tensor) if len(opened.tensor) else (), opened)
         return b""
 
     return label

@@ -35,6 +35,8 @@ def make(
     calibration, held_out = (
         agreement.decoded(model, part) for part in photo_sources.divide(photos, CALIBRATION_PHOTOS)
     )
+    if len(held_out) < LEAST_PHOTOS:  # few photos show what this net looks at
+        return {}
     head, exact = (engine.load(model, folders[part]) for part in ("head", "tail"))
     rows = [_sent(head, one.tensor, point) for one in calibration]
     try:

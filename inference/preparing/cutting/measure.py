@@ -50,10 +50,11 @@ def measure(model: Model, net: Any, pictures: NDArray[np.uint8], say: Say) -> li
         rows = pictures[start : start + _ROWS]
         *activations, whole = (np.asarray(one) for one in tapped({"image": rows}, training=False))
         for at, activation in enumerate(activations):
-            for dtype, same in agreeing.items():
-                restored = [packing.dequantize(*packing.quantize(one, dtype)) for one in activation]
-                answer = np.asarray(tails[at](np.stack(restored), training=False))
-                same[at] += int((answer.argmax(axis=-1) == whole.argmax(axis=-1)).sum())
+            # One call for all packings: a call costs more than a small picture.
+            restored = [packing.dequantize(*packing.quantize(one, dtype)) for dtype in agreeing for one in activation]
+            answers = np.asarray(tails[at](np.stack(restored), training=False)).argmax(axis=-1)
+            for same, answer in zip(agreeing.values(), answers.reshape(len(agreeing), -1), strict=True):
+                same[at] += int((answer == whole.argmax(axis=-1)).sum())
             for row in range(min(len(rows), COMPRESSED_ROWS - start)):
                 _note(sizes[at], activation[row])
     return [

@@ -83,8 +83,8 @@ def prepare_pair(
     Raises NotFound if the model is not prepared, Permanent for a cut that is not legal, or a pair that does not agree.
     """
     model = store.model(name, cache_dir)
-    if model.task not in ("classify", "classify_whole"):
-        raise Permanent(f"{model.title} is no classifier: only classifiers are run in two parts")
+    if model.task not in store.TAIL_TASKS:
+        raise Permanent(f"{model.title} is no classifier, and reads no faces: it is not run in two parts")
     with suppress(NotFound):
         if not again:
             return _found(model, cut, engine, cache_dir)

@@ -1,0 +1,1 @@
+"""Split inference beside published figures."""
