@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.split.planning import BYTES, GOALS, MONEY, TIME, LinkSpeed, Way, choose, link_speed
+from inference.split.planning import BYTES, GOALS, MONEY, TIME, LinkSpeed, SeenCall, Way, choose, link_speed, shares
 from shoal.errors import Permanent
 from shoal_cli._splitting import _speed
 
@@ -40,6 +40,30 @@ def test_a_link_without_a_limit_and_one_that_was_measured_with_one_size() -> Non
     assert str(LINK) == "8 Mbit/s, round trip 50 ms"
     with pytest.raises(ValueError, match="two sizes"):
         link_speed([(5, 1.0), (5, 2.0)])
+
+
+@given(links, st.lists(st.tuples(small, small, st.floats(0, 1e6)), min_size=1, max_size=4), small)
+def test_the_parts_of_steady_calls_are_told_apart(
+    link: LinkSpeed, there: list[tuple[float, float, float]], waiting: float
+) -> None:
+    calls = [
+        [SeenCall(device + model + waiting + link.seconds(size), device, model, size)] * 3
+        for device, model, size in there
+    ]
+
+    found = shares(calls, link)
+
+    assert list(zip(found.device, found.model, strict=True)) == [(device, model) for device, model, _ in there]
+    assert found.waiting == pytest.approx(waiting, abs=1e-6)
+
+
+def test_the_parts_add_up_to_the_median_of_calls_of_which_each_is_slow_somewhere_else() -> None:
+    parts = [(0.3, 0.01, 0.1), (0.1, 0.05, 0.1), (0.1, 0.01, 0.4)]
+    calls = [SeenCall(device + model + wait + LINK.seconds(0), device, model, 0) for device, model, wait in parts]
+
+    found = shares([calls], LINK)
+
+    assert found.device[0] + found.model[0] + found.waiting == pytest.approx(0.41)  # their totals: 0.41, 0.25, 0.51
 
 
 @given(ways, links, st.sampled_from(GOALS), st.booleans())

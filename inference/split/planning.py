@@ -57,6 +57,42 @@ def link_speed(transfers: Iterable[tuple[int, float]]) -> LinkSpeed:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenCall:
+    """A call on a way, in seconds. total: of it all. device: on the device. model: at the other end."""
+
+    total: float
+    device: float
+    model: float
+    sent_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What the calls on some ways took. device, model: the medians of each way. waiting: the same for all of them."""
+
+    device: tuple[float, ...]
+    model: tuple[float, ...]
+    waiting: float
+
+
+def shares(ways: Sequence[Sequence[SeenCall]], link: LinkSpeed) -> Shares:
+    """How the calls on each way divide. `link` is the one that they went over.
+
+    Queues and stores are the same for all ways, so what all calls waited there tells more than those of one. The wait
+    is what is left of whole calls when the medians of the other parts are taken off. The median of the waits alone
+    would be too little: each part is slow now and then, and medians of parts add up to less than the median of sums.
+    """
+    device = tuple(median(one.device for one in calls) for calls in ways)
+    model = tuple(median(one.model for one in calls) for calls in ways)
+    left = [
+        one.total - here - there - link.seconds(one.sent_bytes)
+        for calls, here, there in zip(ways, device, model, strict=True)
+        for one in calls
+    ]
+    return Shares(device, model, max(0.0, median(left)))
+
+
+@dataclass(frozen=True, slots=True)
 class Way:
     """A way to label a photo, and what it takes for each photo.
 

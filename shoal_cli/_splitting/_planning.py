@@ -17,7 +17,7 @@ from comparison.schedule import Stint
 from comparison.split_venue import CutDoor
 from comparison.venue_api import VenueApi
 from inference.preparing.sources import Say
-from inference.split.planning import LinkSpeed, Way, link_speed
+from inference.split.planning import LinkSpeed, SeenCall, Way, link_speed, shares
 from shoal.errors import Permanent, Retryable
 from shoal.prices import price_per_hour
 from shoal.settings import Settings
@@ -26,7 +26,7 @@ from shoal_cli._splitting._speed import WHOLE, DeviceSpeed
 
 TRANSFERS = (1_000, 30_000, 120_000)  # bytes; about what activations have
 EACH = 5  # transfers of a size
-CALLS = 5  # to each tail after its first
+CALLS = 8  # to each tail after its first: each photo once
 WHOLE_PHOTO = {"the whole photo": AS_IT_IS, "the photo, resized": RESIZED}
 
 
@@ -102,17 +102,20 @@ def _tried(way: Way, door: Door, lane: Lane, photos: PreparedPhotos) -> _Tried:
 
 
 def _with_ends(tried: Sequence[_Tried], link: LinkSpeed, per_hour: float | None) -> list[Road]:
-    """The roads with what their calls showed of the other end.
+    """The roads with what their calls showed of the device and of the other end.
 
-    Queues and stores are the same for all of them, so what all calls waited there tells more than those of one.
+    A head takes another time between calls than in the loop of `device_speed`: there nothing else works meanwhile.
     """
-    waits = [one.total - one.inference - link.seconds(one.sent_bytes) for each in tried for one in each.calls]
-    waiting = max(0.0, median(waits))
+    calls = [
+        [SeenCall(one.total, one.device, one.inference - one.device, one.sent_bytes) for one in each.calls]
+        for each in tried
+    ]
+    seen = shares(calls, link)
     roads = []
-    for each in tried:
-        tail = median(one.inference - one.device for one in each.calls)
+    for each, head, tail in zip(tried, seen.device, seen.model, strict=True):
         dollars = None if per_hour is None else 1000 * (tail * per_hour / 3600 + pool_calls())
-        way = replace(each.way, waiting=waiting, tail_seconds=tail, dollars=dollars)
+        here = head or each.way.device_seconds  # a call does not tell what resizing took
+        way = replace(each.way, device_seconds=here, waiting=seen.waiting, tail_seconds=tail, dollars=dollars)
         roads.append(Road(way, each.door, each.lane, each.cold))
     return roads
 
