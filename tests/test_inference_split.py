@@ -126,6 +126,13 @@ def test_what_is_unpacked_is_what_was_packed(seed: int, most: float, dtype: str,
         np.testing.assert_allclose(found, inside if np.ptp(inside) else sent, atol=step * 0.51)
 
 
+def test_four_bits_leave_out_the_largest_and_the_least_thousandth() -> None:
+    ramp = np.linspace(0, 1, 10_001, dtype=np.float32)
+    for dtype, least in (("uint8", 0.0), ("uint4", 0.001)):
+        _, scale, offset = packing.quantize(ramp, dtype)
+        assert (offset, offset + packing.LEVELS[dtype] * scale) == pytest.approx((least, 1 - least), abs=1e-6)
+
+
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_a_head_that_gives_no_number_sends_nothing(wrong: float) -> None:
     sent = activation()
@@ -152,7 +159,11 @@ def test_parts_of_a_picture_arrive_with_their_boxes(count: int, dtype: str) -> N
     assert (found.boxes, found.size) == (tuple(BOXES[:count]), (80, 60))
     assert found.activations.shape == (count, *POINT.shape)
     step = float(np.ptp(sent)) / packing.LEVELS.get(dtype, 1e9) if count else 0
-    inside = np.clip(sent, *np.percentile(sent, (0.5, 99.5))) if dtype == "uint4" and count else sent
+    inside = (
+        np.clip(sent, *np.percentile(sent, (100 - packing.KEPT[dtype], packing.KEPT[dtype])))
+        if dtype == "uint4" and count
+        else sent
+    )
     np.testing.assert_allclose(found.activations, inside, atol=step)
     with pytest.raises(BadActivation, match="of parts of a picture"):
         packing.unpack(message, POINT)

@@ -22,10 +22,8 @@ Numbers = NDArray[np.float32]
 ZSTD_LEVEL = 3
 GZIP_LEVEL = 6  # what a browser's CompressionStream takes
 LEVELS = {"uint8": 255, "uint4": 15}  # steps from the least to the largest number
-KEPT = {
-    "uint8": 100.0,
-    "uint4": 99.5,
-}  # per cent of the numbers between these two; with few steps outliers cost too much
+# The percentile up to which numbers are told, and from the other end the same: with few steps outliers cost too much.
+KEPT = {"uint8": 100.0, "uint4": 99.9}
 _MOST_WINDOW = 8 * 1024 * 1024  # bytes that zstd may ask for beside its output
 _GZIP = 16 + zlib.MAX_WBITS  # tells zlib to expect gzip's header
 _LARGEST = float(np.finfo(np.float32).max)
