@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
+from benchmarks.privacy import page
+from benchmarks.privacy.remedy import Remedy
 from benchmarks.privacy.similarity import WINDOW, psnr, ssim
 
 sides = st.integers(WINDOW, 24)
@@ -47,3 +53,32 @@ def test_noise_costs_similarity_and_more_noise_more() -> None:
     assert found == sorted(found, reverse=True)
     assert found[0] == pytest.approx(1)
     assert found[-1] < 0.3
+
+
+def test_a_remedy_changes_an_activation_by_its_size() -> None:
+    sent = np.random.default_rng(2).normal(3, 2, (4, 7, 7, 8)).astype(np.float32)
+    off = {name: float(np.abs(Remedy.of(name).applied(sent) - sent).mean()) for name in ("uint8", "uint4", "noise-0.5")}
+
+    assert off["uint8"] < 0.05 < off["uint4"] < 0.4 < off["noise-0.5"] < 1.2
+    for wrong in ("uint2", "noise-", "noise-x", "noise-0", "noise-nan", "0.5"):
+        with pytest.raises(click.BadParameter):
+            Remedy.of(wrong)
+
+
+def test_figures_for_the_page_are_added_to_those_there_in_the_order_of_the_cuts(tmp_path: Path) -> None:
+    out, shown = tmp_path / "out", tmp_path / "page"
+    out.mkdir()
+    shown.mkdir()
+    attack = {"ssim": [0.2, 0.4], "psnr": [10.0, 20.0], "same_label": [True, True], "pool_label": [True, False]}
+    found = {"asked_seconds": 30.0, "decoder": attack, "inversion": attack, "agreeing": 97, "photos": 100}
+    names = ["m-b", "m-a-uint4", "m-a"]
+    for name in names:
+        Image.new("RGB", (680, 452)).save(out / f"{name}.jpg")
+        page.write({name: found}, out, ["m-a", "m-b"], shown)
+
+    rows = json.loads((shown / page.FIGURES).read_text())
+    assert [row["name"] for row in rows] == ["m-a", "m-a-uint4", "m-b"]
+    assert rows[1]["remedy"] == "uint4"
+    assert rows[0]["decoder"] == {"ssim": 0.3, "psnr": 15.0, "same_label": 2, "pool_label": 1}
+    with Image.open(shown / "m-a.jpg") as picture:
+        assert picture.size == (453, 301)

@@ -92,6 +92,16 @@ def test_the_page_has_no_inline_script_and_nothing_from_elsewhere(site: Site) ->
     assert "https://" not in page
 
 
+def test_the_page_of_reconstructions_shows_them_and_calls_only_what_stays_private(site: Site) -> None:
+    reply = requests.get(f"{site.url}/privacy", timeout=10)
+
+    pictures = re.findall(r'<img src="([^"]+)"', reply.text)
+    assert len(pictures) >= 9
+    assert all(requests.get(urljoin(site.url, one), timeout=10).content[:2] == b"\xff\xd8" for one in pictures)
+    words = " ".join(re.sub("<[^>]*>", "", reply.text).split())
+    assert re.findall(r"[^.]*\bprivate\b[^.]*\.", words) == [" A photo stays private where nothing leaves the device."]
+
+
 def test_the_page_and_all_it_loads_is_small(site: Site) -> None:
     sizes: dict[str, int] = {}
     waiting = [f"{site.url}/"]

@@ -28,6 +28,7 @@ from web_tier.routes import (
     fleet,
     health,
     pages,
+    privacy,
     sharing,
     sign_in,
     uploads,
@@ -88,7 +89,7 @@ def create_app(
     app.jinja_env.globals.update(card=card, others=others, timeline=timeline, queued=QUEUED, shown=SHOWN, orders=ORDERS)
     app.jinja_env.globals.update(counting=COUNTING, latency=latency)
     app.jinja_env.filters["number"] = words.number
-    for part in (pages, api, events, fleet, dead_letters, compare, health, v1, uploads, contracts, device):
+    for part in (pages, api, events, fleet, dead_letters, compare, health, v1, uploads, contracts, device, privacy):
         app.register_blueprint(part.blueprint)
     problems.install(app)
     bodies.install(app)

@@ -87,16 +87,24 @@ def invert(head: KnownHead, seen: Numbers, start: Pictures, seconds: float, most
     return Rebuilt(_as_pictures(pixels.numpy()), steps, spent)
 
 
-def decode(head: KnownHead, seen: Numbers, others: Pictures, seconds: float, most_steps: int = 4000) -> Rebuilt:
+def decode(
+    head: KnownHead,
+    seen: Numbers,
+    others: Pictures,
+    seconds: float,
+    most_steps: int = 4000,
+    remedy: Callable[[Numbers], Numbers] | None = None,
+) -> Rebuilt:
     """Train a decoder on the other pictures and their mirror images, and let it decode what is `seen`.
 
-    seconds: of a processor, the activations of the other pictures included.
+    seconds: of a processor, the activations of the other pictures included. remedy: what arrives of activations.
     """
     import tensorflow as tf
 
     began = time.process_time()
     shown = np.concatenate([others, others[:, :, ::-1]])
     known = head.activations(shown)
+    known = remedy(known) if remedy else known
     scale = float(known.std()) or 1.0
     known = (known / scale).astype(np.float16)
     decoder = _decoder(seen.shape[1:])

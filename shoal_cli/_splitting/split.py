@@ -29,7 +29,8 @@ COLUMNS = (
 def command() -> None:
     """Cut a model in two: the device runs the head, only the activation travels, a worker runs the tail.
 
-    `shoal classify --venue split` uses it. An activation is not private: photos can be rebuilt from many of them.
+    `shoal classify --venue split` uses it. An activation is not private: photos can be rebuilt from many of them, as
+    the page /privacy of a running Shoal shows.
     """
 
 
