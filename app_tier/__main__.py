@@ -23,6 +23,7 @@ from app_tier.bucket_events import BucketEvents
 from app_tier.drain import DrainWatch
 from app_tier.image.early import ReadyModels, load, load_and_wait
 from app_tier.register import Registration, seconds_alive
+from app_tier.shards.lane import BulkLane
 from app_tier.stall import StallWatch, end_stalled
 from app_tier.suspects.open_photos import OpenPhotos
 from app_tier.suspects.suspects import Suspects
@@ -70,6 +71,9 @@ def _run(stop: StopSignal) -> int:
     recogniser = loaded.recogniser
     with ExitStack() as around:
         name, identifier = _watch_instance(stop, around)
+        suspects = Suspects(
+            cloud.outputs, chosen.max_deliveries, OpenPhotos(chosen.run_dir and chosen.run_dir / "open-photos")
+        )
         worker = Worker(
             cloud,
             recogniser,
@@ -79,10 +83,9 @@ def _run(stop: StopSignal) -> int:
             chosen.visibility_seconds,
             chosen.answer_cache,
             BucketEvents(chosen.in_bucket, chosen.intake_prefix, chosen.max_file_bytes),
-            Suspects(
-                cloud.outputs, chosen.max_deliveries, OpenPhotos(chosen.run_dir and chosen.run_dir / "open-photos")
-            ),
+            suspects,
         )
+        lane = BulkLane(cloud, recogniser, suspects, lambda: worker.in_progress, stop, chosen.visibility_seconds)
         arithmetic = _arithmetic(recogniser) + (", measured by this worker" if loaded.again else "")
         engines = ", ".join(dict.fromkeys(map(recogniser.engine, recogniser.models)))
         log.info("%s ready: %s on %s in %s", name, ", ".join(recogniser.models), engines, arithmetic)
@@ -90,13 +93,22 @@ def _run(stop: StopSignal) -> int:
         gc.enable()
         models = ", ".join(recogniser.models)
         register = Registration(
-            cloud.register, identifier, worker, models, seconds_alive(), chosen.beat_seconds, stop, arithmetic
+            cloud.register,
+            identifier,
+            worker,
+            models,
+            seconds_alive(),
+            chosen.beat_seconds,
+            stop,
+            arithmetic,
+            lambda: lane.in_work,
         )
         around.enter_context(register)
         around.enter_context(StallWatch(worker, chosen.stall_seconds, lambda: end_stalled(chosen.stall_seconds)))
         if chosen.drain_by == "queue":
             around.enter_context(TerminateWatch(cloud.terminations, worker, stop, chosen.terminate_seconds))
-        finished = worker.run()
+        with lane:
+            finished = worker.run()
     traces.close()
     log.info("%s leaves (%s): %d messages finished", name, stop.reason, finished)
     return 0

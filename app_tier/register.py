@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from app_tier.watcher import Progress, Watcher
@@ -32,6 +33,7 @@ class Registration(Watcher):
     ready_seconds: how long it took until it could work.
     arithmetic:    in which it computes, for people.
     stop:          a worker that is stopped says in its beats that it leaves.
+    bulk:          how many photos of bulk runs it works on.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Registration(Watcher):
         every_seconds: float,
         stop: StopSignal,
         arithmetic: str = "",
+        bulk: Callable[[], int] = lambda: 0,
     ) -> None:
         # To make the register's client takes a twentieth of a second. The first photo does not wait for it.
         super().__init__("register", every_seconds, FIRST_SECONDS)
@@ -54,6 +57,7 @@ class Registration(Watcher):
         self._ready_seconds = ready_seconds
         self._stop = stop
         self._arithmetic = arithmetic
+        self._bulk = bulk
         self._counts = itertools.count(1)
         self._faults = WarnOnce(log)
 
@@ -80,6 +84,7 @@ class Registration(Watcher):
             self._arithmetic,
             peak_bytes(),
             progress.dropped,
+            self._bulk(),
         )
         try:
             self._register.beat(self._worker, beat)

@@ -27,6 +27,7 @@ from controller.ledger import Ledger
 from controller.metrics import UNITS, CloudWatch, EmbeddedMetrics, Metrics
 from controller.reconciler import Reconciler
 from controller.rules import Rules, boot_file, reloaded
+from controller.slow_lane.bulk_watch import BulkWatch
 from controller.sweeper import Sweeper
 from controller.tally import Tally
 from controller.terminations import AskByQueue
@@ -113,6 +114,7 @@ class Controller:
             *_known(chosen, ledger.last(), clock.now()),
             dry_run,
             marking.pool,
+            BulkWatch(cloud).need,
         )
         self._sweeper = Sweeper(
             cloud, clock, chosen.resp_queue, chosen.sweep_seconds, chosen.sweep_days, chosen.keep_days

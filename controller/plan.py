@@ -138,6 +138,6 @@ def _first_to_leave(observation: Observation) -> tuple[str, ...]:
     """Idle before busy, booting before running, young before old: the old have warm caches."""
 
     def order(one: Instance) -> tuple[int, bool, float, str]:
-        return observation.in_progress(one.id), one.state != "pending", -one.launched_at, one.id
+        return observation.busy_with(one.id), one.state != "pending", -one.launched_at, one.id
 
     return tuple(one.id for one in sorted(observation.staying, key=order))

@@ -60,6 +60,14 @@ class Measured:
         return self.boot.quantile(0.9)
 
 
+@dataclass(frozen=True, slots=True)
+class BulkNeed:
+    """The workers that the bulk runs need, and why, in words."""
+
+    workers: int = 0
+    why: str = ""
+
+
 @dataclass(frozen=True)
 class Observation:
     """What one tick saw.
@@ -71,6 +79,7 @@ class Observation:
     sightings: what is known of each instance, by its id.
     standstill: why nothing gets on although photos wait, when no worker is to blame; "" when all is well.
     never_came: launches in a row whose workers never registered.
+    bulk:      what the bulk runs need. No policy looks at it.
     """
 
     now: float
@@ -81,6 +90,7 @@ class Observation:
     measured: Measured = field(default_factory=Measured)
     standstill: str = ""
     never_came: int = 0
+    bulk: BulkNeed = field(default_factory=BulkNeed)
 
     @cached_property
     def staying(self) -> tuple[Instance, ...]:
@@ -109,6 +119,11 @@ class Observation:
         """Messages that the instance's worker said it works on."""
         sighting = self.sightings.get(name)
         return sighting.beat.in_progress if sighting is not None and sighting.beat is not None else 0
+
+    def busy_with(self, name: str) -> int:
+        """The same, and photos of bulk runs."""
+        sighting = self.sightings.get(name)
+        return self.in_progress(name) + (sighting.beat.bulk if sighting is not None and sighting.beat else 0)
 
     @cached_property
     def told_in_progress(self) -> int:
@@ -213,6 +228,13 @@ def hold_work(decision: Decision, observation: Observation) -> Decision:
     return Decision(fewest, f"{decision.reason}; {fewest} for {depth.in_flight} in work, {depth.total} in all")
 
 
+def for_bulk(decision: Decision, need: BulkNeed) -> Decision:
+    """As many workers as the bulk runs need, if the photos of people need fewer: one pool does both, these first."""
+    if need.workers <= decision.desired:
+        return decision
+    return Decision(need.workers, f"{decision.reason}; {need.why}")
+
+
 def clamp(decision: Decision, limits: Limits) -> Decision:
     """Keep a decision within the limits, and say so when that changes it."""
     if decision.desired > limits.most:
@@ -276,7 +298,7 @@ def decide(
     needs: those that the last tick returned.
     """
     limits = terms.limits
-    wanted = hold_work(policy(observation, terms), observation)
+    wanted = for_bulk(hold_work(policy(observation, terms), observation), observation.bulk)
     needs = (*needs, Need(observation.now, wanted.desired))
     boot = observation.measured.boot_seconds
     needs = recent(needs, observation.now, max(limits.quiet_seconds, limits.window_seconds, boot))

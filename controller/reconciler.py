@@ -13,7 +13,7 @@ from controller.intents import Intents
 from controller.lease import Hold
 from controller.ledger import Tick, TickRecord
 from controller.plan import Act, Drain, Launch, plan
-from controller.policy import Decision, Intent, Observation, decide
+from controller.policy import BulkNeed, Decision, Intent, Observation, decide
 from controller.rules import Rules
 from shoal.errors import CapacityUnavailable, LeaseLost, Permanent, Retryable, ShoalError
 from shoal.ledger import Refusal, Spent
@@ -32,6 +32,7 @@ class Reconciler:
     steady:  seconds by a clock that nobody sets; it shows when the time of day was set.
     dry_run: look, decide and write the ledger; take no lease, do nothing.
     marks:   the pool that drains by marks, when the cloud's pool drains by messages.
+    bulk:    what the bulk runs need at a time, seconds since 1970.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Reconciler:
         spent: Spent | None = None,
         dry_run: bool = False,
         marks: InstancePool | None = None,
+        bulk: Callable[[float], BulkNeed] = lambda _: BulkNeed(),
     ) -> None:
         self._cloud = cloud
         self._rules = rules
@@ -60,6 +62,7 @@ class Reconciler:
         self._dry_run = dry_run
         self._other_workers = False
         self._marks = marks or cloud.pool
+        self._bulk = bulk
         self._offset = clock.now() - steady()
         self._cloud_faults = WarnOnce(log)
         self._policy_faults = WarnOnce(log)
@@ -154,7 +157,8 @@ class Reconciler:
         self._experience = self._experience.look(
             now, depth, instances, beats, rules.patience, rules.terms.target_seconds
         )
-        return self._experience.observation(now, depth, instances, self._intents.open(instances, now))
+        observation = self._experience.observation(now, depth, instances, self._intents.open(instances, now))
+        return replace(observation, bulk=self._bulk(now))
 
     def _look(self) -> tuple[Depth, tuple[Instance, ...], Mapping[str, Beat] | None] | None:
         try:

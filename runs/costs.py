@@ -11,7 +11,7 @@ MESSAGE = 0.4 / 1_000_000
 PAGE_KEYS = 1000  # of a listing, which costs as much as a PUT
 STORED = 0.023  # dollars a GB and month
 ROW_BYTES = 600  # of the results of a photo, about
-SHARD_PUTS = 3 + 1  # its manifest, its results, its mark; a look at what is done is a listing
+SHARD_PUTS = 3 + 6  # its manifest, its results, its mark; looks at what is there are listings
 SHARD_GETS = 4  # run, control, manifest, results when they are merged
 SHARD_MESSAGES = 5  # sent, received, twice extended, deleted
 

@@ -10,7 +10,7 @@ from runs.costs import costs
 from runs.records import CANCELLED, ListingState, RunRecords
 from runs.rows import BulkRow
 from runs.run import JSON, JSON_LINES, Run, folder_of, split_address
-from shoal.ports import Buckets, Cloud, ObjectStore
+from shoal.ports import Bucket, Buckets, Cloud, ObjectStore
 
 PART_BYTES = 32_000_000  # a worker that puts parts together needs three times as much memory
 
@@ -48,17 +48,24 @@ class Place:
     """Where a run's results go: a prefix of a bucket, or its own folder in the output bucket."""
 
     def __init__(self, run: Run, outputs: ObjectStore, buckets: Buckets) -> None:
-        self._put: Callable[[str, bytes, str], None] = outputs.put
+        self._run = run.id
+        self._bucket: ObjectStore | Bucket = outputs
         self._prefix = f"{folder_of(run.id)}labels/"
         if run.target:
             bucket, prefix = split_address(run.target)
-            self._put = buckets[bucket].put
+            self._bucket = buckets[bucket]
             self._prefix = f"{prefix.rstrip('/')}/" if prefix else ""
 
     def put(self, name: str, body: bytes, content_type: str) -> str:
         """Write an object; returns its key."""
-        self._put(self._prefix + name, body, content_type)
+        self._bucket.put(self._prefix + name, body, content_type)
         return self._prefix + name
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """The names and bytes of what a finished run has put there."""
+        for kind in ("labels", "failed", "summary"):
+            for one in self._bucket.list(f"{self._prefix}{kind}-{self._run}"):
+                yield one.key.removeprefix(self._prefix), self._bucket.get(one.key)
 
 
 def merge(cloud: Cloud, run: Run, stopping: Callable[[], bool] = lambda: False) -> bool:

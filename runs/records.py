@@ -152,10 +152,7 @@ class RunRecords:
 
     def results(self, run: str, shard: int) -> bytes | None:
         """The lines of a shard's results; None when it is not labelled."""
-        try:
-            return self._outputs.get(results_key(run, shard))
-        except NotFound:
-            return None
+        return self._get(results_key(run, shard))
 
     def add_results(self, run: str, shard: int, lines: bytes) -> bool:
         """Store the results of a shard, unless they are there; then they stay. Returns whether they were stored."""
@@ -183,8 +180,16 @@ class RunRecords:
         self._outputs.put_new(summary_key(run), json.dumps(summary, ensure_ascii=False, indent=1).encode(), JSON)
 
     def _object(self, key: str) -> dict[str, Any] | None:
+        body = self._get(key)
+        return None if body is None else read_object(body, key)
+
+    def _get(self, key: str) -> bytes | None:
+        # S3 tells a missing object from a forbidden one only to roles that may list all, and workers may list this
+        # folder only.
+        if not any(one.key == key for one in self._outputs.list(key, most=1)):
+            return None
         try:
-            return read_object(self._outputs.get(key), key)
+            return self._outputs.get(key)
         except NotFound:
             return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from fnmatch import translate
+from itertools import islice
 from typing import Protocol
 
 from runs.manifest import BulkPhoto
@@ -33,6 +34,19 @@ class BucketSource:
         """See `PhotoSource`."""
         for one in self._bucket.list(self._prefix, after):
             yield one.key, BulkPhoto(one.key, one.etag, one.size)
+
+
+class FailedSource:
+    """The photos of another run that failed. Cursors count them."""
+
+    def __init__(self, failed: Callable[[], Iterator[BulkPhoto]]) -> None:
+        self._failed = failed
+
+    def entries(self, after: str) -> Iterator[tuple[str, BulkPhoto]]:
+        """See `PhotoSource`."""
+        first = int(after) if after else 0
+        for number, photo in enumerate(islice(self._failed(), first, None), first + 1):
+            yield str(number), photo
 
 
 def is_photo_of(run: Run) -> Callable[[BulkPhoto], bool]:

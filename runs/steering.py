@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from runs.finishing import DoneShards
 from runs.listing import SENT_AT_ONCE, Step
 from runs.manifest import BulkPhoto, lines
 from runs.orders import Finish, LabelShard, ListOn
 from runs.records import CANCELLED, PAUSED, DoneShard, ListingState, RunControl, RunRecords
-from runs.rows import BulkRow
+from runs.rows import CHANGED, BulkRow
 from runs.run import Run
 from shoal.errors import Permanent
 from shoal.ports import Cloud
@@ -104,8 +105,8 @@ def failed_entries(records: RunRecords, run: str) -> Iterator[BulkPhoto]:
         if done.failed:
             for line in (records.results(run, done.shard) or b"").splitlines():
                 row = BulkRow.from_line(line)
-                if row.failed:
-                    yield row.entry
+                if row.failed:  # one that was overwritten is labelled as it is now
+                    yield replace(row.entry, etag="") if row.result.error == CHANGED else row.entry
 
 
 def _tens(numbers: Iterator[int]) -> Iterator[list[int]]:

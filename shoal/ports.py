@@ -92,6 +92,7 @@ class Beat:
     arithmetic:    in which it computes, for people: `int8`; for several models `resnet50 int8, mini_xception float32`.
     peak_bytes:    the most memory that its process has held at once; 0 when it is not known.
     dropped:       of the messages finished, those for whose photo nobody waits: it was cancelled, or its batch deleted.
+    bulk:          photos of bulk runs that it works on now; they count in none of the numbers above.
     """
 
     count: int
@@ -106,6 +107,7 @@ class Beat:
     arithmetic: str = ""
     peak_bytes: int = 0
     dropped: int = 0
+    bulk: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ PACKAGES = (
     "shoal_cli._batches",
     "shoal_cli._deployment",
     "shoal_cli._keeping",
+    "shoal_cli._runs",
     "shoal_cli._simulations",
     "shoal_cli._splitting",
 )
@@ -35,6 +36,7 @@ class Commands(click.Group):
             *plugins.available("shoal_cli._batches"),
             *plugins.available("shoal_cli._deployment"),
             *plugins.available("shoal_cli._keeping"),
+            *plugins.available("shoal_cli._runs"),
             *plugins.available("shoal_cli._simulations"),
             *plugins.available("shoal_cli._splitting"),
         ]

@@ -23,6 +23,10 @@ from benchmarks.running.plant import ControllerProcess, Plant
 from benchmarks.running.ports import free_port
 from benchmarks.running.system import ROOT
 from controller.sweeper import DAY_SECONDS, Sweeper
+from runs.handling import Handling
+from runs.orders import read_order
+from runs.run import Run
+from runs.steering import Steering
 from shoal import aws, dead_letters
 from shoal.aws import clients, put_metrics
 from shoal.aws.autoscaling import AutoScalingPool
@@ -159,6 +163,12 @@ def seldom(worked: Plant) -> Plant:
         store_result(cloud.outputs, Result(cancelled.key, "done"))
         suspects.count(cloud.outputs, forgotten.key)
         assert gone.batch in DeletedBatches(cloud.outputs)
+        run = Run(new_batch(time.time()), "s3://photos", f"{PREFIX}-out-bucket", "runs/none/")
+        Steering(cloud).start(run)
+        [message] = cloud.bulk.receive(1, 5)
+        cloud.bulk.extend([message.receipt], 30)
+        assert Handling(cloud, lambda *_: None).handle(read_order(message.body))
+        cloud.bulk.delete([message.receipt])
     most = 2
     with acting(plant, f"{PREFIX}-controller", lambda: most, ACTUATOR="autoscaling") as cloud:
         pool = cloud.pool

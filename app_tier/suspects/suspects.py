@@ -34,7 +34,15 @@ class Suspects:
 
     def opened(self, deliveries: Sequence[Delivery]) -> AbstractContextManager[None]:
         """These photos are open for the length of the block."""
-        return self._open_photos.noted([one.job.key for one in deliveries])
+        return self.opened_keys([one.job.key for one in deliveries])
+
+    def opened_keys(self, keys: Sequence[str]) -> AbstractContextManager[None]:
+        """The photos of these keys are open for the length of the block."""
+        return self._open_photos.noted(keys)
+
+    def is_counted(self, key: str) -> bool:
+        """Whether a photo was counted. May raise Retryable."""
+        return suspects.times(self._outputs, key) > 0
 
     @property
     def left_open(self) -> Sequence[str]:

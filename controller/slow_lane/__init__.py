@@ -1,0 +1,1 @@
+"""What the bulk runs need of the pool."""

@@ -1,0 +1,113 @@
+"""From the options of `shoal label` to a run: where its photos are, and what it will take and cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from runs.costs import costs
+from runs.listing import Step
+from runs.records import ListingState, RunRecords
+from runs.run import FIRST_SHARDS, S3, Run, split_address
+from runs.sources import BucketSource, FailedSource, PhotoSource, is_photo_of
+from runs.steering import Steering, failed_entries
+from shoal import ledger_file
+from shoal.errors import BucketMissing, NotFound, Permanent
+from shoal.ports import Cloud
+from shoal.prices import dollars
+from shoal.settings import Settings
+from shoal_cli._batches._boxes import counted
+from shoal_cli._runs._folder import FolderSource
+
+COUNTED = 20_000  # keys that are counted before a run begins; of more, the person is told that there are more
+COUNT_SECONDS = 3.0
+FAILED_OF = "failed photos of "
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run will take. more: whether there are more photos than these."""
+
+    images: int
+    size: int
+    more: bool
+    seconds: float
+    cost: float
+
+    def __str__(self) -> str:
+        least = "more than " if self.more else ""
+        work = f"about {_duration(self.seconds)} of one worker"
+        price = f", {dollars(self.cost)}" if self.cost else ""
+        return f"{least}{counted(self.images, 'photo')}, {self.size / 1e6:.1f} MB: {least}{work}{price}"
+
+
+def source_of(cloud: Cloud, chosen: Settings, run: Run) -> PhotoSource:
+    """The stream of its photos. Raises Permanent when it cannot be read from here."""
+    if run.source.startswith(S3):
+        return BucketSource(cloud.buckets[run.bucket], run.prefix)
+    if run.source.startswith(FAILED_OF):
+        failed = run.source.removeprefix(FAILED_OF)
+        return FailedSource(lambda: failed_entries(RunRecords(cloud.outputs), failed))
+    folder = Path(run.source)
+    if not folder.is_dir():
+        raise Permanent(f"there is no folder {folder} on this machine")
+    return FolderSource(folder, run.id, cloud.inputs, chosen.in_bucket)
+
+
+def list_here(cloud: Cloud, chosen: Settings, run: Run) -> Iterator[ListingState]:
+    """List the photos of a run that a client lists; yields how far it is."""
+    source = source_of(cloud, chosen, run)
+    store = source.store if isinstance(source, FolderSource) else None
+    steering = Steering(cloud)
+    yield from steering.list_here(run, Step(steering.records, cloud.bulk, run, source, store=store))
+
+
+def checked(cloud: Cloud, run: Run) -> None:
+    """Raises Permanent, in words, when the source or the target cannot be used."""
+    for address in (run.source, run.target):
+        if address.startswith(S3):
+            bucket, prefix = split_address(address)
+            try:
+                next(iter(cloud.buckets[bucket].list(prefix, most=1)), None)
+            except (BucketMissing, NotFound):
+                raise Permanent(f"there is no bucket {bucket}") from None
+
+
+def service_seconds(chosen: Settings) -> float:
+    """Seconds of a worker's time for a photo: as the controller measured it last, or as it is set."""
+    path = chosen.state_dir / ledger_file.NAME
+    last = ledger_file.last_acting(path) if path.exists() else None
+    return (last and (last.alone_seconds or last.service_seconds)) or chosen.expected_service_seconds
+
+
+def forecast(run: Run, source: PhotoSource, service: float) -> Forecast:
+    """Look at the first photos. service: seconds of a worker for each."""
+    fits, began = is_photo_of(run), time.monotonic()
+    images, size, seen = 0, 0, 0
+    more = False
+    for _, photo in islice(source.entries(""), COUNTED + 1):
+        seen += 1
+        if run.limit and images >= run.limit:
+            break
+        if seen > COUNTED or time.monotonic() - began > COUNT_SECONDS:
+            more = True
+            break
+        if fits(photo):
+            images, size = images + 1, size + photo.size
+    shards = min(images, FIRST_SHARDS) + images // run.shard_images
+    listed = ListingState(shards, images, size, seen)
+    return Forecast(images, size, more, images * service, costs(run, listed, images * service)["total"])
+
+
+def again(run: Run, id_: str) -> Run:
+    """A run for the photos of another that failed."""
+    return replace(run, id=id_, source=f"{FAILED_OF}{run.id}", listed_here=True, where="", limit=0, deadline=0.0)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

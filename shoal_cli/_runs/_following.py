@@ -1,0 +1,70 @@
+"""Shows how far a run is, until it ends or the person stops looking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from runs.progress import ProgressReader, RunProgress
+from runs.records import RunRecords
+from runs.run import Run
+from shoal.errors import Retryable, ShoalError
+from shoal.ports import Cloud
+from shoal.prices import dollars
+from shoal_cli._batches._boxes import counted
+
+LOOK_SECONDS = 0.5
+SLOW_LOOK_SECONDS = 2.0
+ENDED = ("done", "cancelled", "paused")
+
+screen = Console(stderr=True, highlight=False)
+
+
+def follow(cloud: Cloud, run: Run, step: Callable[[], object] = lambda: None) -> RunProgress:
+    """Show the bar until the run is done, paused or cancelled. Calls `step` between two looks."""
+    reader = ProgressReader(RunRecords(cloud.outputs), run)
+    began, first = time.monotonic(), -1
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[told]}"), console=screen, transient=True,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("labelling", total=None, told="")
+        while True:
+            step()
+            try:
+                progress = reader.look()
+            except Retryable as error:
+                bar.update(task, told=str(error))
+                time.sleep(SLOW_LOOK_SECONDS)
+                continue
+            first = progress.done if first < 0 else first
+            rate = (progress.done - first) / max(0.1, time.monotonic() - began)
+            total = progress.listed.images if progress.listed.done else None
+            bar.update(task, completed=progress.done, total=total, told=_told(cloud, progress, rate))
+            if progress.state in ENDED:
+                return progress
+            time.sleep(LOOK_SECONDS if time.monotonic() - began < 60 else SLOW_LOOK_SECONDS)
+
+
+def _told(cloud: Cloud, progress: RunProgress, rate: float) -> str:
+    listed = "" if progress.listed.done else f"{progress.listed.images} listed so far"
+    failed = f"{progress.failed} failed" if progress.failed else ""
+    cost = dollars(progress.cost) if progress.cost else ""
+    try:
+        workers = counted(sum(beat.bulk > 0 for beat in cloud.register.workers().values()), "worker")
+    except ShoalError:
+        workers = ""
+    return ", ".join(filter(None, [f"{rate:.1f}/s", failed, workers, cost, listed]))
+
+
+def summary(progress: RunProgress) -> str:
+    """A run in a sentence."""
+    of = f" of {progress.listed.images}" if progress.listed.done else f", {progress.listed.images} listed so far"
+    why = f" ({progress.why})" if progress.why else ""
+    failed = f"{progress.failed} failed" if progress.failed else "none failed"
+    cost = f", {dollars(progress.cost)}" if progress.cost else ""
+    work = f"{progress.seconds:.0f} s of workers{cost}"
+    return f"{progress.run.id}  {progress.state}{why}: {progress.done}{of} labelled, {failed}; {work}"

@@ -1,0 +1,161 @@
+"""`shoal label`: label a whole bucket, or a large folder."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from runs.records import ListingState
+from runs.run import S3, Run, shard_images, split_address
+from runs.steering import Steering
+from shoal import settings
+from shoal.aws import connect_to_running
+from shoal.errors import Permanent
+from shoal.messages import new_batch
+from shoal.ports import Cloud
+from shoal.prices import price_per_hour
+from shoal.settings import Settings
+from shoal_cli._batches._boxes import counted
+from shoal_cli._runs._asked import checked, forecast, list_here, service_seconds, source_of
+from shoal_cli._runs._fetching import fetch
+from shoal_cli._runs._following import follow, screen, summary
+
+INTERRUPTED = 130  # the status of a shell for a Ctrl-C
+NOT_ALL = 2  # some photos failed
+ASK_ABOVE = 1.0  # dollars
+UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Deadline(click.ParamType):  # type: ignore[type-arg]
+    """A time from now, in seconds: 30m, 6h, 2d."""
+
+    name = "TIME"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Raises BadParameter."""
+        found = re.fullmatch(r"(\d+)([mhd])", value)
+        if not found:
+            self.fail(f"{value!r} is not a time like 30m, 6h or 2d", param, ctx)
+        return int(found[1]) * UNITS[found[2]]
+
+
+class Share(click.ParamType):  # type: ignore[type-arg]
+    """A share in per cent: 5%."""
+
+    name = "PERCENT"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Raises BadParameter."""
+        try:
+            share = value if isinstance(value, float) else float(value.removesuffix("%")) / 100
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 1:
+            self.fail(f"{value!r} is not a share like 5%", param, ctx)
+        return share
+
+
+@click.command(short_help="Label a whole bucket, or a large folder, at low cost.")
+@click.argument("source")
+@click.option("--into", required=True, help="Where the results go: s3://bucket/prefix, or a folder of this machine.")
+@click.option("--model", default="", help="A model that the Shoal serves; its default when not given.")
+@click.option("--top", default=5, show_default=True, help="Labels of each photo; 0 for all that the model tells.")
+@click.option("--threshold", default=0.0, help="Leave out labels and detections of a lower probability.")
+@click.option("--where", default="", metavar="PATTERN", help="Only files of such a name, for example '*.jpg'.")
+@click.option("--limit", default=0, help="At most so many photos.")
+@click.option("--deadline", type=Deadline(), default=None, help="When it should be done, from now: 30m, 6h, 2d.")
+@click.option("--fail-above", type=Share(), default=0.5, help="Pause when a larger share of the photos fails.  [50%]")
+@click.option("--yes", is_flag=True, help="Do not ask, whatever it will cost.")
+@click.option("--no-wait", is_flag=True, help="Begin, and do not look on.")
+def command(
+    source: str,
+    into: str,
+    model: str,
+    top: int,
+    threshold: float,
+    where: str,
+    limit: int,
+    deadline: float | None,
+    fail_above: float,
+    yes: bool,
+    no_wait: bool,
+) -> None:
+    """Label all photos in SOURCE: s3://bucket/prefix, or a folder of this machine.
+
+    Says first what it will take and cost, then prints the run's id to standard output. The workers do it when nobody
+    waits for a photo. Ctrl-C ends the looking on, not the run; `shoal runs` shows it.
+
+    The results are lines of JSON, in parts: labels-<run>-*.jsonl, failed-<run>-*.jsonl, summary-<run>.json.
+
+    The exit status is 0 when every photo was labelled, 2 when some failed, 1 when the command itself failed.
+    """
+    chosen = settings.load_with_env_file()
+    cloud = connect_to_running(chosen)
+    service, now = service_seconds(chosen), time.time()
+    from_bucket, to_bucket = source.startswith(S3), into.startswith(S3)
+    folder = None if from_bucket else Path(source).resolve()
+    bucket, prefix = split_address(source) if from_bucket else (chosen.in_bucket, "")
+    run = Run(
+        new_batch(now),
+        source if folder is None else str(folder),
+        bucket,
+        prefix,
+        into if to_bucket else "",
+        model,
+        top,
+        threshold,
+        where,
+        limit,
+        shard_images(service),
+        now + deadline if deadline else 0.0,
+        fail_above,
+        price_per_hour=0.0 if chosen.emulated and not chosen.price_per_hour else price_per_hour(chosen) or 0.0,
+        listed_here=folder is not None,
+    )
+    checked(cloud, run)
+    expected = forecast(run, source_of(cloud, chosen, run), service)
+    screen.print(str(expected), markup=False)
+    if not expected.images and not expected.more:
+        raise Permanent(f"there is nothing to label in {source}")
+    if expected.cost > ASK_ABOVE and not yes:
+        if not sys.stdin.isatty():
+            raise Permanent("it may cost more than a dollar: give --yes")
+        click.confirm("Begin?", abort=True, err=True)
+    Steering(cloud).start(run)
+    click.echo(run.id)
+    begin(cloud, chosen, run, None if to_bucket else Path(into), no_wait)
+
+
+def begin(cloud: Cloud, chosen: Settings, run: Run, folder: Path | None, no_wait: bool = False) -> None:
+    """List what this machine lists, look on, fetch the results, and end with the exit status."""
+    fetching = f" `shoal runs fetch {run.id} {folder}` brings the results." if folder else ""
+    try:
+        listing = list_here(cloud, chosen, run) if run.listed_here else iter(())
+        if no_wait:
+            for _ in listing:
+                pass
+            return
+        progress = follow(cloud, run, lambda: next(listing, None))
+    except KeyboardInterrupt:
+        listed = "" if not run.listed_here else _unlisted(cloud, run)
+        goes_on = f"The run goes on: `shoal runs show {run.id}`.{fetching}{listed}"
+        screen.print(f"\n{goes_on}", markup=False, soft_wrap=True)
+        raise SystemExit(INTERRUPTED) from None
+    screen.print(summary(progress), markup=False, soft_wrap=True)
+    if progress.state == "paused":
+        screen.print(f"`shoal runs resume {run.id}` lets it go on.", markup=False)
+        raise SystemExit(NOT_ALL)
+    if folder:
+        written = fetch(cloud, run, folder)
+        screen.print(f"{counted(len(written), 'file')} in {folder}", markup=False, soft_wrap=True)
+    if progress.failed or progress.state != "done":
+        raise SystemExit(NOT_ALL)
+
+
+def _unlisted(cloud: Cloud, run: Run) -> str:
+    listed: ListingState | None = Steering(cloud).records.listed(run.id)
+    return "" if listed else f" Not all photos were sent: `shoal runs resume {run.id}` here sends the others."
