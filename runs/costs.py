@@ -17,7 +17,12 @@ SHARD_MESSAGES = 5  # sent, received, twice extended, deleted
 
 
 def costs(run: Run, listed: ListingState, worker_seconds: float) -> dict[str, float]:
-    """In dollars: computing by the workers' price, requests, and a month of storage of the results."""
+    """In dollars: computing by the workers' price, requests, and a month of storage of the results.
+
+    All are 0 where a worker costs nothing.
+    """
+    if not run.price_per_hour:
+        return {"computing": 0.0, "requests": 0.0, "storage_month": 0.0, "total": 0.0}
     computing = worker_seconds / 3600 * run.price_per_hour
     puts = listed.shards * SHARD_PUTS + listed.seen / PAGE_KEYS
     requests = (

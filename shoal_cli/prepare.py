@@ -1,7 +1,10 @@
 """`shoal prepare`: create what Shoal needs in a cloud, before the first start there."""
 
+import json
+
 import click
 
+from runs.run import split_address
 from shoal import aws, prices, settings
 from shoal.settings import Settings
 
@@ -13,13 +16,22 @@ from shoal.settings import Settings
     default="pool",
     help="Where photos are labelled: by the workers, or also by a Lambda function.",
 )
+@click.option("--read", multiple=True, metavar="S3", help="Let bulk runs read this: s3://bucket/prefix.")
+@click.option(
+    "--write", multiple=True, metavar="S3", help="Let bulk runs write their results here: s3://bucket/prefix."
+)
 @click.option("--remove", is_flag=True, help="Delete the Lambda function and what belongs to it.")
-def command(venue: str, remove: bool) -> None:
+def command(venue: str, read: tuple[str, ...], write: tuple[str, ...], remove: bool) -> None:
     """Create the buckets, the queues, the table and the workers' role on AWS, if they are missing.
 
-    With `--venue lambda` also a Lambda function, its role, its trigger and its tables.
+    With `--venue lambda` also a Lambda function, its role, its trigger and its tables. With `--read` or `--write` alone
+    what `shoal label` needs besides: prints and sets the workers' permissions.
     """
     chosen = settings.load_with_env_file()
+    if read or write:
+        places = [["/".join(split_address(one)) for one in given] for given in (read, write)]
+        click.echo(json.dumps(aws.prepare_runs(chosen, *places), indent=2))
+        return
     if remove:
         if venue != "lambda":
             raise click.UsageError("--remove needs --venue lambda: the pool's buckets hold photos and results")

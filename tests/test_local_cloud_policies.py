@@ -77,7 +77,7 @@ Calls = dict[str, Callable[[CloudProcess, Role], object]]
 MAY: Calls = {
     "read a photo": lambda _, role: role.client("s3").get_object(Bucket=f"{PREFIX}-in-bucket", Key="a/photo"),
     "write a result": lambda _, role: role.client("s3").put_object(
-        Bucket=f"{PREFIX}-out-bucket", Key="a/b c+ü", Body=b"{}"
+        Bucket=f"{PREFIX}-out-bucket", Key="a/b c+ü\n", Body=b"{}"
     ),
     "tell missing from forbidden": lambda _, role: role.client("s3").list_objects_v2(Bucket=f"{PREFIX}-in-bucket"),
     "see a suspect": lambda _, role: role.client("s3").list_objects_v2(

@@ -58,7 +58,7 @@ class Permissions:
                 principal_type="AssumedRole",
                 principal_account=ACCOUNT,
                 action=needed.action,
-                resource_arn=needed.resource,
+                resource_arn=needed.resource.replace("\n", " "),  # ministack's `*` ends at a line break, AWS' does not
                 region=self._region,
                 service_context=dict(needed.conditions),
             )

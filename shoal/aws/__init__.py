@@ -8,6 +8,7 @@ from shoal.aws.connect import (
     connect_to_running,
     label_tables,
     prepare,
+    prepare_runs,
     put_metrics,
     running_label_tables,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "look_at_types",
     "prepare",
     "prepare_function",
+    "prepare_runs",
     "put_metrics",
     "region",
     "remove_function",

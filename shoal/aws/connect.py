@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shoal.aws.autoscaling import AutoScalingPool, GroupSettings, zones
@@ -13,7 +13,7 @@ from shoal.aws.cloudwatch import PutMetrics
 from shoal.aws.dynamodb import DynamoLeasePlace, DynamoRegister, create_table
 from shoal.aws.ec2 import POOL_TAG, TAG, Ec2Pool
 from shoal.aws.functions import function_exists
-from shoal.aws.iam import AUTO_SCALING, SPOT, allow_service, create_role
+from shoal.aws.iam import AUTO_SCALING, SPOT, allow_runs, allow_service, create_role
 from shoal.aws.instance_choice import InstanceChoice
 from shoal.aws.label_tables import LabelTables
 from shoal.aws.replies import SqsReplies
@@ -171,6 +171,12 @@ def prepare(settings: Settings) -> None:
         allow_service(iam, AUTO_SCALING)
     if settings.intake_prefix:
         announce(s3, sqs, settings.in_bucket, settings.intake_prefix, settings.req_queue)
+
+
+def prepare_runs(settings: Settings, read: Sequence[str], write: Sequence[str]) -> dict[str, Any]:
+    """Let the workers read sources and write targets of bulk runs, `bucket/prefix` each. Returns the role's policy."""
+    use(settings.cloud)
+    return allow_runs(client("iam"), settings.role, read, write)
 
 
 class PreparedFunction:

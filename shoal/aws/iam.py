@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from shoal.folders import folder
 
 POLICY = folder("ami") / "worker-policy.json"
 POLICY_NAME = "shoal-worker"
+RUNS_POLICY_NAME = "shoal-runs"
 SPOT = "spot.amazonaws.com"
 AUTO_SCALING = "autoscaling.amazonaws.com"
 _EXISTS = {"EntityAlreadyExists", "EntityAlreadyExistsException"}
@@ -93,6 +95,46 @@ def _create(iam: Any, name: str, description: str, policy: dict[str, str]) -> No
             ) from error
     with our_errors(f"role policy of {name}"):
         iam.put_role_policy(**policy)
+
+
+def runs_policy(read: Sequence[str], write: Sequence[str], partition: str) -> dict[str, Any]:
+    """The least that bulk runs need besides. read, write: `bucket/prefix`, of sources and targets."""
+
+    def objects(places: Sequence[str]) -> list[str]:
+        return sorted(f"arn:{partition}:s3:::{place.partition('/')[0]}/{place.partition('/')[2]}*" for place in places)
+
+    buckets = sorted({f"arn:{partition}:s3:::{place.partition('/')[0]}" for place in read})
+    statements = [
+        # Without a condition: with one, S3 would call a photo that was deleted a forbidden one.
+        {"Sid": "ListPhotosOfRuns", "Effect": "Allow", "Action": "s3:ListBucket", "Resource": buckets},
+        {"Sid": "ReadPhotosOfRuns", "Effect": "Allow", "Action": "s3:GetObject", "Resource": objects(read)},
+        {"Sid": "WriteLabelsOfRuns", "Effect": "Allow", "Action": "s3:PutObject", "Resource": objects(write)},
+    ]
+    return {"Version": "2012-10-17", "Statement": [one for one in statements if one["Resource"]]}
+
+
+def allow_runs(iam: Any, profile: str, read: Sequence[str], write: Sequence[str]) -> dict[str, Any]:
+    """Let the workers read these sources and write these targets, and what they were allowed before.
+
+    Returns the policy. Raises NotFound where the role is not prepared.
+    """
+    held = _roles_of_profile(iam, profile)
+    if not held:
+        raise NotFound(f"there is no instance profile {profile} with a role in it: run `shoal prepare`")
+    fresh = runs_policy(read, write, iam.meta.partition)
+    statements = {one["Sid"]: one for one in fresh["Statement"]}
+    try:
+        with our_errors(f"role policy of {held[0]}"):
+            before = iam.get_role_policy(RoleName=held[0], PolicyName=RUNS_POLICY_NAME)["PolicyDocument"]
+    except NotFound:
+        before = {"Statement": []}
+    for one in before["Statement"]:
+        known = statements.setdefault(one["Sid"], one)
+        known["Resource"] = sorted({*known["Resource"], *one["Resource"]})
+    policy = fresh | {"Statement": list(statements.values())}
+    with our_errors(f"role policy of {held[0]}"):
+        iam.put_role_policy(RoleName=held[0], PolicyName=RUNS_POLICY_NAME, PolicyDocument=json.dumps(policy))
+    return policy
 
 
 def allow_service(iam: Any, service: str) -> None:

@@ -40,7 +40,7 @@ class Forecast:
     def __str__(self) -> str:
         least = "more than " if self.more else ""
         work = f"about {_duration(self.seconds)} of one worker"
-        price = f", {dollars(self.cost)}" if self.cost else ""
+        price = f", {least}{dollars(self.cost)}" if self.cost else ""
         return f"{least}{counted(self.images, 'photo')}, {self.size / 1e6:.1f} MB: {least}{work}{price}"
 
 
@@ -98,8 +98,8 @@ def forecast(run: Run, source: PhotoSource, service: float) -> Forecast:
         if fits(photo):
             images, size = images + 1, size + photo.size
     shards = min(images, FIRST_SHARDS) + images // run.shard_images
-    listed = ListingState(shards, images, size, seen)
-    return Forecast(images, size, more, images * service, costs(run, listed, images * service)["total"])
+    cost = costs(run, ListingState(shards, images, size, seen), images * service)["total"]
+    return Forecast(images, size, more, images * service, cost)
 
 
 def again(run: Run, id_: str) -> Run:

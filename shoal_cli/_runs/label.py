@@ -147,6 +147,10 @@ def begin(cloud: Cloud, chosen: Settings, run: Run, folder: Path | None, no_wait
         raise SystemExit(INTERRUPTED) from None
     screen.print(summary(progress), markup=False, soft_wrap=True)
     if progress.state == "paused":
+        if "AccessDenied" in progress.why:
+            read = f" --read {run.source}" if run.source.startswith(S3) else ""
+            write = f" --write {run.target}" if run.target else ""
+            screen.print(f"The workers may not: `shoal prepare{read}{write}` allows it.", markup=False, soft_wrap=True)
         screen.print(f"`shoal runs resume {run.id}` lets it go on.", markup=False)
         raise SystemExit(NOT_ALL)
     if folder:

@@ -1,0 +1,1 @@
+"""Bulk runs: how fast, how flat in memory, and whether every key is there once though everything is killed."""

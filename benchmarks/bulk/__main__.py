@@ -1,0 +1,62 @@
+"""`python -m benchmarks.bulk COMMAND`: measures bulk runs. docs/bulk.md has the figures."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.bulk.killed import killed as run_killed
+from benchmarks.bulk.listing import lists
+from benchmarks.bulk.one_worker import works
+
+console = Console(highlight=False)
+
+
+@click.group()
+def main() -> None:
+    """Measure bulk runs."""
+
+
+@main.command()
+@click.option("--objects", default=2000, show_default=True)
+@click.option("--seeds", default=3, show_default=True)
+@click.option("--rate", default=1.0, show_default=True, help="A factor on how often the cloud fails by itself.")
+def killed(objects: int, seeds: int, rate: float) -> None:
+    """Every key exactly once, while everything is killed. Exits with 1 otherwise."""
+    table = Table("seed", "objects", "seconds", "done to it", "wrong")
+    wrong = False
+    for seed in range(1, seeds + 1):
+        with tempfile.TemporaryDirectory(prefix="shoal-bulk-") as folder:
+            outcome = run_killed(Path(folder), seed, objects, rate)
+        done = ", ".join(f"{count} x {what}" for what, count in sorted(outcome.counts.items()))
+        told = "\n".join(outcome.wrong[:5]) or "nothing"
+        table.add_row(str(seed), str(objects), f"{outcome.seconds:.0f}", done, told)
+        wrong = wrong or bool(outcome.wrong)
+    console.print(table)
+    sys.exit(wrong)
+
+
+@main.command("listing")
+@click.option("--keys", default=1_000_000, show_default=True)
+def listing_(keys: int) -> None:
+    """Keys a second from a listing to the queue against the ports in memory, and the memory that it takes."""
+    rate, first, peak = lists(keys)
+    console.print(f"{keys:,} keys: {rate:,.0f} a second, first shard sent after {first:.2f} s, memory +{peak:.1f} MB")
+
+
+@main.command("one-worker")
+@click.option("--photos", default=2000, show_default=True)
+@click.option("--delay", default=0.02, show_default=True, help="Seconds that each call to the store takes.")
+def one_worker(photos: int, delay: float) -> None:
+    """The share of the speed of decoding and inference alone that a shard reaches, the store being slow."""
+    alone, shard = works(photos, delay)
+    console.print(f"decode + engine {alone:.1f} photos/s, a run {shard:.1f} photos/s: {shard / alone:.1%}")
+
+
+if __name__ == "__main__":
+    main()
