@@ -59,7 +59,7 @@ class Share(click.ParamType):  # type: ignore[type-arg]
         return share
 
 
-@click.command(short_help="Label a whole bucket, or a large folder, at low cost.")
+@click.command(short_help="Label a whole bucket, or a large folder.")
 @click.argument("source")
 @click.option("--into", required=True, help="Where the results go: s3://bucket/prefix, or a folder of this machine.")
 @click.option("--model", default="", help="A model that the Shoal serves; its default when not given.")

@@ -26,7 +26,7 @@ from shoal_cli._runs.label import begin
 DAY_SECONDS = 86400.0
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="Look at bulk runs and steer them.")
 @click.option("--days", default=30, show_default=True, help="Those of so many days.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each run.")
 @click.pass_context
