@@ -33,7 +33,7 @@ POLICIES = "LOCAL_CLOUD_POLICIES"
 
 def _layers() -> App:
     points.check(points.MINISTACK)
-    from local_cloud import functions
+    from local_cloud import function_urls, functions
     from local_cloud.guard.forms import form_fields
     from local_cloud.guard.services_guard import ServicesGuard, trust_the_guard
     from local_cloud.guard.services_needs import ServicesNeeds
@@ -42,6 +42,7 @@ def _layers() -> App:
     keys = CloudKeys.take()
     sessions = SessionKeys(keys.session_secret, time.time)
     functions.hook(sessions)
+    function_urls.hook()
     callers = Callers(keys, sessions, frozenset({HONEST}))
     region = os.environ["MINISTACK_REGION"]
     policies = Path(os.environ[POLICIES])

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from inference import store
 from shoal import ledger_file, settings
-from shoal.errors import BucketMissing, ShoalError
+from shoal.errors import BucketMissing, NotFound, ShoalError
 from shoal.folders import folder, install_packages
 from shoal.lifecycle import SERVE_LOCK, holder
 from shoal.ports import JobQueue, ObjectStore
@@ -123,7 +123,15 @@ def _model(chosen: Settings, name: str) -> str:
 
 
 def _cloud(chosen: Settings) -> Iterator[Finding]:
-    from shoal.aws import check_last_net, connect, look_at_bucket, look_at_image, look_at_role, look_at_types, region
+    from shoal.aws import (
+        check_last_net,
+        connect,
+        look_at_bucket,
+        look_at_image,
+        look_at_role,
+        look_at_types,
+        region,
+    )
 
     endpoint = chosen.cloud.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL", "")
     where = f"embedded, at {endpoint}" if endpoint else "AWS"
@@ -166,9 +174,28 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
     yield _allowed(_tried(f"image {chosen.image}", partial(look_at_image, chosen), "bake one, or set SHOAL_AMI"))
     types = "other types, or where a worker cannot see its drain mark SHOAL_DRAIN_BY=queue"
     yield _allowed(_tried("instance types", partial(look_at_types, chosen), types))
+    if chosen.served_tails:
+        yield _tails(chosen)
     yield _tried("workers", lambda: f"{len(cloud.pool.describe())} instances, at most {chosen.max_instances}", start)
     yield _progress(chosen)
     yield _page(chosen)
+
+
+def _tails(chosen: Settings) -> Finding:
+    """The function of the venue `split`. Where it was not made, workers run the tails: that is no fault."""
+    from shoal.aws import find_tail_function
+
+    what, make = f"function {chosen.tail_function}", "run `shoal prepare --venue split` again"
+    try:
+        found = find_tail_function(chosen)
+    except NotFound:
+        return Finding(what, True, "not made, so that workers alone run tails (`shoal prepare --venue split`)")
+    except ShoalError as error:
+        return _allowed(Finding(what, False, str(error), make))
+    missing = [tail for tail in chosen.served_tails if tail not in found.tails]
+    if missing:
+        return Finding(what, False, f"it does not run {', '.join(missing)}", make)
+    return Finding(what, True, f"runs {', '.join(found.tails)}, for signed calls, {found.memory_mb} MB")
 
 
 def _page(chosen: Settings) -> Finding:

@@ -15,7 +15,7 @@ from shoal.errors import Permanent
 
 GOALS = ("time", "money", "bytes")
 TIME, MONEY, BYTES = GOALS
-_NO_LIMIT = 1e12  # bytes a second of a link on which larger messages take no longer
+NO_LIMIT = 1e12  # bytes a second of a link on which larger messages take no longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,7 @@ class LinkSpeed:
         return self.round_trip + size / self.bytes_per_second
 
     def __str__(self) -> str:
-        rate = (
-            "no limit seen" if self.bytes_per_second >= _NO_LIMIT else f"{8 * self.bytes_per_second / 1e6:.3g} Mbit/s"
-        )
+        rate = "no limit seen" if self.bytes_per_second >= NO_LIMIT else f"{8 * self.bytes_per_second / 1e6:.3g} Mbit/s"
         return f"{rate}, round trip {1000 * self.round_trip:.0f} ms"
 
 
@@ -52,7 +50,7 @@ def link_speed(transfers: Iterable[tuple[int, float]]) -> LinkSpeed:
     if len(points) < 2:
         raise ValueError("a link is measured with transfers of two sizes")
     pairs = itertools.combinations(points, 2)
-    slope = max(median((late - early) / (large - small) for (small, early), (large, late) in pairs), 1 / _NO_LIMIT)
+    slope = max(median((late - early) / (large - small) for (small, early), (large, late) in pairs), 1 / NO_LIMIT)
     return LinkSpeed(1 / slope, max(0.0, median(seconds - slope * size for size, seconds in points)))
 
 

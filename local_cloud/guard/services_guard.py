@@ -12,6 +12,7 @@ from local_cloud import points
 from local_cloud.exchange import App, HttpResponse, Message, Receive, Send, answer, read_body, replay, tell
 from local_cloud.guard.gate import HOSTS, Gate, names_this_machine
 from local_cloud.guard.refusal import Refused
+from local_cloud.guard.services_needs import FUNCTION_URLS
 from local_cloud.guard.signatures import SignedRequest, signed_service
 
 HEALTH = "/_ministack/health"
@@ -42,7 +43,7 @@ class ServicesGuard:
             await self._app(scope, receive, _without_cors(send, {}))
         elif not names_this_machine(headers.get("host", "")):
             await tell(send, answer(403, "text/plain", HOSTS.encode()))
-        elif path.startswith(EMULATOR_PATHS):
+        elif path.startswith(EMULATOR_PATHS) and not path.startswith(FUNCTION_URLS):
             await tell(send, answer(404, "text/plain", b"there is no such path"))
         elif scope["method"] == "OPTIONS":
             await tell(send, _preflight(path, headers))

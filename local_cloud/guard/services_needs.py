@@ -7,13 +7,14 @@ from typing import Any
 
 from ministack.core import iam_actions
 from ministack.core.router import detect_service
-from ministack.services import dynamodb
+from ministack.services import dynamodb, lambda_svc
 
 from local_cloud import ACCOUNT
 from local_cloud.guard.forms import form_needs
 from local_cloud.guard.permissions import NeededPermission
 from local_cloud.guard.signatures import SignedRequest, actions, form_parameters, signed_service
 
+FUNCTION_URLS = "/_aws/lambda-url/"  # then the id of the URL; ministack's own path, and the only open one below /_aws
 LEADING_KEYS = "dynamodb:leadingkeys"
 # What a table's key is in these calls. No policy names the key of a call that is not here.
 _KEYS = {"PutItem": "Item", "GetItem": "Key", "UpdateItem": "Key", "DeleteItem": "Key"}
@@ -30,6 +31,9 @@ class ServicesNeeds:
         path, query, headers = urllib.parse.unquote(request.path), dict(request.parameters), dict(request.headers)
         if request.is_form:
             yield from form_needs(request)
+            return
+        if path.startswith(FUNCTION_URLS):
+            yield from _function_url(path, request)
             return
         service = detect_service(request.method, path, headers, query)
         if service != signed_service(request) or len(actions(request)) > 1:
@@ -67,6 +71,22 @@ class ServicesNeeds:
         if name != "Scan":
             context[LEADING_KEYS] = [_leading_key(name, body)]
         yield from (NeededPermission(action, arn, context) for arn in arns)
+
+
+def _function_url(path: str, request: SignedRequest) -> Iterator[NeededPermission]:
+    """AWS asks for two permissions of who calls a function URL."""
+    if signed_service(request) != "lambda":
+        yield NeededPermission("")
+        return
+    found = lambda_svc.resolve_function_url(path.removeprefix(FUNCTION_URLS).partition("/")[0])
+    if found is None:
+        yield NeededPermission("lambda:InvokeFunctionUrl")
+        return
+    account, region, name, qualifier, config = found
+    arn = f"arn:aws:lambda:{region}:{account}:function:{name}" + (f":{qualifier}" if qualifier else "")
+    kind = {"lambda:functionurlauthtype": config.get("AuthType", "AWS_IAM")}
+    yield NeededPermission("lambda:InvokeFunctionUrl", arn, kind)
+    yield NeededPermission("lambda:InvokeFunction", arn, {"lambda:invokedviafunctionurl": "true"})
 
 
 def _leading_key(action: str, body: bytes) -> str:

@@ -13,12 +13,24 @@ from shoal.aws.connect import (
     running_label_tables,
 )
 from shoal.aws.functions import function_exists, prepare_function, remove_function
+from shoal.aws.on_lambda.tail import (
+    HttpAnswer,
+    SignedCalls,
+    TailFunction,
+    find_tail_function,
+    prepare_tail_function,
+    remove_tail_function,
+)
 
 __all__ = [
+    "HttpAnswer",
     "PreparedFunction",
+    "SignedCalls",
+    "TailFunction",
     "check_last_net",
     "connect",
     "connect_to_running",
+    "find_tail_function",
     "function_exists",
     "label_tables",
     "look_at_bucket",
@@ -28,8 +40,10 @@ __all__ = [
     "prepare",
     "prepare_function",
     "prepare_runs",
+    "prepare_tail_function",
     "put_metrics",
     "region",
     "remove_function",
+    "remove_tail_function",
     "running_label_tables",
 ]

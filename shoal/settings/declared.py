@@ -403,6 +403,11 @@ class Settings:
         return f"{self.prefix}-lambda"
 
     @property
+    def tail_function(self) -> str:
+        """The name of the Lambda function that runs the tails of the venue `split`, and of its role."""
+        return f"{self.prefix}-lambda-tail"
+
+    @property
     def function_failed_queue(self) -> str:
         """The queue of the events that the Lambda function could not handle."""
         return f"{self.prefix}-lambda-failed-queue"

@@ -29,10 +29,12 @@ from shoal_cli._batches._output import NOT_ALL, Output, Wanted, failures, output
 from shoal_cli._batches._sent import Sent
 from shoal_cli._batches.cancel import tell_cancelled
 from shoal_cli._client import Client
+from shoal_cli._splitting._by_function import function_device, labelled, tail_calls
 from shoal_cli._splitting._device import SPLIT, Device
-from shoal_cli._splitting._plan import BEST, best_cut
+from shoal_cli._splitting._plan import BEST, best_cut, best_of_function
 from shoal_cli.models import steps
 
+WORKER, FUNCTION = "worker", "lambda"  # who runs a tail
 INTERRUPTED = 130  # the status of a shell for a Ctrl-C
 
 screen = Console(stderr=True, highlight=False)
@@ -49,6 +51,8 @@ screen = Console(stderr=True, highlight=False)
 )
 @click.option("--bits", type=click.Choice(["8", "4"]), default="8", show_default=True,
               help="With --venue split: of each number that travels.")  # fmt: skip
+@click.option("--tail", type=click.Choice([WORKER, FUNCTION]), default=WORKER, show_default=True,
+              help="With --venue split: who runs it.")  # fmt: skip
 @click.option("--contract", type=click.Choice(list(CONTRACTS)), help="Call an endpoint of a published system instead.")
 @click.option("--resume", metavar="BATCH", default="", help="Send the photos of a batch that were not sent, no PATHS.")
 @output_options
@@ -62,6 +66,7 @@ def command(
     venue: str,
     cut: str,
     bits: str,
+    tail: str,
     contract: str | None,
     resume: str,
     url: str | None,
@@ -77,15 +82,13 @@ def command(
     its path. At the end stand the average times of inference and transfer.
 
     With --venue split the photos stay on this device: it runs the head of the model (`shoal split prepare`) and sends
-    activations.
+    activations. A worker runs the tail, or with --tail lambda the function of `shoal prepare --venue split`, which
+    needs no running Shoal and stores nothing.
 
     The exit status is 0 when every photo was labelled, 2 when some failed or were cancelled, 1 when the command itself
     failed.
     """
-    if bool(paths) == bool(resume) or (resume and contract):
-        raise click.UsageError("Give PATHS, or --resume BATCH without PATHS and --contract.")
-    if contract and venue:
-        raise click.UsageError("The contracts know no --venue.")
+    _check(bool(paths), resume, venue, tail, contract)
     if contract:
         output["top"] = output["top"] or TOP
     wanted = Wanted.of(**output)
@@ -99,6 +102,9 @@ def command(
         key = given_key() if url else chosen_key()
         endpoint = Endpoint(CONTRACTS[contract], address, patience, key)
         _by_contract(endpoint, photos, left_out, wanted, chosen.max_pixels)
+        return
+    if tail == FUNCTION:
+        _by_function(photos, left_out, wanted, model, cut, f"uint{bits}")
         return
     known = _sent.find_own(resume, url) if resume else None
     client = Client(known.address if known else address)
@@ -114,6 +120,16 @@ def command(
         client.check_model(model)
     sent = known or _sent.keep(chosen, client, client.new_batch(), photos)
     _follow(client, sent, request, left_out)
+
+
+def _check(paths: bool, resume: str, venue: str, tail: str, contract: str | None) -> None:
+    """Raise UsageError for options that do not fit together."""
+    if paths == bool(resume) or (resume and contract):
+        raise click.UsageError("Give PATHS, or --resume BATCH without PATHS and --contract.")
+    if contract and venue:
+        raise click.UsageError("The contracts know no --venue.")
+    if tail == FUNCTION and (venue != SPLIT or resume):
+        raise click.UsageError("--tail lambda needs --venue split, and has no batch to resume.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +208,30 @@ def _by_contract(endpoint: Endpoint, photos: list[Path], left_out: str, wanted: 
         for sentence in filter(None, [told, averages(found), left_out]):
             screen.print(sentence, markup=False, soft_wrap=True)
     if any(photo["state"] != "done" for photo in found):
+        raise SystemExit(NOT_ALL)
+
+
+def _by_function(photos: list[Path], left_out: str, wanted: Wanted, model: str, cut: str, dtype: str) -> None:
+    """Run the head on all photos, and send the activations to the Lambda function."""
+    chosen = settings.load_with_env_file()
+    calls, tails, _ = tail_calls(chosen)
+    if cut == BEST:
+        with steps() as say:
+            cut = best_of_function(chosen, model or chosen.model, photos, say)
+    device = function_device(chosen, model, cut, dtype, tails)
+    began, states = time.monotonic(), Counter[str]()
+    with device.packed(photos) as packed:
+        screen.print(packed.told(), markup=False, soft_wrap=True)
+        with Output(wanted, packed.photos.__getitem__, chosen.max_pixels) as out, Bars(screen, len(photos)) as bars:
+            labelling = bars.bar("labelling")
+            for photo in labelled(calls, packed):
+                out.write(photo)
+                states[photo["state"]] += 1
+                labelling(states.total(), "")
+    told = f"{counted(states.total(), 'photo')} in {time.monotonic() - began:.1f} s; {failures(states)}. {calls.name}"
+    for sentence in filter(None, [told, left_out]):
+        screen.print(sentence, markup=False, soft_wrap=True)
+    if packed.refused or states["failed"]:
         raise SystemExit(NOT_ALL)
 
 

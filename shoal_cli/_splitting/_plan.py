@@ -16,16 +16,25 @@ from comparison.link import Link
 from comparison.photos import as_they_are, prepare
 from comparison.venue_api import VenueApi
 from inference.preparing.sources import Say
-from inference.split.planning import GOALS, TIME, LinkSpeed, WayChosen, choose
+from inference.split.planning import GOALS, NO_LIMIT, TIME, LinkSpeed, WayChosen, choose
 from inference.split.point import parts_of
 from shoal import settings
-from shoal.errors import NotFound
+from shoal.errors import NotFound, ShoalError
 from shoal.settings import Settings
 from shoal_cli._accounts._chosen_key import chosen_key
 from shoal_cli._batches._address import MADE, url_option
 from shoal_cli._batches._chosen_photos import chosen_photos
+from shoal_cli._splitting._by_function import tail_calls
 from shoal_cli._splitting._device import Device, of_tails
-from shoal_cli._splitting._planning import Road, measured_link, measured_roads, went
+from shoal_cli._splitting._planning import (
+    IN_LAMBDA,
+    FunctionEnd,
+    Road,
+    function_roads,
+    measured_link,
+    measured_roads,
+    went,
+)
 from shoal_cli._splitting._speed import PHOTOS, WHOLE, device_speed, labelling
 from shoal_cli.models import example_photos, steps
 
@@ -70,7 +79,7 @@ def plan(
     """Say which way is worth it for the photos in PATHS, or the examples: a cut, all local, or the photo itself.
 
     Measures this device (kept for a week), the link to the running Shoal, and what happens there. The cuts are those
-    whose heads are prepared here and whose tails are served there.
+    whose heads are prepared here and whose tails workers or the Lambda function run.
     """
     chosen = settings.load_with_env_file()
     model = model or chosen.model
@@ -80,9 +89,10 @@ def plan(
         photos, _ = prepare(as_they_are(found[:PHOTOS]), Path(folder))
         names = photos.names()
         direct = VenueApi(address, Link(), key=chosen_key(), model=model)
-        devices = of_model(chosen, model, direct)
-        speed = device_speed(chosen, model, devices, [photos.file(name) for name in names], say, again)
-        roads = measured_roads(chosen, direct, devices, speed, photos, say)
+        devices, function = of_model(chosen, model, direct), function_end(chosen, model)
+        heads = devices | (dict(function.devices) if function else {})
+        speed = device_speed(chosen, model, heads, [photos.file(name) for name in names], say, again)
+        roads = measured_roads(chosen, direct, devices, speed, photos, say, function)
         local = labelling(chosen, model) if measure and WHOLE in speed.seconds else None
         rows, plans = list[dict[str, object]](), list[WayChosen]()
         for link in links or (Link(),):
@@ -102,6 +112,16 @@ def plan(
     _print(rows)
     for one in plans:
         click.echo(one.sentence[0].upper() + one.sentence[1:])
+
+
+def function_end(chosen: Settings, model: str) -> FunctionEnd | None:
+    """The Lambda function with the tails of a model whose heads are prepared here; None where there is none."""
+    try:
+        calls, tails, memory = tail_calls(chosen)
+    except ShoalError:
+        return None  # not made, or no cloud, or none of these credentials' business
+    devices = of_tails(chosen, [tail for tail in tails if (parts_of(tail) or ("",))[0] == model])
+    return FunctionEnd(calls, devices, memory) if devices else None
 
 
 def of_model(chosen: Settings, model: str, api: VenueApi) -> dict[str, Device]:
@@ -128,6 +148,22 @@ def best_cut(chosen: Settings, model: str, photos: Sequence[Path], address: str,
     return found.chosen.name
 
 
+def best_of_function(chosen: Settings, model: str, photos: Sequence[Path], say: Say) -> str:
+    """The cut that is fastest for these photos with its tail in Lambda. Raises NotFound if the function runs none."""
+    function = function_end(chosen, model)
+    if function is None:
+        raise NotFound(f"the function runs no tail of {model} whose head is prepared here: `shoal split prepare`")
+    with tempfile.TemporaryDirectory(prefix="shoal-plan-") as folder:
+        prepared, _ = prepare(as_they_are(photos[:PHOTOS]), Path(folder))
+        names = prepared.names()
+        speed = device_speed(chosen, model, function.devices, [prepared.file(name) for name in names], say)
+        line = LinkSpeed(NO_LIMIT, 0.0)  # the line to Lambda is in the wait, which its own calls show
+        roads = function_roads(chosen, function, speed, prepared, line, say)
+        found = choose([road.way for road in roads], line, never_send_photo=True)
+    say(found.sentence)
+    return found.chosen.name.removesuffix(IN_LAMBDA)
+
+
 def _ordered(roads: Sequence[Road], found: WayChosen) -> list[Road]:
     return sorted(roads, key=lambda road: found.ways.index(road.way))
 
@@ -146,6 +182,7 @@ def _row(road: Road, link: Link, seen: LinkSpeed) -> dict[str, object]:
         "predicted": way.total(seen),
         "dollars": way.dollars,
         "first_call": road.cold,
+        "loading": road.loading,
     }
 
 
@@ -167,6 +204,7 @@ def _cells(row: dict[str, object]) -> list[str]:
     size = f"{numbers['bytes'] / 1e3:.1f}" if numbers["bytes"] else "-"
     dollars = f"{numbers['dollars']:.4f}" if "dollars" in numbers else "-"
     cold = f"{numbers['first_call']:.2f} s" if numbers["first_call"] else "-"
+    cold += f", loading {numbers['loading']:.2f}" if numbers["loading"] else ""
     return [str(row["link"]), str(row["way"]), seconds[0], size, *seconds[1:], dollars, cold]
 
 

@@ -19,14 +19,16 @@ from comparison.venue_api import VenueApi
 from inference.preparing.sources import Say
 from inference.split.planning import LinkSpeed, SeenCall, Way, link_speed, shares
 from shoal.errors import Permanent, Retryable
-from shoal.prices import price_per_hour
+from shoal.prices import PROCESSOR_MB, function_cost, price_per_hour
 from shoal.settings import Settings
 from shoal_cli._splitting._device import SPLIT, Device, never_sent_before
 from shoal_cli._splitting._speed import WHOLE, DeviceSpeed
+from shoal_cli._splitting._tail_calls import TailCalls, TailDoor
 
 TRANSFERS = (1_000, 30_000, 120_000)  # bytes; about what activations have
 EACH = 5  # transfers of a size
 CALLS = 8  # to each tail after its first: each photo once
+IN_LAMBDA = ", lambda"  # behind the name of a cut whose tail the function runs
 WHOLE_PHOTO = {"the whole photo": AS_IT_IS, "the photo, resized": RESIZED}
 
 
@@ -42,13 +44,26 @@ def measured_link(api: VenueApi) -> LinkSpeed:
 
 
 @dataclass(frozen=True)
+class FunctionEnd:
+    """The Lambda function that runs tails, and the devices of those whose heads are here. memory_mb: of a call."""
+
+    calls: TailCalls
+    devices: Mapping[str, Device]
+    memory_mb: int
+
+
+@dataclass(frozen=True)
 class Road:
-    """A way that can be gone: its door, its lane, and what a photo's first call took there, in seconds."""
+    """A way that can be gone: its door, its lane, and what a photo's first call took there, in seconds.
+
+    loading: the part of the first call in which the function loaded the tail; 0 where it was loaded.
+    """
 
     way: Way
     door: Door | None
     lane: Lane
     cold: float = 0.0
+    loading: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -60,11 +75,13 @@ class _Tried:
     lane: Lane
     cold: float
     calls: Sequence[Measurement]
+    loading: float = 0.0
 
 
 def measured_roads(
-    chosen: Settings, api: VenueApi, devices: Mapping[str, Device], speed: DeviceSpeed, photos: PreparedPhotos, say: Say
-) -> list[Road]:
+    chosen: Settings, api: VenueApi, devices: Mapping[str, Device], speed: DeviceSpeed, photos: PreparedPhotos,
+    say: Say, function: FunctionEnd | None = None,
+) -> list[Road]:  # fmt: skip
     """Every way that there is here: each cut, all local, and the photo whole or resized if the server has a pool.
 
     The other end is measured by calls over a link without emulation. Raises Retryable, or Permanent if a call fails.
@@ -83,14 +100,37 @@ def measured_roads(
             sent = fmean(len(photos.lane_content(one, lane)) for one in photos.names())
             tried.append(_tried(Way(name, True, here, sent), api, lane, photos))
     roads = _with_ends(tried, measured_link(api), price_per_hour(chosen)) if tried else []
+    if function:
+        roads += function_roads(chosen, function, speed, photos, measured_link(api), say)
     if WHOLE in speed.seconds:
         roads.append(Road(Way(WHOLE, False, speed.seconds[WHOLE]), None, Lane(WHOLE, AS_IT_IS)))
     return roads
 
 
+def function_roads(
+    chosen: Settings, function: FunctionEnd, speed: DeviceSpeed, photos: PreparedPhotos, link: LinkSpeed, say: Say
+) -> list[Road]:
+    """The ways whose tail the Lambda function runs. Its wait holds what its own line takes more than `link`."""
+    tried = []
+    for tail, device in function.devices.items():
+        say(f"measuring the tail of {tail} in Lambda")
+        door, lane = TailDoor(function.calls, never_sent_before(device)), Lane(f"{SPLIT} {tail}, lambda", AS_IT_IS)
+        way = Way(f"{tail.partition('.')[2]}{IN_LAMBDA}", False, speed.seconds[tail], speed.sent_bytes[tail])
+        tried.append(_tried(way, door, lane, photos))
+    if not tried:
+        return []
+    # The embedded cloud gives a function whole processors, AWS a share with its memory.
+    slower = max(1.0, PROCESSOR_MB / function.memory_mb) if chosen.emulated else 1.0
+    return [
+        replace(one, way=replace(one.way, dollars=function_cost(function.memory_mb, 1000 * spent * slower, 1000)))
+        for one in _with_ends(tried, link, None)
+        for spent in [one.way.tail_seconds]
+    ]
+
+
 def _tried(way: Way, door: Door, lane: Lane, photos: PreparedPhotos) -> _Tried:
     """Send some photos on a way, one after the other. Raises Permanent if one fails."""
-    names, found = photos.names(), list[Measurement]()
+    names, found, loading = photos.names(), list[Measurement](), 0.0
     for number in range(1 + CALLS):
         name = names[number % len(names)]
         stint = Stint(lane, 0, "measured" if number else "cold", (name,))
@@ -98,7 +138,9 @@ def _tried(way: Way, door: Door, lane: Lane, photos: PreparedPhotos) -> _Tried:
         if one.error:
             raise Permanent(f"{lane} cannot be measured: {one.error}")
         found.append(one)
-    return _Tried(way, door, lane, found[0].total, found[1:])
+        if not number and isinstance(door, TailDoor):
+            loading = door.loading
+    return _Tried(way, door, lane, found[0].total, found[1:], loading)
 
 
 def _with_ends(tried: Sequence[_Tried], link: LinkSpeed, per_hour: float | None) -> list[Road]:
@@ -116,8 +158,15 @@ def _with_ends(tried: Sequence[_Tried], link: LinkSpeed, per_hour: float | None)
         dollars = None if per_hour is None else 1000 * (tail * per_hour / 3600 + pool_calls())
         here = head or each.way.device_seconds  # a call does not tell what resizing took
         way = replace(each.way, device_seconds=here, waiting=seen.waiting, tail_seconds=tail, dollars=dollars)
-        roads.append(Road(way, each.door, each.lane, each.cold))
+        roads.append(Road(way, each.door, each.lane, each.cold, each.loading))
     return roads
+
+
+def _over(api: VenueApi, door: Door | None) -> Door:
+    """The same door over the link of `api`."""
+    if isinstance(door, TailDoor):
+        return replace(door, link=api.link)
+    return CutDoor(api, door.tail, door.pack) if isinstance(door, CutDoor) else api
 
 
 def _seconds_to_resize(photos: PreparedPhotos) -> float:
@@ -142,7 +191,7 @@ def went(road: Road, api: VenueApi, photos: PreparedPhotos, local: Callable[[byt
         if road.lane.size == RESIZED:
             content = resized(photos.file(name))
         here = perf_counter() - began
-        door = CutDoor(api, road.door.tail, road.door.pack) if isinstance(road.door, CutDoor) else api
+        door = _over(api, road.door)
         one = door.measure(Stint(road.lane, 1, "measured", (name,)), name, content)
         if one.error:
             raise Permanent(f"{road.lane} failed: {one.error}")
