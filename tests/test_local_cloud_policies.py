@@ -4,38 +4,16 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
 import pytest
 import requests
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.local_cloud_fixtures import ROOT, CloudProcess, make_image, running_cloud
+from tests.policy_fixtures import Role
 
 PREFIX = "fish"
 WORKER = (ROOT / "ami" / "worker-policy.json").read_text().replace("@PREFIX@", PREFIX)
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
-
-
-class Role:
-    """Clients that act in a role."""
-
-    def __init__(self, cloud: CloudProcess, name: str) -> None:
-        self._cloud = cloud
-        arn = f"arn:aws:iam::123456789012:role/{name}"
-        self._keys = cloud.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-
-    def client(self, service: str) -> Any:
-        special = self._cloud.env.get(f"AWS_ENDPOINT_URL_{service.upper()}")
-        return boto3.client(
-            service,
-            endpoint_url=special or self._cloud.env["AWS_ENDPOINT_URL"],
-            region_name="us-east-1",
-            aws_access_key_id=self._keys["AccessKeyId"],
-            aws_secret_access_key=self._keys["SecretAccessKey"],
-            aws_session_token=self._keys["SessionToken"],
-            config=Config(signature_version="s3v4") if service == "s3" else None,
-        )
 
 
 @pytest.fixture(scope="module")
