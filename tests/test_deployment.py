@@ -93,12 +93,13 @@ def test_destroy_asks(person: Deployer) -> None:
 
 
 def test_a_private_network_a_group_a_function_and_alarms(person: Deployer, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ("--no-page", "--private", "--email", "who@example.org")
+    options = ("--no-page", "--private", "--email", "who@example.org", "--tails")
     for name, value in {
         "SHOAL_ACTUATOR": "autoscaling",
         "SHOAL_AMI": "ami-12345678",
         "SHOAL_LAMBDA_IMAGE": "000000000000.dkr.ecr.us-east-1.amazonaws.com/shoal-lambda:1",
         "SHOAL_INTAKE_PREFIX": "incoming/",
+        "SHOAL_TAILS": "resnet50.conv5_block1_out",
     }.items():
         monkeypatch.setenv(name, value)
 
@@ -115,6 +116,8 @@ def test_a_private_network_a_group_a_function_and_alarms(person: Deployer, monke
     assert (group["AutoScalingGroupName"], group["MinSize"], group["MaxSize"]) == ("fish-workers", 0, 15)
     function = person.account.call("lambda", "get_function_configuration", FunctionName="fish-lambda")
     assert function["Environment"]["Variables"]["SHOAL_PREFIX"] == "fish"
+    tails = person.account.call("lambda", "get_function_configuration", FunctionName="fish-lambda-tail")
+    assert tails["Environment"]["Variables"]["SHOAL_TAILS"] == "resnet50.conv5_block1_out"
     assert nothing_left("fish") in person.destroy()
 
 

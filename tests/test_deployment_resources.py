@@ -27,6 +27,7 @@ CHOSEN = {
     "SHOAL_MAX_DELIVERIES": "7",
     "SHOAL_MODEL": "mobilenet_v2",
     "SHOAL_PRECISION": "float32",
+    "SHOAL_TAILS": "mobilenet_v2.block_12_add",
 }
 
 
@@ -99,14 +100,21 @@ def profile(account: EmulatedAccount, prefix: str) -> Any:
     return [one["RoleName"] for one in found["Roles"]]
 
 
-def function(account: EmulatedAccount, prefix: str) -> Any:
+def of_function(kind: str) -> Look:
     """What it is, and the settings that it comes to. Its concurrency is in the template: ministack passes over it."""
-    functions, name = account.client("lambda"), f"{prefix}-lambda"
-    found = functions.get_function(FunctionName=name)
-    about = found["Configuration"]
-    kept = {key: about[key] for key in ("PackageType", "MemorySize", "Timeout", "Role")}
-    understood = settings.load(about["Environment"]["Variables"]).for_worker()
-    return kept, found["Code"].get("ImageUri"), understood
+
+    def look(account: EmulatedAccount, prefix: str) -> Any:
+        found = account.client("lambda").get_function(FunctionName=f"{prefix}-{kind}")
+        about = found["Configuration"]
+        kept = {key: about[key] for key in ("PackageType", "MemorySize", "Timeout", "Role")}
+        understood = settings.load(about["Environment"]["Variables"]).for_worker()
+        return kept, found["Code"].get("ImageUri"), understood
+
+    return look
+
+
+def address(account: EmulatedAccount, prefix: str) -> Any:
+    return account.call("lambda", "get_function_url_config", FunctionName=f"{prefix}-lambda-tail")["AuthType"]
 
 
 def failures(account: EmulatedAccount, prefix: str) -> Any:
@@ -137,8 +145,11 @@ LIKE_PREPARE: dict[str, Look] = {
     "WorkerRole": of_role("worker"),
     "WorkerProfile": profile,
     "FunctionRole": of_role("lambda"),
-    "Function": function,
+    "Function": of_function("lambda"),
     "FunctionFailures": failures,
+    "TailRole": of_role("lambda-tail"),
+    "TailFunction": of_function("lambda-tail"),
+    "TailAddress": address,
     "FunctionInvocation": invocation,
 }
 LIKE_THE_CONTROLLER = {"WorkerTemplate", "WorkerScalingGroup"}
@@ -155,7 +166,7 @@ OF_THE_STACK_ALONE = {
         *("CodeBucket", "WebRole", "WebProfile", "WebInstance", "WebAddress", "NameOfThePage", "Certificate"),
         *("Balancer", "BalancerTarget", "BalancerHttps", "BalancerHttp"),
     },
-    "a log that ends": {"FunctionLog"},
+    "a log that ends": {"FunctionLog", "TailLog"},
     "who is told": {
         *("Alarms", "PhotosWaitLong", "DeadLettersStay", "NoControllerTick", "WorkersCostMuch", "Dashboard", "Budget"),
     },
@@ -171,10 +182,11 @@ def test_the_stack_makes_what_prepare_makes(ministack: EmulatedAccount, monkeypa
     person = Deployer(ministack, "fish", monkeypatch)
     for name, value in CHOSEN.items():
         monkeypatch.setenv(name, value)
-    assert "is complete." in person.deploy("--no-page")
+    assert "is complete." in person.deploy("--no-page", "--tails")
     made = replace(settings.load(), prefix="made")
     aws.prepare(made)
     prepare_function(made)
+    aws.prepare_tail_function(made)
 
     for name, look in LIKE_PREPARE.items():
         assert plain(look(ministack, "fish"), "fish") == plain(look(ministack, "made"), "made"), name
@@ -210,7 +222,7 @@ def test_the_controllers_group_is_the_stacks(ministack: EmulatedAccount, monkeyp
     person = Deployer(ministack, "pond", monkeypatch)
     monkeypatch.setenv("SHOAL_ACTUATOR", "autoscaling")
     monkeypatch.setenv("SHOAL_AMI", "ami-12345678")
-    person.deploy("--no-page")
+    person.deploy("--no-page", "--tails")
     made = replace(settings.load(), prefix="made")
     with suppress(Permanent):  # ministack's groups launch nothing
         connect_pool(made, lambda: "#!/bin/sh", lambda: 15).launch(["worker"], "t" * 32)

@@ -16,7 +16,8 @@ from shoal.aws.deploying.baking import DISK_GB
 from shoal.aws.label_tables import IMAGE, LABEL, RANK
 from shoal.aws.template import STACK_DESCRIPTION
 from shoal.deployment.choices import Choices, recalled
-from shoal.deployment.template_file import MOST_BYTES, read
+from shoal.deployment.template_file import MOST_BYTES, StackTemplate, read
+from shoal.deployment.template_file import TEMPLATE as TEMPLATE_FILE
 from shoal.messages import MAX_REQUEST_BYTES
 from shoal.ports import LAST_NET_DELIVERIES
 from shoal.settings import Settings
@@ -29,6 +30,7 @@ POLICIES = {
     "shoal-web": ("WebRole", "web-policy.json"),
     "shoal-controller": ("WebRole", "controller-policy.json"),
     "shoal-lambda": ("FunctionRole", "lambda-policy.json"),
+    "shoal-tail": ("TailRole", "tail-policy.json"),
 }
 
 
@@ -65,11 +67,16 @@ def test_the_template_can_be_sent_in_a_call() -> None:
     assert len(TEMPLATE.text.encode()) <= MOST_BYTES
 
 
+def test_what_is_sent_says_what_the_file_says() -> None:
+    assert TEMPLATE.body == StackTemplate(TEMPLATE_FILE.read_text()).body
+    assert len(TEMPLATE.text) < 0.95 * len(TEMPLATE_FILE.read_text())
+
+
 def written() -> dict[str, str]:
     """All policies of the template and of the files, as JSON, by their names."""
     found = {
         f"{role}/{name}": json.dumps(plain(document))
-        for role in ("WorkerRole", "WebRole", "FunctionRole")
+        for role in ("WorkerRole", "WebRole", "FunctionRole", "TailRole")
         for name, document in policies(role).items()
     }
     found |= {file.name: json.dumps(plain(json.loads(file.read_text()))) for file in AMI.glob("*-policy.json")}

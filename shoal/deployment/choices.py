@@ -36,6 +36,7 @@ class Choices:
     visitors: the addresses that reach the page, as 203.0.113.7/32.
     email, budget: who is told of alarms; US dollars a month.
     keep_days: photos are deleted after so many days; 0 keeps them.
+    tails:    whether a function runs the tails in SHOAL_TAILS, too.
     """
 
     private: bool = False
@@ -51,6 +52,7 @@ class Choices:
     email: str = ""
     budget: float = 0.0
     keep_days: int = 0
+    tails: bool = False
 
     @property
     def tier(self) -> str:
@@ -149,6 +151,8 @@ class Found:
 
 def parameters(template: StackTemplate, settings: Settings, choices: Choices, found: Found) -> dict[str, str]:
     """The value of each parameter of the template."""
+    if choices.tails and not (settings.tails and settings.lambda_image):
+        raise SettingsError("--tails needs SHOAL_TAILS, and SHOAL_LAMBDA_IMAGE with these tails in it")
     values = {
         **_network(choices, found),
         **_workers(template, settings, found),
@@ -169,6 +173,7 @@ def parameters(template: StackTemplate, settings: Settings, choices: Choices, fo
         "LambdaMemory": str(settings.lambda_memory_mb),
         "LambdaSeconds": str(settings.lambda_seconds),
         "LambdaConcurrency": str(settings.lambda_concurrency),
+        "LambdaTails": settings.tails if choices.tails else "",
         "AlarmEmail": choices.email,
         "MonthlyBudget": f"{choices.budget:g}",
         "WorkerPricePerHour": f"{price_per_hour(settings) or 0:g}",

@@ -41,7 +41,7 @@ _TemplateLoader.add_multi_constructor("!", _function)
 
 @dataclass(frozen=True)
 class StackTemplate:
-    """A template. text: without the comments, as it is sent."""
+    """A template. text: as it is sent, without the comments and with little indentation."""
 
     text: str
 
@@ -96,4 +96,30 @@ class StackTemplate:
 @cache
 def read(path: Path = TEMPLATE) -> StackTemplate:
     """The template in a file."""
-    return StackTemplate(re.sub(r"^ *# .*\n", "", path.read_text(), flags=re.MULTILINE))
+    return StackTemplate(_narrow(re.sub(r"^ *# .*\n", "", path.read_text(), flags=re.MULTILINE)))
+
+
+def _narrow(text: str) -> str:
+    """The same template with as little indentation as YAML asks for, which saves a tenth of its bytes.
+
+    The texts in it (`|`) stay as they are.
+    """
+    lines = []
+    levels = [(0, 0)]  # of the blocks around a line: the indentation that they have, and that they get
+    of_text, taken = 0, 0  # the least indentation of the lines of a text, 0 outside of one; what each of them loses
+    for line in text.splitlines():
+        content = line.lstrip(" ")
+        indent = len(line) - len(content)
+        if of_text and (indent >= of_text or not content):
+            lines.append(line[taken:])
+            continue
+        while levels[-1][0] > indent:
+            levels.pop()
+        if levels[-1][0] < indent:
+            levels.append((indent, levels[-1][1] + (0 if content.startswith("- ") else 1)))
+        given = levels[-1][1]
+        lines.append(" " * given + content)
+        items = len(re.match(r"(- )*", content)[0])  # type: ignore[index] # it matches always
+        levels += [(indent + more, given + more) for more in range(2, items + 1, 2)]
+        of_text, taken = (indent + 1, indent - given) if re.search(r"[:\s]\|-?$", content) else (0, 0)
+    return "\n".join(lines) + "\n"

@@ -36,7 +36,9 @@ _OPTIONS = (
     click.option("--email", default="", help="Who is told of alarms and of the budget."),
     click.option("--budget", default=0.0, type=click.FloatRange(0), help="US dollars a month, for alarm and budget."),
     click.option("--keep-days", default=0, type=click.IntRange(0, 3650), help="Delete photos after so many days."),
-)
+    click.option("--tails/--no-tails", default=False,
+                 help="Also a Lambda function for the tails in SHOAL_TAILS, of the image SHOAL_LAMBDA_IMAGE."),
+)  # fmt: skip
 
 # Of the commands that go by the options of the last deployment where they are not given.
 forget_option = click.option("--forget", is_flag=True, help="Leave out the options of the last `shoal deploy`.")

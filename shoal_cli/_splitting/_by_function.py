@@ -15,7 +15,7 @@ from shoal.settings import Settings
 from shoal_cli._splitting._device import Device, PackedPhotos, of_tails
 from shoal_cli._splitting._tail_calls import TailCalls, TailRefused
 
-AT_ONCE = 4  # calls; the function's own limit is SHOAL_LAMBDA_CONCURRENCY
+AT_ONCE = 2  # calls; each that comes while others run starts the function once more
 
 
 def tail_calls(chosen: Settings) -> tuple[TailCalls, tuple[str, ...], int]:

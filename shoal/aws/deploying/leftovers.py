@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from shoal.aws.clients import client, our_errors
@@ -131,7 +132,7 @@ def _balancers(settings: Settings) -> Looks:
 
 def _roles(settings: Settings) -> Looks:
     iam = client("iam")
-    for kind in ("worker", "web", "lambda"):
+    for kind in ("worker", "web", "lambda", "lambda-tail"):
         name = f"{settings.prefix}-{kind}"
         if _there(lambda name=name: iam.get_role(RoleName=name)):  # type: ignore[misc]
             yield "role", name
@@ -142,7 +143,10 @@ def _roles(settings: Settings) -> Looks:
 def _further(settings: Settings) -> Looks:
     prefix = settings.prefix
     looks: dict[tuple[str, str], Callable[[], Any]] = {
-        ("function", settings.function): lambda: client("lambda").get_function(FunctionName=settings.function),
+        **{
+            ("function", name): partial(client("lambda").get_function, FunctionName=name)
+            for name in (settings.function, settings.tail_function)
+        },
         ("password", password_name(settings)): lambda: client("ssm").get_parameter(Name=password_name(settings)),
     }
     for (kind, name), look in looks.items():
