@@ -22,13 +22,10 @@ Answer = tuple[int, dict[str, Any], bytes]
 
 def hook() -> None:
     """Replace ministack's functions, once in a process."""
-    for name in (
-        "_create_function_url_config",
-        "_get_function_url_config",
-        "_update_function_url_config",
-        "_list_function_url_configs",
-    ):
-        points.replace(ministack.services.lambda_svc, name, _reachable)
+    points.replace(ministack.services.lambda_svc, "_create_function_url_config", _reachable)
+    points.replace(ministack.services.lambda_svc, "_get_function_url_config", _reachable)
+    points.replace(ministack.services.lambda_svc, "_update_function_url_config", _reachable)
+    points.replace(ministack.services.lambda_svc, "_list_function_url_configs", _reachable)
     points.replace(ministack.services.lambda_svc, "handle_function_url_request", _limited)
 
 

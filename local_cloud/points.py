@@ -227,15 +227,10 @@ MINISTACK = (
     _function(_FUNCTIONS, "execution_credentials", "config"),
     _function(_FUNCTIONS, "invoke_async_with_retry", "func event"),
     _function(_FUNCTIONS, "_execute_function", "func event"),
-    *(
-        _function(_FUNCTIONS, f"_{verb}_function_url_config{more}", f"func_name {rest}")
-        for verb, more, rest in (
-            ("create", "", "data qualifier"),
-            ("get", "", "qualifier"),
-            ("update", "", "data qualifier"),
-            ("list", "s", "query_params"),
-        )
-    ),
+    _function(_FUNCTIONS, "_create_function_url_config", "func_name data qualifier"),
+    _function(_FUNCTIONS, "_get_function_url_config", "func_name qualifier"),
+    _function(_FUNCTIONS, "_update_function_url_config", "func_name data qualifier"),
+    _function(_FUNCTIONS, "_list_function_url_configs", "func_name query_params"),
     _function(_FUNCTIONS, "resolve_function_url", "url_id"),
     _function(
         _FUNCTIONS,
