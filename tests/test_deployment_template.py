@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -68,8 +69,9 @@ def test_the_template_can_be_sent_in_a_call() -> None:
 
 
 def test_what_is_sent_says_what_the_file_says() -> None:
-    assert TEMPLATE.body == StackTemplate(TEMPLATE_FILE.read_text()).body
-    assert len(TEMPLATE.text) < 0.95 * len(TEMPLATE_FILE.read_text())
+    as_it_is = re.sub(r"^ *# .*\n", "", TEMPLATE_FILE.read_text(), flags=re.MULTILINE)
+    assert TEMPLATE.body == StackTemplate(as_it_is).body
+    assert len(TEMPLATE.text) < 0.95 * len(as_it_is)
 
 
 def written() -> dict[str, str]:

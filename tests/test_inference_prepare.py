@@ -5,6 +5,7 @@ MobileNetV2 serves here where any model does: its weights are small.
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import signal
@@ -15,11 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from click.testing import CliRunner
 
+from app_tier.function.tail_endpoint import TailEndpoint
 from app_tier.worker import Worker
 from inference import model as models
 from inference import process, store
@@ -34,6 +37,7 @@ from shoal.errors import NotFound, Permanent, Retryable
 from shoal.lifecycle import StopSignal
 from shoal.memory import memory_cloud
 from shoal.messages import Job, new_batch
+from shoal.photo_record import TOP
 from shoal.ports import Cloud
 from shoal_cli._batches import classify, compare
 from shoal_cli._client import Client
@@ -325,6 +329,7 @@ def test_the_device_runs_the_head_and_a_worker_the_tail(
     recogniser = process.load(models, "openvino", cache, None, MAX_PIXELS, MAX_BYTES, precision=FLOAT32)
     cloud = memory_cloud(SystemClock())
     (tmp_path / "noise.jpg").write_bytes(b"noise")
+    in_lambda = TailEndpoint(lambda _: recogniser, [TAIL], "function")
     web = running_site(cloud, work=False, venues="split", tails=TAIL, model=MOBILENET)
     with web as site, labelling(cloud, recogniser):
         words = [*map(str, PHOTOS), str(tmp_path / "noise.jpg"), "--venue", "split", "--json", "--url", site.url]
@@ -351,10 +356,23 @@ def test_the_device_runs_the_head_and_a_worker_the_tail(
     ]
     assert len(stored) == len(PHOTOS)
     assert all(body.startswith(header.MAGIC) for body in stored)
+    answers = [in_lambda.answer(called_with(body)) for body in stored]
+    assert [one["statusCode"] for one in answers] == [200] * len(PHOTOS)
+    assert [best_labels(json.loads(one["body"])) for one in answers] == list(map(best_labels, told))
     assert coarse.exit_code == 2, coarse.output
     assert len(coarse.stdout.splitlines()) == len(PHOTOS)
     assert f"gives the label of the whole net for 1 of {len(PHOTOS)} photos alone" in str(refused_bits.exception)
     assert refused == ["this is no packed activation; photos go to the other venues"]
+
+
+def called_with(body: bytes) -> dict[str, Any]:
+    """The event of a call to the address of a Lambda function."""
+    context = {"http": {"method": "POST"}, "requestId": "1"}
+    return {"requestContext": context, "isBase64Encoded": True, "body": base64.b64encode(body).decode()}
+
+
+def best_labels(told: dict[str, Any]) -> list[tuple[str, float]]:
+    return [(one["name"], round(one["probability"], 5)) for one in told["labels"][:TOP]]
 
 
 def _check_plans(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,12 @@
 """`python -m benchmarks.venues.same`: whether local, pool and Lambda give the same answer for each of 200 photos.
 
 Asks the running Shoal of SHOAL_STATE_DIR, started with SHOAL_VENUES=local, after `shoal prepare --venue lambda`. Each
-photo goes to all three; compared are names and probabilities of all labels, to five digits. The exit status is 1 when
-they differ for a photo. What Lambda was given is deleted at the end.
+photo goes to all three; compared are names and probabilities of the best labels, to five digits. The exit status is 1
+when they differ for a photo. What Lambda was given is deleted at the end.
+
+With `--split`, after `SHOAL_VENUES=local,split SHOAL_TAILS=... shoal up` and `shoal prepare --venue split`, the first
+tail is asked, too: in a worker and in Lambda, which must give the same, and whose best label must be that of the
+model in the pool for 98 % of the photos.
 """
 
 from __future__ import annotations
@@ -19,10 +23,14 @@ import requests
 from PIL import Image, ImageOps
 
 from benchmarks.running.waiting import wait_for
+from inference.preparing.cutting.request import AGREEING
 from inference.preparing.photos import fetch
 from shoal import aws, settings
 from shoal.errors import NotFound
+from shoal.photo_record import TOP
 from shoal.settings import Settings
+from shoal_cli._splitting._by_function import tail_calls
+from shoal_cli._splitting._device import Device
 
 DIGITS = 5
 COUNT = 200
@@ -43,12 +51,35 @@ def main() -> int:
         "pool": lambda name, photo: _by_http(chosen, "pool", name, photo),
         "lambda": _Function(chosen),
     }
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        found = {name: list(threads.map(ask, photos.keys(), photos.values())) for name, ask in doors.items()}
+    found = _asked(doors, photos)
     wrong = _differing(list(photos), found)
     print(f"{len(photos) - len(wrong)} of {len(photos)} photos have the same labels with {', '.join(doors)}")
     print("\n".join(wrong))
-    return 1 if wrong else 0
+    agree = "--split" not in sys.argv or _split_agrees(chosen, photos, found["pool"])
+    return 0 if agree and not wrong else 1
+
+
+def _asked(doors: Mapping[str, Door], photos: Mapping[str, bytes]) -> dict[str, list[Answer]]:
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return {name: list(threads.map(ask, photos.keys(), photos.values())) for name, ask in doors.items()}
+
+
+def _split_agrees(chosen: Settings, photos: Mapping[str, bytes], whole: Sequence[Answer]) -> bool:
+    """Whether the first tail gives the same in a worker and in Lambda, and the labels of the whole model."""
+    calls, (tail, *_), _ = tail_calls(chosen)
+    device = Device.of(chosen, tail, "", "")
+    sent = {name: device.pack(photo) for name, photo in photos.items()}
+    doors: dict[str, Door] = {
+        "worker": lambda name, body: _by_http(chosen, "split", name, body, tail),
+        "lambda": lambda _, body: _answer(calls.label(body).to_dict()),
+    }
+    found = _asked(doors, sent)
+    wrong = _differing(list(photos), found)
+    print(f"{tail}: {len(photos) - len(wrong)} of {len(photos)} photos have the same labels in a worker and in Lambda")
+    print("\n".join(wrong))
+    agreeing = sum(one[0][0] == other[0][0] for one, other in zip(found["lambda"], whole, strict=True))
+    print(f"{tail}: {agreeing} of {len(photos)} best labels are those of the whole model in the pool")
+    return not wrong and agreeing >= AGREEING * len(photos)
 
 
 def _photos(cache_dir: Path) -> dict[str, bytes]:
@@ -72,9 +103,10 @@ def _differing(names: Sequence[str], found: Mapping[str, Sequence[Answer]]) -> l
     return lines
 
 
-def _by_http(chosen: Settings, venue: str, name: str, photo: bytes) -> Answer:
+def _by_http(chosen: Settings, venue: str, name: str, photo: bytes, model: str = "") -> Answer:
     url = f"http://{chosen.host}:{chosen.port}/v1/label"
-    reply = requests.post(url, params={"venue": venue, "name": name}, data=photo, timeout=SECONDS)
+    query = {"venue": venue, "name": name} | ({"model": model} if model else {})
+    reply = requests.post(url, params=query, data=photo, timeout=SECONDS)
     reply.raise_for_status()
     return _answer(reply.json())
 
@@ -107,7 +139,7 @@ class _Function:
 
 
 def _answer(result: Mapping[str, Any]) -> Answer:
-    return [(one["name"], round(one["probability"], DIGITS)) for one in result["labels"]]
+    return [(one["name"], round(one["probability"], DIGITS)) for one in result["labels"][:TOP]]
 
 
 if __name__ == "__main__":
