@@ -8,7 +8,15 @@ from comparison.costs import AlwaysOn, MonthlyCost, PerCall, Pool
 from comparison.figures import LaneFigures
 from comparison.measurement import AS_IT_IS
 from comparison.price_list import function_calls, pool_calls
-from shoal.prices import FUNCTION_GB_SECOND, FUNCTION_MILLION_CALLS, billed_seconds, listed, price_per_hour
+from comparison.split_venue import IN_LAMBDA
+from shoal.prices import (
+    FUNCTION_GB_SECOND,
+    FUNCTION_MILLION_CALLS,
+    billed_seconds,
+    listed,
+    price_per_hour,
+    slower_with_little_memory,
+)
 from shoal.settings import Settings
 
 WEB_MACHINE = "t3.small"  # runs the web tier and the controller of a pool
@@ -24,7 +32,12 @@ def monthly_costs(settings: Settings, rows: Sequence[LaneFigures]) -> dict[str, 
     costs: dict[str, MonthlyCost] = {}
     for row in measured:
         venue, speed = row.lane.venue, row.capacity
-        if venue == "pool" or venue.startswith("split "):
+        if venue.endswith(IN_LAMBDA):
+            spent = row.seconds["inference"].mean - row.device
+            seconds = spent * slower_with_little_memory(settings.lambda_memory_mb) if settings.emulated else spent
+            per_call = FUNCTION_MILLION_CALLS / 1e6
+            costs[venue] = PerCall(settings.lambda_memory_mb / 1024, seconds, FUNCTION_GB_SECOND, per_call)
+        elif venue == "pool" or venue.startswith("split "):
             kept = listed()[WEB_MACHINE].per_hour + settings.min_instances * worker
             idle = settings.quiet_seconds + settings.expected_boot_seconds
             costs[venue] = Pool(kept, worker, speed, idle, WAVES_A_DAY, pool_calls())

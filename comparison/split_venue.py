@@ -12,6 +12,7 @@ from comparison.venue_api import VenueApi
 from shoal.errors import ShoalError
 
 NAME = "split"
+IN_LAMBDA = ", lambda"  # behind the name of a cut whose tail a Lambda function runs
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from comparison.outcome import Outcome
 from comparison.photos import SETS, as_they_are, made_from, prepare
 from comparison.running import ClosedDoor, Door, Doors, MeasuredRun
 from comparison.schedule import Stint, both_sizes, stints
-from comparison.split_venue import CutDoor
+from comparison.split_venue import IN_LAMBDA, CutDoor
 from comparison.tables import WordTable
 from comparison.venue_api import VenueApi
 from inference import store
@@ -37,6 +37,8 @@ from shoal_cli._accounts._chosen_key import chosen_key
 from shoal_cli._batches._address import MADE, url_option
 from shoal_cli._batches._chosen_photos import chosen_photos
 from shoal_cli._splitting._device import SPLIT, never_sent_before, of_tails
+from shoal_cli._splitting._plan import function_end
+from shoal_cli._splitting._tail_calls import TailDoor
 
 POOL = "pool"
 VENUES = ("local", POOL)
@@ -121,13 +123,19 @@ def _available(chosen: Settings, offered: Collection[str]) -> tuple[str, ...]:
 def _cuts(chosen: Settings, api: VenueApi) -> dict[str, Door]:
     """A door for each cut of the default model whose tail is served and whose head is prepared here, by its lane."""
     found = of_tails(chosen, [tail for tail in api.tails() if tail.startswith(f"{chosen.model}.")])
-    if not found:
+    function = function_end(chosen, chosen.model)
+    in_lambda: dict[str, Door] = {}
+    if function:
+        for tail, one in function.devices.items():
+            in_lambda[f"{SPLIT} {tail}{IN_LAMBDA}"] = TailDoor(function.calls, never_sent_before(one), api.link)
+    if not (found or in_lambda):
         return {
             SPLIT: ClosedDoor(
                 f"no tail of {chosen.model} is served whose head is prepared here: `shoal split prepare` makes both"
             )
         }
-    return {f"{SPLIT} {tail}": CutDoor(api, tail, never_sent_before(one)) for tail, one in found.items()}
+    by_workers = {f"{SPLIT} {tail}": CutDoor(api, tail, never_sent_before(one)) for tail, one in found.items()}
+    return {**by_workers, **in_lambda}
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from comparison.link import Link
 from comparison.photos import as_they_are, prepare
+from comparison.split_venue import IN_LAMBDA
 from comparison.venue_api import VenueApi
 from inference.preparing.sources import Say
 from inference.split.planning import GOALS, NO_LIMIT, TIME, LinkSpeed, WayChosen, choose
@@ -27,7 +28,6 @@ from shoal_cli._batches._chosen_photos import chosen_photos
 from shoal_cli._splitting._by_function import tail_calls
 from shoal_cli._splitting._device import Device, of_tails
 from shoal_cli._splitting._planning import (
-    IN_LAMBDA,
     FunctionEnd,
     Road,
     function_roads,

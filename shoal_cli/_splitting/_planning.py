@@ -14,12 +14,12 @@ from comparison.photos import PreparedPhotos, resized
 from comparison.price_list import pool_calls
 from comparison.running import Door
 from comparison.schedule import Stint
-from comparison.split_venue import CutDoor
+from comparison.split_venue import IN_LAMBDA, CutDoor
 from comparison.venue_api import VenueApi
 from inference.preparing.sources import Say
 from inference.split.planning import LinkSpeed, SeenCall, Way, link_speed, shares
 from shoal.errors import Permanent, Retryable
-from shoal.prices import PROCESSOR_MB, function_cost, price_per_hour
+from shoal.prices import function_cost, price_per_hour, slower_with_little_memory
 from shoal.settings import Settings
 from shoal_cli._splitting._device import SPLIT, Device, never_sent_before
 from shoal_cli._splitting._speed import WHOLE, DeviceSpeed
@@ -28,7 +28,6 @@ from shoal_cli._splitting._tail_calls import TailCalls, TailDoor
 TRANSFERS = (1_000, 30_000, 120_000)  # bytes; about what activations have
 EACH = 5  # transfers of a size
 CALLS = 8  # to each tail after its first: each photo once
-IN_LAMBDA = ", lambda"  # behind the name of a cut whose tail the function runs
 WHOLE_PHOTO = {"the whole photo": AS_IT_IS, "the photo, resized": RESIZED}
 
 
@@ -119,8 +118,7 @@ def function_roads(
         tried.append(_tried(way, door, lane, photos))
     if not tried:
         return []
-    # The embedded cloud gives a function whole processors, AWS a share with its memory.
-    slower = max(1.0, PROCESSOR_MB / function.memory_mb) if chosen.emulated else 1.0
+    slower = slower_with_little_memory(function.memory_mb) if chosen.emulated else 1.0
     return [
         replace(one, way=replace(one.way, dollars=function_cost(function.memory_mb, 1000 * spent * slower, 1000)))
         for one in _with_ends(tried, link, None)
