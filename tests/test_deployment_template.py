@@ -102,13 +102,19 @@ def is_in_two_statements(issue: str, detail: Any) -> bool:
     return issue == "RESOURCE_MISMATCH" and actions in ({"ec2:RunInstances"}, {"ec2:CreateImage"})
 
 
+def is_newer_than_the_linter(issue: str, detail: Any) -> bool:
+    """AWS has the key since October 2025: who calls a function by its URL needs both permissions."""
+    return issue == "UNKNOWN_CONDITION_FOR_ACTION" and "lambda:InvokedViaFunctionUrl" in str(detail)
+
+
 def test_a_policy_linter_finds_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LINT, json.dumps(written())], capture_output=True, text=True, check=True
     )
     found = [json.loads(line) for line in done.stdout.splitlines()]
 
-    assert [one for one in found if not is_in_two_statements(*one[1:])] == []
+    known = (is_in_two_statements, is_newer_than_the_linter)
+    assert [one for one in found if not any(excuse(*one[1:]) for excuse in known)] == []
 
 
 def test_the_defaults_are_those_of_the_settings() -> None:
