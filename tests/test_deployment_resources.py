@@ -222,7 +222,7 @@ def test_the_controllers_group_is_the_stacks(ministack: EmulatedAccount, monkeyp
     person = Deployer(ministack, "pond", monkeypatch)
     monkeypatch.setenv("SHOAL_ACTUATOR", "autoscaling")
     monkeypatch.setenv("SHOAL_AMI", "ami-12345678")
-    person.deploy("--no-page", "--tails")
+    person.deploy("--no-page")
     made = replace(settings.load(), prefix="made")
     with suppress(Permanent):  # ministack's groups launch nothing
         connect_pool(made, lambda: "#!/bin/sh", lambda: 15).launch(["worker"], "t" * 32)
