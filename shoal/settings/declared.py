@@ -166,17 +166,14 @@ class Settings:
     model: str = _worker("resnet50", "The model for requests that name none.", reload=True)
     models: str = _worker("", "Further models that a request may name, separated by commas.", reload=True)
     tails: str = _worker(
-        "",
-        "The second parts of models that workers run for the venue `split`, separated by commas: "
-        "`resnet50.conv4_block6_out` for the model and the layer behind which it is cut.",
-        reload=True,
-    )
+        "", "The second parts of models that workers run for the venue `split`, separated by commas: "
+        "`resnet50.conv4_block6_out` for the model and the layer behind which it is cut.", reload=True,
+    )  # fmt: skip
     model_weights: Path | None = _worker(None, "A file with your own weights for the default model.", reload=True)
     engine: str = _worker(
-        "openvino",
-        "The program that runs the models: `openvino`, `onnxruntime` or `keras`. A model may name its own.",
+        "openvino", "The program that runs the models: `openvino`, `onnxruntime` or `keras`. A model may name its own.",
         reload=True,
-    )
+    )  # fmt: skip
     precision: str = _worker(
         "auto",
         "The arithmetic; auto takes the fastest whose labels agree with float32, as measured on this kind of CPU.",
