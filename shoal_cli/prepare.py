@@ -24,9 +24,9 @@ from shoal.settings import Settings
 def command(venue: str, read: tuple[str, ...], write: tuple[str, ...], remove: bool) -> None:
     """Create the buckets, the queues, the table and the workers' role on AWS, if they are missing.
 
-    With `--venue lambda` also a Lambda function, its role, its trigger and its tables. With `--venue split` also one that
-    runs the tails in SHOAL_TAILS, its role and its address. With `--read` or `--write` alone what `shoal label` needs
-    besides: prints and sets the workers' permissions.
+    With `--venue lambda` also a Lambda function, its role, its trigger and its tables. With `--venue split` also one
+    that runs the tails in SHOAL_TAILS, its role and its address. With `--read` or `--write` alone what `shoal label`
+    needs besides: prints and sets the workers' permissions.
     """
     chosen = settings.load_with_env_file()
     if read or write:
