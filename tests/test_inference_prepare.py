@@ -341,9 +341,9 @@ def test_the_device_runs_the_head_and_a_worker_the_tail(
         refused = [photo["error"] for photo in client.photos(other)]
         stored = [cloud.inputs.get(one.key) for one in cloud.inputs.list("")]
         _check_plans(site.url, monkeypatch)
+        _agreed_in_4_bits(head, len(PHOTOS))
         coarse = CliRunner().invoke(classify.command, [*words, "--bits", "4"])
-        half = replace(head.card, agreement=head.card.agreement | {"uint4": {"same_label": 1}})
-        half.write(head.folder)
+        _agreed_in_4_bits(head, 1)
         refused_bits = CliRunner().invoke(classify.command, [*words, "--bits", "4"])
 
     assert sent.exit_code == 2, sent.output
@@ -373,6 +373,11 @@ def called_with(body: bytes) -> dict[str, Any]:
 
 def best_labels(told: dict[str, Any]) -> list[tuple[str, float]]:
     return [(one["name"], round(one["probability"], 5)) for one in told["labels"][:TOP]]
+
+
+def _agreed_in_4_bits(head: store.Artefact, photos: int) -> None:
+    """Write into the head's card for how many photos 4 bits keep the label: of eight, one decides."""
+    replace(head.card, agreement=head.card.agreement | {"uint4": {"same_label": photos}}).write(head.folder)
 
 
 def _check_plans(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
