@@ -31,7 +31,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._backlog = self._gauge("backlog", "Request messages, approximately", "kind")
-        self._oldest = self._gauge("oldest_message_seconds", "Age of the oldest request message that waits")
+        age = "Age of the oldest request message that waits, at most since this controller's first look"
+        self._oldest = self._gauge("oldest_message_seconds", age)
         self._arrivals = self._gauge("arrivals_per_second", "Request messages that came in, per second")
         self._service = self._gauge("service_seconds", "Measured seconds of a worker per message")
         self._boot = self._gauge("boot_seconds", "Measured seconds from a launch to the first beat")

@@ -25,12 +25,15 @@ def warnings(opened: Opened, size_bytes: int) -> tuple[str, ...]:
 
     What is lost of the photo comes first. size_bytes: of its file.
     """
-    found = [TINY] if min(opened.size) < LEAST_SIDE or size_bytes < LEAST_BYTES else []
     height, width, _ = opened.pixels.shape
     green = opened.pixels[..., 1]  # most of what the eye takes for brightness, and ready to be used
     rows = green[:: max(1, height // _LINES)].astype(np.float32)
     columns = green[:, :: max(1, width // _LINES)].T.astype(np.float32)
-    if _nearly_one_colour(rows, columns):
+    uniform = _nearly_one_colour(rows, columns)
+    # A large picture of one colour has a small file.
+    tiny = min(opened.size) < LEAST_SIDE or (size_bytes < LEAST_BYTES and not uniform)
+    found = [TINY] if tiny else []
+    if uniform:
         found.append(UNIFORM)
     elif not found and sharpness(rows, columns) < LEAST_SHARPNESS:
         found.append(BLURRED)

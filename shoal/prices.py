@@ -124,10 +124,13 @@ def roughly(amount: float) -> str:
     return "under a cent" if 0 < amount < CENT else dollars(amount)
 
 
-def comparably(amount: float) -> str:
-    """As `roughly`, with two digits of what is under a cent: two such amounts can be compared."""
-    words = roughly(amount)
-    return words if words.startswith("$") else f"{words} ({dollars(amount, 2)})"
+def comparably(amount: float, about: bool = False) -> str:
+    """As `roughly`, with two digits of what is under a cent: two such amounts can be compared.
+
+    about: the amount is not known exactly yet, and the words say so.
+    """
+    words, exactness = roughly(amount), "about " if about else ""
+    return f"{exactness}{words}" if words.startswith("$") else f"{words} ({exactness}{dollars(amount, 2)})"
 
 
 def _is_free(settings: Settings) -> bool:

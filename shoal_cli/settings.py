@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
-from shoal.settings import GROUPS, SETTINGS, Setting, as_text, in_force, load_with_own_file, own_file, sources
+from shoal.settings import GROUPS, SETTINGS, Setting, Settings, as_text, in_force, load_with_own_file, own_file, sources
+from shoal.state_folder.page_address import page_address
 
 HEAD = """# Settings
 
@@ -54,6 +56,7 @@ def command(form: str | None) -> None:
 def _rows() -> Iterator[dict[str, Any]]:
     settings, found = load_with_own_file(), sources()
     running = in_force.read(settings.state_dir)
+    values = {**(running.values if running else {}), **_place(settings)}
     for one in SETTINGS:
         yield {
             **asdict(one),
@@ -61,9 +64,16 @@ def _rows() -> Iterator[dict[str, Any]]:
             "default": as_text(one.default),
             "value": shown(one, getattr(settings, one.name)),
             "source": found.get(one.name, "default"),
-            "in_force": running.values.get(one.variable) if running else None,
+            "in_force": values.get(one.variable),
             "on_reload": on_reload(one),
         }
+
+
+def _place(settings: Settings) -> dict[str, str]:
+    """Where the page of the Shoal that runs here is, if it is not where the settings say."""
+    address = urlsplit(page_address(settings))
+    told = {"SHOAL_HOST": address.hostname or "", "SHOAL_PORT": str(address.port)}
+    return {} if told == {"SHOAL_HOST": settings.host, "SHOAL_PORT": str(settings.port)} else told
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
@@ -77,7 +87,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
                 click.echo(f"  ({row['source']}{default})")
                 click.echo(f"    {row['help']}")
                 if row["in_force"] not in (None, row["value"]):
-                    click.echo(f"    The controller that runs goes by {row['in_force'] or 'no value'}.")
+                    runs = "Shoal" if row["variable"] in ("SHOAL_HOST", "SHOAL_PORT") else "controller"
+                    click.echo(f"    The {runs} that runs goes by {row['in_force'] or 'no value'}.")
     path = own_file()
     click.echo(f"\nThe controller's own file: {path}{'' if path.exists() else ' (does not exist)'}")
 

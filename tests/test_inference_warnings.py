@@ -82,6 +82,13 @@ def test_few_bytes_have_one() -> None:
     assert told(payload) == (quality.TINY,)
 
 
+def test_a_large_picture_of_one_colour_is_not_small() -> None:
+    payload = encoded(Image.new("RGB", (500, 400), "teal"), "PNG")
+
+    assert len(payload) < quality.LEAST_BYTES
+    assert told(payload) == (quality.UNIFORM,)
+
+
 def test_a_warning_stands_beside_the_label() -> None:
     reader = recogniser()
     poor = blurred(PHOTOS[0].read_bytes(), 0.05)

@@ -13,7 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from shoal.errors import SettingsError
+from shoal.lifecycle import UP_LOCK, only_one
 from shoal.settings import GROUPS, SETTINGS, misspelt
+from shoal.state_folder import page_address
 from shoal_cli import settings
 from shoal_cli.__main__ import shoal
 
@@ -91,6 +93,18 @@ def run_shoal(*words: str, **variables: str) -> subprocess.CompletedProcess[str]
     environment = {"PATH": os.environ["PATH"], "HOME": "/nowhere", **variables}
     command = [sys.executable, "-m", "shoal_cli", *words]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_the_port_of_the_shoal_that_runs_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOAL_STATE_DIR", str(tmp_path))
+    monkeypatch.delenv("SHOAL_PORT", raising=False)
+    page_address.tell(tmp_path, "http://127.0.0.1:8931")
+    runs = "    The Shoal that runs goes by 8931.\n"
+    with only_one(tmp_path / UP_LOCK, ""):
+        shown = asked()
+        assert runs in shown.partition("SHOAL_PORT=8000")[2]
+        assert "The Shoal that runs goes by 127.0.0.1" not in shown
+    assert runs not in asked()
 
 
 def test_the_command_warns_and_goes_on(tmp_path: Path) -> None:

@@ -53,6 +53,10 @@ def test_the_dearest_type_counts_and_an_unknown_one_makes_the_price_unknown() ->
 
 
 def test_two_small_amounts_can_be_compared() -> None:
+    assert [comparably(amount, about=True) for amount in (0.00214, 0.31)] == [
+        "under a cent (about $0.0021)",
+        "about $0.31",
+    ]
     assert [comparably(amount) for amount in (0.00214, 0.000034, 0.0, 0.31)] == [
         "under a cent ($0.0021)", "under a cent ($0.000034)", "$0.00", "$0.31",
     ]  # fmt: skip

@@ -59,6 +59,7 @@ def _fleet_page(refused: str = "") -> str:
         price_in_words=price_in_words(settings),
         cost_title=cost_title(settings),
         signed_in=signed_in,
+        may_sign_in=services().entrance.signs_in or bool(settings.operator_secret),
         token=operator.token(),
         told=operator.told(),
         live=_live_settings() if signed_in else (),

@@ -34,9 +34,10 @@ _BATCH = {
     "results": described("The path of the batch's results"),
 }
 
-_COST = record({"dollars": {"type": "number", "minimum": 0}, "words": TEXT}) | {
+_COST = record({"dollars": {"type": "number", "minimum": 0}, "words": TEXT, "settled": {"type": "boolean"}}) | {
     "type": ["object", "null"],
-    "description": "The share of the batch in what the machines cost while it was labelled; null if it is unknown",
+    "description": "The share of the batch in what the machines cost while it was labelled; null if it is unknown. "
+    "Until it is settled it may fall: the ledger hears late what else was labelled meanwhile",
 }
 
 _LABEL = {

@@ -11,7 +11,10 @@ from web_tier.watching.history import History
 
 
 class BatchCost:
-    """Reckons the cost of batches from the controller's ledger. settings: gives those that the controller goes by."""
+    """Reckons the cost of batches from the controller's ledger. settings: gives those that the controller goes by.
+
+    Just after a batch its cost is told as "about": it falls when the ledger hears of what else was labelled meanwhile.
+    """
 
     def __init__(self, past: History, settings: Callable[[], Settings]) -> None:
         self._past = past
@@ -27,11 +30,14 @@ class BatchCost:
     def fact(self, began: float, seconds: float, photos: int) -> tuple[str, str]:
         """The title and the amount that a page shows; both are empty when the cost is unknown."""
         amount = self.amount(began, seconds, photos)
-        return ("", "") if amount is None else (cost_title(self._settings()), comparably(amount))
+        about = not self._past.is_settled(began + seconds)
+        return ("", "") if amount is None else (cost_title(self._settings()), comparably(amount, about))
 
     def told(self, began: float, seconds: float, photos: int) -> Mapping[str, object] | None:
         """The cost for programs, as JSON types; None when it is unknown."""
         amount = self.amount(began, seconds, photos)
         if amount is None:
             return None
-        return {"dollars": amount, "words": cost_in_words(self._settings(), comparably(amount))}
+        settled = self._past.is_settled(began + seconds)
+        words = cost_in_words(self._settings(), comparably(amount, not settled))
+        return {"dollars": amount, "words": words, "settled": settled}

@@ -14,6 +14,7 @@ from shoal.ports import Clock
 
 DAY_SECONDS = 24 * 3600.0
 SLACK_SECONDS = 5.0  # how late the ledger hears of a photo
+LATE_SECONDS = 2 * SLACK_SECONDS  # so late it hears of all photos of a moment, those of other batches too
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ class History:
         self._moments: list[Moment] = []
         self._newest: Entry | None = None
         self._lock = threading.Lock()
+
+    def is_settled(self, end: float) -> bool:
+        """Whether the ledger has heard of all that was finished until `end` (seconds since 1970)."""
+        return self._clock.now() > end + LATE_SECONDS
 
     def read(self) -> tuple[Moment, ...] | None:
         """The last day, oldest first; None when there is no readable ledger on this machine."""
