@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from runs.costs import costs
 from runs.records import CANCELLED, ListingState, RunRecords
 from runs.rows import BulkRow
-from runs.run import JSON, JSON_LINES, Run, folder_of, split_address
+from runs.run import JSON, JSON_LINES, S3, Run, folder_of, split_address
 from shoal.ports import Bucket, Buckets, Cloud, ObjectStore
 
 PART_BYTES = 32_000_000  # a worker that puts parts together needs three times as much memory
@@ -51,7 +51,7 @@ class Place:
         self._run = run.id
         self._bucket: ObjectStore | Bucket = outputs
         self._prefix = f"{folder_of(run.id)}labels/"
-        if run.target:
+        if run.target.startswith(S3):
             bucket, prefix = split_address(run.target)
             self._bucket = buckets[bucket]
             self._prefix = f"{prefix.rstrip('/')}/" if prefix else ""

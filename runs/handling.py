@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from runs.already import Already
 from runs.finishing import DoneShards, merge
 from runs.listing import Step
 from runs.manifest import Manifest
@@ -61,7 +62,8 @@ class Handling:
         if isinstance(order, ListOn):
             if not run.listed_here:
                 source = BucketSource(self._cloud.buckets[run.bucket], run.prefix)
-                Step(self._records, self._cloud.bulk, run, source).do(order.step)
+                known = Already(self._records, run).knows if run.not_if_done else None
+                Step(self._records, self._cloud.bulk, run, source, known).do(order.step)
         elif not self._label_shard(run, order):
             return False
         self._steering.look(run, done)

@@ -15,6 +15,7 @@ FOLDER = "runs"
 JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
 S3 = "s3://"
+FAILED_OF = "failed photos of "  # and an id: the source of a run that tries again
 
 FIRST_IMAGES = 20  # of the first shards: the first labels come in seconds
 FIRST_SHARDS = 16
@@ -31,7 +32,8 @@ class Run:
     id:           looks like the id of a batch, so runs sort by time.
     source:       what is labelled, as the person gave it.
     bucket, prefix: where its photos are.
-    target:       `s3://bucket/prefix`: where its results go; empty for the run's own folder in the output bucket.
+    target:       `s3://bucket/prefix`: where its results go. Else they go to the run's own folder in the output bucket,
+                  and the person brings them to the folder that this names.
     model:        its name; empty for the workers' default.
     top:          labels kept of each photo, best first; 0 for all that the model tells.
     threshold:    labels and detections below this probability are left out.
@@ -40,7 +42,7 @@ class Run:
     shard_images: photos in a shard, after the first few.
     deadline:     when it should be done, seconds since 1970; 0 for no such time.
     fail_above:   the share of failed photos above which the run pauses; 1 for never.
-    not_if_done:  leave out photos that an earlier run with this target has labelled, if they have not changed since.
+    not_if_done:  leave out photos that earlier runs of this source and target have labelled and that are unchanged.
     price_per_hour: of a worker, in dollars; 0 when it costs nothing or is not known.
     listed_here:  whether a client lists the photos (a folder, a manifest), and not the workers.
     """

@@ -245,6 +245,35 @@ def test_where_and_limit_choose_and_folders_are_left_out() -> None:
     assert [row.entry.key for row in rows_of(cloud, run)] == ["a/1.JPG", "b/3.jpg", "c.jpg"]
 
 
+@settings(max_examples=60, deadline=None)
+@given(before=KEYS, new=KEYS, changed=st.integers(1, 5), step_keys=st.integers(3, 30))
+def test_not_if_done_does_only_what_is_new_or_changed_or_failed(
+    before: set[str], new: set[str], changed: int, step_keys: int
+) -> None:
+    clock = ManualClock()
+    cloud = memory_cloud(clock)
+    bucket = cloud.buckets["photos"]
+    photos_in(bucket, before)
+    first = a_run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Step.__init__, "__defaults__", (*Step.__init__.__defaults__[:-1], step_keys))  # type: ignore[index]
+        Steering(cloud).start(first)
+        finish(cloud, clock)
+        failed = {row.entry.key for row in rows_of(cloud, first) if row.failed}
+        other = set(sorted(before)[::changed])
+        for key in other | (new - before):
+            bucket.put(key, b"other bytes", "image/jpeg")
+        second = a_run(not_if_done=True)
+        Steering(cloud).start(second)
+        finish(cloud, clock)
+        third = a_run(not_if_done=True)
+        Steering(cloud).start(third)
+        finish(cloud, clock)
+    again = [row.entry.key for row in rows_of(cloud, second)]
+    assert again == sorted((new - before) | other | failed)
+    assert [row.entry.key for row in rows_of(cloud, third)] == sorted(failed - other)
+
+
 def test_what_is_no_message_of_a_run_is_refused() -> None:
     run = new_batch(1.0)
     for order in (ListOn(run, 3), LabelShard(run, 4), Finish(run)):

@@ -59,6 +59,17 @@ def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
         assert re.search(r"workers +.* \(at most 15\)\n", watched)
         assert re.search(r"\d\d:\d\d:\d\d  .*launched 1", watched)
         assert "\x1b" not in watched
+        into = tmp_path / "labels"
+        label = ("label", str(EXAMPLES), "--into", str(into), "--where", "*.jpg", "--not-if-done")
+        bulk = shoal(system, *label)
+        assert bulk.returncode == 0, bulk.stdout + bulk.stderr
+        [run] = bulk.stdout.split()
+        rows = [json.loads(line) for line in (into / f"labels-{run}-00000.jsonl").read_text().splitlines()]
+        assert [row["key"] for row in rows] == sorted(path.name for path in EXAMPLES.glob("*.jpg"))
+        assert {row["key"]: row["labels"][0]["name"] for row in rows}["cat.jpg"] == "Egyptian_cat"
+        assert "Nothing is new or changed." in shoal(system, *label).stderr
+        assert f"{run}  done: {len(rows)} of {len(rows)} photos, none failed" in shoal(system, "runs").stdout
+        assert "is finished" in shoal(system, "runs", "pause", run).stderr
         told = json.loads(shoal(system, "status", "--json").stdout)
         assert (told["up"], told["dead_letters"]) == (True, 0)
         assert shoal(system, "dlq", "redrive").stdout == "0 messages sent to the request queue again\n"

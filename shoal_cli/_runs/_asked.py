@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from runs.already import Already
 from runs.costs import costs
 from runs.listing import Step
+from runs.manifest import BulkPhoto
 from runs.records import ListingState, RunRecords
-from runs.run import FIRST_SHARDS, S3, Run, split_address
+from runs.run import FAILED_OF, FIRST_SHARDS, S3, Run, split_address
 from runs.sources import BucketSource, FailedSource, PhotoSource, is_photo_of
 from runs.steering import Steering, failed_entries
 from shoal import ledger_file
@@ -24,7 +26,6 @@ from shoal_cli._runs._folder import FolderSource
 
 COUNTED = 20_000  # keys that are counted before a run begins; of more, the person is told that there are more
 COUNT_SECONDS = 3.0
-FAILED_OF = "failed photos of "
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ def list_here(cloud: Cloud, chosen: Settings, run: Run) -> Iterator[ListingState
     source = source_of(cloud, chosen, run)
     store = source.store if isinstance(source, FolderSource) else None
     steering = Steering(cloud)
-    yield from steering.list_here(run, Step(steering.records, cloud.bulk, run, source, store=store))
+    known = known_of(cloud, run)
+    yield from steering.list_here(run, Step(steering.records, cloud.bulk, run, source, known, store))
 
 
 def checked(cloud: Cloud, run: Run) -> None:
@@ -83,7 +85,14 @@ def service_seconds(chosen: Settings) -> float:
     return (last and (last.alone_seconds or last.service_seconds)) or chosen.expected_service_seconds
 
 
-def forecast(run: Run, source: PhotoSource, service: float) -> Forecast:
+def known_of(cloud: Cloud, run: Run) -> Callable[[BulkPhoto], bool] | None:
+    """Whether a photo need not be labelled again; None when all are labelled."""
+    return Already(RunRecords(cloud.outputs), run).knows if run.not_if_done else None
+
+
+def forecast(
+    run: Run, source: PhotoSource, service: float, known: Callable[[BulkPhoto], bool] | None = None
+) -> Forecast:
     """Look at the first photos. service: seconds of a worker for each."""
     fits, began = is_photo_of(run), time.monotonic()
     images, size, seen = 0, 0, 0
@@ -95,7 +104,7 @@ def forecast(run: Run, source: PhotoSource, service: float) -> Forecast:
         if seen > COUNTED or time.monotonic() - began > COUNT_SECONDS:
             more = True
             break
-        if fits(photo):
+        if fits(photo) and not (known and known(photo)):
             images, size = images + 1, size + photo.size
     shards = min(images, FIRST_SHARDS) + images // run.shard_images
     cost = costs(run, ListingState(shards, images, size, seen), images * service)["total"]
@@ -104,7 +113,8 @@ def forecast(run: Run, source: PhotoSource, service: float) -> Forecast:
 
 def again(run: Run, id_: str) -> Run:
     """A run for the photos of another that failed."""
-    return replace(run, id=id_, source=f"{FAILED_OF}{run.id}", listed_here=True, where="", limit=0, deadline=0.0)
+    source = f"{FAILED_OF}{run.id}"
+    return replace(run, id=id_, source=source, listed_here=True, where="", limit=0, deadline=0.0, not_if_done=False)
 
 
 def _duration(seconds: float) -> str:

@@ -67,4 +67,4 @@ def summary(progress: RunProgress) -> str:
     failed = f"{progress.failed} failed" if progress.failed else "none failed"
     cost = f", {dollars(progress.cost)}" if progress.cost else ""
     work = f"{progress.seconds:.0f} s of workers{cost}"
-    return f"{progress.run.id}  {progress.state}{why}: {progress.done}{of} labelled, {failed}; {work}"
+    return f"{progress.run.id}  {progress.state}{why}: {progress.done}{of} photos, {failed}; {work}"

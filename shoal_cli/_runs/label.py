@@ -20,7 +20,7 @@ from shoal.ports import Cloud
 from shoal.prices import price_per_hour
 from shoal.settings import Settings
 from shoal_cli._batches._boxes import counted
-from shoal_cli._runs._asked import checked, forecast, list_here, service_seconds, source_of
+from shoal_cli._runs._asked import checked, forecast, known_of, list_here, service_seconds, source_of
 from shoal_cli._runs._fetching import fetch
 from shoal_cli._runs._following import follow, screen, summary
 
@@ -69,6 +69,7 @@ class Share(click.ParamType):  # type: ignore[type-arg]
 @click.option("--limit", default=0, help="At most so many photos.")
 @click.option("--deadline", type=Deadline(), default=None, help="When it should be done, from now: 30m, 6h, 2d.")
 @click.option("--fail-above", type=Share(), default=0.5, help="Pause when a larger share of the photos fails.  [50%]")
+@click.option("--not-if-done", is_flag=True, help="Only what is new or changed since earlier such runs.")
 @click.option("--yes", is_flag=True, help="Do not ask, whatever it will cost.")
 @click.option("--no-wait", is_flag=True, help="Begin, and do not look on.")
 def command(
@@ -81,6 +82,7 @@ def command(
     limit: int,
     deadline: float | None,
     fail_above: float,
+    not_if_done: bool,
     yes: bool,
     no_wait: bool,
 ) -> None:
@@ -104,7 +106,7 @@ def command(
         source if folder is None else str(folder),
         bucket,
         prefix,
-        into if to_bucket else "",
+        into if to_bucket else str(Path(into).resolve()),
         model,
         top,
         threshold,
@@ -113,12 +115,16 @@ def command(
         shard_images(service),
         now + deadline if deadline else 0.0,
         fail_above,
+        not_if_done,
         price_per_hour=0.0 if chosen.emulated and not chosen.price_per_hour else price_per_hour(chosen) or 0.0,
         listed_here=folder is not None,
     )
     checked(cloud, run)
-    expected = forecast(run, source_of(cloud, chosen, run), service)
+    expected = forecast(run, source_of(cloud, chosen, run), service, known_of(cloud, run))
     screen.print(str(expected), markup=False)
+    if not_if_done and not expected.images and not expected.more:
+        screen.print("Nothing is new or changed.")
+        return
     if not expected.images and not expected.more:
         raise Permanent(f"there is nothing to label in {source}")
     if expected.cost > ASK_ABOVE and not yes:
@@ -149,7 +155,7 @@ def begin(cloud: Cloud, chosen: Settings, run: Run, folder: Path | None, no_wait
     if progress.state == "paused":
         if "AccessDenied" in progress.why:
             read = f" --read {run.source}" if run.source.startswith(S3) else ""
-            write = f" --write {run.target}" if run.target else ""
+            write = f" --write {run.target}" if run.target.startswith(S3) else ""
             screen.print(f"The workers may not: `shoal prepare{read}{write}` allows it.", markup=False, soft_wrap=True)
         screen.print(f"`shoal runs resume {run.id}` lets it go on.", markup=False)
         raise SystemExit(NOT_ALL)

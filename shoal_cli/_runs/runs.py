@@ -128,5 +128,4 @@ def _tell(cloud: Cloud, run: Run, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(progress.to_dict(), ensure_ascii=False))
         return
-    target = run.target or "its own folder of the output bucket"
-    click.echo(f"{summary(progress)}\n    {run.source} -> {target}")
+    click.echo(f"{summary(progress)}\n    {run.source} -> {run.target}")
