@@ -65,7 +65,8 @@ def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
         assert bulk.returncode == 0, bulk.stdout + bulk.stderr
         [run] = bulk.stdout.split()
         rows = [json.loads(line) for line in (into / f"labels-{run}-00000.jsonl").read_text().splitlines()]
-        assert [row["key"] for row in rows] == sorted(path.name for path in EXAMPLES.glob("*.jpg"))
+        photos = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.jpg"))
+        assert [row["key"] for row in rows] == photos
         assert {row["key"]: row["labels"][0]["name"] for row in rows}["cat.jpg"] == "Egyptian_cat"
         assert "Nothing is new or changed." in shoal(system, *label).stderr
         assert f"{run}  done: {len(rows)} of {len(rows)} photos, none failed" in shoal(system, "runs").stdout
