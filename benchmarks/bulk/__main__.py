@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.bulk.beside import p95, waits
 from benchmarks.bulk.killed import killed as run_killed
 from benchmarks.bulk.listing import lists
 from benchmarks.bulk.one_worker import works
@@ -56,6 +58,17 @@ def one_worker(photos: int, delay: float) -> None:
     """The share of the speed of decoding and inference alone that a shard reaches, the store being slow."""
     alone, shard = works(photos, delay)
     console.print(f"decode + engine {alone:.1f} photos/s, a run {shard:.1f} photos/s: {shard / alone:.1%}")
+
+
+@main.command()
+@click.option("--photos", default=100, show_default=True, help="That people send, one after another.")
+@click.option("--objects", default=5000, show_default=True, help="That the run has.")
+def beside(photos: int, objects: int) -> None:
+    """How long people wait on an idle system and beside a run. One worker."""
+    idle, busy, rate = waits(photos, objects)
+    for told, seconds in (("idle", idle), ("beside a run", busy)):
+        console.print(f"{told}: p50 {statistics.median(seconds) * 1000:.0f} ms, p95 {p95(seconds) * 1000:.0f} ms")
+    console.print(f"p95 is {p95(busy) / p95(idle):.2f} times as long; the run did {rate:.1f} photos/s meanwhile")
 
 
 if __name__ == "__main__":
