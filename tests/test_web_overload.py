@@ -22,8 +22,9 @@ from web_tier.access.turns import TurnQueue, Urgency
 from web_tier.outside.fair_threads import FairThreads
 from web_tier.results import open_streams
 from web_tier.results.open_streams import EventSource, OpenStreams, Wait
+from web_tier.services import STORE_THREADS
 from web_tier.venues import pool
-from web_tier.venues._store_turns import StoreTurns
+from web_tier.venues._store_turns import BESIDE_ANSWERS, StoreTurns
 
 EVENTS = "GET /batches/%s/events?uploading=1 HTTP/1.%d\r\nHost: x\r\n\r\n"
 
@@ -246,7 +247,6 @@ class SlowStore(MemoryStore):
 def test_photos_that_would_wait_long_for_the_store_are_refused_at_once_and_answers_are_given(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pool, "STORED_AT_ONCE", 2)
     monkeypatch.setattr(pool, "LONGEST_WAIT_SECONDS", 60.0)
     cloud = replace(memory_cloud(SystemClock()), inputs=(store := SlowStore()))
     with running_site(cloud, work=False) as site, ThreadPoolExecutor(8) as clients:
@@ -256,8 +256,10 @@ def test_photos_that_would_wait_long_for_the_store_are_refused_at_once_and_answe
             return requests.post(f"{site.url}/v1/batches", files=files, timeout=60)
 
         batch = requests.post(site.url + "/batches", timeout=20).json()["batch"]
+        turns_at_store: StoreTurns = site.server._services.venues.chosen._turns  # type: ignore[attr-defined]
+        turns_at_store._at_once = 2
         waiting = [clients.submit(submitted, number) for number in range(6)]
-        clients_at_store = site.server._services.venues.chosen._turns._clients  # type: ignore[attr-defined]
+        clients_at_store = turns_at_store._clients
         until(lambda: len(clients_at_store.get("127.0.0.1", ())) == 4)
         monkeypatch.setattr(pool, "LONGEST_WAIT_SECONDS", 0.0)
         by_form = requests.post(site.url, files={"inputFile": ("a.jpg", jpeg())}, timeout=20)
@@ -292,6 +294,50 @@ def test_clients_have_turns_at_the_store_and_one_that_sends_much_shuts_out_nobod
         until(lambda: len(order) == 4)
     assert order == list("abaa")
     assert turns_at_store.wait_seconds("c") == 0.0  # nobody waits
+
+
+def test_photos_stand_back_while_an_answer_waits_long_for_the_store() -> None:
+    now, go, stored = [0.0], threading.Semaphore(0), list[int]()
+    turns_at_store = StoreTurns(4, lambda: now[0])
+
+    def store(number: int) -> None:
+        with turns_at_store.turn(str(number)):
+            stored.append(number)
+            assert go.acquire(timeout=60)
+
+    with ThreadPoolExecutor(12) as threads:
+        running = [threads.submit(store, number) for number in range(12)]
+        until(lambda: len(stored) == 4 and len(turns_at_store._clients) == 8)
+        with turns_at_store.answer():
+            go.release(2)  # the answer does not wait long yet
+            until(lambda: len(stored) == 6 and sum(one.done() for one in running) == 2)
+            now[0] = 1.0
+            go.release(2)
+            until(lambda: sum(one.done() for one in running) == 4)
+            assert (len(stored), turns_at_store._held) == (6, BESIDE_ANSWERS)
+            go.release(2)  # but photos go on
+            until(lambda: len(stored) == 8 and turns_at_store._held == BESIDE_ANSWERS)
+        until(lambda: len(stored) == 10)
+        go.release(12)
+
+
+def test_an_answer_needs_no_thread_of_those_that_store_photos() -> None:
+    cloud = replace(memory_cloud(SystemClock()), inputs=(store := SlowStore()))
+    with running_site(cloud, work=False) as site, ThreadPoolExecutor(4) as clients:
+        batch = requests.post(site.url + "/batches", timeout=20).json()["batch"]
+        site.cloud.outputs.put(f"corrections/{batch}/00099/a.jpg", b"{}", "application/json")
+
+        def sent(first: int) -> requests.Response:
+            files = [("inputFile", (f"{number}.jpg", jpeg())) for number in range(10)]
+            address = f"{site.url}/batches/{batch}/photos?first={first}"
+            return requests.post(address, files=files, timeout=60)
+
+        waiting = [clients.submit(sent, 10 * number) for number in range(4)]
+        workers = site.server._services.workers
+        until(lambda: len(workers._threads) == STORE_THREADS and workers._work_queue.qsize() > 0)
+        assert requests.get(f"{site.url}/batches/{batch}.json", timeout=20).ok
+        store.may.set()
+        assert all(one.result().ok for one in waiting)
 
 
 def test_a_new_client_would_wait_as_long_as_the_last_one_that_had_one_photo() -> None:

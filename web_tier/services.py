@@ -43,6 +43,7 @@ from web_tier.results.webhooks import Webhooks
 from web_tier.thumbnail_gate import ThumbnailGate
 from web_tier.venues import AnswersLater, Asker, Told, VenueParts
 from web_tier.venues._offered import OfferedVenues, find_venue
+from web_tier.venues._store_turns import StoreTurns
 from web_tier.watching.batch_cost import BatchCost
 from web_tier.watching.history import History
 from web_tier.watching.pool_poller import PoolPoller
@@ -63,7 +64,11 @@ LabelLater = Callable[[Job, bytes, str, Callable[[], bool], Told], None]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of one web process. has_pool: whether there are queues and workers."""
+    """The parts of one web process.
+
+    workers:  threads that store photos. readers: those that read the buckets for answers.
+    has_pool: whether there are queues and workers.
+    """
 
     settings: Settings
     cloud: Cloud
@@ -81,6 +86,7 @@ class Services:
     batch_cost: BatchCost
     reporter: Reporter
     workers: ThreadPoolExecutor
+    readers: ThreadPoolExecutor
     fetcher: Fetcher
     fetchers: FairThreads
     models: tuple[str, ...]
@@ -136,6 +142,7 @@ class Services:
         self.behind.stop(WRITE_SECONDS)
         self.replies.close()
         self.workers.shutdown(wait=False)
+        self.readers.shutdown(wait=False)
         self.fetchers.stop()
         self.fetcher.stop()
 
@@ -147,17 +154,20 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
     inputs, outputs = behind.around(space[0]), behind.around(space[1])
     cloud = replace(cloud, inputs=inputs, outputs=outputs)
     hub = Hub()
-    parts = VenueParts(settings, cloud, inputs, outputs, behind, hub.publish)
+    turns = StoreTurns()
+    parts = VenueParts(settings, cloud, inputs, outputs, behind, hub.publish, turns)
     venues = OfferedVenues(settings.venue, settings.further_venues, parts, has_pool)
     venue = venues.chosen
     direct = settings.direct_uploads if venue.stores and settings.private_data == "keep" else "off"
     workers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
-    corrections = Corrections(cloud.outputs, workers, clock)
+    # Others than those that store: an answer must not wait until photos are stored.
+    readers = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="read")
+    corrections = Corrections(cloud.outputs, readers, clock)
     past = History(Follower(settings.state_dir / ledger_file.NAME), clock)
     pool_poller = PoolPoller(cloud, hub, past)
     going_by = partial(in_force.applied, settings)
     models = settings.served_models
-    batches = Batches(cloud, clock, hub, workers, corrections)
+    batches = Batches(cloud, clock, hub, readers, corrections, turns.answer)
     poster = Poster(settings.fetch_seconds, settings.fetch_own_places)
     replies = ReplyQueue(cloud.replies, settings.resp_queue)
     return Services(
@@ -182,6 +192,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
         batch_cost=BatchCost(past, going_by),
         reporter=Reporter(cloud, pool_poller, hub, past, clock, going_by),
         workers=workers,
+        readers=readers,
         fetcher=Fetcher(settings.max_file_bytes, settings.fetch_seconds, settings.fetch_own_places),
         fetchers=FairThreads(FETCH_THREADS, FETCH_THREADS * 3 // 4, "fetch"),
         models=models,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from shoal.accounts.owned_batches import OwnedBatches
@@ -23,6 +24,8 @@ from web_tier.problems import Problem, unknown_batch
 from web_tier.results.bucket_watch import BucketWatch
 from web_tier.results.hub import REMEMBERED_RESULTS, Hub
 from web_tier.results.listing import Listing, jobs_of
+
+Found = TypeVar("Found")
 
 NOTHING = "nothing found"
 EMPTY_SECONDS = 3600.0  # a batch may be empty for this long after its id was made, by any process
@@ -209,10 +212,16 @@ class Page:
 
 
 class Batches:
-    """Reads batches from the buckets."""
+    """Reads batches from the buckets. answering: what is entered while an answer reads them."""
 
     def __init__(
-        self, cloud: Cloud, clock: Clock, hub: Hub, readers: ThreadPoolExecutor, corrections: Corrections
+        self,
+        cloud: Cloud,
+        clock: Clock,
+        hub: Hub,
+        readers: ThreadPoolExecutor,
+        corrections: Corrections,
+        answering: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._cloud = cloud
         self._clock = clock
@@ -223,6 +232,7 @@ class Batches:
         self._watches: WeakValueDictionary[str, BucketWatch] = WeakValueDictionary()
         self._asking = threading.Lock()
         self._corrections = corrections
+        self._answering = answering
         self.deleted = DeletedBatches(cloud.outputs)
         self._failures: dict[str, StoredObject] = {}  # the objects whose failed results the hub remembers
 
@@ -242,13 +252,19 @@ class Batches:
 
     def read(self, batch: str) -> Batch:
         """Read the whole batch. Raises Problem (404) when it is unknown; may raise Retryable."""
+        with self._answering():
+            return self._read(batch)
+
+    def _read(self, batch: str) -> Batch:
         self.check_open(batch)
-        found = self.listing(batch)
+        # Together: the store may have others to serve before each call.
+        lists = [self._later(self._list, store, batch) for store in (self._cloud.inputs, self._cloud.outputs)]
+        right = self._corrections.of(f"{batch}/")
+        found = _listing(*(listed.result() for listed in lists))
         if not found.stored and not found.answered and not self._may_be_empty(batch):
             raise unknown_batch()
         results = {result.key: result for result in self.results(found.answered.values())}
         jobs = jobs_of(found.stored.keys() | found.answered.keys())
-        right = self._corrections.of(f"{batch}/")
         photos = tuple(
             Photo(job, job.key in found.stored, results.get(job.key), right.get(job.key, "")) for job in jobs
         )
@@ -256,8 +272,7 @@ class Batches:
 
     def listing(self, batch: str) -> Listing:
         """The keys of both buckets as they are now. May raise Retryable."""
-        stored = {one.key: one for one in self._list(self._cloud.inputs, batch)}
-        return Listing(stored, {one.key: one for one in self._list(self._cloud.outputs, batch)})
+        return _listing(self._list(self._cloud.inputs, batch), self._list(self._cloud.outputs, batch))
 
     def watch(self, batch: str) -> BucketWatch:
         """The one watch of all who look at `batch` at this time: it lives as long as one of them keeps it."""
@@ -292,16 +307,22 @@ class Batches:
 
     def page(self, batch: str, after: int, limit: int) -> Page:
         """At most `limit` photos with an index above `after`. Raises Problem (404); may raise Retryable."""
+        with self._answering():
+            return self._page(batch, after, limit)
+
+    def _page(self, batch: str, after: int, limit: int) -> Page:
         self.check(batch)
         start = f"{batch}/{max(0, after + 1):05d}"
-        stored, answered = (
-            {one.key: one for one in islice(store.list(f"{batch}/", start, limit + 1), limit + 1)}
-            for store in (self._cloud.inputs, self._cloud.outputs)
-        )
+
+        def some(store: ObjectStore) -> list[StoredObject]:
+            return list(islice(store.list(f"{batch}/", start, limit + 1), limit + 1))
+
+        lists = [self._later(some, store) for store in (self._cloud.inputs, self._cloud.outputs)]
+        right = self._corrections.of(f"{batch}/")
+        stored, answered = ({one.key: one for one in listed.result()} for listed in lists)
         jobs = jobs_of(stored.keys() | answered.keys())
         shown = [answered[job.key] for job in jobs[:limit] if job.key in answered]
         results = {one.key: one for one in self.results(shown)}
-        right = self._corrections.of(f"{batch}/")
         photos = tuple(
             Photo(job, job.key in stored, results.get(job.key), right.get(job.key, "")) for job in jobs[:limit]
         )
@@ -391,6 +412,13 @@ class Batches:
             raise Retryable("the web tier is stopping") from None
         return found + [result for result in fetched if result is not None]
 
+    def _later(self, call: Callable[..., Found], *given: Any) -> Future[Found]:
+        """Make a call in another thread. Raises Retryable while the threads are being stopped."""
+        try:
+            return self._readers.submit(call, *given)
+        except RuntimeError:
+            raise Retryable("the web tier is stopping") from None
+
     def _fetch(self, listed: StoredObject) -> Result | None:
         result = fetch_result(self._cloud.outputs, listed.key)
         if result is not None:
@@ -403,6 +431,10 @@ class Batches:
         if len(self._failures) >= REMEMBERED_RESULTS:
             self._failures.clear()  # they are read once more
         self._failures[listed.key] = listed
+
+
+def _listing(stored: Iterable[StoredObject], answered: Iterable[StoredObject]) -> Listing:
+    return Listing({one.key: one for one in stored}, {one.key: one for one in answered})
 
 
 def fetch_result(outputs: ObjectStore, key: str) -> Result | None:

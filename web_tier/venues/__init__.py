@@ -14,6 +14,7 @@ from shoal.messages import Job, Result
 from shoal.ports import Cloud
 from shoal.settings import Settings
 from web_tier.problems import Problem
+from web_tier.venues._store_turns import StoreTurns
 
 
 def _stays() -> bool:
@@ -50,6 +51,7 @@ class VenueParts:
     inputs, outputs: the buckets of `cloud`, as this process sees them, with `put_later`.
     behind:          writes what `put_later` was given.
     publish:         tells the pages and requests that wait of new results.
+    turns:           who may store photos, while answers read the store.
     """
 
     settings: Settings
@@ -58,6 +60,7 @@ class VenueParts:
     outputs: LateStore
     behind: WriteBehind
     publish: Callable[[Iterable[Result]], None]
+    turns: StoreTurns
 
 
 class Submission(Protocol):

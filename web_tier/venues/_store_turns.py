@@ -1,4 +1,7 @@
-"""Few photos are stored at the same time, each client in turn, so that the store answers others while many come."""
+"""Few photos are stored at the same time, each client in turn, so that the store answers others while many come.
+
+Answers go before photos: while one waits long for the store, hardly any photo begins to be stored.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,10 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+AT_ONCE = 16  # photos of all requests: hides the latency of S3
+BESIDE_ANSWERS = 2  # photos stored while an answer waits long: the next calls of that answer meet few others
+PATIENCE_SECONDS = 0.1  # of an answer. Where the store has time for all, none takes so long and no photo waits
 
 
 @dataclass(slots=True)
@@ -25,10 +32,12 @@ class StoreTurns:
     now: a clock in seconds.
     """
 
-    def __init__(self, at_once: int, now: Callable[[], float] = time.monotonic) -> None:
-        self._free = at_once
+    def __init__(self, at_once: int = AT_ONCE, now: Callable[[], float] = time.monotonic) -> None:
+        self._at_once = at_once
+        self._held = 0  # turns
         self._now = now
         self._clients: OrderedDict[str, deque[_Waiting]] = OrderedDict()
+        self._answers: dict[object, float] = {}  # those under way, the oldest first: when each began
         # How long the last photo waited that was its client's only one, and when its turn came.
         self._round = (0.0, 0.0)
         self._lock = threading.Lock()
@@ -41,7 +50,22 @@ class StoreTurns:
         try:
             yield
         finally:
-            self._pass_on()
+            with self._lock:
+                self._held -= 1
+                self._begin()
+
+    @contextmanager
+    def answer(self) -> Iterator[None]:
+        """An answer reads the store in the block: photos stand back when that takes long."""
+        mine = object()
+        with self._lock:
+            self._answers[mine] = self._now()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._answers[mine]
+                self._begin()
 
     def wait_seconds(self, client: str) -> float:
         """How long a new photo of this client would wait at least: as long as its oldest does already.
@@ -58,23 +82,29 @@ class StoreTurns:
     def _queued(self, client: str) -> _Waiting | None:
         """A place at the end of the client's queue; None when the turn has come at once."""
         with self._lock:
-            if self._free:
-                self._free -= 1
+            if not self._clients and self._held < self._most():
+                self._held += 1
                 return None
             waiting = self._clients.setdefault(client, deque())
             mine = _Waiting(self._now(), alone=not waiting)
             waiting.append(mine)
             return mine
 
-    def _pass_on(self) -> None:
-        with self._lock:
-            if not self._clients:
-                self._free += 1
-                return
+    def _most(self) -> int:
+        """How many photos may be stored at the same time now."""
+        began = next(iter(self._answers.values()), None)
+        waits_long = began is not None and self._now() - began > PATIENCE_SECONDS
+        return min(BESIDE_ANSWERS, self._at_once) if waits_long else self._at_once
+
+    def _begin(self) -> None:
+        """Give the free turns to those that wait."""
+        most = self._most()
+        while self._clients and self._held < most:
             client, waiting = self._clients.popitem(last=False)
             following = waiting.popleft()
             if waiting:
                 self._clients[client] = waiting  # behind the other clients
             if following.alone:
                 self._round = (self._now() - following.since, self._now())
+            self._held += 1
             following.turn.set()

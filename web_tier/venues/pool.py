@@ -16,7 +16,6 @@ from web_tier.venues import ANYBODY, Asker, Venue, VenueParts
 from web_tier.venues._outbox import CALL_MESSAGES, Outbox
 from web_tier.venues._store_turns import StoreTurns
 
-STORED_AT_ONCE = 16  # photos of all requests: hides the latency of S3, and lets it answer others in between
 LONGEST_WAIT_SECONDS = 3.0  # of the oldest photo of a client, to be stored; until then a burst only waits
 AGAIN_SECONDS = 5
 BUSY = "More photos come than can be stored at the moment. Please send this one again in a few seconds."
@@ -29,21 +28,32 @@ def make(parts: VenueParts) -> Venue:
 
 def of_cloud(parts: VenueParts) -> PoolVenue:
     """The pool on the buckets and the queue of these parts."""
-    return PoolVenue(parts.cloud.inputs, parts.cloud.requests, lambda: tell_queued(parts.settings.state_dir))
+    return PoolVenue(
+        parts.cloud.inputs, parts.cloud.requests, lambda: tell_queued(parts.settings.state_dir), parts.turns
+    )
 
 
 class PoolVenue:
-    """Stores photos and queues request messages for the workers of the pool. queued: called after each call to it."""
+    """Stores photos and queues request messages for the workers of the pool.
+
+    queued: called after each call to the queue. turns: those of photos and answers at the store.
+    """
 
     stores = True
     per_second = None
 
-    def __init__(self, inputs: ObjectStore, requests: JobQueue, queued: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        inputs: ObjectStore,
+        requests: JobQueue,
+        queued: Callable[[], None] = lambda: None,
+        turns: StoreTurns | None = None,
+    ) -> None:
         self._inputs = inputs
         self._requests = requests
         self._queued = queued
         self._outbox = Outbox(requests, queued)
-        self._turns = StoreTurns(STORED_AT_ONCE)
+        self._turns = turns or StoreTurns()
 
     def open(self, asker: Asker = ANYBODY) -> PoolSubmission:
         """Begin a submission. Raises Problem (503) while photos of this client wait too long to be stored."""
