@@ -6,12 +6,14 @@ import gzip
 import io
 import itertools
 import json
+import shutil
 import tarfile
 import threading
 import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -212,6 +214,25 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_archive_changes_nothing(tmp_path: Path, name: str) -> None:
     check_refused(tmp_path, [HOSTILE[name]])
+
+
+def test_an_archive_that_unpacks_to_very_much_is_refused_before_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zeros = whole(*[(f"state/{number}", bytes(4_000_000)) for number in range(20)], count=20)
+    monkeypatch.setattr(restore, "_SMALL_BYTES", 10_000_000)
+    check_refused(tmp_path, [zeros])
+    with pytest.raises(Permanent, match="more than 200 times its size"):
+        restore.read(tmp_path / "bad.tar.gz", tmp_path / "other")
+
+
+def test_an_archive_for_which_the_disk_has_no_space_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=restore._LEFT_BYTES + 2**20))
+    check_refused(tmp_path, [whole(("state/a", bytes(2**20 + 1)))])
+    with pytest.raises(Permanent, match="has 1 MB for the next file of the backup, which needs 2 MB"):
+        restore.read(tmp_path / "bad.tar.gz", tmp_path / "other")
 
 
 def test_a_damaged_archive_changes_nothing(tmp_path: Path) -> None:

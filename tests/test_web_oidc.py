@@ -6,11 +6,11 @@ import base64
 import hashlib
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -22,6 +22,7 @@ from joserfc.jwk import KeySet, OctKey, RSAKey
 from shoal import settings as shoal_settings
 from shoal.errors import SettingsError
 from tests.web_fixtures import Site, jpeg, running_site
+from web_tier.access import oidc
 
 CLIENT, CLIENT_SECRET = "shoal", "the secret of the client"
 PAGE = {"Accept": "text/html,application/xhtml+xml"}
@@ -42,6 +43,7 @@ class SmallProvider:
     name: str = ""
     url: str = ""
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
+    broken: dict[str, Iterable[bytes]] = field(default_factory=dict)  # what is told at a path instead of an answer
 
     def __post_init__(self) -> None:
         self.new_key()
@@ -82,6 +84,19 @@ class SmallProvider:
         return {"access_token": "x", "token_type": "Bearer", "expires_in": 60, "id_token": text}
 
 
+def broke(handler: BaseHTTPRequestHandler, provider: SmallProvider, path: str) -> bool:
+    """Tell what is broken at this path, if anything is."""
+    if path not in provider.broken:
+        return False
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.end_headers()
+    with suppress(OSError):
+        for part in provider.broken[path]:
+            handler.wfile.write(part)
+    return True
+
+
 @contextmanager
 def serving(provider: SmallProvider) -> Iterator[SmallProvider]:
     class Handler(BaseHTTPRequestHandler):
@@ -94,6 +109,8 @@ def serving(provider: SmallProvider) -> Iterator[SmallProvider]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
+            if broke(self, provider, parts.path):
+                return
             known = {
                 "/.well-known/openid-configuration": provider.description(),
                 "/keys": KeySet([provider.key]).as_dict(private=False),
@@ -103,6 +120,8 @@ def serving(provider: SmallProvider) -> Iterator[SmallProvider]:
         def do_POST(self) -> None:
             text = self.rfile.read(int(self.headers["Content-Length"])).decode()
             form = {name: values[0] for name, values in parse_qs(text).items()}
+            if broke(self, provider, self.path):
+                return
             tokens = provider.exchange(form, self.headers.get("Authorization", ""))
             self.tell(400 if tokens is None else 200, tokens or {"error": "invalid_grant"})
 
@@ -230,6 +249,36 @@ def test_a_provider_that_is_away_or_another_is_said(provider: SmallProvider) -> 
         assert sign_in(site, requests.Session()).status_code == 503
     with running_site(work=False, sign_in="on") as site:
         assert sign_in(site, requests.Session()).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/keys", "/token"])
+def test_what_a_provider_sends_without_end_holds_no_thread_and_no_memory(
+    provider: SmallProvider, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = Event()
+
+    def drops() -> Iterator[bytes]:
+        while not over.wait(0.05):
+            yield b" "
+
+    read = list[int]()
+
+    def blanks() -> Iterator[bytes]:
+        for number in range(200):
+            read.append(number)
+            yield b" " * 1_000_000
+
+    with site_for(provider) as site:
+        provider.broken = {path: [b"[" * 100_000]}
+        assert sign_in(site, requests.Session()).status_code in (403, 503)
+        provider.broken = {path: blanks()}
+        assert sign_in(site, requests.Session()).status_code == 503
+        assert len(read) < 100
+        monkeypatch.setattr(oidc, "ANSWER_SECONDS", 0.5)
+        provider.broken = {path: drops()}
+        slow = sign_in(site, requests.Session())
+        assert (slow.status_code, "did not answer within 0.5 s" in slow.text) == (503, True)
+        over.set()
 
 
 @pytest.mark.parametrize(

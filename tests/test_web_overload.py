@@ -24,7 +24,7 @@ from web_tier.results import open_streams
 from web_tier.results.open_streams import EventSource, OpenStreams, Wait
 from web_tier.services import STORE_THREADS
 from web_tier.venues import pool
-from web_tier.venues._store_turns import BESIDE_ANSWERS, StoreTurns
+from web_tier.venues._store_turns import BESIDE_ANSWERS, LASTING_SECONDS, StoreTurns
 
 EVENTS = "GET /batches/%s/events?uploading=1 HTTP/1.%d\r\nHost: x\r\n\r\n"
 
@@ -296,29 +296,40 @@ def test_clients_have_turns_at_the_store_and_one_that_sends_much_shuts_out_nobod
     assert turns_at_store.wait_seconds("c") == 0.0  # nobody waits
 
 
-def test_photos_stand_back_while_an_answer_waits_long_for_the_store() -> None:
+def test_photos_stand_back_while_answers_take_long_at_the_store() -> None:
     now, go, stored = [0.0], threading.Semaphore(0), list[int]()
-    turns_at_store = StoreTurns(4, lambda: now[0])
+    turns_at_store = StoreTurns(8, lambda: now[0])
 
     def store(number: int) -> None:
         with turns_at_store.turn(str(number)):
             stored.append(number)
             assert go.acquire(timeout=60)
 
-    with ThreadPoolExecutor(12) as threads:
-        running = [threads.submit(store, number) for number in range(12)]
-        until(lambda: len(stored) == 4 and len(turns_at_store._clients) == 8)
+    with ThreadPoolExecutor(24) as threads:
+        running = [threads.submit(store, number) for number in range(24)]
+
+        def end(count: int) -> None:
+            ended = sum(one.done() for one in running) + count
+            go.release(count)
+            until(lambda: sum(one.done() for one in running) == ended)
+
+        until(lambda: len(stored) == 8 and len(turns_at_store._clients) == 16)
         with turns_at_store.answer():
-            go.release(2)  # the answer does not wait long yet
-            until(lambda: len(stored) == 6 and sum(one.done() for one in running) == 2)
+            end(2)  # the answer does not take long yet
+            until(lambda: len(stored) == 10)
             now[0] = 1.0
-            go.release(2)
-            until(lambda: sum(one.done() for one in running) == 4)
-            assert (len(stored), turns_at_store._held) == (6, BESIDE_ANSWERS)
-            go.release(2)  # but photos go on
-            until(lambda: len(stored) == 8 and turns_at_store._held == BESIDE_ANSWERS)
-        until(lambda: len(stored) == 10)
-        go.release(12)
+            end(4)
+            assert len(stored) == 10
+            end(2)  # but photos go on
+            until(lambda: len(stored) == 12)
+        end(1)
+        until(lambda: len(stored) == 13)
+        assert turns_at_store._held == BESIDE_ANSWERS  # the next answer comes soon
+        now[0] += LASTING_SECONDS
+        with turns_at_store.answer():
+            pass
+        until(lambda: len(stored) == 17)
+        go.release(24)
 
 
 def test_an_answer_needs_no_thread_of_those_that_store_photos() -> None:

@@ -22,10 +22,13 @@ from shoal.buckets.folder_store import FolderStore
 from shoal.clock import SystemClock
 from shoal.errors import Permanent
 from shoal.memory import ManualClock, memory_cloud
+from shoal.messages import Result as Labelled
 from shoal_cli.__main__ import shoal as shoal_command
 from tests.inference_fixtures import cache_dir
 from tests.test_web_bodies import MB, Target, status
 from tests.web_fixtures import Site, jpeg, running_site
+from web_tier.access import empty_batches
+from web_tier.access.empty_batches import EmptyBatches
 from web_tier.access.person import Person
 from web_tier.access.quotas import Quotas
 from web_tier.access.recently import Recently
@@ -399,6 +402,50 @@ def test_a_user_may_send_and_have_waiting_so_many_photos(limited: People) -> Non
     assert 0 < int(refused.headers["Retry-After"]) <= 24 * 3600 + 1
     uploads = {"photos": [{"name": f"{number}.jpg"} for number in range(2)]}
     assert limited.ask(limited.bob, "POST", "/v1/uploads", json=uploads).status_code == 429
+
+
+def test_photos_that_are_labelled_once_more_count(limited: People) -> None:
+    batch = send(limited, limited.alice, 2).json()["batch"]
+    for photo in limited.site.server._services.batches.read(batch).photos:
+        failed = Labelled.failed(photo.job.key, "the worker ended")
+        limited.site.cloud.outputs.put(failed.key, failed.to_json().encode(), "application/json")
+    retry = f"/v1/batches/{batch}/retry"
+    assert limited.ask(limited.alice, "POST", retry).json() == {"retried": 2}
+    for photo in limited.site.server._services.batches.read(batch).photos:
+        failed = Labelled.failed(photo.job.key, "the worker ended again")
+        limited.site.cloud.outputs.put(failed.key, failed.to_json().encode(), "application/json")
+    refused = limited.ask(limited.alice, "POST", retry)
+    assert refused.status_code == 429
+    assert "You may send 4 photos a day. 0 photos are left until midnight UTC" in refused.text
+    assert [photo.state for photo in limited.site.server._services.batches.read(batch).photos] == ["failed"] * 2
+
+
+def test_a_user_may_begin_so_many_batches_without_a_photo(limited: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(empty_batches, "MOST", 3)
+    begun = [limited.ask(limited.alice, "POST", "/batches") for _ in range(4)]
+    assert [one.status_code for one in begun] == [201, 201, 201, 429]
+    assert "You have begun 3 batches that have no photo" in begun[3].text
+    assert 0 < int(begun[3].headers["Retry-After"]) <= 3601
+    assert limited.ask(limited.bob, "POST", "/batches").status_code == 201
+    files = [("inputFile", ("a.jpg", jpeg(), "image/jpeg"))]
+    filled = f"/batches/{begun[0].json()['batch']}/photos"
+    assert limited.ask(limited.alice, "POST", filled, files=files).ok
+    assert limited.ask(limited.alice, "POST", "/batches").status_code == 201
+
+
+def test_batches_without_a_photo_are_forgotten_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(empty_batches, "MOST", 1)
+    monkeypatch.setattr(empty_batches, "MOST_KNOWN", 2)
+    empty = EmptyBatches(clock := ManualClock(1e9))
+    empty.begin("a1", "a")
+    empty.begin("a1", "a")  # the same once more
+    with pytest.raises(Problem, match="no photo"):
+        empty.begin("a2", "a")
+    clock.wait(empty_batches.FORGOTTEN_SECONDS + 1)
+    empty.begin("a2", "a")
+    empty.begin("b1", "b")
+    empty.begin("c1", "c")  # now a's is forgotten, because all together are too many
+    empty.begin("a3", "a")
 
 
 def test_what_was_sent_today_counts_in_every_process_and_after_a_restart(limited: People) -> None:

@@ -46,7 +46,8 @@ def serve(settings: Settings, folder: Path, ready: Callable[[int], None]) -> Non
         logging.getLogger("waitress").setLevel(logging.ERROR)
         # Nothing here converts models. Without its converter OpenVINO is imported in two thirds of the time.
         sys.modules.setdefault("openvino.tools.ovc", cast(ModuleType, None))
-        keep_private(folder)
+        for private in (settings.state_dir, folder):  # the results may be elsewhere
+            keep_private(private)
         clock = SystemClock()
         cloud = replace(
             memory_cloud(clock), inputs=FolderStore(folder / "photos"), outputs=FolderStore(folder / "results")

@@ -19,6 +19,7 @@ from shoal.ports import Clock, Cloud
 from shoal.settings import Settings, in_force
 from web_tier.access import person
 from web_tier.access.connections import ConnectionLimit
+from web_tier.access.empty_batches import EmptyBatches
 from web_tier.access.entrance import Entrance
 from web_tier.access.guesses import Guesses
 from web_tier.access.quotas import Quotas
@@ -98,6 +99,7 @@ class Services:
     connections: ConnectionLimit
     entrance: Entrance
     quotas: Quotas
+    empty: EmptyBatches
     guesses: Guesses
     comparisons: Comparisons
     has_pool: bool
@@ -212,6 +214,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
             clock,
             lambda batch: len(batches.listing(batch).waiting),
         ),
+        empty=EmptyBatches(clock),
         guesses=Guesses(clock),
         # A server has no device that could run a head: `shoal compare` measures the venue `split`.
         comparisons=Comparisons([name for name in venues.names if name != "split"], going_by, cloud),
@@ -231,16 +234,23 @@ def services() -> Services:
 
 
 def begin_batch() -> str:
-    """Make the id of a batch, which belongs to who sent the current request. May raise Retryable."""
+    """Make the id of a batch, which belongs to who sent the current request.
+
+    May raise Retryable; raises Problem (429) for who has too many batches without a photo.
+    """
     batch = new_batch(services().clock.now())
     own(batch)
     return batch
 
 
 def own(batch: str) -> None:
-    """Note that a batch belongs to who sent the current request, where people sign in. May raise Retryable."""
+    """Note that a batch belongs to who sent the current request, where people sign in.
+
+    May raise Retryable; raises Problem (429) for who has too many batches without a photo.
+    """
     who = person.current()
     if who is not None:
+        services().empty.begin(batch, who.owner)
         services().entrance.batches.begin(batch, who.owner)
 
 
@@ -271,4 +281,15 @@ def take(offers: OfferedPhotos, batch: str, first: int = 0, keep_photos: bool = 
     asker = Asker(request.remote_addr or "", left or (lambda: False), keep_photos, labelled.append)
     venue = services().venues.named(request.args.get("venue", ""))
     with services().quotas.request(person.current(), lambda: len(labelled)) as one:
-        return services().intake.take(Counted(offers, one), batch, first, venue, asker)
+        taken = services().intake.take(Counted(offers, one), batch, first, venue, asker)
+    services().empty.filled(batch)
+    return taken
+
+
+def retry_failed(batch: str) -> int:
+    """Label the failed photos of a batch once more, within the quota of who asks. Returns their number.
+
+    Raises Problem (404, 429); may raise Retryable.
+    """
+    with services().quotas.request(person.current()) as one:
+        return services().intake.retry(batch, one)

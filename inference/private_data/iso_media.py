@@ -13,36 +13,49 @@ from shoal.errors import BadImage
 _KEPT_BOXES = frozenset((b"ftyp", b"styp", b"meta", b"mdat", b"moov", b"moof", b"mfra", b"sidx", b"free", b"skip"))
 _META_FLAGS = 4
 _DEEPEST = 8  # boxes of a film in one another; what is asked for is at most four deep
-_MOST = 10_000  # boxes and extents
+_MOST = 10_000  # boxes of a file, and extents
+_TOO_MANY = "the image has more parts than any program writes"
 _EMPTY_EXIF = b"\0\0\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"
 
 
 def cleaned(photo: bytes) -> bytes:
     """The file with its EXIF and XMP items, user data and unknown boxes overwritten."""
-    out = Copy(photo)
-    for kind, start, body, end in _boxes(photo, 0, len(photo)):
+    out, boxes = Copy(photo), _Boxes(photo)
+    for kind, start, body, end in boxes.between(0, len(photo)):
         if kind == b"meta":
-            _clean_items(photo, out, body + _META_FLAGS, end)
+            _clean_items(boxes, out, body + _META_FLAGS, end)
         elif kind == b"moov":
-            _clean_film(photo, out, body, end, _DEEPEST)
+            _clean_film(boxes, out, body, end, _DEEPEST)
         elif kind not in _KEPT_BOXES:
             _blank_box(out, start, body, end)
     return out.result()
 
 
-def _boxes(photo: bytes, position: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Of each box in a part of the file: kind, start, start of its body, end."""
-    for _ in range(_MOST):
-        if position + 8 > end:
-            return
-        length, body = int.from_bytes(photo[position : position + 4], "big"), position + 8
-        if length == 1:
-            length, body = int.from_bytes(photo[body : body + 8], "big"), body + 8
-        after = min(position + length if length else end, end)
-        if after < body:
-            return
-        yield photo[position + 4 : position + 8], position, body, after
-        position = after
+class _Boxes:
+    """Reads the boxes of one file, and counts them."""
+
+    def __init__(self, photo: bytes) -> None:
+        self.photo = photo
+        self._left = _MOST
+
+    def between(self, position: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
+        """Of each box in a part of the file: kind, start, start of its body, end.
+
+        Raises BadImage when the file has more boxes in all than any program writes.
+        """
+        photo = self.photo
+        while position + 8 <= end:
+            length, body = int.from_bytes(photo[position : position + 4], "big"), position + 8
+            if length == 1:
+                length, body = int.from_bytes(photo[body : body + 8], "big"), body + 8
+            after = min(position + length if length else end, end)
+            if after < body:
+                return
+            self._left -= 1
+            if self._left < 0:
+                raise BadImage(_TOO_MANY)
+            yield photo[position + 4 : position + 8], position, body, after
+            position = after
 
 
 def _blank_box(out: Copy, start: int, body: int, end: int) -> None:
@@ -50,30 +63,31 @@ def _blank_box(out: Copy, start: int, body: int, end: int) -> None:
     out.overwrite(body, end)
 
 
-def _clean_film(photo: bytes, out: Copy, start: int, end: int, levels: int) -> None:
+def _clean_film(boxes: _Boxes, out: Copy, start: int, end: int, levels: int) -> None:
     """User data and descriptions of a film, which a HEIC or AVIF file may have beside its picture."""
-    for kind, box, body, after in _boxes(photo, start, end):
+    for kind, box, body, after in boxes.between(start, end):
         if kind in (b"udta", b"meta", b"uuid"):
             _blank_box(out, box, body, after)
         elif kind in (b"trak", b"mdia", b"minf") and levels:
-            _clean_film(photo, out, body, after, levels - 1)
+            _clean_film(boxes, out, body, after, levels - 1)
 
 
-def _clean_items(photo: bytes, out: Copy, start: int, end: int) -> None:
-    boxes = {kind: (body, after) for kind, _, body, after in _boxes(photo, start, end)}
-    if b"iinf" not in boxes or b"iloc" not in boxes:
+def _clean_items(boxes: _Boxes, out: Copy, start: int, end: int) -> None:
+    found = {kind: (body, after) for kind, _, body, after in boxes.between(start, end)}
+    if b"iinf" not in found or b"iloc" not in found:
         return
-    private = dict(_private_items(photo, *boxes[b"iinf"]))
-    inner = boxes.get(b"idat", (0, 0))
-    for item, first, last in _places(photo, boxes[b"iloc"][0], inner):
+    private = dict(_private_items(boxes, *found[b"iinf"]))
+    inner = found.get(b"idat", (0, 0))
+    for item, first, last in _places(boxes.photo, found[b"iloc"][0], inner):
         if item in private:
             out.overwrite(first, last, _EMPTY_EXIF if private[item] else b"")
 
 
-def _private_items(photo: bytes, start: int, end: int) -> Iterator[tuple[int, bool]]:
+def _private_items(boxes: _Boxes, start: int, end: int) -> Iterator[tuple[int, bool]]:
     """The ids of EXIF and XMP items, and whether it is EXIF."""
+    photo = boxes.photo
     version = photo[start]
-    for kind, _, body, after in _boxes(photo, start + (6 if version == 0 else 8), end):
+    for kind, _, body, after in boxes.between(start + (6 if version == 0 else 8), end):
         if kind != b"infe" or photo[body] < 2:
             continue
         width = 2 if photo[body] == 2 else 4
@@ -117,7 +131,7 @@ def _places(photo: bytes, start: int, inner: tuple[int, int]) -> Iterator[tuple[
         for _ in range(reader.number(2)):
             parts += 1
             if parts > _MOST:
-                raise BadImage("the image has more parts than any program writes")
+                raise BadImage(_TOO_MANY)
             reader.number(index_size)
             first, length = base + reader.number(offset_size), reader.number(length_size)
             if method == 1:

@@ -30,6 +30,9 @@ _DAMAGE = (
     *(ValueError, KeyError, OverflowError, MalformedMessage, RecursionError),
 )
 _LARGEST_HEADER = 64 * 1024  # bytes of what stands before a member with a long name
+# What a backup may unpack to. Photos do not shrink at all, a ledger to a fifteenth, a bomb of zeros to a thousandth.
+_MOST_TIMES, _SMALL_BYTES = 200, 256 * 1024**2
+_LEFT_BYTES = 256 * 1024**2  # of the disk, for others
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +106,36 @@ def _unpack(source: Path, draft: Path) -> tuple[BackupHead, int]:
     try:
         with _members(source) as members:
             head = _head(members)
+            room = _Room(draft, source.stat().st_size)
             for count, (member, content) in enumerate(members):
                 if member.name == END:
                     _check_end(content, count, members)
                     return head, count
+                room.take(member.size)
                 _write(draft, member, content)
     except _DAMAGE as error:
         raise Permanent(f"{source} is damaged, nothing was changed: {error}") from error
     raise Permanent(f"{source} is cut short, nothing was changed: its last part is missing")
+
+
+class _Room:
+    """The space that an archive of so many bytes may take on the disk of `folder`."""
+
+    def __init__(self, folder: Path, archive_bytes: int) -> None:
+        self._folder = folder
+        self._left = max(_SMALL_BYTES, _MOST_TIMES * archive_bytes)
+
+    def take(self, size: int) -> None:
+        """Take the space of one file, before it is written. Raises ValueError for a bomb, Permanent for a full disk."""
+        self._left -= size
+        if self._left < 0:
+            raise ValueError(f"it unpacks to more than {_MOST_TIMES} times its size, which no backup does")
+        free = shutil.disk_usage(self._folder).free - _LEFT_BYTES
+        if size > free:
+            raise Permanent(
+                f"the disk of {self._folder.parent} has {max(0, free) // 1024**2:,} MB for the next file of the "
+                f"backup, which needs {size // 1024**2 + 1:,} MB: nothing was changed"
+            )
 
 
 class _PlainMember(tarfile.TarInfo):

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as AnswerTimeout
 from dataclasses import dataclass
-from typing import Any
+from io import BytesIO
+from typing import Any, TypeVar
 
 import requests
 from authlib.common.errors import AuthlibBaseError
@@ -18,6 +22,7 @@ from authlib.oidc.core import CodeIDToken
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
+from requests.adapters import HTTPAdapter
 
 from shoal.errors import Permanent, Retryable
 from shoal.proxies import is_direct
@@ -26,13 +31,18 @@ from web_tier.access.recently import Recently
 
 # Signatures with a key pair. With HS256 the secret of the client would sign, and "none" is no signature.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0  # without a byte
+ANSWER_SECONDS = 15.0  # for a whole answer: a provider that drips would hold a thread of the page for hours
+ANSWER_BYTES = 1_000_000
+CALLS_AT_ONCE = 16
 KEPT_SECONDS = 600.0  # for which the provider's own description and its keys are remembered
 LEEWAY_SECONDS = 60  # by which its clock may differ
 LONGEST = 20_000  # characters of a code or a token
 
 _DISCOVERY = "/.well-known/openid-configuration"
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+
+Answer = TypeVar("Answer")
 
 
 class SignInRefused(Permanent):
@@ -75,6 +85,7 @@ class Provider:
         self._secret = settings.oidc_client_secret
         self._described = Recently(self._describe, KEPT_SECONDS)
         self._keys = Recently(self._fetch_keys, KEPT_SECONDS)
+        self._calls = threading.BoundedSemaphore(CALLS_AT_ONCE)
 
     def begin(self, attempt: Attempt, redirect_uri: str) -> str:
         """The address at the provider where the person signs in."""
@@ -100,16 +111,20 @@ class Provider:
 
     def _exchange(self, attempt: Attempt, redirect_uri: str, code: str) -> dict[str, Any]:
         endpoint = self._described(self._issuer)["token_endpoint"]
-        try:
+
+        def fetch() -> dict[str, Any]:
             with self._session(redirect_uri) as session:
                 return dict(
                     session.fetch_token(
                         endpoint, grant_type="authorization_code", code=code, code_verifier=attempt.verifier
                     )
                 )
+
+        try:
+            return self._in_time(fetch)
         except requests.RequestException as error:
             raise Retryable(f"the sign-in provider does not answer: {error}") from error
-        except (AuthlibBaseError, ValueError, TypeError) as error:
+        except (AuthlibBaseError, ValueError, TypeError, RecursionError) as error:
             raise SignInRefused("The provider did not accept this sign-in. Please begin again.") from error
 
     def _checked(self, token: dict[str, Any], nonce: str) -> Claims:
@@ -119,7 +134,7 @@ class Provider:
             raise SignInRefused("The provider sent no ID token.")
         try:
             claims = self._claims(text, nonce, token.get("access_token"))
-        except (JoseError, AuthlibBaseError, ValueError, TypeError, KeyError) as error:
+        except (JoseError, AuthlibBaseError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise SignInRefused("What the provider says of you cannot be trusted, so you are not signed in.") from error
         email = claims.get("email") if claims.get("email_verified") is True else ""
         name = claims.get("name") or claims.get("preferred_username") or email or claims["sub"]
@@ -156,14 +171,40 @@ class Provider:
         return KeySet.import_key_set(self._get(self._described(issuer)["jwks_uri"]))  # type: ignore[arg-type]
 
     def _get(self, address: str) -> dict[str, Any]:
-        try:
-            with requests.Session() as session:
+        def fetch() -> dict[str, Any]:
+            with _limited(requests.Session()) as session:
                 session.trust_env = not is_direct(address)
                 answer = session.get(address, timeout=TIMEOUT_SECONDS, allow_redirects=False)
                 answer.raise_for_status()
                 return dict(answer.json())
-        except (requests.RequestException, ValueError, TypeError) as error:
+
+        try:
+            return self._in_time(fetch)
+        except (requests.RequestException, ValueError, TypeError, RecursionError) as error:
             raise Retryable(f"the sign-in provider does not answer at {address}: {error}") from error
+
+    def _in_time(self, call: Callable[[], Answer]) -> Answer:
+        """What a call to the provider returns. Raises what it raises, and Retryable when that takes too long.
+
+        Then its thread is left behind: it ends with the provider's answer. There are at most CALLS_AT_ONCE.
+        """
+        if not self._calls.acquire(blocking=False):
+            raise Retryable("the sign-in provider is slow, and too many others wait for it")
+        told: Future[Answer] = Future()
+
+        def run() -> None:
+            try:
+                told.set_result(call())
+            except BaseException as error:  # whoever waits must get it
+                told.set_exception(error)
+            finally:
+                self._calls.release()
+
+        threading.Thread(target=run, name="sign-in", daemon=True).start()
+        try:
+            return told.result(ANSWER_SECONDS)
+        except AnswerTimeout:
+            raise Retryable(f"the sign-in provider did not answer within {ANSWER_SECONDS:g} s") from None
 
     def _session(self, redirect_uri: str) -> Any:
         """A client of the protocol. The secret goes to the provider's own address alone, so it follows no redirect."""
@@ -178,7 +219,27 @@ class Provider:
         )
         session.max_redirects = 0
         session.trust_env = not is_direct(self._issuer)
-        return session
+        return _limited(session)
+
+
+class _ShortAnswers(HTTPAdapter):
+    """Reads no answer that is longer than ANSWER_BYTES, unpacked."""
+
+    def send(self, *given: Any, **options: Any) -> requests.Response:
+        response = super().send(*given, **options | {"stream": True})
+        content = response.raw.read(ANSWER_BYTES + 1, decode_content=True)
+        response.close()
+        if len(content) > ANSWER_BYTES:
+            raise requests.exceptions.ContentDecodingError(f"the answer has more than {ANSWER_BYTES:,} bytes")
+        response.raw = BytesIO(content)
+        response.headers.pop("Content-Encoding", None)
+        return response
+
+
+def _limited(session: requests.Session) -> requests.Session:
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _ShortAnswers())
+    return session
 
 
 def is_safe(address: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -147,9 +147,14 @@ class Intake:
                 future.exception()
         return outcomes
 
-    def retry(self, batch: str) -> int:
-        """Queue the failed photos of a batch again. Returns their number. Raises Problem (404); may raise Retryable."""
+    def retry(self, batch: str, take_one: Callable[[], None]) -> int:
+        """Queue the failed photos of a batch again. Returns their number.
+
+        take_one: counts a photo before any is queued; may raise Problem. Raises Problem (404); may raise Retryable.
+        """
         failed = [photo for photo in self._batches.read(batch).photos if photo.can_retry]
+        for _ in failed:
+            take_one()
         jobs = [replace(photo.job, reply_to=self._replies.name) for photo in failed]
         for photo in failed:
             self._batches.reopen(photo)

@@ -36,7 +36,7 @@ from web_tier.results.view import View, page_of, pages_of
 from web_tier.routes import compat, sharing
 from web_tier.schemas.bodies import FORM, PHOTO_FORM_BYTES, takes
 from web_tier.schemas.requests import MOST_INDEX
-from web_tier.services import begin_batch, form, services, take
+from web_tier.services import begin_batch, form, retry_failed, services, take
 from web_tier.watching.estimate import about, estimate, in_words, measured, no_start, on_this_server
 
 blueprint = Blueprint("pages", __name__)
@@ -203,7 +203,7 @@ def cancel(batch: str) -> BaseResponse:
 @needs(Right.LABEL)
 def retry(batch: str) -> BaseResponse:
     """Label the failed photos of a batch once more."""
-    retried = services().intake.retry(batch)
+    retried = retry_failed(batch)
     if wants_page():
         return redirect(url_for("pages.batch_page", batch=batch), 303)
     return make_response({"retried": retried})

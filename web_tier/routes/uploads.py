@@ -56,6 +56,7 @@ def confirm(batch: str) -> Response:
     if webhook is not None:
         services().webhooks.check(webhook)
     arrivals = services().direct.confirm(jobs)
+    services().empty.filled(batch)
     if webhook is not None:
         services().webhooks.register(batch, webhook, len(services().batches.read(batch).photos))
     return jsonify(photos=[_described(arrival) for arrival in arrivals])

@@ -25,7 +25,7 @@ from web_tier.schemas.bodies import ANY, FORM, JSON, PHOTO_FORM_BYTES, PHOTO_JSO
 from web_tier.schemas.check import whole_number
 from web_tier.schemas.query_names import check_query
 from web_tier.schemas.requests import AFTER, LIMIT
-from web_tier.services import form, json_stream, listed, own, services, take
+from web_tier.services import form, json_stream, listed, own, retry_failed, services, take
 
 blueprint = Blueprint("v1", __name__)
 
@@ -186,7 +186,7 @@ def cancel(batch: str) -> Response:
 @needs(Right.LABEL)
 def retry(batch: str) -> Response:
     """Label the failed photos of a batch once more."""
-    return jsonify(retried=services().intake.retry(batch))
+    return jsonify(retried=retry_failed(batch))
 
 
 @blueprint.get("/v1/models")

@@ -1,10 +1,11 @@
 """Few photos are stored at the same time, each client in turn, so that the store answers others while many come.
 
-Answers go before photos: while one waits long for the store, hardly any photo begins to be stored.
+Answers go before photos: while one waits long for the store, and for seconds after, few photos begin to be stored.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -13,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 AT_ONCE = 16  # photos of all requests: hides the latency of S3
-BESIDE_ANSWERS = 2  # photos stored while an answer waits long: the next calls of that answer meet few others
-PATIENCE_SECONDS = 0.1  # of an answer. Where the store has time for all, none takes so long and no photo waits
+BESIDE_ANSWERS = 4  # photos stored while answers take long: the next calls for answers meet few others
+PATIENCE_SECONDS = 0.2  # of an answer. Where the store has time for all, hardly any takes so long, and no photo waits
+LASTING_SECONDS = 5.0  # after an answer that took longer: else each first one would
 
 
 @dataclass(slots=True)
@@ -38,6 +40,7 @@ class StoreTurns:
         self._now = now
         self._clients: OrderedDict[str, deque[_Waiting]] = OrderedDict()
         self._answers: dict[object, float] = {}  # those under way, the oldest first: when each began
+        self._stand_back_until = -math.inf
         # How long the last photo waited that was its client's only one, and when its turn came.
         self._round = (0.0, 0.0)
         self._lock = threading.Lock()
@@ -64,7 +67,9 @@ class StoreTurns:
             yield
         finally:
             with self._lock:
-                del self._answers[mine]
+                took, now = self._now() - self._answers.pop(mine), self._now()
+                if took > PATIENCE_SECONDS:
+                    self._stand_back_until = now + LASTING_SECONDS
                 self._begin()
 
     def wait_seconds(self, client: str) -> float:
@@ -92,9 +97,10 @@ class StoreTurns:
 
     def _most(self) -> int:
         """How many photos may be stored at the same time now."""
-        began = next(iter(self._answers.values()), None)
-        waits_long = began is not None and self._now() - began > PATIENCE_SECONDS
-        return min(BESIDE_ANSWERS, self._at_once) if waits_long else self._at_once
+        now = self._now()
+        oldest = next(iter(self._answers.values()), now)
+        stand_back = now < self._stand_back_until or now - oldest > PATIENCE_SECONDS
+        return min(BESIDE_ANSWERS, self._at_once) if stand_back else self._at_once
 
     def _begin(self) -> None:
         """Give the free turns to those that wait."""
