@@ -448,6 +448,7 @@ def test_shoal_serve_is_one_process_that_labels_and_ends(tmp_path: Path) -> None
         path = tmp_path / "kept" / "results" / f"at-{batch[:6]}" / f"{batch},00000,cat.jpg"
         until(path.is_file, seconds=2)
         assert json.loads(path.read_text())["labels"][0]["name"] == "Egyptian_cat"
+        assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("state", "kept")} == {0o700}
         (venue,) = requests.get(f"{found[1]}/venues.json", timeout=30).json()["venues"]
         assert (venue["name"], venue["peak_bytes"] > 50_000_000) == ("local", True)
         check_that_no_pool_is_told_of(found[1], environment)
