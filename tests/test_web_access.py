@@ -45,12 +45,13 @@ def ask(site: Site, method: str, path: str, **headers: str) -> requests.Response
 WHO_MAY_USE = """
 nothing: health.healthz health.readyz static v1.description v1.try_it
 nothing: fleet.sign_in_page fleet.sign_in fleet.sign_out sign_in.sign_in_page sign_in.sign_in
-nothing: sign_in.go_to_provider sign_in.come_back
+nothing: sign_in.go_to_provider sign_in.come_back device.worker device.browser_file privacy.privacy_page
 signed in: sign_in.sign_out pages.expected v1.models compare.venues_json
 read: pages.batch_page pages.status pages.batch_csv pages.more api.batch_json api.thumbnail api.picture events.events
 read: v1.batch_state v1.results v1.photo sharing.own_batches_page sharing.own_batches
 label: pages.upload_page pages.upload pages.correct pages.cancel pages.retry api.new api.add_photos uploads.forms
 label: sharing.share sharing.unshare pages.delete v1.delete v1.retry
+label: device.device_page
 label: uploads.confirm v1.submit v1.label v1.cancel contracts.recognise contracts.detect_objects contracts.detect_many
 operate: fleet.fleet_page fleet.fleet_json fleet.change_setting
 operate: dead_letters.dead_letters_page dead_letters.redrive dead_letters.delete
