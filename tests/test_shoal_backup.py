@@ -128,6 +128,8 @@ def test_a_state_is_not_overwritten_unless_told(tmp_path: Path, monkeypatch: pyt
     with only_one(state / UP_LOCK, "busy"):
         assert f"a Shoal runs in {state}: stop it first" in run("restore", str(archive), "--replace")
     assert "is in the state folder itself" in run("backup", str(state / "a.tar.gz"))
+    assert f"cannot write {archive}/b (" in run("backup", f"{archive}/b")
+    assert "name a file where you may write" in run("backup", str(tmp_path / "none" / "b"))
     monkeypatch.setenv("SHOAL_STATE_DIR", str(tmp_path / "none"))
     assert "there is no state in" in run("backup", str(archive))
     assert "there is no file" in run("restore", str(tmp_path / "none.tar.gz"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from shoal import settings
+from shoal.errors import Permanent
 from shoal.state_folder import backup
 from shoal_cli._keeping._models import versions
 
@@ -22,7 +23,10 @@ def command(file: Path) -> None:
     """
     chosen = settings.in_force.applied(settings.load())
     models = versions(chosen)
-    count = backup.write(chosen.state_dir, file, chosen.prefix, models)
+    try:
+        count = backup.write(chosen.state_dir, file, chosen.prefix, models)
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise Permanent(f"cannot write {file} ({error.strerror}): name a file where you may write") from error
     click.echo(f"{file}: {count} files, {file.stat().st_size / 1e6:.1f} MB")
     if models:
         click.echo(f"Not in it: {', '.join(sorted(models))} in {chosen.cache_dir}")
