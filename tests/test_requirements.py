@@ -152,7 +152,9 @@ def test_what_is_installed_is_locked_by_hash_and_as_pinned(locked: str, source: 
     assert all("--hash=sha256:" in entry for entry in entries if entry[0].isalnum())
 
 
-@pytest.mark.parametrize("file", ["bake", "pack-worker", "web/set-up", "server/set-up", "Containerfile", "lambda.Containerfile"])
+@pytest.mark.parametrize(
+    "file", ["bake", "pack-worker", "web/set-up", "server/set-up", "Containerfile", "lambda.Containerfile"]
+)
 def test_images_and_servers_install_by_hash(file: str) -> None:
     installs = re.findall(r"(?:requirements|ami)/[\w/-]*\.txt", (ROOT / "ami" / file).read_text())
 
