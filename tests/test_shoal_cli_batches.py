@@ -28,7 +28,7 @@ from shoal.photo_record import COLUMNS, NAMES
 from shoal.state_folder import page_address
 from shoal_cli.__main__ import shoal
 from shoal_cli._batches import _following, _sent
-from shoal_cli._batches._boxes import CocoFile
+from shoal_cli._batches._boxes import CocoFile, Drawings
 from shoal_cli._batches._following import answers
 from shoal_cli._client import PAGE, Client
 from tests import web_fixtures
@@ -189,6 +189,10 @@ def test_coco_has_the_size_of_the_picture_and_not_one_computed_from_a_rounded_bo
     coco.write()
     sizes = [(one["width"], one["height"]) for one in json.loads((tmp_path / "coco.json").read_text())["images"]]
     assert sizes == [(500, 301), (500, 301), (0, 0)]
+    drawings = Drawings(tmp_path / "drawn", 1_000_000)
+    for index, name in enumerate(("dining_table", "dining table")):  # for people, as on the page
+        drawings.add(photo | {"index": index, "detections": [found[0] | {"name": name}]}, tmp_path / "a.jpg")
+    assert len({path.read_bytes() for path in (tmp_path / "drawn").iterdir()}) == 1
 
 
 def test_each_detected_object_is_a_row_a_box_and_an_annotation(site: Site, photos: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from inference import model as models
 from shoal import plugins
 from shoal.errors import BadImage
+from shoal.messages import readable
 
 COLOUR = "#ffd400"
 WHOLE = 100_000  # pixels of the longest side: pictures are not made smaller
@@ -71,7 +72,7 @@ def _drawn(payload: bytes, detections: list[dict[str, Any]], max_pixels: int) ->
     for found in detections:
         left, top, right, bottom = found["box"]
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=COLOUR, width=line)
-        words = f"{found['name']} {found['score']:.0%}"
+        words = f"{readable(found['name'])} {found['score']:.0%}"
         size = max(12, 6 * line)
         place = (left + 2 * line, top + line)
         draw.text(place, words, fill=COLOUR, font_size=size, stroke_width=2, stroke_fill="black")
