@@ -24,10 +24,11 @@ from inference.preparing import adopt, bench, choosing
 from inference.preparing import photos as photo_sources
 from inference.preparing import prepare as preparation
 from inference.preparing.browser import request as for_browsers
+from inference.preparing.browser import unsure
 from inference.preparing.sources import Say
 from inference.store import Artefact, Card
 from shoal import folders, settings
-from shoal.errors import NotFound, Retryable, ShoalError
+from shoal.errors import NotFound, Permanent, Retryable, ShoalError
 
 PHOTOS = folders.folder("static") / "examples"
 COLUMNS = ("name", "task", "served", "default", "engine", "arithmetic", "agreement", "size")
@@ -208,6 +209,22 @@ def _prepare_for_browsers(chosen: settings.Settings, again: bool) -> None:
     click.echo(
         f"{card.model} is ready for browsers ({card.size / 1e6:.1f} MB), {found['float32']['same_label']} of "
         f"{found['photos']} labels as Keras gives them: the page /device runs it"
+    )
+    _learn_threshold(chosen)
+
+
+def _learn_threshold(chosen: settings.Settings) -> None:
+    """From which confidence on a label of the browser can stand, if the pool's model is prepared."""
+    try:
+        learning, judging = photo_sources.fetch_two_sources(chosen.cache_dir)
+        with steps() as say:
+            learned = unsure.learn(chosen.cache_dir, chosen.engine, chosen.model, learning, judging, say)
+    except (NotFound, Permanent, Retryable) as error:
+        click.echo(f"the page sends nothing to the pool: {error}")
+        return
+    click.echo(
+        f"of {learned['judged_on']} other photos {learned['stay']} stay on the device, where it is "
+        f"{learned['threshold']:.0%} sure; then {learned['agree']} have the label of {learned['model']}"
     )
 
 

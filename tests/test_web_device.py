@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import onnx
 import pytest
 import requests
+from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, Request, expect
 
 from inference import store
@@ -48,7 +50,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runtime.pack(onnx.parser.parse_model(NET).SerializeToString(), net / "model.onnx.gz")
     classes = [[f"n{number}", colour, colour] for number, colour in enumerate(COLOURS)]
     runtime.pack(json.dumps(classes).encode(), net / "classes.json.gz")
-    card = Card(store.BROWSER_MODEL, store.BROWSER, "a test", "", "", store.describe(net), {}, "2026-11-30T00:00:00Z")
+    learned = {"model": "resnet50", "threshold": 0.74, "learned_on": 60, "judged_on": 100, "stay": 63, "agree": 98}
+    told = {"unsure": learned | {"steps": [[0.0, 0.3], [0.7, 0.9]]}}
+    card = Card(store.BROWSER_MODEL, store.BROWSER, "a test", "", "", store.describe(net), {}, "2026-11-30", told)
     card.write(net)
     store.browser_folder(store.BROWSER_PROGRAM, made).symlink_to(store.browser_folder(store.BROWSER_PROGRAM, PROGRAM))
     return made
@@ -92,6 +96,29 @@ def test_nothing_of_a_photo_leaves_the_browser(site: Site, page: Page) -> None:
         assert one.post_data_buffer is None
         assert len(one.url) < LONGEST_ADDRESS
     assert not list(site.cloud.inputs.list(""))
+
+
+def test_only_what_is_unsure_is_sent(cache: Path, page: Page) -> None:
+    grey: FilePayload = {"name": "grey.jpg", "mimeType": "image/jpeg", "buffer": jpeg((120, 120, 120), (600, 400))}
+    with running_site(cache_dir=cache) as site:
+        page.goto(f"{site.url}/device")
+        page.set_input_files("#files", [*photos()[:1], grey])
+        expect(page.locator("#stay")).to_have_text("1 of 2")
+        expect(page.locator("#agreement")).to_have_text("95%")
+        expect(page.locator("#figures")).to_contain_text("Nothing was sent")
+        page.locator("#threshold").fill("0")
+        expect(page.locator("#stay")).to_have_text("2 of 2")
+        page.locator("#threshold").fill("74")
+        page.get_by_label("Make them smaller first").check()
+
+        page.get_by_role("button", name="Send 1 photo").click()
+
+        expect(page.locator(".photo .state").nth(1)).to_contain_text("by the pool")
+        expect(page.locator("#figures")).to_be_empty()
+        [kept] = list(site.cloud.inputs.list(""))
+        assert kept.key.endswith("/grey.jpg")
+        assert Image.open(io.BytesIO(site.cloud.inputs.get(kept.key))).size == (384, 256)
+        expect(page.get_by_role("button", name="Nothing to send")).to_be_disabled()
 
 
 def test_only_the_worker_may_compile_webassembly(site: Site) -> None:

@@ -50,13 +50,18 @@ class BrowserFile(NamedTuple):
 @blueprint.get("/device")
 @needs(Right.LABEL)
 def device_page() -> Response:
-    """Label photos in the browser: nothing leaves it."""
+    """Label photos in the browser. Nothing leaves it, but for what a person sends of the unsure ones."""
     files = _files()
+    card = store.ready(store.browser_folder(store.BROWSER_MODEL, services().settings.cache_dir))
+    learned = card.agreement.get("unsure") if card and services().has_pool else None
+    if learned and learned["model"] != services().settings.model:
+        learned = None  # it was learned beside another model than the pool's
     page = render_template(
         "device.html",
         files=files,
         fetched=words.size(sum(one.packed for one in files)),
         accept=photo_formats.ACCEPT,
+        unsure=learned,
     )
     return make_response(page)
 

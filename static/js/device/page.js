@@ -1,7 +1,9 @@
-// The page "On this device": photos are opened, made small and labelled here. None of them is sent.
+// The page "On this device": photos are opened, made small and labelled here. None of them is sent from here; `send.js`
+// sends those that a person chooses to send.
 
 import { Network, hindrance } from "./network.js";
 import { square } from "./picture.js";
+import { Sending } from "./send.js";
 import { number, photos } from "../words.js";
 
 const SIDE = 224;
@@ -11,6 +13,7 @@ const part = (name) => page.querySelector(`#${name}`);
 const files = Object.fromEntries([...page.querySelectorAll(".file")].map(({ dataset }) => {
   return [dataset.name, { address: dataset.address, unpacked: Number(dataset.unpacked) }];
 }));
+const sending = part("send") && new Sending(part("send"), () => { part("figures").textContent = ""; });
 const waiting = [];
 let running = false;
 let labelled = 0, failed = 0;
@@ -81,7 +84,7 @@ async function run() {
     tell("Labelling");
     const began = performance.now();
     const before = labelled;
-    await labelAll();
+    sending?.add(await labelAll());
     const rate = (labelled - before) / ((performance.now() - began) / 1000);
     tell("Done", `${labelled === before ? "" : `${rate.toFixed(rate < 10 ? 1 : 0)} a second. `}`);
   } catch (error) {
@@ -96,13 +99,16 @@ async function run() {
 
 // While the network looks at one photo, the next is opened.
 async function labelAll() {
+  const results = [];
   let next = opened();
   for (let one = next; one; one = next) {
     const { item, picture } = one;
     next = opened();
     try {
       const { pixels } = await picture;
-      show(item, await network.label(pixels, SIDE));
+      const found = await network.label(pixels, SIDE);
+      show(item, found);
+      results.push({ ...item, share: found.labels[0].share });
       labelled += 1;
     } catch (error) {
       item.card.classList.add("failed");
@@ -111,6 +117,7 @@ async function labelAll() {
     }
     if (next) tell("Labelling");
   }
+  return results;
 }
 
 function opened() {
@@ -134,5 +141,5 @@ const percent = (share) => `${Math.round(share * 100)}%`;
 function tell(doing, rate = "") {
   const done = photos(labelled + failed);
   part("status").textContent = doing === "Done" ? `Done: ${done}` : `${doing}: ${done}, ${number(waiting.length + 1)} to go`;
-  part("figures").textContent = `${rate}${failed ? `${photos(failed)} could not be labelled. ` : ""}Nothing was sent.`;
+  part("figures").textContent = `${rate}${failed ? `${photos(failed)} could not be labelled. ` : ""}${sending?.began ? "" : "Nothing was sent."}`;
 }
