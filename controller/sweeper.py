@@ -10,15 +10,16 @@ import logging
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from itertools import takewhile
 
 from shoal.buckets import deleted_batches, failures, foreign_messages, passing_records, retention
-from shoal.buckets.deleted_batches import DeletedBatches
+from shoal.buckets.deleted_batches import RUNS, DeletedBatches
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.buckets.pending_photos import Mark, read_marks
 from shoal.buckets.suspects import GIVEN_UP
 from shoal.errors import MalformedMessage, NotFound, Retryable, ShoalError
 from shoal.messages import Job, Result, batch_floor, is_job_key
-from shoal.ports import Clock, Cloud, Received, StoredObject
+from shoal.ports import Clock, Cloud, ObjectStore, Received, StoredObject
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,11 @@ SHOWN = 300  # characters of a message that is not ours
 MOST_TOLD = 1000
 # A slow worker keeps some dozens, and so did one that died: others are rightly answered long before those.
 OVERTAKEN_AFTER = 4
+
+
+def _without_runs(store: ObjectStore, after: str) -> list[StoredObject]:
+    """The objects after a key. A listing is sorted: photos and marks come before the many objects of bulk runs."""
+    return list(takewhile(lambda one: not one.key.startswith(RUNS), store.list("", after)))
 
 
 class Sweeper:
@@ -137,10 +143,10 @@ class Sweeper:
         window = window or self._whole
         empty = not self._cloud.requests.depth().total
         after = batch_floor(self._clock.now() - window.seconds)
-        results = list(self._cloud.outputs.list("", after))
+        results = _without_runs(self._cloud.outputs, after)
         answered = {one.key for one in results}
         marks = read_marks(self._cloud.outputs, results)
-        inputs = list(self._cloud.inputs.list("", after))
+        inputs = _without_runs(self._cloud.inputs, after)
         window.looked(self._clock.now(), len(results), len(inputs))
         photos = [one for one in inputs if is_job_key(one.key)]
         pending = [one for one in photos if any(mark.covers(one) for mark in marks)]

@@ -3,6 +3,9 @@ not empty: much later ones were answered already."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +16,7 @@ from shoal.buckets import passing_records, suspects
 from shoal.buckets.pending_photos import ABANDONED_SECONDS
 from shoal.buckets.suspects import GIVEN_UP
 from shoal.errors import NotFound
-from shoal.memory import ManualClock, memory_cloud
+from shoal.memory import ManualClock, MemoryStore, memory_cloud
 from shoal.messages import Job, Result, new_batch
 from shoal.ports import Cloud, StoredObject
 
@@ -208,3 +211,20 @@ def test_an_answered_photo_is_forgotten() -> None:
     assert again.due(["a"], set(), 1.0) == []
     assert again.due([], {"a"}, 2.0) == []
     assert again.due(["a"], set(), 3.0) == ["a"]  # its result was dropped, it is labelled anew
+
+
+def test_the_many_objects_of_bulk_runs_are_not_listed(clock: ManualClock) -> None:
+    cloud = memory_cloud(clock)
+    read: list[str] = []
+
+    class Noting(MemoryStore):
+        def list(self, prefix: str, after: str = "", most: int | None = None) -> Iterator[StoredObject]:
+            for one in super().list(prefix, after, most):
+                read.append(one.key)
+                yield one
+
+    outputs = Noting(clock)
+    for number in range(100):
+        outputs.put(f"runs/{new_batch(clock.now())}/results/{number:08d}.jsonl", b"", "")
+    Sweeper(replace(cloud, outputs=outputs), clock, "replies", AFTER, days=4).queue_forgotten()
+    assert len(read) == 1

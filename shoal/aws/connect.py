@@ -21,7 +21,7 @@ from shoal.aws.s3 import S3Buckets, S3Store, create_bucket, expire
 from shoal.aws.sqs import SqsQueue, create_queue
 from shoal.aws.template import LaunchTemplate
 from shoal.aws.uploads import S3Uploads, allow_forms
-from shoal.buckets.deleted_batches import FOLDERS_BY_BATCH
+from shoal.buckets.deleted_batches import FOLDERS_BY_BATCH, RUNS
 from shoal.errors import Permanent, ShoalError
 from shoal.lease import RecordLease
 from shoal.lifecycle import SERVE_LOCK, holder, steady
@@ -142,7 +142,7 @@ def prepare(settings: Settings) -> None:
     create_bucket(s3, settings.in_bucket)
     allow_forms(s3, settings.in_bucket)
     create_bucket(s3, settings.out_bucket)
-    expire(s3, settings.in_bucket, settings.keep_days)
+    expire(s3, settings.in_bucket, settings.keep_days, (RUNS.rstrip("/"),))
     expire(s3, settings.out_bucket, settings.keep_days, FOLDERS_BY_BATCH)
     create_queue(sqs, settings.dead_queue, settings.visibility_seconds)
     create_queue(

@@ -25,10 +25,13 @@ FOLDERS_BY_BATCH = (
     "corrections",
     "failures",
     "pending",
+    "runs",
     "suspects",
     "webhooks",
 )
-"""What else is kept of a batch in the output bucket: `<folder>/<batch>/...`."""
+"""What else is kept of a batch, or of a bulk run, in the output bucket: `<folder>/<batch>/...`."""
+RUNS = "runs/"
+"""Where bulk runs are, in both buckets."""
 OWNED = "accounts/batches/"
 """The lists of owners, `accounts/batches/<owner>/<batch>`: the web tier, which knows the owner, deletes there."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from shoal.buckets.deleted_batches import FOLDERS_BY_BATCH, OWNED
+from shoal.buckets.deleted_batches import FOLDERS_BY_BATCH, OWNED, RUNS
 from shoal.messages import batch_floor, is_batch
 from shoal.ports import ObjectStore
 
@@ -19,7 +19,7 @@ def remove_old(inputs: ObjectStore, outputs: ObjectStore, now: float, keep_days:
     Retryable.
     """
     floor = batch_floor(now - keep_days * DAY_SECONDS)
-    places = [(outputs, f"{folder}/") for folder in FOLDERS_BY_BATCH] + [(outputs, ""), (inputs, "")]
+    places = [(outputs, f"{folder}/") for folder in FOLDERS_BY_BATCH] + [(outputs, ""), (inputs, ""), (inputs, RUNS)]
     deleted = 0
     for store, folder in places:
         old = []

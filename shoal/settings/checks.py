@@ -23,6 +23,7 @@ OWN_FOLDERS = (
     "foreign/",
     "idempotency/",
     "pending/",
+    "runs/",
     "sessions/",
     "suspects/",
     "webhooks/",
