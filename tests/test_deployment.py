@@ -60,7 +60,7 @@ def test_it_is_made_changed_kept_and_destroyed(person: Deployer, monkeypatch: py
     bucket = {"Bucket": "fish-in-bucket"}
 
     planned = person.run("plan", "--no-page")
-    assert "The stack fish makes 19 things" in planned
+    assert "The stack fish makes 20 things" in planned
     assert "A month at rest: $3.40" in planned
     assert person.run("destroy", "--yes", "--delete-photos") == "Nothing tagged shoal:fish is there.\n"
 

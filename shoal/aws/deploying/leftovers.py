@@ -50,7 +50,7 @@ def queues(prefix: str) -> list[str]:
         pages = client("sqs").get_paginator("list_queues").paginate(QueueNamePrefix=f"{prefix}-")
         found = [url for page in pages for url in page.get("QueueUrls") or ()]
     # Of another Shoal whose prefix begins as this one it is none: its names have another word there.
-    kinds = tuple(f"{prefix}-{kind}-queue" for kind in ("req", "resp", "dead", "term", "lambda-failed"))
+    kinds = tuple(f"{prefix}-{kind}-queue" for kind in ("req", "resp", "dead", "term", "bulk", "lambda-failed"))
     return [url for url in found if url.rpartition("/")[2].startswith(kinds)]
 
 
