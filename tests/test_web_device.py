@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import onnx
 import pytest
 import requests
-from PIL import Image
+from PIL import ExifTags, Image
 from playwright.sync_api import Browser, FilePayload, Page, Request, expect
 
 from inference import store
@@ -165,3 +166,41 @@ def test_a_connection_that_is_lost_can_be_tried_again(site: Site, page: Page) ->
     page.get_by_role("button", name="Try again").click()
 
     expect(page.locator("#status")).to_have_text("Done: 1 photo")
+
+
+def test_smaller_copies_are_upright_and_without_a_place_and_their_code_is_loaded_when_wanted(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[-1].partition("?")[0]))
+    picture = photo_of_a_place((600, 400), "TIFF")  # Chromium cannot open it
+    sent = {"tall.jpg": photo_of_a_place((600, 400)), "small.jpg": jpeg(size=(200, 100)), "scan.tiff": picture}
+    with running_site(models="ssd_mobilenet_v2", private_data="keep") as site:
+        page.goto(site.url)
+        files: list[FilePayload] = [{"name": name, "mimeType": "", "buffer": data} for name, data in sent.items()]
+        page.set_input_files("#files", files)
+        expect(page.get_by_label("Send smaller copies")).not_to_be_checked()
+        assert "smaller.js" not in asked
+        page.get_by_label("Send smaller copies").check()
+        page.reload()
+        page.set_input_files("#files", files)
+        expect(page.get_by_label("Send smaller copies")).to_be_checked()
+        page.select_option("#model", "ssd_mobilenet_v2")
+        expect(page.get_by_label("Send smaller copies")).to_be_hidden()
+        page.select_option("#model", "resnet50")
+        page.click("#go")
+        expect(page.locator("#status")).to_have_text(re.compile("^Done: 3 photos"))
+        arrived = {one.key.rsplit("/", 1)[-1]: site.cloud.inputs.get(one.key) for one in site.cloud.inputs.list("")}
+    assert "smaller.js" in asked
+    copy = Image.open(io.BytesIO(arrived.pop("tall.jpg")))
+    assert (copy.size, dict(copy.getexif())) == ((256, 384), {})
+    assert arrived == {name: sent[name] for name in arrived}
+    assert sorted(arrived) == ["scan.tiff", "small.jpg"]
+
+
+def photo_of_a_place(size: tuple[int, int], form: str = "JPEG") -> bytes:
+    """A photo of that size as it is stored, to be turned by a quarter, with a place in its EXIF data."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    written = io.BytesIO()
+    Image.new("RGB", size, (20, 110, 130)).save(written, form, exif=exif)
+    return written.getvalue()

@@ -15,6 +15,7 @@ const COUNT_EVERY = 1000;
 const DRAW_AFTER = 150;
 const DRAW_PHOTO = 0.2; // milliseconds a photo: drawing anew takes longer the more photos there are
 const DRAW_LATEST = 2000;
+const SMALLER = "shoal-smaller"; // what the browser remembers the choice of smaller copies by
 
 const at = (id) => document.getElementById(id);
 const section = at("batch");
@@ -59,6 +60,7 @@ if (section.dataset.batch) {
 } else {
   if (at("mine")) mine.show(at("mine"));
   installChoosers(document, take);
+  installSmaller();
   at("go").addEventListener("click", start);
   at("clear").addEventListener("click", clear);
 }
@@ -125,7 +127,43 @@ function clear() {
   at("files").focus();
 }
 
+// Smaller copies are offered for the models that need no more pixels. Their code is loaded when they are wanted.
+function loadSmaller() { return import("./smaller.js"); }
+function wantsSmaller() { return Boolean(at("smaller")?.checked) && !at("copies").hidden; }
+function installSmaller() {
+  const box = at("smaller");
+  if (!box) return;
+  const suit = () => {
+    at("copies").hidden = at("model") && !box.dataset.models.split(" ").includes(at("model").value);
+    if (wantsSmaller()) loadSmaller().catch(() => {}); // tried again when they are sent
+  };
+  try {
+    box.checked = localStorage.getItem(SMALLER) === "yes";
+  } catch {
+    // a browser that keeps nothing
+  }
+  box.addEventListener("change", () => {
+    suit();
+    try {
+      localStorage.setItem(SMALLER, box.checked ? "yes" : "");
+    } catch {
+      // as above
+    }
+  });
+  at("model")?.addEventListener("change", suit);
+  suit();
+}
+
 async function start() {
+  at("go").disabled = true;
+  try {
+    uploader.shrink = wantsSmaller() ? (await loadSmaller()).smaller : null;
+  } catch {
+    at("expected").textContent = "The server does not answer: nothing was sent. Try again.";
+    return;
+  } finally {
+    at("go").disabled = false;
+  }
   started = performance.now();
   at("start").hidden = true;
   at("tray").hidden = true;

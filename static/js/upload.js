@@ -17,6 +17,7 @@ export class Uploader {
     this.tell = tell;
     this.batch = "";
     this.model = ""; // the name of the one to label with; empty for the default
+    this.shrink = null; // async: makes the smaller copy of a file that is sent in its place; it may fail
     this.waiting = [];
     this.lanes = 0;
     this.total = 0;
@@ -68,12 +69,28 @@ export class Uploader {
   async #lane() {
     this.lanes += 1;
     while (this.waiting.length) {
+      if (this.shrink && !this.waiting[0].ready) {
+        await this.#makeSmaller();
+        continue; // another lane may have taken them
+      }
       const group = this.#group();
       if (this.#isLarge(group[0]) && await this.#sendDirect(group[0])) continue;
       await this.#send(group);
     }
     this.lanes -= 1;
     this.tell.progress();
+  }
+
+  // One by one, for they are large when opened. What the browser cannot open is sent whole.
+  async #makeSmaller() {
+    const items = this.waiting.splice(0, GROUP_PHOTOS);
+    for (const item of items) {
+      const file = await this.shrink(item.file).catch(() => item.file);
+      this.total += file.size - item.file.size;
+      item.file = file;
+      item.ready = true;
+    }
+    this.waiting.unshift(...items);
   }
 
   #group() {
@@ -84,7 +101,7 @@ export class Uploader {
       const next = this.waiting[0];
       // The server counts on from the first index of a group.
       if (size + next.file.size > GROUP_BYTES || next.index !== group[group.length - 1].index + 1) break;
-      if (this.#isLarge(next)) break;
+      if (this.#isLarge(next) || (this.shrink && !next.ready)) break;
       size += next.file.size;
       group.push(this.waiting.shift());
     }

@@ -20,7 +20,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from inference import photo_folders, store
 from inference.decoding import photo_formats
-from inference.model import purpose
+from inference.model import Model, purpose
 from shoal.buckets import corrections
 from shoal.errors import Permanent, ShoalError
 from shoal.prices import price_per_hour
@@ -40,6 +40,8 @@ from web_tier.services import begin_batch, form, retry_failed, services, take
 from web_tier.watching.estimate import about, estimate, in_words, measured, no_start, on_this_server
 
 blueprint = Blueprint("pages", __name__)
+
+SMALL_SIDE = 256  # pixels, of the smaller copies that static/js/smaller.js makes
 
 
 @blueprint.get("/")
@@ -220,6 +222,7 @@ def _upload_page(error: str = "", status: int = 200) -> Response:
         too_large=too_large,
         accept=photo_formats.ACCEPT,
         offered_models=[(name, _offer(name)) for name in services().models],
+        for_small=[name for name in services().models if _takes_small(name)],
         leftovers="|".join(sorted(photo_folders.SYSTEM_NAMES)),
     )
     return make_response(page, status)
@@ -227,11 +230,23 @@ def _upload_page(error: str = "", status: int = 200) -> Response:
 
 def _offer(name: str) -> str:
     """What a model does, with its technical name: that alone for a model that only the workers have."""
-    try:
-        does = purpose(store.model(name, services().settings.cache_dir))
-    except (ShoalError, OSError, ValueError):
-        return name
+    model = _known(name)
+    does = purpose(model) if model else ""
     return f"{does} ({name})" if does else name
+
+
+def _takes_small(name: str) -> bool:
+    """Whether a photo with the short side of the page's smaller copies has all the pixels that a model looks at."""
+    model = _known(name)
+    return model is not None and model.task == "classify" and model.side <= SMALL_SIDE
+
+
+def _known(name: str) -> Model | None:
+    """The model of that name; None for one that only the workers have."""
+    try:
+        return store.model(name, services().settings.cache_dir)
+    except (ShoalError, OSError, ValueError):
+        return None
 
 
 @blueprint.post("/batches/<batch>/delete")

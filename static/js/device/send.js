@@ -1,10 +1,9 @@
 // "Only what is unsure": the photos below a confidence are sent to the pool; what that means for those at hand is shown.
 
+import { smaller } from "../smaller.js";
 import { Uploader } from "../upload.js";
 import { number, photos, size } from "../words.js";
 
-const SHORT = 256; // pixels, of a photo that is made smaller first
-const QUALITY = 0.85;
 const SAMPLED = 8; // so many photos are made smaller to tell the size of all
 const WORDS = { uploading: "Being sent", queued: "In the pool" };
 const LOOK = 1000; // milliseconds between two looks at the batch
@@ -84,8 +83,8 @@ export class Sending {
     const link = this.#at("batch");
     link.href = `/batches/${batch}`;
     link.hidden = false;
-    const files = shrink ? await eachSmaller(going) : going.map(({ file }) => file);
-    uploader.add(going.map((one, index) => ({ one, index, file: files[index] })));
+    uploader.shrink = shrink ? smaller : null;
+    uploader.add(going.map((one, index) => ({ one, index, file: one.file })));
     await this.#follow(batch, going, unsent);
     for (const [one, why] of unsent) {
       say(one, why);
@@ -120,29 +119,4 @@ async function priceOf(count) {
   if (!count) return "nothing";
   const reply = await fetch(`/estimate?photos=${count}`).catch(() => null);
   return reply?.ok ? (await reply.json()).words : "unknown";
-}
-
-async function eachSmaller(going) {
-  const made = [];
-  for (const { file } of going) made.push(await smaller(file).catch(() => file)); // one by one: they are large when opened
-  return made;
-}
-
-// A JPEG with a short side of SHORT, upright, without place and time; the file itself if that is no larger.
-async function smaller(file) {
-  const bitmap = await createImageBitmap(file);
-  try {
-    const scale = SHORT / Math.min(bitmap.width, bitmap.height);
-    if (scale >= 1) return file;
-    const canvas = new OffscreenCanvas(Math.round(bitmap.width * scale), Math.round(bitmap.height * scale));
-    const context = canvas.getContext("2d");
-    context.fillStyle = "white";
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    context.imageSmoothingQuality = "high";
-    context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-    const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY });
-    return new File([blob], file.name, { type: blob.type });
-  } finally {
-    bitmap.close();
-  }
 }
