@@ -104,7 +104,7 @@ def _run(stop: StopSignal) -> int:
             lambda: lane.in_work,
         )
         around.enter_context(register)
-        around.enter_context(StallWatch(worker, chosen.stall_seconds, lambda: end_stalled(chosen.stall_seconds)))
+        _watch_for_stalls(worker, lane, chosen.stall_seconds, around)
         if chosen.drain_by == "queue":
             around.enter_context(TerminateWatch(cloud.terminations, worker, stop, chosen.terminate_seconds))
         with lane:
@@ -121,6 +121,20 @@ def _start_early(aside: ThreadPoolExecutor, stop: StopSignal) -> ReadyModels | N
     logs.configure(settings.load().log_level)
     aside.submit(import_module, "shoal.aws")
     return load_and_wait(Path(sys.argv[1]), stop)
+
+
+def _watch_for_stalls(worker: Worker, lane: BulkLane, seconds: float, around: ExitStack) -> None:
+    """End this process when photos of people, or a shard, hang."""
+
+    def end() -> None:
+        end_stalled(seconds)
+
+    def excused() -> bool:
+        # A photo that is tried alone has a limit of its own.
+        return worker.waits_for_store or worker.tries_alone
+
+    around.enter_context(StallWatch(worker, seconds, end, excused))
+    around.enter_context(StallWatch(lane.calls, seconds, end))
 
 
 def _arithmetic(recogniser: process.Recogniser) -> str:

@@ -1,4 +1,4 @@
-"""Ends a worker whose messages in progress do not move: its engine, or a library under it, hangs.
+"""Ends a worker whose work does not move, messages or a shard: its engine, or a library under it, hangs.
 
 Otherwise its heartbeats would keep these messages from other workers for ever, and its beats would tell the controller
 that it works. The process ends as after any fault: cron starts it again, and the messages are delivered again after
@@ -11,25 +11,41 @@ import faulthandler
 import logging
 import os
 from collections.abc import Callable
+from typing import Protocol
 
-from app_tier.watcher import Progress, Watcher
+from app_tier.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
 LOOKS = 10  # in the time that is allowed
 
 
-class StallWatch(Watcher):
-    """Calls `end` when no message leaves the worker for too long. Runs until the drain is over.
+class Movement(Protocol):
+    """What is watched: the messages of a Worker, or the calls for a shard."""
 
-    seconds: how long messages may be in progress without any of them leaving. Counted in looks: the time in which the
-             whole process or its machine was stopped, or waited for the store, is no fault of the engine. The time
-             in which a photo is tried alone does not count either: that has a limit of its own.
+    @property
+    def in_progress(self) -> int:
+        """Those that were begun and have not ended."""
+
+    @property
+    def let_go(self) -> int:
+        """Those that ended, in all."""
+
+
+class StallWatch(Watcher):
+    """Calls `end` when nothing that is in progress ends for too long. Runs until the drain is over.
+
+    seconds: how long that may be. Counted in looks: the time in which the whole process or its machine was stopped is
+             no fault of the engine.
+    excused: whether it stands for another reason at this moment, which does not count.
     """
 
-    def __init__(self, progress: Progress, seconds: float, end: Callable[[], None]) -> None:
+    def __init__(
+        self, progress: Movement, seconds: float, end: Callable[[], None], excused: Callable[[], bool] = lambda: False
+    ) -> None:
         super().__init__("stall-watch", seconds / LOOKS)
         self._progress = progress
+        self._excused = excused
         self._end = end
         self._before = progress.let_go
         self._looks = 0
@@ -37,8 +53,7 @@ class StallWatch(Watcher):
     def step(self) -> bool:
         """Look once."""
         let_go = self._progress.let_go
-        excused = self._progress.waits_for_store or self._progress.tries_alone
-        stands = self._progress.in_progress and let_go == self._before and not excused
+        stands = self._progress.in_progress and let_go == self._before and not self._excused()
         self._looks = self._looks + 1 if stands else 0
         self._before = let_go
         if self._looks <= LOOKS:

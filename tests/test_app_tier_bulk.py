@@ -101,9 +101,11 @@ def test_people_go_first_and_a_pause_holds_at_once() -> None:
     with lane_of(cloud, recogniser, people) as lane:
         wait_for(lambda: recogniser.called)
         assert lane.in_work == 5
+        assert lane.calls.in_progress == 1  # of the engine: the stall watch sees it
         people[0] = 1
         recogniser.gate.set()
         wait_for(lambda: recogniser.batches)
+        wait_for(lambda: lane.calls.in_progress == 0)  # the wait for people is no stall
         calls = len(recogniser.batches)
         steering.pause(run.id, "enough")
         people[0] = 0

@@ -12,9 +12,16 @@ from app_tier.stall import LOOKS, StallWatch
 from benchmarks.cold_start import Queues
 from benchmarks.running import stub_engine
 from benchmarks.running.processes import embedded_cloud, prepare, running
+from runs.records import RunRecords, state_of
+from runs.rows import BulkRow
+from runs.run import Run, results_key
+from runs.steering import Steering
+from shoal import settings
+from shoal.aws import connect
 from shoal.buckets.suspects import GIVEN_UP
 from shoal.clock import SystemClock
 from shoal.memory import memory_cloud
+from shoal.messages import new_batch
 from tests.app_tier_fixtures import DEADLINE_SECONDS, NamingRecogniser, put, short_polls, wait_for, working
 from tests.web_fixtures import jpeg
 
@@ -89,7 +96,9 @@ def test_an_engine_that_hangs_is_seen_and_a_slow_one_is_not() -> None:
         assert ended.wait(DEADLINE_SECONDS)
 
 
-def test_its_process_ends_and_the_next_tries_its_photos_alone_until_they_are_labelled_or_fail(tmp_path: Path) -> None:
+def test_its_process_ends_and_the_next_tries_its_photos_alone_until_they_are_labelled_or_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "hanging.py").write_text(HANGING)
     stub_engine.prepare(tmp_path / "cache", "hanging:ENGINE")
     command, log = [sys.executable, "-m", "app_tier"], tmp_path / "worker.log"
@@ -104,14 +113,27 @@ def test_its_process_ends_and_the_next_tries_its_photos_alone_until_they_are_lab
             "PYTHONPATH": str(tmp_path),
         }
         prepare(environment, tmp_path / "prepare.log")
+        for name, value in cloud.items():
+            monkeypatch.setenv(name, value)
+        chosen = settings.load(environment)
+        everything = connect(chosen)
+        for name, body in (("black", jpeg((0, 0, 0))), ("other", jpeg())):
+            everything.inputs.put(f"whole/{name}.jpg", body, "image/jpeg")
+        run = Run(new_batch(1_700_000_000.0), f"s3://{chosen.in_bucket}/whole/", chosen.in_bucket, "whole/")
+        Steering(everything).start(run)
+        with running(command, environment, log) as process:
+            assert process.wait(DEADLINE_SECONDS) == 1  # at a shard: no photo of a person is there
+        assert "nothing was done with the messages held for 2 s: this worker ends" in log.read_text()
+        log.write_text("")
         queues = Queues(environment)
         queues.fill([jpeg(), jpeg((0, 0, 0))])
         with running(command, environment, log) as process:
             assert process.wait(DEADLINE_SECONDS) == 1
-        told = log.read_text()
-        assert "nothing was done with the messages held for 2 s: this worker ends" in told
-        assert "hanging.py" in told  # in the stack of the thread that hangs
+        assert "hanging.py" in log.read_text()  # in the stack of the thread that hangs
         with running(command, environment, log) as process:
             results = [result for _, result in queues.collect(2)]
+            wait_for(lambda: state_of(RunRecords(everything.outputs), run.id)[0] == "done")
             assert process.poll() is None
+        rows = everything.outputs.get(results_key(run.id, 0)).splitlines()
     assert {one.error for one in results} == {"", GIVEN_UP}
+    assert [BulkRow.from_line(line).result.error for line in rows] == ["", GIVEN_UP]

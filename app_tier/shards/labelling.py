@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from app_tier.pixel_budget import PixelBudget, pixels_in
+from app_tier.shards.calls import ShardCalls
 from app_tier.suspects.alone import Broken
 from app_tier.suspects.suspects import Suspects
 from app_tier.worker import RecogniserPort
@@ -64,6 +65,7 @@ class Labelling:
         self._budget = PixelBudget(PIXELS_AT_ONCE)
         self._fetchers = ThreadPoolExecutor(max(4, os.cpu_count() or 1), "bulk-fetch")
         self._engine = ThreadPoolExecutor(ENGINE_CALLS, "bulk-infer")
+        self.calls = ShardCalls()
         self.left = 0  # photos of the shard in work that have no row yet
 
     def close(self) -> None:
@@ -146,7 +148,8 @@ class Labelling:
 
     def _decode(self, run: Run, job: Job, payload: bytes) -> Decoded:
         try:
-            return self._recogniser.decode(run.model, payload)
+            with self.calls.one():
+                return self._recogniser.decode(run.model, payload)
         except BadImage:
             raise
         except Exception as error:
@@ -162,7 +165,7 @@ class Labelling:
     def _answers(self, run: Run, asked: Sequence[_Opened]) -> list[Answer | None]:
         """None for a photo at which the engine breaks: each is tried alone then."""
         try:
-            with self._suspects.opened_keys([one.job.key for one in asked]):
+            with self._suspects.opened_keys([one.job.key for one in asked]), self.calls.one():
                 return list(self._recogniser.infer(run.model, [one.decoded for one in asked if one.decoded]))
         except Exception:
             if len(asked) > 1:

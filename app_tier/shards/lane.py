@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Self
 
 from app_tier.heartbeat import Heartbeat
+from app_tier.shards.calls import ShardCalls
 from app_tier.shards.labelling import Labelling, ShardStopped
 from app_tier.suspects.suspects import Suspects
 from app_tier.worker import RecogniserPort
@@ -75,6 +76,11 @@ class BulkLane:
     def in_work(self) -> int:
         """Photos of the shard in work, at least 1 while there is any message in work."""
         return max(self._labelling.left, int(self._order is not None))
+
+    @property
+    def calls(self) -> ShardCalls:
+        """Its calls of the decoder and the engine."""
+        return self._labelling.calls
 
     def _run(self) -> None:
         while not self._stop.stopping:
