@@ -49,23 +49,23 @@ class Place:
 
     def __init__(self, run: Run, outputs: ObjectStore, buckets: Buckets) -> None:
         self._run = run.id
-        self._bucket: ObjectStore | Bucket = outputs
-        self._prefix = f"{folder_of(run.id)}labels/"
+        self.bucket: ObjectStore | Bucket = outputs
+        self.prefix = f"{folder_of(run.id)}labels/"
         if run.target.startswith(S3):
             bucket, prefix = split_address(run.target)
-            self._bucket = buckets[bucket]
-            self._prefix = f"{prefix.rstrip('/')}/" if prefix else ""
+            self.bucket = buckets[bucket]
+            self.prefix = f"{prefix.rstrip('/')}/" if prefix else ""
 
     def put(self, name: str, body: bytes, content_type: str) -> str:
         """Write an object; returns its key."""
-        self._bucket.put(self._prefix + name, body, content_type)
-        return self._prefix + name
+        self.bucket.put(self.prefix + name, body, content_type)
+        return self.prefix + name
 
     def files(self) -> Iterator[tuple[str, bytes]]:
         """The names and bytes of what a finished run has put there."""
         for kind in ("labels", "failed", "summary"):
-            for one in self._bucket.list(f"{self._prefix}{kind}-{self._run}"):
-                yield one.key.removeprefix(self._prefix), self._bucket.get(one.key)
+            for one in self.bucket.list(f"{self.prefix}{kind}-{self._run}"):
+                yield one.key.removeprefix(self.prefix), self.bucket.get(one.key)
 
 
 def merge(cloud: Cloud, run: Run, stopping: Callable[[], bool] = lambda: False) -> bool:

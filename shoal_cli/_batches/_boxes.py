@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from inference import model as models
+from runs.exports.coco import NOTHING, annotation, size_by_boxes
 from shoal import plugins
 from shoal.errors import BadImage
 from shoal.messages import readable
 
 COLOUR = "#ffd400"
 WHOLE = 100_000  # pixels of the longest side: pictures are not made smaller
-NOTHING = ": no objects were detected, which only models that detect do"
 SMALL = 64  # to learn only the size of a picture
 
 
@@ -106,7 +105,7 @@ class CocoFile:
         self._images.append({"id": image, "file_name": photo["name"], "width": width, "height": height})
         for found in photo.get("detections", ()):
             self._categories[found["class_id"]] = found["name"]
-            self._annotations.append(_annotation(len(self._annotations) + 1, image, found))
+            self._annotations.append(annotation(len(self._annotations) + 1, image, found))
 
     def write(self) -> None:
         """Write the file. `file_name` is the path below the folder that all photos are in."""
@@ -135,18 +134,7 @@ class CocoFile:
         try:
             return images.open_whole(_payload(path), SMALL, self._max_pixels).size
         except (OSError, BadImage):
-            return _size_by_boxes(photo.get("detections", ()))
-
-
-def _size_by_boxes(detections: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """Nearly the width and height of their picture: boxes are whole pixels, so the farthest edge counts."""
-    width = max(((found["relative_box"][2], found["box"][2]) for found in detections), default=(0, 0))
-    height = max(((found["relative_box"][3], found["box"][3]) for found in detections), default=(0, 0))
-    return _whole(*width), _whole(*height)
-
-
-def _whole(share: float, pixels: int) -> int:
-    return round(pixels / share) if share else 0
+            return size_by_boxes(photo.get("detections", ()))
 
 
 def _classes(name: str) -> dict[int, str]:
@@ -157,17 +145,3 @@ def _classes(name: str) -> dict[int, str]:
     if model.task == "classify":
         return {}
     return {int(number): label for number, label in models.labels(model.labels) if label}
-
-
-def _annotation(number: int, image: int, found: dict[str, Any]) -> dict[str, Any]:
-    left, top, right, bottom = found["box"]
-    width, height = right - left, bottom - top
-    return {
-        "id": number,
-        "image_id": image,
-        "category_id": found["class_id"],
-        "bbox": [left, top, width, height],
-        "area": width * height,
-        "iscrowd": 0,
-        "score": found["score"],
-    }

@@ -1,0 +1,1 @@
+"""What other tools import: the results of runs in their formats."""
