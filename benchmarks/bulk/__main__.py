@@ -15,6 +15,8 @@ from benchmarks.bulk.beside import p95, waits
 from benchmarks.bulk.killed import killed as run_killed
 from benchmarks.bulk.listing import lists
 from benchmarks.bulk.one_worker import works
+from benchmarks.bulk.price import DECODE_SECONDS, EXTRA_PER_HOUR, PHOTO_BYTES, SHARE, TYPES, of_a_million
+from shoal.errors import Permanent
 
 console = Console(highlight=False)
 
@@ -69,6 +71,31 @@ def beside(photos: int, objects: int) -> None:
     for told, seconds in (("idle", idle), ("beside a run", busy)):
         console.print(f"{told}: p50 {statistics.median(seconds) * 1000:.0f} ms, p95 {p95(seconds) * 1000:.0f} ms")
     console.print(f"p95 is {p95(busy) / p95(idle):.2f} times as long; the run did {rate:.1f} photos/s meanwhile")
+
+
+@main.command()
+@click.argument("types", nargs=-1)
+@click.option("--decode-ms", default=DECODE_SECONDS * 1000, show_default=True, help="Of one core, for a photo.")
+@click.option("--share", default=SHARE, show_default=True, help="Of the speed of decoder and engine that is reached.")
+def price(types: tuple[str, ...], decode_ms: float, share: float) -> None:
+    """What a million images cost with ResNet50, on demand, by instance type. Reckoned, makes no call."""
+    try:
+        found = of_a_million(types or TYPES, decode_ms / 1000, share)
+    except Permanent as error:
+        raise click.ClickException(str(error)) from None
+    click.echo("type          images/s        hours  shards  computing  requests  together  a month's keeping")
+    for one in found:
+        rate = f"{one.images_per_second:6.1f} {one.arithmetic:<8}"
+        click.echo(
+            f"{one.type:<12}  {rate}  {one.hours:4.1f}   {one.shards:,}      ${one.computing:.2f}     "
+            f"${one.requests:.2f}     ${one.total:.2f}              ${one.storage_month:.2f}"
+        )
+    click.echo(
+        f"The engine's speed as in `shoal instance-types`; {decode_ms:g} ms of a core to decode "
+        f"{PHOTO_BYTES / 1000:.0f} KB; {share:.0%} of both together.\n"
+        f"A worker's address and disk: ${EXTRA_PER_HOUR:g} an hour. Prices of us-east-1 as in shoal/prices.csv and\n"
+        "runs/costs.py, unverified. Not in it: the page, the controller, starts of workers, keys of KMS."
+    )
 
 
 if __name__ == "__main__":

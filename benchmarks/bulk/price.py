@@ -27,11 +27,11 @@ EXTRA_PER_HOUR = 0.006  # dollars for a public IPv4 address and a disk of 8 GB
 class MillionPrice:
     """What a million images cost on workers of a type, in US dollars.
 
-    images_per_second: of one worker.  requests: to S3 and SQS.  per_photo: the requests of a million batches of one
-    photo each, in place of shards: what they cost where each photo has messages and a result of its own.
+    images_per_second: of one worker, in `arithmetic`.  hours: of one worker.  requests: to S3 and SQS.
     """
 
     type: str
+    arithmetic: str
     images_per_second: float
     hours: float
     shards: int
@@ -69,6 +69,7 @@ def _price(name: str, decode_seconds: float, share: float) -> MillionPrice:
     parts = costs(run, ListingState(shards, IMAGES, IMAGES * PHOTO_BYTES, IMAGES), IMAGES * seconds)
     return MillionPrice(
         name,
+        found.arithmetic,
         1 / seconds,
         IMAGES * seconds / 3600,
         shards,
