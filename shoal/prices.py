@@ -113,15 +113,21 @@ def function_price_in_words(settings: Settings) -> str:
 
 def dollars(amount: float, digits: int = DIGITS) -> str:
     """An amount in US dollars; a small one with its first `digits` alone: $0.00002, $0.31, $12.40."""
-    if amount >= 0.1 or amount <= 0:
+    rounded = _rounded(amount, digits)
+    if rounded >= 0.1 or rounded <= 0:
         return f"${amount:.2f}"
-    places = -math.floor(math.log10(amount)) + digits - 1
-    return f"${amount:.{places}f}"
+    places = -math.floor(math.log10(rounded)) + digits - 1
+    return f"${rounded:.{places}f}"
+
+
+def _rounded(amount: float, digits: int) -> float:
+    """The amount to its first `digits`, before its places are counted: rounding may reach the next ten."""
+    return float(f"{amount:.{digits - 1}e}")
 
 
 def roughly(amount: float) -> str:
     """An amount in US dollars for people who care for cents: `under a cent`, else as `dollars`."""
-    return "under a cent" if 0 < amount < CENT else dollars(amount)
+    return "under a cent" if 0 < _rounded(amount, 2) < CENT else dollars(amount)
 
 
 def comparably(amount: float, about: bool = False) -> str:

@@ -60,6 +60,8 @@ def test_two_small_amounts_can_be_compared() -> None:
     assert [comparably(amount) for amount in (0.00214, 0.000034, 0.0, 0.31)] == [
         "under a cent ($0.0021)", "under a cent ($0.000034)", "$0.00", "$0.31",
     ]  # fmt: skip
+    # Rounding reaches the next ten.
+    assert [comparably(amount) for amount in (0.00000997, 0.00996)] == ["under a cent ($0.000010)", "$0.01"]
 
 
 def test_the_words_name_the_source_or_what_to_do() -> None:

@@ -350,7 +350,15 @@ def test_the_estimate_follows_what_was_measured_and_what_runs() -> None:
 
 @pytest.mark.parametrize(
     ("amount", "words"),
-    [(0, "$0.00"), (0.0000208, "$0.00002"), (0.0061, "$0.006"), (0.0999, "$0.10"), (12.4, "$12.40"), (0.314, "$0.31")],
+    [
+        (0, "$0.00"),
+        (0.0000208, "$0.00002"),
+        (0.0061, "$0.006"),
+        (0.000097, "$0.0001"),
+        (0.0999, "$0.10"),
+        (12.4, "$12.40"),
+        (0.314, "$0.31"),
+    ],
 )
 def test_prices_in_words(amount: float, words: str) -> None:
     assert dollars(amount) == words
