@@ -67,6 +67,7 @@ console = Console(highlight=False)
 @click.option("--hostile-rate", type=float, metavar="FACTOR", help="Faults more often by this factor.")
 def command(hostile: int | None, hostile_only: str | None, hostile_rate: float | None) -> None:
     """Start the system on this machine and serve until Ctrl-C."""
+    began = time.monotonic()
     options = {"--hostile": hostile, "--hostile-only": hostile_only, "--hostile-rate": hostile_rate}
     # The controller's own file may name models, which the web tier then offers from this start on.
     chosen = replace(settings.load_with_own_file(), cloud=settings.load().cloud)
@@ -83,7 +84,7 @@ def command(hostile: int | None, hostile_only: str | None, hostile_rate: float |
         if not stop.stopping:
             with contextlib.closing(SystemProcesses(chosen, _given(options))) as system:
                 page_address.tell(chosen.state_dir, system.address)
-                system.start(stop)
+                system.start(stop, began)
                 system.supervise(stop)
                 tell_stopping(lock)
 
@@ -140,21 +141,27 @@ def prepare_model(chosen: settings.Settings) -> None:
     """
     for name in chosen.served_tails:
         store.find(name, chosen.engine, chosen.cache_dir)
-    with contextlib.suppress(NotFound):
-        found = [
-            store.find(name, chosen.engine, chosen.cache_dir, weights, chosen.precision)
-            for name in chosen.served_models
-            for weights in [chosen.model_weights if name == chosen.model else None]
-        ]
-        if chosen.precision != "auto" or all(one.measured and one.measured.here() for one in found):
-            for one in found:
-                if one.notice:
-                    console.print(f"[bold yellow]Notice:[/] {one.notice}")
-            return
-    console.print(f"[bold]Preparing[/bold] {', '.join(chosen.served_models)} (first start only)")
+    found = {name: _prepared(name, chosen) for name in chosen.served_models}
+    missing = [name for name, artefact in found.items() if artefact is None]
+    if not missing:
+        for one in found.values():
+            if one and one.notice:
+                console.print(f"[bold yellow]Notice:[/] {one.notice}")
+        return
+    console.print(f"[bold]Preparing[/bold] {', '.join(missing)}, once", soft_wrap=True)
     done = subprocess.run([*PYTHON, "-m", "shoal_cli", "models", "prepare"], env=os.environ | CODE, check=False)
     if done.returncode:
         raise ShoalError("the model could not be prepared (see above)")
+
+
+def _prepared(name: str, chosen: settings.Settings) -> store.Artefact | None:
+    """The model as workers will run it; None where it is not prepared, or its arithmetic not chosen on this CPU."""
+    weights = chosen.model_weights if name == chosen.model else None
+    with contextlib.suppress(NotFound):
+        found = store.find(name, chosen.engine, chosen.cache_dir, weights, chosen.precision)
+        if chosen.precision != "auto" or (found.measured and found.measured.here()):
+            return found
+    return None
 
 
 def beliefs(chosen: settings.Settings) -> dict[str, str]:
@@ -228,12 +235,12 @@ class SystemProcesses:
         """The address of the page."""
         return f"http://{self._settings.host}:{self._settings.port}"
 
-    def start(self, stop: StopSignal) -> None:
+    def start(self, stop: StopSignal, began: float) -> None:
         """Start all parts; return when the page answers and the controller goes.
 
+        began: when the command was called, as time.monotonic() says it: whoever waits also waits for a model.
         Raises ShoalError, which names the log to read.
         """
-        began = time.monotonic()
         self._start_cloud()
         if not stop.stopping:
             self._start_tiers()

@@ -206,7 +206,9 @@ def test_the_controller_is_told_what_was_measured(tmp_path: Path) -> None:
     assert settings.load(beliefs(chosen)).expected_service_seconds == 0.001
 
 
-def test_shoal_up_prepares_until_the_arithmetic_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shoal_up_prepares_until_the_arithmetic_is_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     home = put(tmp_path, FLOAT32)
     prepared: list[str] = []
 
@@ -225,6 +227,10 @@ def test_shoal_up_prepares_until_the_arithmetic_is_chosen(tmp_path: Path, monkey
     Measurements("sha256:0").with_here(FLOAT32, {FLOAT32: 18.0}).write(home, "openvino")
     prepare_model(settings.load(cache))
     assert prepared == ["models prepare"]
+
+    capsys.readouterr()
+    prepare_model(settings.load(cache | {"SHOAL_MODELS": "mobilenet_v2"}))
+    assert capsys.readouterr().out == "Preparing mobilenet_v2, once\n"  # what is prepared is not named
 
 
 @pytest.mark.parametrize(
