@@ -18,13 +18,14 @@ from shoal import ledger_file, settings
 from shoal.errors import BucketMissing, NotFound, ShoalError
 from shoal.folders import folder, install_packages
 from shoal.lifecycle import SERVE_LOCK, holder
-from shoal.ports import JobQueue, ObjectStore
+from shoal.ports import Depth, JobQueue, ObjectStore
 from shoal.prices import price_in_words, unknown_types
 from shoal.proxies import set_variables
 from shoal.settings import Settings, in_force
 from shoal.state_folder.page_address import page_address
 from shoal_cli._client import is_up
 from shoal_cli._requirements import pins
+from shoal_cli.status import NO_SHARDS, bulk_in_words, shards_of
 
 ROOM_BYTES = 2 * 1024**3
 MEMORY_BYTES = 1024**3
@@ -177,7 +178,7 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
     if chosen.served_tails:
         yield _tails(chosen)
     yield _tried("workers", lambda: f"{len(cloud.pool.describe())} instances, at most {chosen.max_instances}", start)
-    yield _progress(chosen)
+    yield _progress(chosen, shards_of(cloud.bulk))
     yield _page(chosen)
 
 
@@ -212,11 +213,12 @@ def _allowed(found: Finding) -> Finding:
     return replace(found, good=True, note=True) if denied else found
 
 
-def _progress(chosen: Settings) -> Finding:
-    """Whether the photos that wait get on, by the controller's last entry."""
+def _progress(chosen: Settings, bulk: Depth = NO_SHARDS) -> Finding:
+    """Whether the photos that wait get on, by the controller's last entry. bulk: the shards of bulk runs."""
+    runs = f"; bulk runs: {bulk_in_words(bulk)}" if bulk.total else ""
     last = ledger_file.last_acting(chosen.state_dir / ledger_file.NAME)
     if last is None:
-        return Finding("progress", True, "the controller's ledger is not on this machine, or is empty")
+        return Finding("progress", True, f"the controller's ledger is not on this machine, or is empty{runs}")
     if last.standstill:
         fix = "free the store's disk, or see whether S3 answers the workers" if "store" in last.standstill else LOGS
         return Finding("progress", False, last.standstill, fix)
@@ -227,7 +229,7 @@ def _progress(chosen: Settings) -> Finding:
     lost = (
         f"{last.pool.lost} workers do not work and are being replaced, `shoal why` says why" if last.pool.lost else ""
     )
-    return Finding("progress", True, lost or f"{last.backlog} photos wait or are worked on", note=bool(lost))
+    return Finding("progress", True, (lost or f"{last.backlog} photos wait or are worked on") + runs, note=bool(lost))
 
 
 def _look(bucket: ObjectStore) -> str:

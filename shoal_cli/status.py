@@ -1,4 +1,4 @@
-"""`shoal status`: the queue, the pool, the price of an instance, the budget, the dead letters."""
+"""`shoal status`: the queues, the pool, the price of an instance, the budget, the dead letters."""
 
 from __future__ import annotations
 
@@ -15,26 +15,31 @@ from rich.table import Table
 from shoal import ledger_file, settings
 from shoal.aws import connect_to_running
 from shoal.buckets import function_use
+from shoal.errors import ShoalError
 from shoal.ledger import Entry, Spent
-from shoal.ports import Instance
+from shoal.ports import Depth, Instance, JobQueue
 from shoal.prices import dollars, price_in_words, price_per_hour, unknown_types
 from shoal.settings import Settings, in_force
 from shoal.state_folder.page_address import page_address
+from shoal_cli._batches._boxes import counted
 from shoal_cli._client import is_up
 
 DAY_SECONDS = 24 * 3600.0
+NO_SHARDS = Depth(0, 0, 0)
 
 
 @click.command(short_help="Show the queue, the workers, the price and the budget.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def command(as_json: bool) -> None:
-    """Show the backlog, the workers by state, the price of an instance, the budget and the dead letters.
+    """Show the backlog, bulk runs, the workers by state, the price of an instance, the budget and the dead letters.
 
-    The backlog counts messages: that of a cancelled photo, too, until a worker takes it and drops it.
+    The backlog counts messages: that of a cancelled photo, too, until a worker takes it and drops it. The shards of
+    bulk runs are not in it; they have a line of their own while there are any.
     """
     chosen = settings.load_with_env_file()
     cloud = connect_to_running(chosen)
     depth, dead = cloud.requests.depth(), cloud.dead_letters.depth().total
+    bulk = shards_of(cloud.bulk)
     instances = sorted(cloud.pool.describe(), key=lambda one: one.launched_at)
     address = page_address(chosen)
     chosen = in_force.applied(chosen)
@@ -42,7 +47,8 @@ def command(as_json: bool) -> None:
     most, held_back = chosen.max_instances, last.hindrance if last and last.backlog else ""
     function = function_use.since(cloud.outputs, chosen.lambda_prefix, time.time() - DAY_SECONDS)
     if as_json:
-        told = {"page": address, "up": is_up(address), "backlog": asdict(depth), "dead_letters": dead}
+        told = {"page": address, "up": is_up(address), "backlog": asdict(depth), "bulk": asdict(bulk)}
+        told |= {"dead_letters": dead}
         told |= {"max_instances": most, "held_back": held_back, "budget": chosen.budget_amount or None}
         told |= {"price_per_hour": price_per_hour(chosen), "unknown_prices": unknown_types(chosen)}
         labelled = {"photos_in_a_day": function.photos, "dollars": function.cost(chosen)} if function else None
@@ -54,6 +60,8 @@ def command(as_json: bool) -> None:
     console.print(
         f"backlog      {depth.total}: {depth.visible} waiting, {depth.in_flight} in work, {depth.delayed} delayed"
     )
+    if bulk.total:
+        console.print(f"bulk runs    {bulk_in_words(bulk)} (see `shoal runs`)", markup=False)
     console.print(f"dead letters {dead}{' (see `shoal dlq`)' if dead else ''}", markup=False)
     reporting = cloud.register.workers()
     counts = Counter(state(one, reporting) for one in instances)
@@ -71,6 +79,19 @@ def command(as_json: bool) -> None:
         for one in instances:
             table.add_row(one.name, one.id, state(one, reporting))
         console.print(table)
+
+
+def shards_of(queue: JobQueue) -> Depth:
+    """The counts of the queue of bulk runs; 0 where it cannot be seen, as with credentials that may not look at it."""
+    try:
+        return queue.depth()
+    except ShoalError:
+        return NO_SHARDS
+
+
+def bulk_in_words(depth: Depth) -> str:
+    """The shards of bulk runs that are not done: 3 shards: 2 waiting, 1 in work."""
+    return f"{counted(depth.total, 'shard')}: {depth.visible + depth.delayed} waiting, {depth.in_flight} in work"
 
 
 def state(one: Instance, reporting: Container[str]) -> str:

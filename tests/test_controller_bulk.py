@@ -20,7 +20,7 @@ from shoal.ports import Depth
 
 def test_a_worker_gets_ten_minutes_of_work_or_the_deadline_says() -> None:
     assert need_of(Depth(0, 0, 0), 600) == BulkNeed()
-    assert need_of(Depth(1, 0, 0), 600).workers == 1
+    assert need_of(Depth(1, 0, 0), 600) == BulkNeed(1, "1 for 1 shard of bulk runs, 0 of them in work")
     assert need_of(Depth(300, 0, 0), 600).workers == 10
     assert need_of(Depth(300, 0, 0), 3600).workers == 2
     assert need_of(Depth(0, 7, 0), 600).workers == 7  # each of them has a shard that would be done again

@@ -14,10 +14,13 @@ from shoal import ledger_file
 from shoal.errors import Retryable
 from shoal.ledger import Entry, PoolCounts, Refusal
 from shoal.lifecycle import holder, is_stopping, only_one, tell_stopping
+from shoal.memory import ManualClock, memory_cloud
+from shoal.ports import Depth
 from shoal.settings import Settings
 from shoal_cli import up
 from shoal_cli._processes import Child, pump
 from shoal_cli.doctor import Finding, _progress
+from shoal_cli.status import NO_SHARDS, shards_of
 
 ENTRY = Entry(1.0, "a sentence", 3, 0, 0, 1, 1)
 
@@ -30,6 +33,16 @@ def found(folder: Path, *entries: Entry) -> Finding:
 
 def test_all_is_well(tmp_path: Path) -> None:
     assert found(tmp_path, ENTRY) == Finding("progress", True, "3 photos wait or are worked on")
+
+
+def test_what_waits_of_bulk_runs_is_said_beside_the_photos_of_people(tmp_path: Path) -> None:
+    (tmp_path / ledger_file.NAME).write_text(f"{replace(ENTRY, visible=0).to_json()}\n")
+    told = _progress(Settings(state_dir=tmp_path), Depth(2, 1, 1)).told
+    assert told == "0 photos wait or are worked on; bulk runs: 4 shards: 3 waiting, 1 in work"
+    queue = memory_cloud(ManualClock()).bulk
+    assert shards_of(queue) == NO_SHARDS
+    queue.send(["a shard"])
+    assert shards_of(queue) == Depth(1, 0, 0)
 
 
 def test_lost_workers_are_worth_reading(tmp_path: Path) -> None:

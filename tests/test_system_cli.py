@@ -72,7 +72,7 @@ def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
         assert f"{run}  done: {len(rows)} of {len(rows)} photos, none failed" in shoal(system, "runs").stdout
         assert "is finished" in shoal(system, "runs", "pause", run).stderr
         told = json.loads(shoal(system, "status", "--json").stdout)
-        assert (told["up"], told["dead_letters"]) == (True, 0)
+        assert (told["up"], told["dead_letters"], told["bulk"]["visible"]) == (True, 0, 0)
         assert shoal(system, "dlq", "redrive").stdout == "0 messages sent to the request queue again\n"
         [batch] = re.findall(r"/batches/(\w+)", labelled.stderr + labelled.stdout)[:1]
         backup = tmp_path / "backup.tar.gz"

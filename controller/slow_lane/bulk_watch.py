@@ -26,7 +26,8 @@ def need_of(depth: Depth, seconds: float) -> BulkNeed:
         return BulkNeed()
     wanted = math.ceil(depth.total * SHARD_SECONDS / max(seconds, LEAST_SECONDS))
     workers = min(depth.total, max(wanted, depth.in_flight))
-    return BulkNeed(workers, f"{workers} for {depth.total} shards of bulk runs, {depth.in_flight} of them in work")
+    shards = f"{depth.total} {'shard' if depth.total == 1 else 'shards'}"
+    return BulkNeed(workers, f"{workers} for {shards} of bulk runs, {depth.in_flight} of them in work")
 
 
 class BulkWatch:
