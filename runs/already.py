@@ -16,11 +16,14 @@ Known = tuple[str, str]  # a photo's key and etag
 class Already:
     """Asked for photos in the order of their keys; it begins again when a key comes before the last one.
 
-    A photo that has failed, or that has changed since, is not known.
+    A photo that has failed, that has changed since, or that another model has labelled, is not known.
+
+    model: the one that labels now; empty for any.
     """
 
-    def __init__(self, records: RunRecords, run: Run) -> None:
+    def __init__(self, records: RunRecords, run: Run, model: str) -> None:
         self._records = records
+        self._model = model
         self._runs = list(_earlier(records, run))
         self._last: str | None = None
         self._stream: Iterator[Known] = iter(())
@@ -55,7 +58,7 @@ class Already:
         for shard in range(first, listed.shards):
             for line in (self._records.results(run.id, shard) or b"").splitlines():
                 row = BulkRow.from_line(line)
-                if not row.failed:
+                if not row.failed and self._model in ("", row.result.model):
                     yield row.entry.key, row.entry.etag
 
 

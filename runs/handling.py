@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from runs.already import Already
 from runs.finishing import DoneShards, merge
 from runs.listing import Step
-from runs.manifest import Manifest
+from runs.manifest import BulkPhoto, Manifest
 from runs.orders import Finish, LabelShard, ListOn, Order
 from runs.records import RUNNING, DoneShard
 from runs.rows import BulkRow
@@ -34,6 +34,7 @@ class Handling:
 
     label:    labels the photos of a manifest. Returns None when it was stopped before the end.
     stopping: whether the worker leaves.
+    resolve:  the name of the model that answers for a run's; empty when it is not known.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Handling:
         cloud: Cloud,
         label: Callable[[Run, Manifest], Labelled | None],
         stopping: Callable[[], bool] = lambda: False,
+        resolve: Callable[[str], str] = lambda model: model,
     ) -> None:
         self._cloud = cloud
         self._label = label
         self._stopping = stopping
+        self._resolve = resolve
         self._steering = Steering(cloud)
         self._records = self._steering.records
         self._known: dict[str, tuple[Run, DoneShards]] = {}
@@ -62,12 +65,14 @@ class Handling:
         if isinstance(order, ListOn):
             if not run.listed_here:
                 source = BucketSource(self._cloud.buckets[run.bucket], run.prefix)
-                known = Already(self._records, run).knows if run.not_if_done else None
-                Step(self._records, self._cloud.bulk, run, source, known).do(order.step)
+                Step(self._records, self._cloud.bulk, run, source, self._known_of(run)).do(order.step)
         elif not self._label_shard(run, order):
             return False
         self._steering.look(run, done)
         return True
+
+    def _known_of(self, run: Run) -> Callable[[BulkPhoto], bool] | None:
+        return Already(self._records, run, self._resolve(run.model)).knows if run.not_if_done else None
 
     def runs(self, run: str) -> bool:
         """Whether a run is neither paused nor cancelled."""

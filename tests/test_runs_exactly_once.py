@@ -274,6 +274,23 @@ def test_not_if_done_does_only_what_is_new_or_changed_or_failed(
     assert [row.entry.key for row in rows_of(cloud, third)] == sorted(failed - other)
 
 
+def test_not_if_done_does_again_what_another_model_has_labelled() -> None:
+    clock = ManualClock()
+    cloud = memory_cloud(clock)
+    keys = photos_in(cloud.buckets["photos"], {"a.jpg", "b.jpg", "c.jpg"})
+
+    def labelled_by(model: str) -> set[str]:
+        run = a_run(model=model, not_if_done=True)
+        Steering(cloud).start(run)
+        finish(cloud, clock)
+        return {row.entry.key for row in rows_of(cloud, run)}
+
+    assert labelled_by("stub") == keys  # `label` names its model so
+    assert labelled_by("another") == keys
+    assert labelled_by("stub") == set()
+    assert labelled_by("") == set()  # not known which one that is: any counts
+
+
 def test_what_is_no_message_of_a_run_is_refused() -> None:
     run = new_batch(1.0)
     for order in (ListOn(run, 3), LabelShard(run, 4), Finish(run)):

@@ -73,13 +73,18 @@ class Labelling:
         self._fetchers.shutdown(cancel_futures=True)
         self._engine.shutdown(cancel_futures=True)
 
+    def answering(self, model: str) -> str:
+        """The name of the model that labels when `model` is asked for. Raises Permanent when it is not served."""
+        if not self._recogniser.serves(model):
+            raise Permanent(f"this Shoal does not serve the model {model!r}")
+        return self._recogniser.resolve(model)
+
     def label(self, run: Run, shard: int, manifest: Manifest, again: bool) -> Labelled:
         """The rows of a shard, in order. again: it was delivered before, so a photo in it may have ended a worker.
 
         Raises ShardStopped, Retryable, and Permanent when none of its photos may be read.
         """
-        if not self._recogniser.serves(run.model):
-            raise Permanent(f"this Shoal does not serve the model {run.model!r}")
+        self.answering(run.model)
         began = time.monotonic()
         self.left = len(manifest.entries)
         rows: list[BulkRow] = []

@@ -55,7 +55,7 @@ class BulkLane:
         self._stop = stop
         self._heartbeat = Heartbeat(cloud.bulk, visibility_seconds)
         self._labelling = Labelling(cloud.buckets, recogniser, suspects, self._give_way)
-        self._handling = Handling(cloud, self._label, lambda: stop.stopping)
+        self._handling = Handling(cloud, self._label, lambda: stop.stopping, self._labelling.answering)
         self._faults = WarnOnce(log)
         self._thread = threading.Thread(target=self._run, name="bulk")
         self._order: Order | None = None

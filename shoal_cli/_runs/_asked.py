@@ -23,6 +23,7 @@ from shoal.prices import dollars
 from shoal.settings import Settings
 from shoal_cli._batches._boxes import counted
 from shoal_cli._runs._folder import FolderSource
+from shoal_cli._runs._models import answering, check_model, served
 
 COUNTED = 20_000  # keys that are counted before a run begins; of more, the person is told that there are more
 COUNT_SECONDS = 3.0
@@ -63,12 +64,13 @@ def list_here(cloud: Cloud, chosen: Settings, run: Run) -> Iterator[ListingState
     source = source_of(cloud, chosen, run)
     store = source.store if isinstance(source, FolderSource) else None
     steering = Steering(cloud)
-    known = known_of(cloud, run)
+    known = known_of(cloud, chosen, run)
     yield from steering.list_here(run, Step(steering.records, cloud.bulk, run, source, known, store))
 
 
-def checked(cloud: Cloud, run: Run) -> None:
-    """Raises Permanent, in words, when the source or the target cannot be used."""
+def checked(cloud: Cloud, chosen: Settings, run: Run) -> None:
+    """Raises Permanent, in words, when the model, the source or the target cannot be used."""
+    check_model(run.model, served(cloud, chosen))
     for address in (run.source, run.target):
         if address.startswith(S3):
             bucket, prefix = split_address(address)
@@ -85,9 +87,9 @@ def service_seconds(chosen: Settings) -> float:
     return (last and (last.alone_seconds or last.service_seconds)) or chosen.expected_service_seconds
 
 
-def known_of(cloud: Cloud, run: Run) -> Callable[[BulkPhoto], bool] | None:
+def known_of(cloud: Cloud, chosen: Settings, run: Run) -> Callable[[BulkPhoto], bool] | None:
     """Whether a photo need not be labelled again; None when all are labelled."""
-    return Already(RunRecords(cloud.outputs), run).knows if run.not_if_done else None
+    return Already(RunRecords(cloud.outputs), run, answering(cloud, chosen, run)).knows if run.not_if_done else None
 
 
 def forecast(

@@ -69,7 +69,7 @@ class Share(click.ParamType):  # type: ignore[type-arg]
 @click.option("--limit", default=0, help="At most so many photos.")
 @click.option("--deadline", type=Deadline(), default=None, help="When it should be done, from now: 30m, 6h, 2d.")
 @click.option("--fail-above", type=Share(), default=0.5, help="Pause when a larger share of the photos fails.  [50%]")
-@click.option("--not-if-done", is_flag=True, help="Only what is new or changed since earlier such runs.")
+@click.option("--not-if-done", is_flag=True, help="Only what is new, changed, failed, or labelled by another model.")
 @click.option("--yes", is_flag=True, help="Do not ask, whatever it will cost.")
 @click.option("--no-wait", is_flag=True, help="Begin, and do not look on.")
 def command(
@@ -119,8 +119,8 @@ def command(
         price_per_hour=0.0 if chosen.emulated and not chosen.price_per_hour else price_per_hour(chosen) or 0.0,
         listed_here=folder is not None,
     )
-    checked(cloud, run)
-    expected = forecast(run, source_of(cloud, chosen, run), service, known_of(cloud, run))
+    checked(cloud, chosen, run)
+    expected = forecast(run, source_of(cloud, chosen, run), service, known_of(cloud, chosen, run))
     screen.print(str(expected), markup=False)
     if not_if_done and not expected.images and not expected.more:
         screen.print("Nothing is new or changed.")
@@ -157,7 +157,8 @@ def begin(cloud: Cloud, chosen: Settings, run: Run, folder: Path | None, no_wait
             read = f" --read {run.source}" if run.source.startswith(S3) else ""
             write = f" --write {run.target}" if run.target.startswith(S3) else ""
             screen.print(f"The workers may not: `shoal prepare{read}{write}` allows it.", markup=False, soft_wrap=True)
-        screen.print(f"`shoal runs resume {run.id}` lets it go on.", markup=False)
+        when = " once the Shoal serves the model (SHOAL_MODELS)" if "serve the model" in progress.why else ""
+        screen.print(f"`shoal runs resume {run.id}` lets it go on{when}.", markup=False, soft_wrap=True)
         raise SystemExit(NOT_ALL)
     if folder:
         written = fetch(cloud, run, folder)
