@@ -38,6 +38,7 @@ class Machines:
     most:     how many the cloud gives at once; None: as many as are asked for.
     interruptions: how often an hour the cloud takes an instance back (spot).
     visibility_seconds: when the photos of a machine that was killed can be received again.
+    ahead:    how many photos a worker has in progress at most; None: as many as Shoal's worker takes.
     """
 
     service: Durations = field(default_factory=lambda: constant(0.5))
@@ -46,18 +47,20 @@ class Machines:
     most: int | None = None
     interruptions: float = 0.0
     visibility_seconds: float = 30.0
+    ahead: int | None = None
 
 
 class Machine:
     """A machine and its worker."""
 
     __slots__ = (
-        "busy_seconds", "current", "drain_since", "ended_at", "finished", "held", "id", "launch", "launched_at",
-        "leaving", "name", "ready", "received", "works_since",
+        "ahead", "busy_seconds", "current", "drain_since", "ended_at", "finished", "held", "id", "launch",
+        "launched_at", "leaving", "name", "ready", "received", "works_since",
     )  # fmt: skip
 
-    def __init__(self, identifier: str, name: str, launch: str, launched_at: float) -> None:
+    def __init__(self, identifier: str, name: str, launch: str, launched_at: float, ahead: int | None = None) -> None:
         self.id = identifier
+        self.ahead = ahead
         self.name = name
         self.launch = launch
         self.launched_at = launched_at
@@ -81,6 +84,8 @@ class Machine:
         """How many messages more it may take."""
         if not self.ready or self.leaving:
             return 0
+        if self.ahead is not None:
+            return max(0, self.ahead - self.in_progress)
         rate = self.finished / self.busy_seconds if self.busy_seconds else math.inf
         enough = max(LEAST_IN_PROGRESS, min(MOST_IN_PROGRESS, math.ceil(min(PREFETCH_SECONDS * rate, 1e6))))
         return max(0, min(enough, FIRST_IN_PROGRESS + self.finished // 2) - self.in_progress)
@@ -254,7 +259,7 @@ class World:
 
     def _launch_one(self, name: str, token: str) -> Machine:
         self.totals.launched += 1
-        machine = Machine(f"i-{self.totals.launched:08x}", name, token, self.now)
+        machine = Machine(f"i-{self.totals.launched:08x}", name, token, self.now, self.kind.ahead)
         self.machines[machine.id] = machine
         self._later(self.kind.boot.draw(self._boots), READY, machine)
         if self.kind.interruptions:

@@ -22,6 +22,7 @@ from simulator.cloud_view import CountFaults
 from simulator.durations import constant, parse
 from simulator.figures import Prices, quantile
 from simulator.oracles import best_schedules, lower_bound
+from simulator.published import IN_TIME, LAST_LABEL, reproduce
 from simulator.run import Ran, Scenario, Unfinished, maker, names, run
 from simulator.scalers import Scaler
 from simulator.world import Machines, World
@@ -384,6 +385,19 @@ def test_an_unknown_scaler_is_refused_with_the_names() -> None:
     with pytest.raises(SettingsError, match=r"deadline, .*target_tracking"):
         maker("best")
     assert run("controller.policies.deadline:policy", scenario([0.0])).figures.photos == 1
+
+
+def test_published_figures_lie_where_assumptions_put_them() -> None:
+    times, shares = reproduce()
+    found = {one.assumption.words: one.found for one in times.reproduced}
+    assert found["one worker does all"] == pytest.approx((71.53 + 20 * 0.57, 71.53 + 30 * 0.57), abs=1.0)
+    late, later = found["one worker, asked for 120 s late"], found["one worker, asked for 180 s late"]
+    for published, least, most in zip(LAST_LABEL.values(), late, later, strict=True):
+        assert least < published < most
+    answered = {one.assumption.words: one.found for one in shares.reproduced}
+    assert answered["19 workers, one request at a time, boot 15 s"] == (IN_TIME,)
+    assert answered["20 such workers"] == (40,)
+    assert answered["19 such workers, boot 71.53 s"] == (0,)
 
 
 def test_machines_are_billed_by_the_second_or_by_the_hour() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 from benchmarks.fleet import FleetWorld
 from controller.policies import deadline
 from shoal.errors import ShoalError
-from shoal_cli._simulations import replay, simulate, tune
+from shoal_cli._simulations import published, replay, simulate, tune
 
 
 def typed(*words: str, **environment: str) -> Result:
@@ -106,3 +107,13 @@ def test_tuning_names_settings_to_copy_that_nothing_beats(tmp_path: Path) -> Non
     assert "shoal set SHOAL_POLICY=deadline SHOAL_MIN_INSTANCES=0" in printed
     never = shell.invoke(tune.command, [*words, "--boot", "90", "--max-instances", "1"], catch_exceptions=False).output
     assert "None labels 99 % of the photos within 60 s." in never
+
+
+def test_published_figures_stand_beside_ours_with_the_reason() -> None:
+    printed = CliRunner(env={"COLUMNS": "80"}).invoke(published.command, catch_exceptions=False).output
+    assert re.search(r"\npublished +230.15 +215.67 *\n", printed)
+    assert re.search(r"\n19 workers, one request at a time, boot 15 s +38 *\n", printed)
+    assert "it was not work" in printed
+    first, _ = json.loads(CliRunner().invoke(published.command, ["--json"], catch_exceptions=False).output)
+    assert first["figures"] == {"20 photos": 230.15, "30 photos": 215.67}
+    assert set(first["simulated"]["one worker does all"]) == set(first["figures"])

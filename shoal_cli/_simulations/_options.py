@@ -24,6 +24,7 @@ from simulator.cloud_view import CountFaults
 from simulator.durations import SHAPES, Durations, constant, parse
 from simulator.figures import Prices, ScalerFigures
 from simulator.oracles import WITHIN
+from simulator.published import BOOT, SERVICE
 from simulator.run import Progress as Tell
 from simulator.run import Scenario, names, terms_of
 from simulator.simulation import Simulation, compare
@@ -31,7 +32,6 @@ from simulator.world import Machines
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PUBLISHED_BOOT, PUBLISHED_SERVICE = 71.53, 0.57  # seconds; of t2.small, as one of Shoal's ancestors measured them
 NEEDS_CALENDAR = "schedule"  # without a calendar it is `deadline`
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -148,7 +148,7 @@ _ARRIVALS: Sequence[Callable[[Any], Any]] = (
     click.option(
         "--published",
         is_flag=True,
-        help=f"Boot {PUBLISHED_BOOT} s and {PUBLISHED_SERVICE} s a photo, as published for t2.small.",
+        help=f"Boot {BOOT} s and {SERVICE} s a photo, as published for t2.small.",
     ),
 )
 
@@ -165,8 +165,8 @@ def with_arrivals(
 ) -> tuple[Chosen, Sequence[float], float]:
     """The values of both kinds of options: the shared ones, the arrivals, and the seconds that they last."""
     if published:
-        values["service"] = values["service"] or constant(PUBLISHED_SERVICE)
-        values["boot"] = values["boot"] or constant(PUBLISHED_BOOT)
+        values["service"] = values["service"] or constant(SERVICE)
+        values["boot"] = values["boot"] or constant(BOOT)
     chosen = Chosen(**values)
     if file := trace or RECORDED.get(generator):
         times = read(file)
