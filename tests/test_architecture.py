@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from shoal.deployment import code_package
+
 ROOT = Path(__file__).parent.parent
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 PACKAGES = (
@@ -230,6 +232,16 @@ def test_a_worker_starts_without_tensorflow() -> None:
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
 
 
+def imported_from(package: str) -> set[str]:
+    """The packages that a process of this one imports, itself and what they import in turn included."""
+    needed, new = {package}, {package}
+    while new:
+        files = [path for path in SOURCES if path.parts[0] in new]
+        found = {module.partition(".")[0] for path in files for module in imports(path)} & set(PACKAGES)
+        needed, new = needed | found, found - needed
+    return needed
+
+
 def copied(file: str, stages: set[str]) -> set[str]:
     """The packages that these stages of a container file copy. A stage without a name is ""."""
     found, stage = set(), ""
@@ -250,9 +262,9 @@ def copied(file: str, stages: set[str]) -> set[str]:
     ],
 )
 def test_a_container_image_has_the_packages_that_its_process_imports(package: str, file: str, stages: set[str]) -> None:
-    needed, new = {package}, {package}
-    while new:
-        files = [path for path in SOURCES if path.parts[0] in new]
-        found = {module.partition(".")[0] for path in files for module in imports(path)} & set(PACKAGES)
-        needed, new = needed | found, found - needed
-    assert copied(file, stages) == needed
+    assert copied(file, stages) == imported_from(package)
+
+
+@pytest.mark.parametrize("package", ["web_tier", "controller"])
+def test_the_page_s_instance_gets_the_packages_that_its_processes_import(package: str) -> None:
+    assert imported_from(package) <= set(code_package.PACKAGES)

@@ -12,7 +12,7 @@ from pathlib import Path
 from shoal.errors import Permanent
 from shoal.folders import folder
 
-PACKAGES = ("shoal", "shoal_cli", "inference", "controller", "web_tier", "comparison")
+PACKAGES = ("shoal", "shoal_cli", "inference", "controller", "web_tier", "comparison", "runs")
 FOLDERS = ("ami", "requirements", "static", "templates")
 
 
