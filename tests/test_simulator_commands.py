@@ -32,16 +32,33 @@ def test_a_table_with_every_policy_fits_a_terminal() -> None:
     assert "…" not in printed
 
 
-def test_figures_as_json_and_as_a_picture(tmp_path: Path) -> None:
+def test_figures_as_json_as_a_picture_and_as_a_page(tmp_path: Path) -> None:
     file = tmp_path / "plots.png"
     asked = ("--policy", "deadline", "--policy", "keda", "--photos", "200", "--hours", "0.5", "--published")
-    found = json.loads(typed(*asked, "--json", "--png", str(file)).stdout)
+    page = tmp_path / "page.html"
+    found = json.loads(typed(*asked, "--json", "--png", str(file), "--html", str(page)).stdout)
     assert [one["name"] for one in found["scalers"]] == ["deadline", "keda"]
     assert found["scalers"][0]["first_result"] > 71
     assert found["bound"]["machine_seconds"] == pytest.approx(200 * 0.57 + 71.53)
     assert found["late_oracle"] is None
     with Image.open(file) as picture:
         assert picture.width > 1000
+    text = page.read_text()
+    assert_is_alone(text, plots=3)
+    assert '<th scope="row">deadline*</th>' in text
+    assert "71.53 s" in text
+    assert "NaN" not in text
+
+
+def assert_is_alone(text: str, plots: int) -> None:
+    """The page is whole by itself: it loads nothing, has no script, and each name in it is there once."""
+    assert text.count("<svg") == plots
+    assert not re.search(r"<script|<link|<img|@import|\bsrc=|url\((?!#)|href=\"(?!#)", text)
+    names = re.findall(r'\bid="([^"]+)"', text)
+    assert len(names) == len(set(names))
+    assert {*re.findall(r'(?:url\(|href=")#([^")]+)', text)} <= set(names)
+    assert "prefers-color-scheme: dark" in text
+    assert 'name="viewport"' in text
 
 
 def test_settings_and_options_say_what_the_policy_may_do() -> None:
@@ -90,12 +107,16 @@ def test_a_ledger_is_replayed_with_the_times_that_its_controller_measured(tmp_pa
 
 
 def test_tuning_names_settings_to_copy_that_nothing_beats(tmp_path: Path) -> None:
-    file = tmp_path / "tuned.png"
+    file, page = tmp_path / "tuned.png", tmp_path / "tuned.html"
     words = ["--arrivals", "on-off", "--photos", "100", "--hours", "0.3", "--tick", "5", "--policy", "deadline"]
     shell = CliRunner(env={"COLUMNS": "80", "SHOAL_STATE_DIR": "/nowhere"})
     found = json.loads(
-        shell.invoke(tune.command, [*words, "--json", "--png", str(file)], catch_exceptions=False).stdout
+        shell.invoke(
+            tune.command, [*words, "--json", "--png", str(file), "--html", str(page)], catch_exceptions=False
+        ).stdout
     )
+    assert_is_alone(page.read_text(), plots=1)
+    assert "shoal set SHOAL_POLICY=deadline" in page.read_text()
     costs = [one["figures"]["cost"] for one in found["frontier"]]
     waits = [one["figures"]["wait_p95"] for one in found["frontier"]]
     assert costs == sorted(costs)

@@ -16,14 +16,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from shoal.errors import Permanent
-from shoal.prices import dollars, price_per_hour
+from shoal.prices import price_per_hour
 from shoal.settings import Settings
+from shoal_cli._simulations import _page as page
+from shoal_cli._simulations import _table as table
 from simulator import plots
 from simulator.arrivals import GENERATORS, MOST_PHOTOS, RECORDED, read
 from simulator.cloud_view import CountFaults
 from simulator.durations import SHAPES, Durations, constant, parse
-from simulator.figures import Prices, ScalerFigures
-from simulator.oracles import WITHIN
+from simulator.figures import Prices
 from simulator.published import BOOT, SERVICE
 from simulator.run import Progress as Tell
 from simulator.run import Scenario, names, terms_of
@@ -69,6 +70,7 @@ class Chosen:
     seed: int
     as_json: bool
     png: Path | None
+    html: Path | None
 
 
 _OPTIONS: Sequence[Callable[[Any], Any]] = (
@@ -118,6 +120,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     ),
     click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON."),
     click.option("--png", type=_FILE, metavar="FILE", help="Draw backlog, machines and cost against wait there."),
+    click.option("--html", type=_FILE, metavar="FILE", help="Write table, plots and settings there, as one page."),
 )
 
 
@@ -216,6 +219,8 @@ def show(chosen: Chosen, simulated: Scenario) -> None:
         found = compare(asked, simulated, tell)
     if chosen.png:
         plots.draw(found, simulated.terms.target_seconds, chosen.png)
+    if chosen.html:
+        chosen.html.write_text(page.of_comparison(found, simulated), encoding="utf-8")
     if chosen.as_json:
         click.echo(json.dumps(found.to_dict()))
     else:
@@ -249,67 +254,14 @@ def _bar(asked: Sequence[str], simulated: Scenario) -> Iterator[Callable[[str], 
 
 
 def _print(found: Simulation, simulated: Scenario) -> None:
-    terms, kind = simulated.terms, simulated.machines
     console = Console(highlight=False)
-    length = simulated.seconds / 3600
-    console.print(
-        f"{len(simulated.arrivals):,} photos in {length:.3g} h; a photo takes {kind.service.words}, a boot "
-        f"{kind.boot.words}; target {terms.target_seconds:g} s, at most {terms.limits.most} machines at "
-        f"{dollars(simulated.prices.per_hour)} an hour, billed by the {simulated.prices.billing}"
-        f"{', a minute at least for each' if simulated.prices.billing == 'second' else ''}.",
-        soft_wrap=True,
-    )
-    best = set(found.frontier())
-    head = ("p50", "p95", "p99", "in time", "hours", "1,000", "month", "starts", "most")
-    table = Table("wait in seconds:", *head, box=None, padding=(0, 1, 0, 0), header_style="bold")
-    for column in table.columns:
-        column.justify = "left" if column is table.columns[0] else "right"
+    console.print(table.what(simulated), soft_wrap=True)
+    shown = Table("wait in seconds:", *table.HEAD, box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for column in shown.columns:
+        column.justify = "left" if column is shown.columns[0] else "right"
         column.no_wrap = True
-    for ran in sorted(found.runs, key=lambda one: (one.figures.name not in best, one.figures.cost)):
-        table.add_row(*_cells(ran.figures, "*" if ran.figures.name in best else ""))
-    table.add_section()
-    for name, one in (("oracle", found.oracle), ("late oracle", found.late_oracle)):
-        if one:
-            table.add_row(*_cells(one.figures, "", name))
-    photos = len(simulated.arrivals)
-    bound = found.bound
-    hours = f"{bound.machine_seconds / 3600:.2f}"
-    table.add_row("bound", *["-"] * 4, hours, _money(bound.cost / photos * 1000), *["-"] * 3)
-    console.print(table)
-    for name, why in found.failed.items():
-        console.print(f"{name}: {why}", soft_wrap=True)
-    for sentence in _notes(found):
+    for row in table.rows(found, len(simulated.arrivals)):
+        shown.add_row(*row)
+    console.print(shown)
+    for sentence in table.notes(found):
         console.print(sentence, soft_wrap=True)
-
-
-def _cells(row: ScalerFigures, mark: str, name: str = "") -> list[str]:
-    return [
-        f"{name or row.name}{mark}",
-        *(f"{value:.1f}" if value < 100 else f"{value:,.0f}" for value in (row.wait_p50, row.wait_p95, row.wait_p99)),
-        f"{row.within:.1%}".replace("%", " %"),
-        f"{row.machine_hours:.2f}",
-        _money(row.per_1000),
-        f"${row.month:,.0f}" if row.month >= 10 else _money(row.month),
-        f"{row.launches:,}",
-        f"{row.most_machines:,}",
-    ]
-
-
-def _money(amount: float) -> str:
-    return dollars(amount, 2)
-
-
-def _notes(found: Simulation) -> Iterator[str]:
-    yield "hours: of all machines together. 1,000 and month: US dollars for 1,000 photos, and for 30 days like this."
-    yield "* no other is both cheaper and sooner (p95) by more than 2 %. bound: no policy needs less machine time."
-    if found.oracle:
-        yield (
-            "oracle: the cheapest schedule found with 99 % in the target, which knows every arrival; late oracle: it "
-            "launches nothing before the first photo after an idle time."
-        )
-    elif in_time := [one.figures.name for one in found.runs if one.figures.within >= WITHIN]:
-        yield f"Of the schedules that were tried none labels 99 % within the target. These do: {', '.join(in_time)}."
-    else:
-        yield "No schedule was found that labels 99 % within the target, even if it knows every arrival."
-    if killed := [one.figures.name for one in found.runs if one.figures.busy_killed]:
-        yield f"These ended machines while they had photos, which others labelled later: {', '.join(killed)}."

@@ -15,6 +15,7 @@ from rich.table import Table
 from shoal import settings
 from shoal.prices import dollars
 from shoal_cli._simulations._options import arrival_options, scenario, simulation_options, with_arrivals
+from shoal_cli._simulations._page import of_tuning
 from simulator import plots
 from simulator.tuning import POLICIES, Tried, best, candidates, frontier, tune
 
@@ -37,6 +38,11 @@ def command(**values: Any) -> None:
     kept, wanted = frontier(tried), best(tried)
     if chosen.png:
         plots.draw_tuning(tried, kept, wanted, simulated.terms.target_seconds, chosen.png)
+    if chosen.html:
+        target = simulated.terms.target_seconds
+        plot = plots.tuning_svg(tried, kept, wanted, target)
+        words = list(_words(kept, wanted, target))
+        chosen.html.write_text(of_tuning(HEAD, _rows(kept, wanted), words, plot, simulated), encoding="utf-8")
     if chosen.as_json:
         found = {"frontier": [_fields(one) for one in kept], "best": _fields(wanted) if wanted else None}
         click.echo(json.dumps(found))
@@ -56,30 +62,45 @@ def _fields(one: Tried) -> dict[str, Any]:
     return {"settings": one.candidate.variables(), "figures": one.figures.to_dict()}
 
 
+HEAD = ("policy", "minimum", "quiet s", "window s", "p50", "p95", "in time", "1,000", "month")
+
+
 def _print(kept: Sequence[Tried], wanted: Tried | None, count: int, target: float) -> None:
     console = Console(highlight=False)
-    head = ("minimum", "quiet s", "window s", "p50", "p95", "in time", "1,000", "month")
-    table = Table("policy", *head, box=None, padding=(0, 1, 0, 0), header_style="bold")
+    table = Table(*HEAD, box=None, padding=(0, 1, 0, 0), header_style="bold")
     for column in table.columns[1:]:
         column.justify = "right"
-    for one in kept:
-        row, tried = one.figures, one.candidate
-        table.add_row(
-            f"{tried.policy}{'*' if one == wanted else ''}",
-            str(tried.least),
-            f"{tried.quiet:g}",
-            f"{tried.window:g}",
-            f"{row.wait_p50:.1f}",
-            f"{row.wait_p95:.1f}",
-            f"{100 * row.within:.1f} %",
-            dollars(row.per_1000, 2),
-            dollars(row.month, 2),
-        )
+    for row in _rows(kept, wanted):
+        table.add_row(*row)
     console.print(f"Of {count} settings these are not beaten by another that is both cheaper and sooner (p95):")
     console.print(table)
+    for sentence in _words(kept, wanted, target):
+        console.print(sentence, soft_wrap=True)
+
+
+def _rows(kept: Sequence[Tried], wanted: Tried | None) -> list[list[str]]:
+    return [_cells(one, "*" if one == wanted else "") for one in kept]
+
+
+def _cells(one: Tried, mark: str) -> list[str]:
+    row, tried = one.figures, one.candidate
+    return [
+        f"{tried.policy}{mark}",
+        str(tried.least),
+        f"{tried.quiet:g}",
+        f"{tried.window:g}",
+        f"{row.wait_p50:.1f}",
+        f"{row.wait_p95:.1f}",
+        f"{100 * row.within:.1f} %",
+        dollars(row.per_1000, 2),
+        dollars(row.month, 2),
+    ]
+
+
+def _words(kept: Sequence[Tried], wanted: Tried | None, target: float) -> Iterator[str]:
     if wanted is None:
-        console.print(f"None labels 99 % of the photos within {target:g} s.", soft_wrap=True)
+        yield f"None labels 99 % of the photos within {target:g} s."
         return
-    console.print(f"The cheapest that labels 99 % within {target:g} s{' (*)' if wanted in kept else ''}:")
+    yield f"The cheapest that labels 99 % within {target:g} s{' (*)' if wanted in kept else ''}:"
     words = " ".join(f"{name}={value}" for name, value in wanted.candidate.variables().items())
-    console.print(f"  shoal set {words}", soft_wrap=True)
+    yield f"  shoal set {words}"
