@@ -197,6 +197,7 @@ def deploy(person: DeployingPerson) -> None:
     try:
         told = person.shoal("deploy", "--page-image", debian, "--visitors", "127.0.0.1/32")
         check("a first photo is labelled through the page's address", "The first photo: " in told)
+        check("the console shows what the controller does", "INFO    controller: watching" in person.consoles())
         again = person.shoal("deploy", "--no-wait")
         check("the same command again changes nothing", "Nothing was to change." in again)
     finally:
