@@ -70,3 +70,20 @@ def test_a_model_that_is_not_served_is_refused_before_anything_is_listed(cloud: 
     with pytest.raises(Permanent, match=r"resnet50, mobilenet_v2 can be chosen\. Did you mean mobilenet_v2\?"):
         said("label", photos, "--into", "out", "--model", "mobilenet_v3")
     assert not list(RunRecords(cloud.outputs).ids())
+
+
+def test_results_for_a_folder_are_brought_there_by_a_command_that_is_named(
+    cloud: Cloud, photos: Path, tmp_path: Path
+) -> None:
+    into = tmp_path / "out"
+    assert "`shoal runs fetch " in said("label", photos, "--into", into, "--no-wait", "--yes")
+    run = the_run(cloud)
+    assert "fetch" not in said("runs", "show", run.id)  # it is not done
+    work(cloud)
+    assert f"not in that folder yet: `shoal runs fetch {run.id}`" in said("runs", "show", run.id)
+    assert f"{into / f'summary-{run.id}.json'}\n" in said("runs", "fetch", run.id)
+    assert "fetch" not in said("runs", "show", run.id)
+    nothing = said(
+        "label", photos, "--into", into, "--not-if-done", "--model", "resnet50", "--no-wait", "--where", "none"
+    )
+    assert nothing == "Nothing is new or changed.\n"

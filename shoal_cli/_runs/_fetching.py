@@ -6,9 +6,20 @@ from pathlib import Path
 
 from runs.finishing import Place
 from runs.records import RunRecords
-from runs.run import Run
+from runs.run import S3, Run
 from shoal.errors import Permanent
 from shoal.ports import Cloud
+
+
+def target_folder(run: Run) -> Path | None:
+    """The folder of this machine that its results are for; None when they go to a bucket."""
+    return Path(run.target) if run.target and not run.target.startswith(S3) else None
+
+
+def is_fetched(run: Run) -> bool:
+    """Whether the results stand in the folder that they are for."""
+    folder = target_folder(run)
+    return folder is not None and (folder / f"summary-{run.id}.json").exists()
 
 
 def fetch(cloud: Cloud, run: Run, folder: Path) -> list[Path]:

@@ -121,12 +121,12 @@ def command(
     )
     checked(cloud, chosen, run)
     expected = forecast(run, source_of(cloud, chosen, run), service, known_of(cloud, chosen, run))
-    screen.print(str(expected), markup=False)
-    if not_if_done and not expected.images and not expected.more:
+    if not expected.images and not expected.more:
+        if not not_if_done:
+            raise Permanent(f"there is nothing to label in {source}")
         screen.print("Nothing is new or changed.")
         return
-    if not expected.images and not expected.more:
-        raise Permanent(f"there is nothing to label in {source}")
+    screen.print(str(expected), markup=False)
     if expected.cost > ASK_ABOVE and not yes:
         if not sys.stdin.isatty():
             raise Permanent("it may cost more than a dollar: give --yes")
@@ -138,12 +138,13 @@ def command(
 
 def begin(cloud: Cloud, chosen: Settings, run: Run, folder: Path | None, no_wait: bool = False) -> None:
     """List what this machine lists, look on, fetch the results, and end with the exit status."""
-    fetching = f" `shoal runs fetch {run.id} {folder}` brings the results." if folder else ""
+    fetching = f" `shoal runs fetch {run.id} {folder}` brings the results once it is done." if folder else ""
     try:
         listing = list_here(cloud, chosen, run) if run.listed_here else iter(())
         if no_wait:
             for _ in listing:
                 pass
+            screen.print(f"The run goes on: `shoal runs show {run.id}`.{fetching}", markup=False, soft_wrap=True)
             return
         progress = follow(cloud, run, lambda: next(listing, None))
     except KeyboardInterrupt:
@@ -162,7 +163,7 @@ def begin(cloud: Cloud, chosen: Settings, run: Run, folder: Path | None, no_wait
         raise SystemExit(NOT_ALL)
     if folder:
         written = fetch(cloud, run, folder)
-        screen.print(f"{counted(len(written), 'file')} in {folder}", markup=False, soft_wrap=True)
+        screen.print(f"{counted(len(written), 'file')} written to {folder}", markup=False, soft_wrap=True)
     if progress.failed or progress.state != "done":
         raise SystemExit(NOT_ALL)
 

@@ -19,7 +19,7 @@ from shoal.messages import is_batch, new_batch
 from shoal.ports import Cloud
 from shoal_cli._batches._boxes import counted
 from shoal_cli._runs._asked import again, list_here
-from shoal_cli._runs._fetching import fetch
+from shoal_cli._runs._fetching import fetch, is_fetched, target_folder
 from shoal_cli._runs._following import summary
 from shoal_cli._runs.label import begin
 
@@ -102,11 +102,14 @@ def retry_failed(run: str, into: Path | None, no_wait: bool) -> None:
 
 @command.command("fetch")
 @click.argument("run")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-def fetch_(run: str, folder: Path) -> None:
-    """Bring the results of a finished run to FOLDER."""
+@click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
+def fetch_(run: str, folder: Path | None) -> None:
+    """Bring the results of a finished run to FOLDER; to the one that `label --into` named when it is not given."""
     cloud = _cloud()
-    for path in fetch(cloud, _run(cloud, run), folder):
+    found = _run(cloud, run)
+    if (chosen := folder or target_folder(found)) is None:
+        raise Permanent(f"the results of run {run} go to {found.target}: name a FOLDER to have them here, too")
+    for path in fetch(cloud, found, chosen):
         click.echo(path)
 
 
@@ -129,3 +132,5 @@ def _tell(cloud: Cloud, run: Run, as_json: bool) -> None:
         click.echo(json.dumps(progress.to_dict(), ensure_ascii=False))
         return
     click.echo(f"{summary(progress)}\n    {run.source} -> {run.target}")
+    if progress.state == "done" and target_folder(run) and not is_fetched(run):
+        click.echo(f"    not in that folder yet: `shoal runs fetch {run.id}` brings the results")
