@@ -87,3 +87,19 @@ def test_results_for_a_folder_are_brought_there_by_a_command_that_is_named(
         "label", photos, "--into", into, "--not-if-done", "--model", "resnet50", "--no-wait", "--where", "none"
     )
     assert nothing == "Nothing is new or changed.\n"
+
+
+def test_of_a_folder_only_photos_are_taken_unless_a_pattern_chooses(cloud: Cloud, photos: Path, tmp_path: Path) -> None:
+    told = said("label", photos, "--into", tmp_path / "out", "--no-wait")
+    assert told.startswith("2 photos, ")
+    assert "1 other file skipped by suffix (.txt)" in told
+    work(cloud)
+    run = the_run(cloud)
+    assert (RunRecords(cloud.outputs).summary(run.id) or {}).get("listed") == 2
+    chosen = said("label", photos, "--into", tmp_path / "out", "--no-wait", "--where", "*.txt")
+    assert chosen.startswith("1 photo, ")
+    assert "skipped" not in chosen
+    for photo in photos.glob("*.jpg"):
+        photo.unlink()
+    with pytest.raises(Permanent, match=r"nothing to label in .* \(1 other file skipped by suffix \(\.txt\)\)"):
+        said("label", photos, "--into", tmp_path / "out")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from inference.decoding import photo_formats
@@ -28,21 +28,28 @@ def chosen_photos(paths: Sequence[Path]) -> tuple[list[Path], str]:
         elif path.is_dir():
             inside = list_files(path)
             leftovers += inside.leftovers
-            for file in inside.files:
-                if file.suffix.lower() in photo_formats.SUFFIXES:
-                    photos.append(file)
-                else:
-                    suffixes[file.suffix.lower()] += 1
+            photos += filter(is_photo, inside.files)
+            suffixes += skipped(inside.files)
         else:
             photos.append(path)
-    told = _tell_left_out(leftovers, suffixes)
+    told = tell_left_out(leftovers, suffixes)
     if not photos:
         where = ", ".join(map(readable, paths))
         raise Permanent(f"there are no photos in {where}" + (f" ({told})" if told else ""))
     return photos, told
 
 
-def _tell_left_out(leftovers: int, suffixes: Counter[str]) -> str:
+def is_photo(file: Path) -> bool:
+    """Whether a file of a folder is one by its suffix."""
+    return file.suffix.lower() in photo_formats.SUFFIXES
+
+
+def skipped(files: Iterable[Path]) -> Counter[str]:
+    """The suffixes, in small letters, of those that are no photos."""
+    return Counter(file.suffix.lower() for file in files if not is_photo(file))
+
+
+def tell_left_out(leftovers: int, suffixes: Counter[str]) -> str:
     """What was left out, in one line; empty for nothing."""
     told = [tell_leftovers(leftovers)] if leftovers else []
     if suffixes:

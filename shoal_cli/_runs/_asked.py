@@ -56,7 +56,7 @@ def source_of(cloud: Cloud, chosen: Settings, run: Run) -> PhotoSource:
     folder = Path(run.source)
     if not folder.is_dir():
         raise Permanent(f"there is no folder {folder} on this machine")
-    return FolderSource(folder, run.id, cloud.inputs, chosen.in_bucket)
+    return FolderSource(folder, run.id, cloud.inputs, chosen.in_bucket, all_files=bool(run.where))
 
 
 def list_here(cloud: Cloud, chosen: Settings, run: Run) -> Iterator[ListingState]:

@@ -22,6 +22,7 @@ from shoal.settings import Settings
 from shoal_cli._batches._boxes import counted
 from shoal_cli._runs._asked import checked, forecast, known_of, list_here, service_seconds, source_of
 from shoal_cli._runs._fetching import fetch
+from shoal_cli._runs._folder import FolderSource
 from shoal_cli._runs._following import follow, screen, summary
 
 INTERRUPTED = 130  # the status of a shell for a Ctrl-C
@@ -65,7 +66,12 @@ class Share(click.ParamType):  # type: ignore[type-arg]
 @click.option("--model", default="", help="A model that the Shoal serves; its default when not given.")
 @click.option("--top", default=5, show_default=True, help="Labels of each photo; 0 for all that the model tells.")
 @click.option("--threshold", default=0.0, help="Leave out labels and detections of a lower probability.")
-@click.option("--where", default="", metavar="PATTERN", help="Only files of such a name, for example '*.jpg'.")
+@click.option(
+    "--where",
+    default="",
+    metavar="PATTERN",
+    help="Only files of such a name, for example '*.jpg'; '*' takes all files of a folder, not only photos.",
+)
 @click.option("--limit", default=0, help="At most so many photos.")
 @click.option("--deadline", type=Deadline(), default=None, help="When it should be done, from now: 30m, 6h, 2d.")
 @click.option("--fail-above", type=Share(), default=0.5, help="Pause when a larger share of the photos fails.  [50%]")
@@ -120,13 +126,17 @@ def command(
         listed_here=folder is not None,
     )
     checked(cloud, chosen, run)
-    expected = forecast(run, source_of(cloud, chosen, run), service, known_of(cloud, chosen, run))
+    photos = source_of(cloud, chosen, run)
+    expected = forecast(run, photos, service, known_of(cloud, chosen, run))
+    left_out = photos.left_out() if isinstance(photos, FolderSource) else ""
     if not expected.images and not expected.more:
         if not not_if_done:
-            raise Permanent(f"there is nothing to label in {source}")
+            raise Permanent(f"there is nothing to label in {source}" + (f" ({left_out})" if left_out else ""))
         screen.print("Nothing is new or changed.")
         return
     screen.print(str(expected), markup=False)
+    if left_out:
+        screen.print(left_out, markup=False, soft_wrap=True)
     if expected.cost > ASK_ABOVE and not yes:
         if not sys.stdin.isatty():
             raise Permanent("it may cost more than a dollar: give --yes")
