@@ -102,6 +102,7 @@ def _run(stop: StopSignal) -> int:
             stop,
             arithmetic,
             lambda: lane.in_work,
+            lambda: lane.finished,
         )
         around.enter_context(register)
         _watch_for_stalls(worker, lane, chosen.stall_seconds, around)

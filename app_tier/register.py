@@ -34,6 +34,7 @@ class Registration(Watcher):
     arithmetic:    in which it computes, for people.
     stop:          a worker that is stopped says in its beats that it leaves.
     bulk:          how many photos of bulk runs it works on.
+    bulk_finished: how many of them it has finished.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Registration(Watcher):
         stop: StopSignal,
         arithmetic: str = "",
         bulk: Callable[[], int] = lambda: 0,
+        bulk_finished: Callable[[], int] = lambda: 0,
     ) -> None:
         # To make the register's client takes a twentieth of a second. The first photo does not wait for it.
         super().__init__("register", every_seconds, FIRST_SECONDS)
@@ -58,6 +60,7 @@ class Registration(Watcher):
         self._stop = stop
         self._arithmetic = arithmetic
         self._bulk = bulk
+        self._bulk_finished = bulk_finished
         self._counts = itertools.count(1)
         self._faults = WarnOnce(log)
 
@@ -85,6 +88,7 @@ class Registration(Watcher):
             peak_bytes(),
             progress.dropped,
             self._bulk(),
+            self._bulk_finished(),
         )
         try:
             self._register.beat(self._worker, beat)

@@ -11,6 +11,7 @@ from controller.sightings import (
     Patience,
     Sightings,
     boots,
+    bulk_since,
     dropped_since,
     finished_since,
     gave_up,
@@ -78,6 +79,7 @@ class Experience:
         tally = self._count(now, backlog, known, finished, (one.id for one in instances))
         if self.beats is not None:
             tally = tally.with_dropped(dropped_since(self.beats, beats or {}))
+            tally = tally.with_bulk(bulk_since(self.beats, beats or {}))
         throughput = self.throughput
         if beats is not None:
             steady = depth.visible > 0 and not leaving(seen)

@@ -20,6 +20,7 @@ from shoal.logs import WarnOnce
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 4 * 1024 * 1024  # several hours of changes every second; one older file of the same size is kept beside it
+BULK_SECONDS = 4.0  # between two entries whose only news is photos of bulk runs; each tick of a long run is too much
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Tick:
             arrived=measured.tally.arrived - told.arrived,
             finished=measured.tally.finished - told.finished,
             dropped=measured.tally.dropped - told.dropped,
+            bulk_finished=measured.tally.bulk_finished - told.bulk_finished,
             counted=measured.tally.counted,
             unseen=measured.tally.unseen,
             oldest_seconds=round(measured.waiting[0].age, 1) if measured.waiting else 0.0,
@@ -139,7 +141,10 @@ class TickRecord(Protocol):
 
 
 class Ledger:
-    """Appends to `path`. A tick without news is left out: an idle night is one line."""
+    """Appends to `path`. A tick without news is left out: an idle night is one line.
+
+    Photos of bulk runs alone are written every few seconds, and are no news to tell.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -150,13 +155,20 @@ class Ledger:
 
     def record(self, tick: Tick) -> str:
         """Write a tick down; returns its sentence, or "" when it had no news."""
-        if tick.same_as(self._last):
+        same = tick.same_as(self._last)
+        if same and not self._counts_bulk(tick):
             return ""
         entry = tick.entry(self._last.observation.measured.tally if self._last else Tally())
         entry = replace(entry, begins=self._last is None)
         self._last = tick
         self._write(entry)
-        return entry.sentence
+        return "" if same else entry.sentence
+
+    def _counts_bulk(self, tick: Tick) -> bool:
+        assert self._last is not None
+        seen, last = tick.observation, self._last.observation
+        grown = seen.measured.tally.bulk_finished > last.measured.tally.bulk_finished
+        return grown and seen.now - last.now >= BULK_SECONDS
 
     def end(self, now: float, why: str) -> None:
         """Write down that this controller stops, unless it has written nothing. now: seconds since 1970."""
@@ -165,7 +177,7 @@ class Ledger:
         sentence = f"controller stopped ({why}); the pool stays as it is"
         machines = self._newest.machines_after
         ended = replace(self._newest, at=round(now, 3), sentence=sentence, machines=machines, begins=False, ends=True)
-        self._write(replace(ended, done=(), arrived=0, finished=0, dropped=0))
+        self._write(replace(ended, done=(), arrived=0, finished=0, dropped=0, bulk_finished=0))
 
     def _write(self, entry: Entry) -> None:
         self._newest = entry

@@ -188,9 +188,27 @@ def dropped_since(before: Mapping[str, Beat], after: Mapping[str, Beat]) -> int:
     return messages
 
 
+def bulk_since(before: Mapping[str, Beat], after: Mapping[str, Beat]) -> int:
+    """Photos of bulk runs finished between two looks, of all workers. before: as above."""
+    photos = 0
+    for name, beat in after.items():
+        old = before[name].bulk_finished if name in before else 0
+        photos += beat.bulk_finished - (old if old <= beat.bulk_finished else 0)  # else it was started again
+    return photos
+
+
 def told(before: Mapping[str, Beat], after: Mapping[str, Beat]) -> dict[str, Beat]:
-    """Of each worker the first beat with its newest `finished`. Workers that are gone are kept, the oldest first."""
-    news = {name: beat for name, beat in after.items() if name not in before or beat.finished != before[name].finished}
+    """Of each worker the first beat with its newest `finished`, and its newest `bulk_finished`.
+
+    Workers that are gone are kept, the oldest first.
+    """
+    news = {}
+    for name, beat in after.items():
+        old = before.get(name)
+        if old is None or beat.finished != old.finished:
+            news[name] = beat
+        elif beat.bulk_finished != old.bulk_finished:
+            news[name] = replace(old, bulk_finished=beat.bulk_finished)
     return {**before, **news}
 
 

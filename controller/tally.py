@@ -15,6 +15,7 @@ class Tally:
 
     arrived, finished: photos; they only grow.
     dropped:           of those finished, photos that were cancelled or deleted; it only grows.
+    bulk_finished:     photos of bulk runs that were finished; no other count has them; it only grows.
     counted:           the finished counts of all registered workers, summed.
     unseen:            photos that left the queue and that no worker has told of yet.
     backlog:           messages at the last look; None before the first.
@@ -28,6 +29,7 @@ class Tally:
     backlog: int | None = None
     settled_at: float = 0.0
     dropped: int = 0
+    bulk_finished: int = 0
 
     @classmethod
     def after(cls, last: Entry) -> Tally:
@@ -58,3 +60,7 @@ class Tally:
     def with_dropped(self, photos: int) -> Tally:
         """Count photos that were finished since the look before and for which nobody waited."""
         return replace(self, dropped=self.dropped + photos)
+
+    def with_bulk(self, photos: int) -> Tally:
+        """Count photos of bulk runs that were finished since the look before."""
+        return replace(self, bulk_finished=self.bulk_finished + photos)

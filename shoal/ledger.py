@@ -115,6 +115,7 @@ class Entry:
     desired, reason:     the decision, and the policy's explanation.
     arrived, finished:   photos since the last entry with the same `dry_run`; see below.
     dropped:             of those finished, photos that were cancelled or whose batch was deleted: they have no label.
+    bulk_finished:       photos of bulk runs finished since then; no other count has them.
     counted, unseen:     what the next life of the controller needs to go on with these counts; see below.
     oldest_seconds:      age of the oldest photo that waits, derived from the counts.
     arrivals_per_second: average of the last target time.
@@ -175,6 +176,7 @@ class Entry:
     begins: bool = False
     ends: bool = False
     dropped: int = 0
+    bulk_finished: int = 0
 
     @property
     def machines_after(self) -> int:
@@ -224,6 +226,7 @@ class Entry:
                 arrived=integer(counts.get("arrived", 0)),
                 finished=integer(counts.get("finished", 0)),
                 dropped=integer(counts.get("dropped", 0)),
+                bulk_finished=integer(counts.get("bulk_finished", 0)),
                 counted=integer(counts.get("counted", 0)),
                 unseen=integer(counts.get("unseen", 0)),
                 oldest_seconds=number(fields.get("oldest_seconds", 0.0)),

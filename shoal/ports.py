@@ -93,6 +93,7 @@ class Beat:
     peak_bytes:    the most memory that its process has held at once; 0 when it is not known.
     dropped:       of the messages finished, those for whose photo nobody waits: it was cancelled, or its batch deleted.
     bulk:          photos of bulk runs that it works on now; they count in none of the numbers above.
+    bulk_finished: photos of bulk runs finished since the start of the process; they, too, count in none of them.
     """
 
     count: int
@@ -108,6 +109,7 @@ class Beat:
     peak_bytes: int = 0
     dropped: int = 0
     bulk: int = 0
+    bulk_finished: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,10 @@ def test_a_run_is_labelled_and_what_is_bad_is_a_row_with_a_reason() -> None:
     cloud, recogniser = memory_cloud(SystemClock()), NamingRecogniser()
     run = a_run(cloud, cat=b"cat", dog=b"dog", bad=b"bad", broken=b"broken", blurred=b"blurred", poison=b"poison")
     Steering(cloud).start(run)
-    with lane_of(cloud, recogniser):
+    with lane_of(cloud, recogniser) as lane:
         done(cloud, run)
         wait_for(lambda: cloud.bulk.depth().total == 0)
+        assert (lane.finished, lane.in_work) == (6, 0)
     found = rows(cloud, run)
     assert {name: row.result.label for name, row in found.items()} == {
         "cat": "cat", "dog": "dog", "blurred": "blurred", "bad": "", "broken": "", "poison": "",

@@ -25,7 +25,9 @@ DEADLINE_SECONDS = 10.0
 
 
 def registered(register: MemoryRegister, progress: ToldProgress, stop: StopSignal, every: float = 0.01) -> Registration:
-    return Registration(register, "i-1", progress, "resnet50", 1.5, every, stop, "int8")
+    return Registration(
+        register, "i-1", progress, "resnet50", 1.5, every, stop, "int8", bulk=lambda: 2, bulk_finished=lambda: 90
+    )
 
 
 def test_beats_follow_the_work_and_go_on_while_it_drains() -> None:
@@ -36,7 +38,9 @@ def test_beats_follow_the_work_and_go_on_while_it_drains() -> None:
         wait_for(lambda: register.workers()["i-1"].finished == 7, DEADLINE_SECONDS, "no later beat")
         beat = register.workers()["i-1"]
         assert beat.peak_bytes > 10_000_000
-        assert replace(beat, peak_bytes=0) == Beat(beat.count, 7, 3, 2.5, 1.5, "resnet50", arithmetic="int8", dropped=5)
+        assert replace(beat, peak_bytes=0) == Beat(
+            beat.count, 7, 3, 2.5, 1.5, "resnet50", arithmetic="int8", dropped=5, bulk=2, bulk_finished=90
+        )
         stop.stop("drain mark")
         wait_for(lambda: register.workers()["i-1"].leaving, DEADLINE_SECONDS, "it does not tell that it leaves")
         drained = register.workers()["i-1"].count

@@ -86,6 +86,17 @@ def test_what_is_new_is_told_once() -> None:
         assert not replace(quiet, **changed).same_as(quiet), changed
 
 
+def test_photos_of_bulk_runs_are_written_every_few_seconds_and_told_to_nobody(tmp_path: Path) -> None:
+    ledger, quiet = Ledger(tmp_path / "ledger.jsonl"), tick(done=())
+    assert ledger.record(quiet)
+    for second in range(1, 10):
+        measured = replace(quiet.observation.measured, tally=Tally(bulk_finished=10 * min(second, 7)))
+        seen = replace(quiet.observation, now=1000.0 + second, measured=measured)
+        assert ledger.record(replace(quiet, observation=seen)) == ""
+    written = [(one.at, one.bulk_finished) for one in read(tmp_path / "ledger.jsonl")]
+    assert written == [(1000.0, 0), (1004.0, 40), (1008.0, 30)]
+
+
 def test_an_entry_in_json() -> None:
     whole = tick(spent=Spent(5.0, 1.25, 3, 2.0), refused=(Refusal(1, "cap"),), token=7)
     told = json.loads(whole.entry(Tally()).to_json())

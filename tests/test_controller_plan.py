@@ -18,6 +18,7 @@ from controller.sightings import (
     Patience,
     Sighting,
     boots,
+    bulk_since,
     dropped_since,
     finished_since,
     look,
@@ -356,6 +357,22 @@ def test_what_nobody_waited_for_counts_with_what_was_finished() -> None:
     known = known.look(NOW + 1, Depth(0, 0, 0), (one(),), {"i-1": Beat(2, 9, dropped=7)}, PATIENCE, 60.0)
     known = known.look(NOW + 2, Depth(0, 0, 0), (one(),), {"i-1": Beat(3, 9, dropped=7)}, PATIENCE, 60.0)
     assert (known.tally.finished, known.tally.dropped) == (9, 7)
+
+
+def test_photos_of_bulk_runs_count_by_themselves() -> None:
+    before = {"a": Beat(1, 10, busy_seconds=5.0, bulk_finished=300), "b": Beat(1, bulk_finished=40)}
+    after = {
+        "a": Beat(2, 10, busy_seconds=6.0, bulk_finished=332),
+        "b": Beat(1, bulk_finished=8),  # was started again
+        "c": Beat(1, bulk_finished=2),  # new
+    }
+    assert bulk_since(before, after) == 32 + 8 + 2
+    # The seconds of the photo that people wait for go on from its last count.
+    assert told(before, after)["a"] == Beat(1, 10, busy_seconds=5.0, bulk_finished=332)
+    known = Experience().look(NOW, EMPTY, (one(),), {"i-1": Beat(1, bulk_finished=7)}, PATIENCE, 60.0)
+    for beat in (Beat(2, bulk_finished=39), Beat(3, bulk_finished=39), Beat(4, 1, bulk_finished=71)):
+        known = known.look(NOW + 1, EMPTY, (one(),), {"i-1": beat}, PATIENCE, 60.0)
+    assert (known.tally.finished, known.tally.arrived, known.tally.bulk_finished) == (1, 1, 64)
 
 
 def test_the_work_of_a_photo_that_takes_many_beats_counts_whole() -> None:

@@ -67,6 +67,7 @@ class Labelling:
         self._engine = ThreadPoolExecutor(ENGINE_CALLS, "bulk-infer")
         self.calls = ShardCalls()
         self.left = 0  # photos of the shard in work that have no row yet
+        self.finished = 0  # rows of all shards
 
     def close(self) -> None:
         """End its threads."""
@@ -107,6 +108,7 @@ class Labelling:
         found = call.result()
         rows += found
         self.left -= len(found)
+        self.finished += len(found)
 
     # fetch and decode
 

@@ -78,6 +78,11 @@ class BulkLane:
         return max(self._labelling.left, int(self._order is not None))
 
     @property
+    def finished(self) -> int:
+        """Photos of bulk runs that it has finished, those at fault included; one twice if its shard was done again."""
+        return self._labelling.finished
+
+    @property
     def calls(self) -> ShardCalls:
         """Its calls of the decoder and the engine."""
         return self._labelling.calls

@@ -22,8 +22,8 @@ class Moment:
     """An entry of the ledger; its values hold until the next entry.
 
     at: seconds since 1970. machines: 0 after a controller has stopped. finished: photos finished since this history
-    began. answered: those of them for which somebody waited: not cancelled, not deleted. hindrance, no_launch: as in
-    the ledger's entry.
+    began, those of bulk runs included. answered: those of them that somebody wanted: not cancelled, not deleted.
+    hindrance, no_launch: as in the ledger's entry.
     """
 
     at: float
@@ -82,14 +82,14 @@ class History:
                 entry.in_flight,
                 machines,
                 min(entry.pool.running, machines),
-                before.finished + entry.finished if before else 0,
+                before.finished + entry.finished + entry.bulk_finished if before else 0,
                 entry.oldest_seconds,
                 entry.service_seconds,
                 entry.boot_seconds,
                 entry.sentence,
                 entry.hindrance,
                 entry.no_launch,
-                before.answered + max(0, entry.finished - entry.dropped) if before else 0,
+                before.answered + max(0, entry.finished - entry.dropped) + entry.bulk_finished if before else 0,
             )
         )
 

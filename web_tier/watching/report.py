@@ -79,8 +79,16 @@ class FleetReport:
 
     @property
     def decisions(self) -> list[Moment]:
-        """The last entries of the ledger, newest first."""
-        return list(reversed((self.moments or ())[-SENTENCES:]))
+        """The last entries of the ledger, newest first; of those that say the same in a row the first."""
+        found: list[Moment] = []
+        for one in reversed(self.moments or ()):
+            if found and found[-1].sentence == one.sentence:
+                found[-1] = one
+            elif len(found) == SENTENCES:
+                break
+            else:
+                found.append(one)
+        return found
 
     @property
     def plots(self) -> list[Plot]:
