@@ -11,7 +11,7 @@ COVERED = (
     "policy", "policies/*", "plan", "ledger", "estimates", "throughput", "sightings", "standstill", "experience",
     "tally", "calendar", "budget",
 )  # fmt: skip
-TESTS = ("policies", "limits", "plan", "estimates", "throughput", "reconciler", "ledger", "standstill")
+TESTS = ("policies", "limits", "plan", "estimates", "throughput", "reconciler", "ledger", "standstill", "bulk")
 
 
 def test_every_branch_is_covered_without_the_help_of_chance(tmp_path: Path) -> None:

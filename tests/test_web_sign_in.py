@@ -72,7 +72,7 @@ def people() -> Iterator[People]:
 
 def test_nobody_sees_or_changes_the_batch_of_another_on_any_route(people: People) -> None:
     app = create_app(people.site.settings, people.site.cloud, SystemClock())
-    values = {"batch": people.batch, "index": 0, "filename": "shoal.css"}
+    values = {"batch": people.batch, "index": 0, "filename": "shoal.css", "name": "-", "version": "-", "file": "-"}
     routes = [
         (method, rule.build(values)[1].partition("?")[0], rule)  # type: ignore[index]
         for rule in app.url_map.iter_rules()
