@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 
 from shoal.clock import SystemClock
 from shoal.memory import memory_cloud
+from shoal.messages import batch_floor
 from tests.cases_fixtures import LEFTOVERS
 from tests.waiting import until
 from tests.web_fixtures import LimitedStore, Site, jpeg, running_site
@@ -253,6 +254,10 @@ def test_this_browser_knows_its_batches_and_no_others(page: Page, browser: Brows
     other = browser.new_page()
     other.goto(site.url)
     expect(other.locator("#mine")).to_be_hidden()
+    old = batch_floor(1_700_000_000) + 11 * "0"
+    other.evaluate("id => localStorage.setItem('shoal-batches', JSON.stringify([{id, line: 'Done'}]))", old)
+    other.reload()
+    expect(other.locator("#mine time")).to_have_attribute("datetime", "2023-11-14T22:13:20.000Z")  # its own, not today
     other.context.close()
     page.goto(site.url)
     page.click("text=Forget it")
@@ -366,6 +371,7 @@ def test_a_phone_in_the_dark_sees_all_and_scrolls_down_only(phone: Page, site: S
 
 def test_without_script_the_form_works_and_the_page_fills_by_itself(plain: Page, idle: Site) -> None:
     plain.goto(idle.url)
+    expect(plain.get_by_role("link", name="On this device")).to_have_count(0)  # that page needs JavaScript
     plain.click("text=Upload and label")
     expect(plain.locator("[role=alert]")).to_have_text("No photo was chosen. Choose one or more photos first.")
     plain.set_input_files("#files", photos("test_0.JPG", "b.jpg"))

@@ -2,11 +2,12 @@
 
 const KEY = "shoal-batches";
 const MOST = 20;
+const LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"; // of an id: its first nine say when the batch was made
 
 function read() {
   try {
     const kept = JSON.parse(localStorage.getItem(KEY));
-    return Array.isArray(kept) ? kept.filter(({ id, at }) => /^[0-9a-z]+$/.test(id) && Number.isFinite(at)) : [];
+    return Array.isArray(kept) ? kept.filter(({ id }) => /^[0-9a-z]{20}$/.test(id)) : [];
   } catch {
     return []; // no storage here, or somebody else wrote it
   }
@@ -14,9 +15,7 @@ function read() {
 
 // line: what the server said of the batch last.
 export function remember(id, line) {
-  const kept = read();
-  const at = kept.find((one) => one.id === id)?.at ?? Date.now();
-  write([{ id, at, line }, ...kept.filter((one) => one.id !== id)].sort((one, other) => other.at - one.at));
+  write([{ id, line }, ...read().filter((one) => one.id !== id)].sort((one, other) => (one.id < other.id ? 1 : -1)));
 }
 
 export function forget(id) {
@@ -31,16 +30,18 @@ function write(newest) {
   }
 }
 
+const made = (id) => new Date([...id.slice(0, 9)].reduce((sum, one) => sum * 32 + LETTERS.indexOf(one), 0));
+
 export function show(section) {
   const kept = read();
   const template = section.querySelector("template").content.firstElementChild;
   section.hidden = !kept.length;
-  section.querySelector("ul").replaceChildren(...kept.map(({ id, at, line }) => {
+  section.querySelector("ul").replaceChildren(...kept.map(({ id, line }) => {
     const item = template.cloneNode(true);
     Object.assign(item.querySelector("a"), { href: `/batches/${id}`, textContent: line });
     const time = item.querySelector("time");
-    time.dateTime = new Date(at).toISOString();
-    time.textContent = new Date(at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
+    time.dateTime = made(id).toISOString();
+    time.textContent = made(id).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
     return item;
   }));
   section.querySelector("button").addEventListener("click", () => {
