@@ -317,6 +317,7 @@ def test_the_operator_changes_a_live_setting(
                 page.get_by_role("button", name="Set").click()
                 expect(page.locator(shown)).to_have_text(told)
                 expect(page.locator("#figures")).to_contain_text("at most 2")
+            expect(page.locator("form:has([value=SHOAL_MAX_INSTANCES][selected]) [name=value]")).to_have_value("many")
             assert (tmp_path / "settings.env").read_text() == "SHOAL_MAX_INSTANCES=2\n"
             change_for(site.settings, {"SHOAL_PRICE_PER_HOUR": "7.5"})
             page.goto(f"{site.url}/fleet")

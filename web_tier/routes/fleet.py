@@ -48,7 +48,10 @@ def _check_pool() -> None:
 
 
 def _fleet_page(refused: str = "") -> str:
-    """The page; `refused` says why a setting was not changed. Raises Problem (404) where there is no pool."""
+    """The page; `refused` says why a setting was not changed, and the form keeps what was asked for.
+
+    Raises Problem (404) where there is no pool.
+    """
     _check_pool()
     signed_in, settings = operator.signed_in(), in_force.applied(services().settings)
     return render_template(
@@ -64,6 +67,7 @@ def _fleet_page(refused: str = "") -> str:
         told=operator.told(),
         live=_live_settings() if signed_in else (),
         refused=refused,
+        asked=request.form if refused else {},
     )
 
 
