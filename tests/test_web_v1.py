@@ -289,6 +289,13 @@ def test_models_are_listed(site: Site) -> None:
     assert found == {"models": [{"name": "resnet50", "task": "classify", "default": True}]}
 
 
+def test_the_description_names_the_venues_that_are_allowed_here(site: Site) -> None:
+    paths = requests.get(f"{site.url}/openapi.json", timeout=10).json()["paths"]
+    for path in ("/v1/batches", "/v1/label"):
+        (venue,) = (one["schema"] for one in paths[path]["post"]["parameters"] if one["name"] == "venue")
+        assert venue["enum"] == ["", "pool"]
+
+
 def test_the_limits_in_the_description_are_the_limits_of_the_checks(site: Site) -> None:
     described = requests.get(f"{site.url}/openapi.json", timeout=10).json()
     photos = described["components"]["schemas"]["Submission"]["properties"]["photos"]

@@ -24,7 +24,7 @@ from web_tier.schemas import openapi
 from web_tier.schemas.bodies import ANY, FORM, JSON, PHOTO_FORM_BYTES, PHOTO_JSON_BYTES, takes
 from web_tier.schemas.check import whole_number
 from web_tier.schemas.query_names import check_query
-from web_tier.schemas.requests import AFTER, LIMIT
+from web_tier.schemas.requests import AFTER, LIMIT, Schema
 from web_tier.services import form, json_stream, listed, own, retry_failed, services, take
 
 blueprint = Blueprint("v1", __name__)
@@ -43,14 +43,18 @@ def refuse_misspelt() -> None:
 @needs(Right.NOTHING)
 def description() -> Response:
     """The description of the API for programs."""
-    return jsonify(openapi.document(services().models, services().settings))
+    return jsonify(_document())
 
 
 @blueprint.get("/api")
 @needs(Right.NOTHING)
 def try_it() -> str:
     """The description of the API for people, with forms to try it."""
-    return render_template("api.html", document=openapi.document(services().models, services().settings))
+    return render_template("api.html", document=_document())
+
+
+def _document() -> Schema:
+    return openapi.document(services().models, services().venues.names, services().settings)
 
 
 @blueprint.app_template_filter("code")

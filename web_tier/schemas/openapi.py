@@ -21,11 +21,11 @@ from web_tier.schemas.requests import (
     SUBMISSION,
     TEXT,
     UPLOADS,
-    VENUE,
     WEBHOOK,
     Schema,
     described,
     for_server,
+    venue_for_server,
 )
 from web_tier.schemas.secured import secured
 
@@ -52,8 +52,8 @@ _OPEN = "A batch has no password: everybody who knows its id can see it."
 _OWN = "A batch belongs to who made it; others see it with its share link alone."
 
 
-def document(models: Sequence[str], settings: Settings) -> Schema:
-    """The document for a server that serves `models`, the default first."""
+def document(models: Sequence[str], venues: Sequence[str], settings: Settings) -> Schema:
+    """The document for a server that serves `models`, the default first, and whose requests may name `venues`."""
     webhooks = bool(settings.webhook_keys)
     schemas = ANSWERS | {"Submission": for_server(SUBMISSION, models, webhooks), "Event": EVENT}
     whole: Schema = {
@@ -67,8 +67,8 @@ def document(models: Sequence[str], settings: Settings) -> Schema:
         },
         "servers": [{"url": "/"}],
         "paths": {
-            "/v1/batches": {"post": _submit(models, settings)},
-            "/v1/label": {"post": _label(models)},
+            "/v1/batches": {"post": _submit(models, venues, settings)},
+            "/v1/label": {"post": _label(models, venues)},
             "/v1/uploads": {"post": _offer_uploads(models)},
             "/v1/batches/{batch}/photos/confirm": {"post": _confirm_uploads(models, webhooks)},
             **_reading(),
@@ -82,7 +82,7 @@ def document(models: Sequence[str], settings: Settings) -> Schema:
 # Operations
 
 
-def _submit(models: Sequence[str], settings: Settings) -> Schema:
+def _submit(models: Sequence[str], venues: Sequence[str], settings: Settings) -> Schema:
     photos = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
     prefer = {
         "type": "string",
@@ -100,7 +100,7 @@ def _submit(models: Sequence[str], settings: Settings) -> Schema:
         f"result. A JSON body has at most {PHOTO_JSON_BYTES // 1024 // 1024} MB; a form has no limit.",
         "parameters": [
             _parameter("model", "query", model),
-            _parameter("venue", "query", VENUE),
+            _parameter("venue", "query", venue_for_server(venues)),
             _parameter("Prefer", "header", prefer),
             _parameter("Idempotency-Key", "header", IDEMPOTENCY_KEY),
             *webhook,
@@ -125,7 +125,7 @@ def _replayed() -> Schema:
     return {"headers": {REPLAYED: {"schema": {"enum": ["true"]}, "description": told}}}
 
 
-def _label(models: Sequence[str]) -> Schema:
+def _label(models: Sequence[str], venues: Sequence[str]) -> Schema:
     answered = {
         "200": _json("The photo is labelled", "Photo"),
         "422": _json("The photo cannot be labelled: `error` says why", "Photo"),
@@ -138,7 +138,7 @@ def _label(models: Sequence[str]) -> Schema:
         "parameters": [
             _parameter("name", "query", described("The file name. A long one is shortened.")),
             _parameter("model", "query", MODEL | {"enum": ["", *models]}),  # an empty one is none
-            _parameter("venue", "query", VENUE),
+            _parameter("venue", "query", venue_for_server(venues)),
         ],
         "requestBody": {
             "required": True,

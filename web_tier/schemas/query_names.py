@@ -39,7 +39,7 @@ def _meant(name: str, known: Collection[str]) -> str:
 def _described() -> dict[tuple[str, str], set[str]]:
     """Method and path -> the names of its query parameters."""
     found: dict[tuple[str, str], set[str]] = {}
-    for path, operations in document(("any",), Settings())["paths"].items():
+    for path, operations in document(("any",), ("any",), Settings())["paths"].items():
         for method, operation in operations.items():
             names = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"}
             found[method.upper(), path] = names | _ALSO.get((method.upper(), path), set())

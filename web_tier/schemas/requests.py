@@ -42,9 +42,6 @@ NAME = described("The file name. For a photo by address, the default is the last
     "maxLength": MOST_NAME_CHARACTERS
 }
 MODEL = described("The name of a model. `GET /v1/models` lists them.")
-VENUE = described(
-    "Where the photos are labelled: `pool`, `local` or `split`; without it as the operator has chosen."
-) | {"enum": ["", "local", "pool", "split"]}
 WEBHOOK = described("A public http or https address. The summary of the finished batch is posted there.") | {
     "maxLength": MOST_CHARACTERS
 }
@@ -93,6 +90,11 @@ UPLOADS = record(
 CONFIRMATION = record(
     {"model": MODEL, "webhook": WEBHOOK, "photos": _photos(record({"name": NAME, "index": INDEX}))}, ["photos"]
 )
+
+
+def venue_for_server(venues: Sequence[str]) -> Schema:
+    """Where the photos are labelled, of the venues that a request may name at one server."""
+    return described("Where the photos are labelled; without it as the operator has chosen.") | {"enum": ["", *venues]}
 
 
 def for_server(body: Schema, models: Sequence[str], webhooks: bool) -> Schema:
