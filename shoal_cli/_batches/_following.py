@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from shoal.errors import Retryable, ShoalError
+from shoal_cli._batches._boxes import counted
 from shoal_cli._client import PAGE, Client, told
 
 LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.3, 2.0  # between two looks at the results
@@ -49,7 +50,7 @@ def answers(client: Client, batch: str, total: int, patience: float, tell: Tell)
         tell(answered, why)
         if time.monotonic() - last > patience:
             raise Retryable(
-                f"{total - answered} photos were not answered for {patience:g} s: {client.address}/batches/{batch}"
+                f"{counted(total - answered, 'photo')} had no answer for {patience:g} s: {client.address}/batches/{batch}"
             )
         if written < total:
             time.sleep(pause_seconds(answered, total, time.monotonic() - began))

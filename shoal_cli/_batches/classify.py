@@ -85,8 +85,8 @@ def command(
     activations. A worker runs the tail, or with --tail lambda the function of `shoal prepare --venue split`, which
     needs no running Shoal and stores nothing.
 
-    The exit status is 0 when every photo was labelled, 2 when some failed or were cancelled, 1 when the command itself
-    failed.
+    The exit status is 0 when every photo was labelled, 2 when some failed or were cancelled or the command was called
+    wrongly, 1 when the command itself failed, 130 after a Ctrl-C.
     """
     _check(bool(paths), resume, venue, tail, contract)
     if contract:

@@ -14,6 +14,7 @@ from shoal.clock import SystemClock
 from shoal.errors import Permanent
 from shoal.messages import Job
 from shoal.ports import Cloud
+from shoal_cli._batches._boxes import counted
 
 READERS = 8
 
@@ -26,7 +27,9 @@ def command(folder: Path) -> None:
     FOLDER may hold photos already. Repeat the command to add new corrections.
     """
     count, gone = export(connect_to_running(settings.load_with_env_file()), folder)
-    click.echo(f"{count} corrected photos are in {folder}" + (f"; {gone} are no longer in the bucket" if gone else ""))
+    click.echo(
+        f"{counted(count, 'corrected photo')} in {folder}" + (f"; {gone} are no longer in the bucket" if gone else "")
+    )
 
 
 def export(cloud: Cloud, folder: Path) -> tuple[int, int]:

@@ -32,7 +32,7 @@ def command(batch: str, wait: bool, url: str | None, patience: float, **output: 
     """Show the photos of BATCH, the id of a batch or the address of its page. `shoal batches` lists yours.
 
     The exit status is 0 when every photo was labelled, 2 when some failed, were cancelled, still wait or were never
-    sent, 1 when the command itself failed.
+    sent or the command was called wrongly, 1 when the command itself failed, 130 after a Ctrl-C.
     """
     wanted = Wanted.of(**output)
     sent = _sent.find(batch, url)

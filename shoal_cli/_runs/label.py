@@ -99,7 +99,8 @@ def command(
 
     The results are lines of JSON, in parts: labels-<run>-*.jsonl, failed-<run>-*.jsonl, summary-<run>.json.
 
-    The exit status is 0 when every photo was labelled, 2 when some failed, 1 when the command itself failed.
+    The exit status is 0 when every photo was labelled, 2 when some failed or the command was called wrongly, 1 when the
+    command itself failed, 130 after a Ctrl-C.
     """
     chosen = settings.load_with_env_file()
     cloud = connect_to_running(chosen)
