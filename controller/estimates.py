@@ -61,7 +61,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Arrivals and ages of photos, derived from the backlog and from what workers say they finished.
+    """Arrivals and ages of photos, derived from the backlog and from what left the queue.
 
     SQS does not tell the age of its oldest message (CloudWatch does, minutes late). So the ages are derived: of the
     photos unanswered at a look, those not finished since still wait, and arrived before that look. This assumes first

@@ -74,9 +74,10 @@ class Experience:
         for seconds in boots(self.seen or {}, seen):
             boot = boot.add(seconds)
         backlog = confirmed(depth, seen).total
-        flow = self.flow.seen(now, backlog, finished, memory_seconds)
         known = self.beats if beats is None else _kept(told(self.beats or {}, beats))
         tally = self._count(now, backlog, known, finished, (one.id for one in instances))
+        # By what left the queue, for beats come later: a look between the two would hide that older photos wait.
+        flow = self.flow.seen(now, backlog, tally.left - self.tally.left, memory_seconds)
         if self.beats is not None:
             tally = tally.with_dropped(dropped_since(self.beats, beats or {}))
             tally = tally.with_bulk(bulk_since(self.beats, beats or {}))

@@ -18,6 +18,7 @@ class Tally:
     bulk_finished:     photos of bulk runs that were finished; no other count has them; it only grows.
     counted:           the finished counts of all registered workers, summed.
     unseen:            photos that left the queue and that no worker has told of yet.
+    left:              photos that left the queue, whether or not a worker has told of them; it only grows.
     backlog:           messages at the last look; None before the first.
     settled_at:         when `unseen` was last 0 (seconds since 1970).
     """
@@ -30,6 +31,7 @@ class Tally:
     settled_at: float = 0.0
     dropped: int = 0
     bulk_finished: int = 0
+    left: int = 0
 
     @classmethod
     def after(cls, last: Entry) -> Tally:
@@ -42,12 +44,14 @@ class Tally:
         if finished is None:
             finished = max(0, counted - self.counted) if self.backlog is not None else 0
         grown = backlog - (self.backlog or 0) + finished - self.unseen
+        unseen = max(0, -grown)
         tally = replace(
             self,
             arrived=self.arrived + max(0, grown),
             finished=self.finished + finished,
             counted=counted,
-            unseen=max(0, -grown),
+            unseen=unseen,
+            left=self.left + max(0, finished - self.unseen + unseen),
             backlog=backlog,
             settled_at=now,
         )

@@ -476,3 +476,13 @@ def test_beats_of_workers_that_are_gone_are_not_kept_for_ever(monkeypatch: pytes
         known = known.look(NOW + number, Depth(0, 0, 0), (), {f"i-{number}": Beat(1)}, PATIENCE, 60.0)
     assert known.beats is not None
     assert list(known.beats) == ["i-2", "i-3"]
+
+
+def test_a_beat_that_comes_late_does_not_make_the_photos_young() -> None:
+    known, machine = Experience(), one()
+    told = 0
+    for after, backlog, more in ((0, 0, 0), (1, 200, 0), (20, 38, 162), (21, 32, 6), (22, 20, 0), (23, 11, 21)):
+        told += more
+        known = known.look(NOW + after, Depth(backlog, 0, 0), (machine,), {"i-1": Beat(after, told)}, PATIENCE, 60.0)
+        waiting = known.observation(NOW + after, Depth(backlog, 0, 0), (machine,), ()).measured.waiting
+        assert [part.age for part in waiting] == ([float(after)] if backlog else [])

@@ -49,9 +49,8 @@ def answers(client: Client, batch: str, total: int, patience: float, tell: Tell)
             asked, why = time.monotonic(), _why(client, batch)
         tell(answered, why)
         if time.monotonic() - last > patience:
-            raise Retryable(
-                f"{counted(total - answered, 'photo')} had no answer for {patience:g} s: {client.address}/batches/{batch}"
-            )
+            waiting = counted(total - answered, "photo")
+            raise Retryable(f"{waiting} had no answer for {patience:g} s: {client.address}/batches/{batch}")
         if written < total:
             time.sleep(pause_seconds(answered, total, time.monotonic() - began))
 
