@@ -28,6 +28,7 @@ DENIED = "User: arn:aws:iam::1:user/me is not authorized to perform: cloudformat
 FAULTS: dict[str, tuple[str, Callable[[], BaseException]]] = {
     "throttled": ("before", lambda: refusal("Try", "Throttling", "Rate exceeded")),
     "denied": ("before", lambda: refusal("Try", "AccessDenied", DENIED)),
+    "no capacity": ("before", lambda: refusal("Try", "InsufficientInstanceCapacity", "Try another zone")),
     "answer lost": ("after", timeout),
     "Ctrl-C": ("after", KeyboardInterrupt),
     "killed before the call": ("before", Killed),
