@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from shoal.errors import MalformedMessage, Permanent
-from shoal.messages import BATCH_DIGITS, is_batch, is_model_name
+from shoal.messages import is_batch, is_model_name
 from shoal.safe_json import integer, number, read_object, text
 
 VERSION = 1
@@ -82,11 +82,6 @@ class Run:
             raise MalformedMessage("the run has no valid id or model")
         return run
 
-    @property
-    def created_at(self) -> float:
-        """When it was made, seconds since 1970: its id begins with the time."""
-        return id_time(self.id)
-
     def images_of(self, shard: int) -> int:
         """How many photos the shard of this number gets, unless there are fewer left."""
         return min(FIRST_IMAGES, self.shard_images) if shard < FIRST_SHARDS else self.shard_images
@@ -95,15 +90,6 @@ class Run:
 def shard_images(service_seconds: float) -> int:
     """How many photos a shard gets where a photo takes so many seconds of a worker."""
     return max(LEAST_IMAGES, min(MOST_IMAGES, round(SHARD_SECONDS / max(service_seconds, 0.001))))
-
-
-def id_time(run: str) -> float:
-    """When the run with this id was made, seconds since 1970."""
-    alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
-    value = 0
-    for letter in run[: BATCH_DIGITS - 11]:
-        value = value * 32 + alphabet.index(letter)
-    return value / 1000
 
 
 def split_address(address: str) -> tuple[str, str]:

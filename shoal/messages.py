@@ -60,6 +60,14 @@ def batch_floor(now: float) -> str:
     return _base32(max(0, int(now * 1000)), _BATCH_TIME_DIGITS)
 
 
+def batch_time(batch: str) -> float:
+    """When the id of a batch was made, seconds since 1970, to a millisecond: it begins with the time."""
+    value = 0
+    for digit in batch[:_BATCH_TIME_DIGITS]:
+        value = value * 32 + _BATCH_ALPHABET.index(digit)
+    return value / 1000
+
+
 def is_batch(text: str) -> bool:
     """Whether `text` has the form of a batch id."""
     return len(text) == BATCH_DIGITS and all(letter in _BATCH_ALPHABET for letter in text)

@@ -16,6 +16,7 @@ from shoal.messages import (
     Label,
     Result,
     batch_floor,
+    batch_time,
     is_batch,
     new_batch,
     safe_name,
@@ -113,6 +114,7 @@ def test_batches_sort_by_time(one: float, other: float) -> None:
     assert batch_floor(early) <= batch_floor(late)
     assert new_batch(late) >= batch_floor(early)
     assert is_batch(new_batch(one))
+    assert batch_time(new_batch(one)) == int(one * 1000) / 1000
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from runs.exports.class_numbers import ClassNumbers
 from runs.exports.coco import size_by_boxes
 from runs.exports.results import ExportPhoto
 from runs.exports.whole_file import as_json, whole_file
-from runs.run import S3, id_time
+from runs.run import S3
 from shoal.errors import Permanent
-from shoal.messages import Result
+from shoal.messages import Result, batch_time
 
 ATTRIBUTE = "shoal"
 
@@ -34,7 +34,7 @@ def _labels(photo: ExportPhoto, numbers: ClassNumbers) -> dict[str, Any]:
     about = {
         "job-name": f"shoal/{photo.run}",
         "human-annotated": "no",
-        "creation-date": datetime.fromtimestamp(id_time(photo.run), UTC).strftime("%Y-%m-%dT%H:%M:%S.%f"),
+        "creation-date": datetime.fromtimestamp(batch_time(photo.run), UTC).strftime("%Y-%m-%dT%H:%M:%S.%f"),
     }
     if result.labels:
         best = result.labels[0]
