@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from inference import keras_net, own
+from inference import keras_net, own, store
 from inference.answer import Outputs
 from inference.model import Model
 from inference.store import WEIGHTS_FILE
+from shoal.errors import NotFound
 
 
 def stock(model: Model) -> Any:
@@ -21,6 +22,15 @@ def stock(model: Model) -> Any:
 
     module, name = model.keras
     return getattr(_module(model) if "." in module else keras.applications, name)(weights=None)
+
+
+def prepared_weights(model: Model, cache: Path) -> tuple[Path, store.Card]:
+    """The folder of a prepared model's own weights, for `load`, and their card. Raises NotFound."""
+    folder = store.model_folder(model, cache, None) / store.WEIGHTS
+    card = store.ready(folder)
+    if card is None:
+        raise NotFound(f"{model.name} is not prepared: run `shoal models prepare {model.name}`")
+    return folder, card
 
 
 def load(model: Model, folder: Path) -> Any:

@@ -15,7 +15,7 @@ from inference.preparing import agreement, architecture, subprocess_task
 from inference.preparing.browser import few_bits, runtime
 from inference.preparing.browser.request import PAGE_FILES, BrowserRequest
 from inference.preparing.convert import now, versions
-from shoal.errors import NotFound, Permanent
+from shoal.errors import Permanent
 from shoal.messages import readable
 
 AGREEING = 0.98  # of the photos: a net that gives the label of Keras for fewer of them is not used
@@ -24,12 +24,9 @@ AGREEING = 0.98  # of the photos: a net that gives the label of Keras for fewer 
 def _work(text: str, tell: subprocess_task.Tell) -> dict[str, Any]:
     asked = BrowserRequest(**json.loads(text))
     model = store.model(asked.model, Path(asked.cache))
-    home = store.model_folder(model, Path(asked.cache), None)
-    origin = store.ready(home / store.WEIGHTS)
-    if origin is None:
-        raise NotFound(f"{model.name} is not prepared: run `shoal models prepare {model.name}`")
+    weights, origin = architecture.prepared_weights(model, Path(asked.cache))
     tell(say="starting TensorFlow")
-    whole = architecture.with_preprocessing(model, architecture.load(model, home / store.WEIGHTS))
+    whole = architecture.with_preprocessing(model, architecture.load(model, weights))
     target = Path(asked.target)
     with tempfile.TemporaryDirectory() as scratch:
         tell(say=f"writing {model.title} as ONNX, its weights in few bits")

@@ -12,18 +12,15 @@ from inference import store
 from inference.preparing import agreement, architecture, subprocess_task
 from inference.preparing.cutting import measure, pair
 from inference.preparing.cutting.request import CutRequest
-from shoal.errors import NotFound, Permanent
+from shoal.errors import Permanent
 
 
 def _work(text: str, tell: subprocess_task.Tell) -> dict[str, Any]:
     asked = CutRequest(**json.loads(text))
     model = store.model(asked.model, Path(asked.cache))
-    home = store.model_folder(model, Path(asked.cache), None)
-    origin = store.ready(home / store.WEIGHTS)
-    if origin is None:
-        raise NotFound(f"{model.name} is not prepared: run `shoal models prepare {model.name}`")
+    weights, origin = architecture.prepared_weights(model, Path(asked.cache))
     tell(say="starting TensorFlow")
-    net = architecture.load(model, home / store.WEIGHTS)
+    net = architecture.load(model, weights)
     if isinstance(net, Path):
         raise Permanent(f"{model.title} is no Keras net, so it cannot be cut")
     photos = [Path(photo) for photo in asked.photos]
