@@ -65,12 +65,10 @@ class Step:
             after = self._records.add_step(run, number, after)
         elif self._records.step(run, number + 1) or self._records.listed(run):
             return after  # its messages were sent: the next step would not be done otherwise
-        if after.done:
-            self._send_shards(before.shards, after.shards)
-            self._records.set_listed(run, after)
-            return after
         self._send_shards(before.shards, after.shards)
-        if not self._run.listed_here:
+        if after.done:
+            self._records.set_listed(run, after)
+        elif not self._run.listed_here:
             self._queue.send([ListOn(run, number + 1).to_json()])
         return after
 

@@ -205,12 +205,12 @@ def _read_done(name: str) -> DoneShard | None:
 
 def state_of(records: RunRecords, run: str) -> tuple[State, str]:
     """What a run is doing, and why where a reason is known."""
-    if records.summary(run):
-        control = records.control(run)
-        return ("cancelled" if control.state == CANCELLED else "done"), control.reason
+    finished = records.summary(run) is not None
     control = records.control(run)
-    if control.state == PAUSED:
-        return "paused", control.reason
     if control.state == CANCELLED:
         return "cancelled", control.reason
+    if finished:
+        return "done", control.reason
+    if control.state == PAUSED:
+        return "paused", control.reason
     return ("running" if records.listed(run) else "listing"), ""
