@@ -238,7 +238,7 @@ class SystemProcesses:
     def start(self, stop: StopSignal, began: float) -> None:
         """Start all parts; return when the page answers and the controller goes.
 
-        began: when the command was called, as time.monotonic() says it: whoever waits also waits for a model.
+        began: when the command was called, as time.monotonic() says it, because a person also waits for the models.
         Raises ShoalError, which names the log to read.
         """
         self._start_cloud()

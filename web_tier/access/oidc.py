@@ -195,7 +195,7 @@ class Provider:
         def run() -> None:
             try:
                 told.set_result(call())
-            except BaseException as error:  # whoever waits must get it
+            except BaseException as error:  # the thread that waits must get it
                 told.set_exception(error)
             finally:
                 self._calls.release()

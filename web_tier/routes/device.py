@@ -85,7 +85,7 @@ def browser_file(name: str, version: str, file: str) -> Response:
     if card is None or version != card.version or f"{file}{_SUFFIX}" not in card.files:
         raise Problem(404, "This Shoal has no such file for browsers, or has a newer one: reload the page.")
     response = send_file(place / f"{file}{_SUFFIX}", _TYPES.get(Path(file).suffix), conditional=False, etag=False)
-    response.headers["Content-Encoding"] = "gzip"  # whoever runs WebAssembly takes it
+    response.headers["Content-Encoding"] = "gzip"  # each browser with WebAssembly takes it
     response.headers["Cache-Control"] = LASTING
     return response
 
