@@ -28,10 +28,6 @@ class Progress(Protocol):
         """Messages that it works on now."""
 
     @property
-    def let_go(self) -> int:
-        """Messages that left it: finished or given back."""
-
-    @property
     def busy_seconds(self) -> float:
         """Time in which at least one message was in progress."""
 
@@ -42,10 +38,6 @@ class Progress(Protocol):
     @property
     def waits_for_store(self) -> bool:
         """Whether the buckets do not answer or are full, so that it cannot get on."""
-
-    @property
-    def tries_alone(self) -> bool:
-        """Whether it tries a photo alone, in a process that ends at its own limits."""
 
     @property
     def idle_since(self) -> float | None:

@@ -110,12 +110,10 @@ class ToldProgress:
     finished: int = 0
     dropped: int = 0
     in_progress: int = 0
-    let_go: int = 0
     busy_seconds: float = 0.0
     idle_since: float | None = None
     received: int = 0
     waits_for_store: bool = False
-    tries_alone: bool = False
 
 
 def suspects_of(cloud: Cloud, recogniser: NamingRecogniser, most: int = 5, file: Path | None = None) -> Suspects:
