@@ -21,7 +21,7 @@ from shoal.ports import Depth, Instance, JobQueue
 from shoal.prices import dollars, price_in_words, price_per_hour, unknown_types
 from shoal.settings import Settings, in_force
 from shoal.state_folder.page_address import page_address
-from shoal_cli._batches._boxes import counted
+from shoal_cli._batches._counted import counted
 from shoal_cli._client import is_up
 
 DAY_SECONDS = 24 * 3600.0

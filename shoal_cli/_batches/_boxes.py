@@ -12,15 +12,11 @@ from runs.exports.coco import NOTHING, annotation, size_by_boxes
 from shoal import plugins
 from shoal.errors import BadImage
 from shoal.messages import readable
+from shoal_cli._batches._counted import counted
 
 COLOUR = "#ffd400"
 WHOLE = 100_000  # pixels of the longest side: pictures are not made smaller
 SMALL = 64  # to learn only the size of a picture
-
-
-def counted(count: int, noun: str) -> str:
-    """1 photo, 2 photos."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 class Drawings:

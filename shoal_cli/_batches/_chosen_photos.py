@@ -9,7 +9,7 @@ from pathlib import Path
 from inference.decoding import photo_formats
 from inference.photo_folders import is_system_file, list_files, readable, tell_leftovers
 from shoal.errors import Permanent
-from shoal_cli._batches._boxes import counted
+from shoal_cli._batches._counted import counted
 
 SUFFIXES_TOLD = 6
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from shoal.errors import Retryable, ShoalError
-from shoal_cli._batches._boxes import counted
+from shoal_cli._batches._counted import counted
 from shoal_cli._client import PAGE, Client, told
 
 LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.3, 2.0  # between two looks at the results

@@ -21,9 +21,9 @@ from shoal.state_folder.page_address import page_address
 from shoal_cli._accounts._chosen_key import chosen_key, given_key
 from shoal_cli._batches import _sent
 from shoal_cli._batches._address import MADE, url_option
-from shoal_cli._batches._boxes import counted
 from shoal_cli._batches._chosen_photos import chosen_photos
 from shoal_cli._batches._contracts import CONTRACTS, Endpoint, averages
+from shoal_cli._batches._counted import counted
 from shoal_cli._batches._following import Bars, answers
 from shoal_cli._batches._output import NOT_ALL, Output, Wanted, failures, output_options
 from shoal_cli._batches._sent import Sent

@@ -14,7 +14,7 @@ from shoal.clock import SystemClock
 from shoal.errors import Permanent
 from shoal.messages import Job
 from shoal.ports import Cloud
-from shoal_cli._batches._boxes import counted
+from shoal_cli._batches._counted import counted
 
 READERS = 8
 

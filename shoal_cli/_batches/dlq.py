@@ -10,7 +10,7 @@ from shoal.buckets import foreign_messages
 from shoal.buckets.foreign_messages import ForeignMessage
 from shoal.dead_letters import DeadLetter
 from shoal.ports import Cloud
-from shoal_cli._batches._boxes import counted
+from shoal_cli._batches._counted import counted
 
 SHOWN = 100  # characters of a message that is not ours
 

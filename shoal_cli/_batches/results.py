@@ -12,7 +12,7 @@ from shoal import settings
 from shoal.errors import Permanent
 from shoal_cli._batches import _sent
 from shoal_cli._batches._address import FOR_OTHERS, url_option
-from shoal_cli._batches._boxes import counted
+from shoal_cli._batches._counted import counted
 from shoal_cli._batches._following import Bars, answers
 from shoal_cli._batches._output import NOT_ALL, Output, Wanted, failures, output_options
 from shoal_cli._client import Client

@@ -6,7 +6,7 @@ import click
 
 from shoal_cli._batches import _sent
 from shoal_cli._batches._address import FOR_OTHERS, url_option
-from shoal_cli._batches._boxes import counted
+from shoal_cli._batches._counted import counted
 from shoal_cli._client import Client
 
 NOTHING = "No photo of the batch failed, or those that did cannot be labelled: `shoal results {}` says why."

@@ -21,7 +21,7 @@ from shoal.errors import BucketMissing, NotFound, Permanent
 from shoal.ports import Cloud
 from shoal.prices import dollars
 from shoal.settings import Settings
-from shoal_cli._batches._boxes import counted
+from shoal_cli._batches._counted import counted
 from shoal_cli._runs._folder import FolderSource
 from shoal_cli._runs._models import answering, check_model, served
 

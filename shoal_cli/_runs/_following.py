@@ -14,7 +14,7 @@ from runs.run import Run
 from shoal.errors import Retryable, ShoalError
 from shoal.ports import Cloud
 from shoal.prices import dollars
-from shoal_cli._batches._boxes import counted
+from shoal_cli._batches._counted import counted
 
 LOOK_SECONDS = 0.5
 SLOW_LOOK_SECONDS = 2.0

@@ -17,7 +17,7 @@ from shoal.aws import connect_to_running
 from shoal.errors import BucketMissing, NotFound, Permanent
 from shoal.messages import is_batch
 from shoal.ports import Cloud
-from shoal_cli._batches._boxes import counted
+from shoal_cli._batches._counted import counted
 
 Write = Callable[[Iterable[ExportPhoto], Path], str]
 

@@ -19,7 +19,7 @@ from shoal.messages import new_batch
 from shoal.ports import Cloud
 from shoal.prices import price_per_hour
 from shoal.settings import Settings
-from shoal_cli._batches._boxes import counted
+from shoal_cli._batches._counted import counted
 from shoal_cli._runs._asked import checked, forecast, known_of, list_here, service_seconds, source_of
 from shoal_cli._runs._fetching import fetch
 from shoal_cli._runs._folder import FolderSource

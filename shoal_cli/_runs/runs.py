@@ -17,7 +17,7 @@ from shoal.aws import connect_to_running
 from shoal.errors import NotFound, Permanent
 from shoal.messages import is_batch, new_batch
 from shoal.ports import Cloud
-from shoal_cli._batches._boxes import counted
+from shoal_cli._batches._counted import counted
 from shoal_cli._runs._asked import again, list_here
 from shoal_cli._runs._fetching import fetch, is_fetched, target_folder
 from shoal_cli._runs._following import summary
