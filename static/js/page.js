@@ -19,7 +19,7 @@ const SMALLER = "shoal-smaller"; // what the browser remembers the choice of sma
 
 const at = (id) => document.getElementById(id);
 const section = at("batch");
-// Whoever may only look at the batch has none of these.
+// A person who may only look at the batch has none of these.
 const [cancelForm, retryForm, shareForm, deleteForm] = ["#cancel", "#retry", "#share", "#delete form"]
   .map((form) => document.querySelector(form) ?? document.createElement("form"));
 const limit = Number(at("form")?.dataset.limit ?? Infinity);
