@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from shoal.settings.declaration import declared, setting
+from shoal.settings.resource_names import ResourceNames
 from shoal.settings.values import is_loopback, listed, webhook_key
 
 GROUPS = {
@@ -34,7 +35,7 @@ _local = partial(setting, "local")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(ResourceNames):
     """Shoal's settings. Each declared field `name` is read from the environment variable `SHOAL_NAME`.
 
     cloud: boto3's variables of the embedded cloud that runs in the state folder; empty when none runs there, or when
@@ -345,71 +346,6 @@ class Settings:
     emulated: bool = field(default=False, repr=False)
 
     @property
-    def in_bucket(self) -> str:
-        """The bucket of the photos."""
-        return f"{self.prefix}-in-bucket"
-
-    @property
-    def out_bucket(self) -> str:
-        """The bucket of the results."""
-        return f"{self.prefix}-out-bucket"
-
-    @property
-    def req_queue(self) -> str:
-        """The queue of the request messages."""
-        return f"{self.prefix}-req-queue"
-
-    @property
-    def resp_queue(self) -> str:
-        """The queue of the response messages."""
-        return f"{self.prefix}-resp-queue"
-
-    @property
-    def dead_queue(self) -> str:
-        """The queue of request messages that were delivered a hundred times and never finished."""
-        return f"{self.prefix}-dead-queue"
-
-    @property
-    def term_queue(self) -> str:
-        """The queue of terminate messages, for workers that drain by queue."""
-        return f"{self.prefix}-term-queue"
-
-    @property
-    def bulk_queue(self) -> str:
-        """The queue of bulk runs, from which workers take when nobody waits."""
-        return f"{self.prefix}-bulk-queue"
-
-    @property
-    def pool_table(self) -> str:
-        """The table with the register of the workers and the controllers' lease."""
-        return f"{self.prefix}-pool"
-
-    @property
-    def images_table(self) -> str:
-        """The table with the labels of each photo that the Lambda function has labelled."""
-        return f"{self.prefix}-images"
-
-    @property
-    def labels_table(self) -> str:
-        """The table with the photos of each label."""
-        return f"{self.prefix}-labels"
-
-    @property
-    def function(self) -> str:
-        """The name of the Lambda function and of its role."""
-        return f"{self.prefix}-lambda"
-
-    @property
-    def tail_function(self) -> str:
-        """The name of the Lambda function that runs the tails of the venue `split`, and of its role."""
-        return f"{self.prefix}-lambda-tail"
-
-    @property
-    def function_failed_queue(self) -> str:
-        """The queue of the events that the Lambda function could not handle."""
-        return f"{self.prefix}-lambda-failed-queue"
-
-    @property
     def image(self) -> str:
         """The machine image of the instances: an AMI id or the name of an own image."""
         return self.ami or f"{self.prefix}-worker"
@@ -423,16 +359,6 @@ class Settings:
     def places(self) -> tuple[str, ...]:
         """The ids of subnets or names of availability zones for instances; empty for the default network."""
         return listed(self.subnet)
-
-    @property
-    def launch_template(self) -> str:
-        """The name of the launch template."""
-        return f"{self.prefix}-worker"
-
-    @property
-    def scaling_group(self) -> str:
-        """The name of the Auto Scaling group."""
-        return f"{self.prefix}-workers"
 
     @property
     def role(self) -> str:
