@@ -8,8 +8,9 @@ from typing import Any
 
 from runs.manifest import BulkPhoto
 from runs.run import Run
+from shoal.errors import MalformedMessage
 from shoal.messages import VERSION, Result
-from shoal.safe_json import read_object
+from shoal.safe_json import integer, read_object
 
 NOT_IN_ROWS = ("v", "seconds", "worker", "cached")
 CHANGED = "the object was overwritten after it was listed"
@@ -17,11 +18,35 @@ GONE = "the object was deleted after it was listed"
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """What is known of a picture itself.
+
+    width, height: in pixels, upright; 0 when they are not known: of a failed photo, or in results of an older worker.
+    """
+
+    width: int = 0
+    height: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is known, in JSON types."""
+        return {"width": self.width, "height": self.height} if self.width else {}
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Picture:
+        """Raises MalformedMessage."""
+        try:
+            return cls(*(integer(found.get(name, 0)) for name in ("width", "height")))
+        except (TypeError, ValueError) as error:
+            raise MalformedMessage(f"not the size of a picture: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
 class BulkRow:
-    """A photo and its result. The result's key is the photo's."""
+    """A photo, its result, and what is known of its picture. The result's key is the photo's."""
 
     entry: BulkPhoto
     result: Result
+    picture: Picture = Picture()
 
     @property
     def failed(self) -> bool:
@@ -31,13 +56,14 @@ class BulkRow:
     def to_dict(self) -> dict[str, Any]:
         """In JSON types: a line of the results."""
         told = {name: value for name, value in self.result.to_dict().items() if name not in NOT_IN_ROWS}
-        return self.entry.to_dict() | told
+        return self.entry.to_dict() | self.picture.to_dict() | told
 
     @classmethod
     def from_line(cls, line: str | bytes) -> BulkRow:
         """Read a line of the results. Raises MalformedMessage."""
         found = read_object(line, "a row")
-        return cls(BulkPhoto.from_dict(found), Result.from_json(json.dumps(found | {"v": VERSION})))
+        result = Result.from_json(json.dumps(found | {"v": VERSION}))
+        return cls(BulkPhoto.from_dict(found), result, Picture.from_dict(found))
 
 
 def chosen_of(run: Run, result: Result) -> Result:

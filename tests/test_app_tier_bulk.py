@@ -10,7 +10,7 @@ from app_tier.shards.lane import BulkLane
 from runs.handling import Handling
 from runs.orders import LabelShard, ListOn
 from runs.records import RunRecords, state_of
-from runs.rows import CHANGED, GONE, BulkRow
+from runs.rows import CHANGED, GONE, BulkRow, Picture
 from runs.run import Run
 from runs.steering import Steering
 from shoal.buckets import suspects
@@ -71,6 +71,7 @@ def test_a_run_is_labelled_and_what_is_bad_is_a_row_with_a_reason() -> None:
     assert found["blurred"].result.warnings == ("blurred",)
     assert found["cat"].entry.etag == next(iter(cloud.buckets["photos"].list("in/cat"))).etag
     assert (found["cat"].result.model, found["cat"].result.engine) == ("resnet50", "test")
+    assert (found["cat"].picture, found["bad"].picture) == (Picture(1, 1), Picture())
 
 
 def test_what_was_deleted_or_overwritten_after_it_was_listed_is_a_failed_row() -> None:

@@ -17,7 +17,7 @@ from runs.exports.results import BucketResults, ExportPhoto, FolderResults, expo
 from runs.finishing import Place
 from runs.manifest import BulkPhoto, lines
 from runs.records import RunRecords
-from runs.rows import BulkRow
+from runs.rows import BulkRow, Picture
 from runs.run import FAILED_OF, Run
 from shoal.errors import Permanent, ShoalError
 from shoal.memory import ManualClock, memory_cloud
@@ -41,6 +41,10 @@ LABELLED = row("in/a é.jpg", labels=CAT)
 FOUND = row("in/b\n.jpg", detections=BOXES)
 NONE = row("in/c.jpg")
 FAILED = BulkRow(BulkPhoto("in/d.jpg"), Result.failed("in/d.jpg", "this is not an image"))
+
+
+def sized(one: BulkRow) -> BulkRow:
+    return replace(one, picture=Picture(201, 99))
 
 
 def objects(run: str, parts: list[list[BulkRow]], source: str = "s3://photos/in/") -> dict[str, bytes]:
@@ -98,7 +102,7 @@ def test_label_studio_gets_choices_and_boxes_in_per_cent_and_an_interface_with_a
 
 def test_coco_has_a_box_for_each_object_and_a_number_of_its_own_for_each_class(folder: Path, tmp_path: Path) -> None:
     other = Detection("face", 16, 0.7, (0, 0, 4, 4), (0.0, 0.0, 0.5, 0.5))  # another model's class of the same number
-    stored(folder, objects(SECOND, [[row("in/e.jpg", detections=(other,))]]))
+    stored(folder, objects(SECOND, [[row("in/e.jpg", detections=(other,)), sized(row("in/f.jpg", detections=BOXES))]]))
     assert export(folder, "coco", tmp_path / "coco.json").exit_code == 0
     told = json.loads((tmp_path / "coco.json").read_text())
     names = {one["id"]: one["name"] for one in told["categories"]}
@@ -107,11 +111,13 @@ def test_coco_has_a_box_for_each_object_and_a_number_of_its_own_for_each_class(f
     assert [(files[one["image_id"]], names[one["category_id"]], one["bbox"]) for one in told["annotations"]] == [
         ("in/b\n.jpg", "cat", [20, 10, 40, 40]), ("in/b\n.jpg", 'a < "b"', [0, 0, 200, 100]),
         ("in/e.jpg", "face", [0, 0, 4, 4]),
+        ("in/f.jpg", "cat", [20, 10, 40, 40]), ("in/f.jpg", 'a < "b"', [0, 0, 200, 100]),
     ]  # fmt: skip
-    assert list(files.values()) == ["in/a é.jpg", "in/b\n.jpg", "in/c.jpg", "in/e.jpg"]
-    assert [(one["width"], one["height"]) for one in told["images"]][1::2] == [(200, 100), (8, 8)]
+    assert list(files.values()) == ["in/a é.jpg", "in/b\n.jpg", "in/c.jpg", "in/e.jpg", "in/f.jpg"]
+    # of results of older workers, reckoned from the boxes
+    assert [(one["width"], one["height"]) for one in told["images"]] == [(0, 0), (200, 100), (0, 0), (8, 8), (201, 99)]
     assert {16: "cat", 17: 'a < "b"'}.items() <= names.items()
-    assert len({one["id"] for one in told["annotations"]}) == 3
+    assert len({one["id"] for one in told["annotations"]}) == 5
 
 
 def test_fiftyone_finds_each_photo_by_a_number_that_both_files_have(folder: Path, tmp_path: Path) -> None:

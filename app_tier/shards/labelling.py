@@ -19,7 +19,7 @@ from app_tier.worker import RecogniserPort
 from inference.answer import Answer, Decoded
 from runs.handling import Labelled
 from runs.manifest import BulkPhoto, Manifest
-from runs.rows import CHANGED, GONE, BulkRow, chosen_of
+from runs.rows import CHANGED, GONE, BulkRow, Picture, chosen_of
 from runs.run import Run
 from shoal.buckets.suspects import GIVEN_UP
 from shoal.errors import BadImage, Changed, NotFound, Permanent
@@ -196,4 +196,5 @@ class Labelling:
         )
 
     def _row(self, run: Run, one: _Opened, result: Result) -> BulkRow:
-        return BulkRow(one.photo, chosen_of(run, replace(result, key=one.photo.key)))
+        size = one.decoded.size if one.decoded else (0, 0)
+        return BulkRow(one.photo, chosen_of(run, replace(result, key=one.photo.key)), Picture(*size))

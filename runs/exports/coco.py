@@ -10,12 +10,13 @@ from typing import Any, TextIO
 from runs.exports.class_numbers import ClassNumbers
 from runs.exports.results import ExportPhoto
 from runs.exports.whole_file import as_json, whole_file, write_joined
+from runs.rows import BulkRow
 
 NOTHING = ": no objects were detected, which only models that detect do"
 
 
 def write(photos: Iterable[ExportPhoto], out: Path) -> str:
-    """Write a file; returns a remark. `file_name` is a photo's key. The size of a photo is reckoned from its boxes."""
+    """Write a file; returns a remark. `file_name` is a photo's key."""
     numbers = ClassNumbers()
     # The images are written as they come; the annotations wait in a file of their own, as there may be millions.
     with whole_file(out) as file, tempfile.TemporaryFile("w+", encoding="utf-8") as waiting:
@@ -44,6 +45,12 @@ def annotation(number: int, image: int, found: dict[str, Any]) -> dict[str, Any]
     }
 
 
+def size_of(row: BulkRow) -> tuple[int, int]:
+    """Width and height of the picture; reckoned from the boxes in results of older workers, 0 without boxes."""
+    known = row.picture
+    return (known.width, known.height) if known.width else size_by_boxes(row.result.to_dict().get("detections", []))
+
+
 def size_by_boxes(detections: Sequence[dict[str, Any]]) -> tuple[int, int]:
     """Nearly the width and height of their picture: boxes are whole pixels, so the farthest edge counts."""
     width = max(((found["relative_box"][2], found["box"][2]) for found in detections), default=(0, 0))
@@ -63,6 +70,6 @@ def _images(photos: Iterable[ExportPhoto], numbers: ClassNumbers, waiting: TextI
             count += 1
             category = numbers.of(one["name"], one["class_id"])
             waiting.write(as_json(annotation(count, image, one | {"class_id": category})) + "\n")
-        width, height = size_by_boxes(found)
+        width, height = size_of(photo.row)
         name = photo.row.entry.key
         yield as_json({"id": image, "file_name": name, "width": width, "height": height, "coco_url": photo.address})

@@ -7,10 +7,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from runs.exports.coco import size_by_boxes
+from runs.exports.coco import size_of
 from runs.exports.results import ExportPhoto
 from runs.exports.whole_file import as_json, whole_file, write_joined
-from shoal.messages import Detection, Label, Result
+from runs.rows import BulkRow
+from shoal.messages import Detection, Label
 
 CHOICE, BOX, IMAGE = "choice", "box", "image"
 
@@ -35,14 +36,15 @@ def _tasks(photos: Iterable[ExportPhoto], choices: set[str], boxes: set[str]) ->
         choices.update(one.name for one in result.labels)
         boxes.update(one.name for one in result.detections)
         data = {IMAGE: photo.address, "key": photo.row.entry.key}
-        yield as_json({"data": data, "predictions": _predictions(result)})
+        yield as_json({"data": data, "predictions": _predictions(photo.row)})
 
 
-def _predictions(result: Result) -> list[dict[str, Any]]:
+def _predictions(row: BulkRow) -> list[dict[str, Any]]:
+    result = row.result
     if result.labels:
         regions, score = [_choice(result.labels[0])], result.labels[0].probability
     elif result.detections:
-        size = size_by_boxes(result.to_dict()["detections"])
+        size = size_of(row)
         regions = [_rectangle(number, one, size) for number, one in enumerate(result.detections)]
         score = max(one.score for one in result.detections)
     else:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from runs.exports.class_numbers import ClassNumbers
-from runs.exports.coco import size_by_boxes
+from runs.exports.coco import size_of
 from runs.exports.results import ExportPhoto
 from runs.exports.whole_file import as_json, whole_file
+from runs.rows import BulkRow
 from runs.run import S3
 from shoal.errors import Permanent
-from shoal.messages import Result, batch_time
+from shoal.messages import batch_time
 
 ATTRIBUTE = "shoal"
 
@@ -41,21 +42,21 @@ def _labels(photo: ExportPhoto, numbers: ClassNumbers) -> dict[str, Any]:
         told = {"class-name": best.name, "confidence": best.probability, "type": "groundtruth/image-classification"}
         return {ATTRIBUTE: numbers.of(best.name, best.class_id), f"{ATTRIBUTE}-metadata": told | about}
     if result.detections:
-        return _objects(result, about, numbers)
+        return _objects(photo.row, about, numbers)
     return {}  # nothing was found: a line without labels is one that is still to be labelled
 
 
-def _objects(result: Result, about: dict[str, str], numbers: ClassNumbers) -> dict[str, Any]:
-    width, height = size_by_boxes(result.to_dict()["detections"])
+def _objects(row: BulkRow, about: dict[str, str], numbers: ClassNumbers) -> dict[str, Any]:
+    width, height = size_of(row)
     annotations, classes = [], {}
-    for one in result.detections:
+    for one in row.result.detections:
         left, top, right, bottom = one.box
         number = numbers.of(one.name, one.class_id)
         classes[str(number)] = one.name
         place = {"left": left, "top": top, "width": right - left, "height": bottom - top}
         annotations.append({"class_id": number} | place)
     told = {
-        "objects": [{"confidence": one.score} for one in result.detections],
+        "objects": [{"confidence": one.score} for one in row.result.detections],
         "class-map": classes,
         "type": "groundtruth/object-detection",
     }

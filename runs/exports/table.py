@@ -13,7 +13,7 @@ from shoal.messages import Job
 
 _UNKNOWN = {"path", "name", "batch", "index", "cached", "correction", "seconds"}  # to a row of a run
 _SHARED = [name for name in photo_record.NAMES if name not in _UNKNOWN]
-COLUMNS = ("key", "address", "etag", "size", *_SHARED)
+COLUMNS = ("key", "address", "etag", "size", "width", "height", *_SHARED)
 
 
 def write(photos: Iterable[ExportPhoto], out: Path) -> str:
@@ -23,9 +23,11 @@ def write(photos: Iterable[ExportPhoto], out: Path) -> str:
         writer.writerow(COLUMNS)
         for photo in photos:
             entry, result = photo.row.entry, photo.row.result
+            picture = photo.row.picture
+            first = (entry.key, photo.address, entry.etag, entry.size, picture.width or "", picture.height or "")
             record = photo_record.record(Job("", 0, entry.key, ""), result)
             record["labels"] = result.to_dict()["labels"]  # all that the run was asked for
             for row in photo_record.table_rows(record, top=len(result.labels)):
                 told = dict(zip(photo_record.NAMES, row, strict=True))
-                writer.writerow([entry.key, photo.address, entry.etag, entry.size, *(told[name] for name in _SHARED)])
+                writer.writerow([*first, *(told[name] for name in _SHARED)])
     return ""
