@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from runs.costs import costs
-from runs.records import CANCELLED, ListingState, RunRecords
+from runs.records import CANCELLED, DoneShard, ListingState, RunRecords
 from runs.rows import BulkRow
 from runs.run import JSON, JSON_LINES, S3, Run, folder_of, split_address
 from shoal.ports import Bucket, Buckets, Cloud, ObjectStore
@@ -24,15 +24,21 @@ class DoneShards:
     failed: int = 0
     seconds: float = 0.0
     beyond: int = field(default=0, compare=False)
+    failed_beyond: int = field(default=0, compare=False)
 
-    def look(self, records: RunRecords, run: str) -> None:
-        """Look once more. beyond: images of shards behind the first gap; the other counts are without them."""
-        self.beyond = 0
+    def look(self, records: RunRecords, run: str, seen: Callable[[DoneShard], object] = lambda _: None) -> None:
+        """Look once more. beyond: images of shards behind the first gap; the other counts are without them.
+
+        seen: called for each shard that this look finds done.
+        """
+        self.beyond = self.failed_beyond = 0
         gap = False
         for one in records.done_after(run, self.next - 1):
+            seen(one)
             gap = gap or one.shard != self.next
             if gap:
                 self.beyond += one.images
+                self.failed_beyond += one.failed
                 continue
             self.next += 1
             self.images += one.images

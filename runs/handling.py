@@ -12,9 +12,9 @@ from runs.manifest import BulkPhoto, Manifest
 from runs.orders import Finish, LabelShard, ListOn, Order
 from runs.records import RUNNING, DoneShard
 from runs.rows import BulkRow
-from runs.run import Run
-from runs.sources import BucketSource
-from runs.steering import Steering
+from runs.run import FAILED_OF, Run
+from runs.sources import BucketSource, FailedSource, PhotoSource
+from runs.steering import Steering, failed_entries
 from shoal.errors import NotFound
 from shoal.ports import Cloud
 
@@ -64,12 +64,17 @@ class Handling:
             return True  # `resume` sends it again
         if isinstance(order, ListOn):
             if not run.listed_here:
-                source = BucketSource(self._cloud.buckets[run.bucket], run.prefix)
-                Step(self._records, self._cloud.bulk, run, source, self._known_of(run)).do(order.step)
+                Step(self._records, self._cloud.bulk, run, self._source(run), self._known_of(run)).do(order.step)
         elif not self._label_shard(run, order):
             return False
         self._steering.look(run, done)
         return True
+
+    def _source(self, run: Run) -> PhotoSource:
+        if run.source.startswith(FAILED_OF):
+            other = run.source.removeprefix(FAILED_OF)
+            return FailedSource(lambda: failed_entries(self._records, other))
+        return BucketSource(self._cloud.buckets[run.bucket], run.prefix)
 
     def _known_of(self, run: Run) -> Callable[[BulkPhoto], bool] | None:
         return Already(self._records, run, self._resolve(run.model)).knows if run.not_if_done else None

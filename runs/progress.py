@@ -1,20 +1,30 @@
-"""How far a run is."""
+"""How far a run is: the same for the command, the page and the API."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from runs.costs import costs
 from runs.finishing import DoneShards
+from runs.pace import Points, RunPace
 from runs.records import ListingState, RunRecords, state_of
 from runs.run import Run, State
+from shoal.messages import batch_time
+from shoal.ports import Register
+
+GOES_ON = ("listing", "running")
 
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
     """listed: until now, all if `listed.done`. done: photos with a row, failed of them. seconds: of workers.
     cost: in dollars until now, by the run's price of a worker.
+    images_per_second: now; of a run that has ended, over all of its time.
+    curve: how many photos were done at which time (seconds since 1970).
     """
 
     run: Run
@@ -25,31 +35,53 @@ class RunProgress:
     failed: int
     seconds: float
     cost: float
+    images_per_second: float = 0.0
+    curve: Points = ()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until all photos are labelled, at the speed of now; None when nobody can tell."""
+        if self.state != "running" or not self.images_per_second:
+            return None
+        return (self.listed.images - self.done) / self.images_per_second
+
+    @property
+    def began(self) -> float:
+        """When it began, seconds since 1970."""
+        return batch_time(self.run.id)
 
     def to_dict(self) -> dict[str, Any]:
         """In JSON types."""
+        left = self.seconds_left
         return {
             "run": self.run.id,
             "source": self.run.source,
             "target": self.run.target,
+            "model": self.run.model,
+            "began": datetime.fromtimestamp(self.began, UTC).isoformat(timespec="seconds"),
             "state": self.state,
             "why": self.why,
             "listed": self.listed.images,
             "listing_done": self.listed.done,
             "done": self.done,
+            "labelled": self.done - self.failed,
             "failed": self.failed,
+            "images_per_second": round(self.images_per_second, 2),
+            "seconds_left": None if left is None else round(left, 1),
             "worker_seconds": round(self.seconds, 1),
             "cost": self.cost,
         }
 
 
 class ProgressReader:
-    """Reads one run again and again; a look costs a few calls, however large the run is."""
+    """Reads one run again and again; a look costs a few calls, however large the run is. now: the reader's clock."""
 
-    def __init__(self, records: RunRecords, run: Run) -> None:
+    def __init__(self, records: RunRecords, run: Run, now: Callable[[], float] = time.time) -> None:
         self._records = records
         self._run = run
+        self._now = now
         self._shards = DoneShards()
+        self._pace = RunPace(batch_time(run.id))
         self._listed = ListingState()
 
     def look(self) -> RunProgress:
@@ -58,9 +90,22 @@ class ProgressReader:
             self._listed = self._records.listed(self._run.id) or replace(
                 self._records.last_step(self._run.id)[1], done=False
             )
-        self._shards.look(self._records, self._run.id)
+        self._shards.look(self._records, self._run.id, self._pace.note)
         state, why = state_of(self._records, self._run.id)
-        seconds = self._shards.seconds
-        cost = costs(self._run, self._listed, seconds)["total"]
-        done = self._shards.images + self._shards.beyond
-        return RunProgress(self._run, state, why, self._listed, done, self._shards.failed, seconds, cost)
+        return RunProgress(
+            self._run,
+            state,
+            why,
+            self._listed,
+            self._shards.images + self._shards.beyond,
+            self._shards.failed + self._shards.failed_beyond,
+            self._shards.seconds,
+            costs(self._run, self._listed, self._shards.seconds)["total"],
+            self._pace.images_per_second(self._now()) if state in GOES_ON else self._pace.over_all(),
+            self._pace.curve(),
+        )
+
+
+def busy_workers(register: Register) -> int:
+    """How many workers label photos of bulk runs now, of any run. May raise Retryable."""
+    return sum(beat.bulk > 0 for beat in register.workers().values())

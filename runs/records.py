@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from runs.manifest import Manifest
@@ -60,12 +60,16 @@ class ListingState:
 
 @dataclass(frozen=True, slots=True)
 class DoneShard:
-    """A shard whose results are stored. seconds: of the worker that labelled it."""
+    """A shard whose results are stored.
+
+    seconds: of the worker that labelled it. at: when it was marked, seconds since 1970 by the store's clock.
+    """
 
     shard: int
     images: int
     failed: int
     seconds: float
+    at: float = field(default=0.0, compare=False)
 
     @property
     def name(self) -> str:
@@ -166,7 +170,7 @@ class RunRecords:
         """The shards of higher numbers that are done, in order, each once."""
         last = shard
         for one in self._outputs.list(done_folder(run), f"{done_folder(run)}{shard:08d}0"):
-            done = _read_done(one.key.removeprefix(done_folder(run)))
+            done = _read_done(one.key.removeprefix(done_folder(run)), one.modified_at)
             if done is not None and done.shard != last:
                 last = done.shard
                 yield done
@@ -194,11 +198,11 @@ class RunRecords:
             return None
 
 
-def _read_done(name: str) -> DoneShard | None:
+def _read_done(name: str, at: float) -> DoneShard | None:
     shard, _, counts = name.partition("/")
     try:
         images, failed, milliseconds = map(int, counts.split("-"))
-        return DoneShard(int(shard), images, failed, milliseconds / 1000)
+        return DoneShard(int(shard), images, failed, milliseconds / 1000, at)
     except ValueError:
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from shoal.errors import MalformedMessage, Permanent
@@ -85,6 +85,12 @@ class Run:
     def images_of(self, shard: int) -> int:
         """How many photos the shard of this number gets, unless there are fewer left."""
         return min(FIRST_IMAGES, self.shard_images) if shard < FIRST_SHARDS else self.shard_images
+
+
+def again(run: Run, id_: str) -> Run:
+    """A run for the photos of another that failed. The workers find them in its results."""
+    source = f"{FAILED_OF}{run.id}"
+    return replace(run, id=id_, source=source, listed_here=False, where="", limit=0, deadline=0.0, not_if_done=False)
 
 
 def shard_images(service_seconds: float) -> int:

@@ -99,6 +99,15 @@ class Steering:
             raise Permanent(f"run {run} is finished")
 
 
+def check_failed(records: RunRecords, run: str) -> None:
+    """Raise Permanent unless the run is finished and photos of it failed."""
+    told = records.summary(run)
+    if not told:
+        raise Permanent(f"run {run} is not finished")
+    if not told.get("failed"):
+        raise Permanent(f"no photo of run {run} failed")
+
+
 def failed_entries(records: RunRecords, run: str) -> Iterator[BulkPhoto]:
     """The photos of a run that failed, shard by shard."""
     for done in records.done_after(run, -1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from shoal.errors import BucketMissing, NotFound, Permanent
 from shoal.ports import Cloud
 from shoal.prices import dollars
 from shoal.settings import Settings
-from shoal_cli._batches._counted import counted
+from shoal_cli._batches._counted import counted, duration
 from shoal_cli._runs._folder import FolderSource
 from shoal_cli._runs._models import answering, check_model, served
 
@@ -41,7 +41,7 @@ class Forecast:
 
     def __str__(self) -> str:
         least = "more than " if self.more else ""
-        work = f"about {_duration(self.seconds)} of one worker"
+        work = f"about {duration(self.seconds)} of one worker"
         price = f", {least}{dollars(self.cost)}" if self.cost else ""
         return f"{least}{counted(self.images, 'photo')}, {self.size / 1e6:.1f} MB: {least}{work}{price}"
 
@@ -111,15 +111,3 @@ def forecast(
     shards = min(images, FIRST_SHARDS) + images // run.shard_images
     cost = costs(run, ListingState(shards, images, size, seen), images * service)["total"]
     return Forecast(images, size, more, images * service, cost)
-
-
-def again(run: Run, id_: str) -> Run:
-    """A run for the photos of another that failed."""
-    source = f"{FAILED_OF}{run.id}"
-    return replace(run, id=id_, source=source, listed_here=True, where="", limit=0, deadline=0.0, not_if_done=False)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

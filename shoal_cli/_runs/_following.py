@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from runs.progress import ProgressReader, RunProgress
+from runs.progress import ProgressReader, RunProgress, busy_workers
 from runs.records import RunRecords
 from runs.run import Run
 from shoal.errors import Retryable, ShoalError
 from shoal.ports import Cloud
 from shoal.prices import dollars
-from shoal_cli._batches._counted import counted
+from shoal_cli._batches._counted import counted, duration
 
 LOOK_SECONDS = 0.5
 SLOW_LOOK_SECONDS = 2.0
@@ -26,11 +26,15 @@ screen = Console(stderr=True, highlight=False)
 def follow(cloud: Cloud, run: Run, step: Callable[[], object] = lambda: None) -> RunProgress:
     """Show the bar until the run is done, paused or cancelled. Calls `step` between two looks."""
     reader = ProgressReader(RunRecords(cloud.outputs), run)
-    began, first = time.monotonic(), -1
+    began = time.monotonic()
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[told]}"), console=screen, transient=True,
-    ) as bar:  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
+        console=screen,
+        transient=True,
+    ) as bar:
         task = bar.add_task("labelling", total=None, told="")
         while True:
             step()
@@ -40,24 +44,29 @@ def follow(cloud: Cloud, run: Run, step: Callable[[], object] = lambda: None) ->
                 bar.update(task, told=str(error))
                 time.sleep(SLOW_LOOK_SECONDS)
                 continue
-            first = progress.done if first < 0 else first
-            rate = (progress.done - first) / max(0.1, time.monotonic() - began)
             total = progress.listed.images if progress.listed.done else None
-            bar.update(task, completed=progress.done, total=total, told=_told(cloud, progress, rate))
+            bar.update(task, completed=progress.done, total=total, told=_told(cloud, progress))
             if progress.state in ENDED:
                 return progress
             time.sleep(LOOK_SECONDS if time.monotonic() - began < 60 else SLOW_LOOK_SECONDS)
 
 
-def _told(cloud: Cloud, progress: RunProgress, rate: float) -> str:
+def _told(cloud: Cloud, progress: RunProgress) -> str:
     listed = "" if progress.listed.done else f"{progress.listed.images} listed so far"
     failed = f"{progress.failed} failed" if progress.failed else ""
     cost = dollars(progress.cost) if progress.cost else ""
     try:
-        workers = counted(sum(beat.bulk > 0 for beat in cloud.register.workers().values()), "worker")
+        workers = counted(busy_workers(cloud.register), "worker")
     except ShoalError:
         workers = ""
-    return ", ".join(filter(None, [f"{rate:.1f}/s", failed, workers, cost, listed]))
+    return ", ".join(filter(None, [_pace(progress), failed, workers, cost, listed]))
+
+
+def _pace(progress: RunProgress) -> str:
+    """Its speed, and the time left while it runs."""
+    left = progress.seconds_left
+    told = f"{progress.images_per_second:.1f}/s"
+    return told if left is None else f"{told}, about {duration(left)} left"
 
 
 def summary(progress: RunProgress) -> str:
@@ -66,5 +75,6 @@ def summary(progress: RunProgress) -> str:
     why = f" ({progress.why})" if progress.why else ""
     failed = f"{progress.failed} failed" if progress.failed else "none failed"
     cost = f", {dollars(progress.cost)}" if progress.cost else ""
-    work = f"{progress.seconds:.0f} s of workers{cost}"
+    pace = f"{_pace(progress)}, " if progress.done else ""
+    work = f"{pace}{progress.seconds:.0f} s of workers{cost}"
     return f"{progress.run.id}  {progress.state}{why}: {progress.done}{of} photos, {failed}; {work}"

@@ -10,15 +10,15 @@ import click
 
 from runs.progress import ProgressReader
 from runs.records import RunRecords
-from runs.run import Run
-from runs.steering import Steering
+from runs.run import Run, again
+from runs.steering import Steering, check_failed
 from shoal import settings
 from shoal.aws import connect_to_running
 from shoal.errors import NotFound, Permanent
 from shoal.messages import is_batch, new_batch
 from shoal.ports import Cloud
 from shoal_cli._batches._counted import counted
-from shoal_cli._runs._asked import again, list_here
+from shoal_cli._runs._asked import list_here
 from shoal_cli._runs._fetching import fetch, is_fetched, target_folder
 from shoal_cli._runs._following import summary
 from shoal_cli._runs.label import begin
@@ -87,13 +87,8 @@ def cancel(run: str) -> None:
 def retry_failed(run: str, into: Path | None, no_wait: bool) -> None:
     """Label the photos that failed once more, as a run of its own with the same target."""
     cloud = _cloud()
-    records = RunRecords(cloud.outputs)
     found = _run(cloud, run)
-    told = records.summary(found.id)
-    if not told:
-        raise Permanent(f"run {run} is not finished")
-    if not told.get("failed"):
-        raise Permanent(f"no photo of run {run} failed")
+    check_failed(RunRecords(cloud.outputs), found.id)
     fresh = again(found, new_batch(time.time()))
     Steering(cloud).start(fresh)
     click.echo(fresh.id)
