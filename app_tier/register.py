@@ -27,7 +27,9 @@ def seconds_alive() -> float:
 
 
 class Registration(Watcher):
-    """Beats until the drain is over, then takes the worker off the register: a worker that leaves is not a lost one.
+    """Beats until the drain is over, and once more when the work has ended, with its last counts.
+
+    The controller strikes the worker off the register when its instance is gone.
 
     worker:        the instance's id.
     ready_seconds: how long it took until it could work.
@@ -67,14 +69,23 @@ class Registration(Watcher):
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
         try:
-            self._register.forget([self._worker])
+            self._register.beat(self._worker, self._beat())
         except ShoalError as failure:
-            log.warning("could not strike this worker off the register, the controller will: %s", failure)
+            log.warning("could not tell the register what this worker finished last: %s", failure)
 
     def step(self) -> bool:
         """Beat now. A failure is logged once: the controller is patient for some beats."""
+        try:
+            self._register.beat(self._worker, self._beat())
+        except ShoalError as error:
+            self._faults.warn("cannot tell the register that this worker lives, will go on trying: %s", error)
+        else:
+            self._faults.clear()
+        return True
+
+    def _beat(self) -> Beat:
         progress = self._progress
-        beat = Beat(
+        return Beat(
             next(self._counts),
             progress.finished,
             progress.in_progress,
@@ -90,10 +101,3 @@ class Registration(Watcher):
             self._bulk(),
             self._bulk_finished(),
         )
-        try:
-            self._register.beat(self._worker, beat)
-        except ShoalError as error:
-            self._faults.warn("cannot tell the register that this worker lives, will go on trying: %s", error)
-        else:
-            self._faults.clear()
-        return True

@@ -135,16 +135,17 @@ class Entry:
     ends:                whether the controller stopped: nobody looks after it, until the next entry.
 
     How photos are counted. `finished` is the growth of the workers' own counts, summed: deliveries finished, so a photo
-    that is labelled twice counts twice. What a worker finishes after its last beat that was seen is missed. Nobody
-    tells the controller of an arrival, so it derives them from conservation:
+    that is labelled twice counts twice. A worker that leaves tells its last count. What a worker that is killed
+    finished after its last beat is missed. Nobody tells the controller of an arrival, so it derives them from
+    conservation:
 
         arrived = growth of the backlog + finished
 
-    Ticks that the ledger leaves out add to the next entry. The first entry of a new ledger counts its whole backlog as
-    arrived. A message leaves the queue up to one beat before its worker tells so. Until then the sum is too low by
+    Ticks that the ledger leaves out add to the next entry. The first entry of a new ledger counts its whole backlog
+    as arrived. A message leaves the queue up to one beat before its worker tells so. Until then the sum is too low by
     `unseen` photos; the next arrivals wait for it, so that nothing counts twice. What stays unseen for a minute (dead
-    letters, purged messages, a worker's last photos) is written off. `counted` is the sum of the counts of all workers
-    that are registered: a controller that starts again compares with it, and counts nothing twice.
+    letters, purged messages, the last photos of a killed worker) is written off. `counted` is the sum of the counts of
+    all workers that are registered: a controller that starts again compares with it, and counts nothing twice.
     """
 
     at: float

@@ -1,4 +1,4 @@
-"""A worker tells the register that it lives: at once, again and again, while it drains, until it leaves."""
+"""A worker tells the register that it lives: at once, again and again, while it drains, and once when it has ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,13 +44,17 @@ def test_beats_follow_the_work_and_go_on_while_it_drains() -> None:
         wait_for(lambda: register.workers()["i-1"].leaving, DEADLINE_SECONDS, "it does not tell that it leaves")
         drained = register.workers()["i-1"].count
         wait_for(lambda: register.workers()["i-1"].count > drained + 2, DEADLINE_SECONDS, "no beats while it drains")
-    assert register.workers() == {}
+        progress.finished, progress.in_progress = 9, 0  # finished after the beats that were seen
+    last = register.workers()["i-1"]
+    assert (last.finished, last.in_progress, last.leaving) == (9, 0, True)
 
 
-def test_the_first_beat_does_not_wait() -> None:
-    register = MemoryRegister()
-    with registered(register, ToldProgress(), StopSignal(), every=3600):
+def test_neither_the_first_nor_the_last_beat_waits() -> None:
+    register, progress = MemoryRegister(), ToldProgress()
+    with registered(register, progress, StopSignal(), every=3600):
         wait_for(register.workers, DEADLINE_SECONDS, "no first beat")
+        progress.finished = 3
+    assert register.workers()["i-1"].finished == 3
 
 
 class Unreachable(MemoryRegister):
@@ -61,9 +64,6 @@ class Unreachable(MemoryRegister):
         if self.down:
             raise Retryable("no route")
         super().beat(worker, beat)
-
-    def forget(self, workers: Sequence[str]) -> None:
-        raise Retryable("no route")
 
 
 def test_a_register_that_cannot_be_reached_does_not_end_the_worker(caplog: pytest.LogCaptureFixture) -> None:
@@ -75,8 +75,9 @@ def test_a_register_that_cannot_be_reached_does_not_end_the_worker(caplog: pytes
                 registration.step()
             register.down = False
             wait_for(register.workers, DEADLINE_SECONDS, "it did not go on")
+            register.down = True
         assert caplog.text.count("cannot tell the register") == 1
-        assert "the controller will" in caplog.text
+        assert "could not tell the register what this worker finished last" in caplog.text
 
 
 def test_the_start_of_the_process_counts_from_before_python() -> None:

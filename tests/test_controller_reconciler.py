@@ -184,6 +184,19 @@ def test_workers_of_machines_that_are_gone_are_struck_off(world: FleetWorld) -> 
     assert world.register.workers().keys() == {"i-00000001"}
 
 
+def test_what_a_worker_finished_last_counts_though_its_machine_is_gone_by_then(world: FleetWorld) -> None:
+    world.send(1)
+    world.tick(2, work=False)
+    [worker] = world.machines
+    world.register.beat(worker.id, Beat(1, 3))
+    world.tick(work=False)
+    world.register.beat(worker.id, Beat(2, 7, leaving=True))
+    world.pool.terminate([worker.id])
+    world.tick(work=False)
+    assert sum(entry.finished for entry in read(world.ledger_path)) == 7
+    assert worker.id not in world.register.workers()
+
+
 def test_missing_capacity_is_told_and_tried_again(world: FleetWorld) -> None:
     world.pool.capacity = 0
     world.send(3)

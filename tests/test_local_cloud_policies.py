@@ -76,9 +76,6 @@ MAY: Calls = {
         QueueUrl=queue_url(cloud, f"{PREFIX}-req-queue"), Entries=[{"Id": "1", "ReceiptHandle": "none"}]
     ),
     "register": lambda _, role: role.client("dynamodb").put_item(**entry("i-1")),
-    "leave": lambda _, role: role.client("dynamodb").delete_item(
-        TableName=f"{PREFIX}-pool", Key={"name": {"S": "i-1"}}
-    ),
     "say who it is": lambda _, role: role.client("sts").get_caller_identity(),
 }
 
@@ -120,6 +117,9 @@ MAY_NOT: Calls = {
     ),
     "take the lease in a transaction": lambda _, role: role.client("dynamodb").transact_write_items(
         TransactItems=[{"Put": entry("lease")}]
+    ),
+    "strike a worker off the register": lambda _, role: role.client("dynamodb").delete_item(
+        TableName=f"{PREFIX}-pool", Key={"name": {"S": "i-1"}}
     ),
     "read the register": lambda _, role: role.client("dynamodb").scan(TableName=f"{PREFIX}-pool"),
     "see instances": lambda _, role: role.client("ec2").describe_instances(),
