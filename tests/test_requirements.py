@@ -23,7 +23,7 @@ from tests.inference_fixtures import EXAMPLES, cache_dir
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "requirements"
 WORKER_MEGABYTES = 700
-NOT_FOR_WORKERS = {"tensorflow", "keras", "nncf", "moto", "ministack", "flask", "waitress", "apscheduler"}
+NOT_FOR_WORKERS = {"tensorflow", "keras", "nncf", "moto", "ministack", "flask", "waitress", "apscheduler", "pyarrow"}
 # A worker's work in one process: what it serves with, where it stores, what it tells. A package that is not in
 # requirements/worker.txt cannot be imported.
 WORK = """

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import duckdb
+import pandas
 import pytest
 from click.testing import CliRunner
 from click.testing import Result as Answer
@@ -175,6 +178,45 @@ def test_a_table_has_failed_photos_and_a_row_for_each_object(folder: Path, tmp_p
     assert rows[0]["labels"] == "tabby 0.6; tiger_cat 0.3"
     assert (rows[0]["address"], rows[0]["size"], rows[0]["etag"]) == ("s3://photos/in/a é.jpg", "7", '"etag"')
     assert (rows[4]["state"], rows[4]["error"]) == ("failed", "this is not an image")
+
+
+def test_pandas_and_duckdb_read_parquet_with_typed_columns_lists_of_structs_and_failed_photos(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(folder, objects(SECOND, [[sized(row("in/f.jpg", labels=CAT, warnings=("blurred",)))]]))
+    monkeypatch.setattr("runs.exports.parquet.BATCH_ROWS", 2)
+    monkeypatch.setattr("runs.exports.parquet.GROUP_BATCHES", 2)
+    out = tmp_path / "a.parquet"
+    told = export(folder, "parquet", out)
+    assert told.output == f"5 photos in {out}; 1 failed photo among them\n"
+
+    frame = pandas.read_parquet(out)
+    assert list(frame["key"]) == ["in/a é.jpg", "in/b\n.jpg", "in/c.jpg", "in/d.jpg", "in/f.jpg"]
+    types = {name: str(frame.dtypes[name]) for name in ("size", "probability")}
+    assert types == {"size": "int64", "probability": "float64"}
+    first, boxes = frame.iloc[0], frame.iloc[1]["detections"]
+    assert (first["label"], first["wordnet_id"], first["probability"], first["address"]) == (
+        "tabby", "n02123045", 0.6, "s3://photos/in/a é.jpg",
+    )  # fmt: skip
+    assert [(one["name"], one["probability"], one["class_id"]) for one in first["labels"]] == [
+        ("tabby", 0.6, 281), ("tiger_cat", 0.3, 282),
+    ]  # fmt: skip
+    assert [(one["name"], one["score"], one["right"]) for one in boxes] == [("cat", 0.9, 60), ('a < "b"', 0.8, 200)]
+    assert frame["run"].tolist() == [FIRST] * 4 + [SECOND]
+
+    asked = """select key, width, height, status, error, warnings[1], detections[1].left, label from read_parquet(?)
+        where label is null or len(detections) > 0 or width > 0 order by key"""
+    assert duckdb.execute(asked, [str(out)]).fetchall() == [
+        ("in/b\n.jpg", None, None, "done", None, None, 20, "cat"),
+        ("in/c.jpg", None, None, "done", None, None, None, None),
+        ("in/d.jpg", None, None, "failed", "this is not an image", None, None, None),
+        ("in/f.jpg", 201, 99, "done", None, "blurred", None, "tabby"),
+    ]
+    groups = duckdb.execute("select count(distinct row_group_id) from parquet_metadata(?)", [str(out)])
+    assert groups.fetchall() == [(2,)]  # written as they come
+
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "the package pyarrow, which is not installed" in str(export(folder, "parquet", out).exception)
 
 
 def test_of_several_runs_the_last_word_on_a_photo_counts_in_a_bucket_and_in_a_folder(tmp_path: Path) -> None:

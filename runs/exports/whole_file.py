@@ -10,16 +10,22 @@ from typing import Any, TextIO
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """A file to write to. It gets its name at the end, and is deleted when there was an error."""
+def whole_path(path: Path) -> Iterator[Path]:
+    """A path to write a file at. The file gets its name at the end, and is deleted when there was an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            yield file
+        yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """The same for a text file, opened."""
+    with whole_path(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        yield file
 
 
 def as_json(value: Any) -> str:

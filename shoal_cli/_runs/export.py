@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from runs.exports import coco, fiftyone, label_studio, source_ref, table
+from runs.exports import coco, fiftyone, label_studio, parquet, source_ref, table
 from runs.exports.results import BucketResults, ExportPhoto, FolderResults, exported, start_of
 from runs.finishing import Place
 from runs.records import RunRecords
@@ -27,9 +27,10 @@ FORMATS: dict[str, Write] = {
     "fiftyone": fiftyone.write,
     "source-ref": source_ref.write,
     "csv": table.write,
+    "parquet": parquet.write,
 }
 FOLDER = "fiftyone"  # its --out is a folder
-WITH_FAILED = ("csv",)  # the others have no place for a photo that failed
+WITH_FAILED = ("csv", "parquet")  # the others have no place for a photo that failed
 
 
 @click.command(short_help="Write the results of bulk runs for other tools.")
@@ -41,7 +42,7 @@ def command(results: str, form: str, out: Path, photos: str) -> None:
     """Write RESULTS, the labels of bulk runs, as another tool imports them.
 
     RESULTS is the id of a finished run, or what `shoal label --into` named: s3://bucket/prefix, or a folder. Of a
-    photo that several runs have labelled, the last counts. Failed photos are in the CSV alone.
+    photo that several runs have labelled, the last counts. Failed photos are in CSV and Parquet alone.
     """
     if out.is_file() if form == FOLDER else out.is_dir():
         raise click.UsageError(f"--to {form} writes a {'folder' if form == FOLDER else 'file'}, which {out} is not")
