@@ -8,14 +8,17 @@ from dataclasses import dataclass, field, replace
 from controller.estimates import Flow, Spread
 from controller.policy import Intent, Measured, Need, Observation
 from controller.sightings import (
+    Losses,
     Patience,
     Sightings,
+    asked_to_leave,
     boots,
     bulk_since,
     dropped_since,
     finished_since,
     gave_up,
     look,
+    losses,
     marked,
     registered,
     told,
@@ -39,6 +42,7 @@ class Experience:
     needs: what the policy asked for, as far back as it matters.
     tried, standstill: see `standstill.Standstill`.
     never_came: launches in a row whose workers never registered.  gave_up_at: when the last of them was given up.
+    lost:  what ended since the look before although nobody asked it to.
     """
 
     seen: Sightings | None = None
@@ -53,6 +57,7 @@ class Experience:
     standstill: str = ""
     never_came: int = 0
     gave_up_at: float = float("-inf")
+    lost: Losses = field(default_factory=Losses)
 
     def look(
         self,
@@ -86,11 +91,18 @@ class Experience:
             steady = depth.visible > 0 and not leaving(seen)
             throughput = throughput.look(now, working(seen), steady, backlog, finished, busy)
         words = stood.words if backlog else ""
+        # A controller that did not look for a while, as one that stood by, cannot know who asked for it.
+        watched = bool(self.flow.points) and now - self.flow.points[-1].at <= patience.silent
         return replace(
             self, seen=seen, beats=known, tally=tally, service=service, boot=boot, flow=flow,
             throughput=throughput, tried=stood.tried, standstill=words,
             never_came=0 if came else self.never_came + failed, gave_up_at=now if failed else self.gave_up_at,
+            lost=losses(self.seen or {}, seen, beats or {}) if watched else Losses(),
         )  # fmt: skip
+
+    def asked_to_leave(self, ids: Iterable[str], now: float) -> Experience:
+        """After these instances were asked to leave."""
+        return self if self.seen is None else replace(self, seen=asked_to_leave(self.seen, ids, now))
 
     def _count(
         self, now: float, backlog: int, known: Mapping[str, Beat] | None, finished: int, instances: Iterable[str]
@@ -108,8 +120,9 @@ class Experience:
         flow = self.flow
         measured = Measured(self.service, self.boot, flow.arrivals, flow.waiting(now), self.tally, self.throughput)
         return Observation(
-            now, confirmed(depth, seen), instances, intents, seen, measured, self.standstill, self.never_came
-        )
+            now, confirmed(depth, seen), instances, intents, seen, measured, self.standstill, self.never_came,
+            lost=self.lost,
+        )  # fmt: skip
 
 
 def _kept(beats: dict[str, Beat]) -> dict[str, Beat]:

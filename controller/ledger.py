@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from controller.plan import Act, Drain, Launch
-from controller.policy import CAPACITY_STATES, Decision, Observation
+from controller.policy import Decision, Observation
+from controller.sightings import CAPACITY_STATES
 from controller.tally import Tally
 from shoal.ledger import DoneAct, Entry, PoolCounts, Refusal, Spent
 from shoal.ledger_file import older, read
@@ -52,8 +53,7 @@ class Tick:
         counts = [(pool.running, "running"), (pool.pending, "pending"), (pool.lost, "lost"), (pool.leaving, "leaving")]
         if some := ", ".join(f"{count} {state}" for count, state in counts if count):
             parts.append(some)
-        if seen.standstill:
-            parts.append(seen.standstill)
+        parts += [words for words in (seen.lost.words(), seen.standstill) if words]
         would = "would have " if self.dry_run else ""
         acts = [f"{would}{_words(act)}" for act in self.done]
         acts += [f"refused {one.count}: {one.why}" for one in self.refused]
@@ -105,7 +105,11 @@ class Tick:
 
     def same_as(self, other: Tick | None) -> bool:
         """Whether this tick has no news compared with `other`."""
-        return other is not None and not self.done and self._situation() == other._situation()
+        return other is not None and not self._happened() and self._situation() == other._situation()
+
+    def _happened(self) -> bool:
+        """Whether it tells of something that the tick before could not know: it is told once."""
+        return bool(self.done or self.observation.lost)
 
     def _situation(self) -> tuple[object, ...]:
         # A refusal's figures change with the time of day; its first words are what it is about.

@@ -10,12 +10,10 @@ from typing import Protocol
 
 from controller.calendar import Calendar
 from controller.estimates import Spread, Waiting
-from controller.sightings import Sighting
+from controller.sightings import CAPACITY_STATES, Losses, Sighting
 from controller.tally import Tally
 from controller.throughput import Throughput
 from shoal.ports import MOST_IN_PROGRESS, Depth, Instance
-
-CAPACITY_STATES = ("pending", "running")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +78,7 @@ class Observation:
     standstill: why nothing gets on although photos wait, when no worker is to blame; "" when all is well.
     never_came: launches in a row whose workers never registered.
     bulk:      what the bulk runs need. No policy looks at it.
+    lost:      what ended since the look before although nobody asked it to.
     """
 
     now: float
@@ -91,6 +90,7 @@ class Observation:
     standstill: str = ""
     never_came: int = 0
     bulk: BulkNeed = field(default_factory=BulkNeed)
+    lost: Losses = field(default_factory=Losses)
 
     @cached_property
     def staying(self) -> tuple[Instance, ...]:

@@ -105,6 +105,9 @@ class Reconciler:
             effect, refusal = (act, None) if self._dry_run else self._act(act)
             done += [effect] if effect else []
             refused += [refusal] if refusal else []
+        if not self._dry_run:
+            asked = [one for act in done if not isinstance(act, Launch) for one in act.ids]
+            self._experience = self._experience.asked_to_leave(asked, self._clock.now())
         spent = self._spent if rules.budget else None
         tick = Tick(
             observation,

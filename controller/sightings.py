@@ -12,6 +12,7 @@ from shoal.ports import Beat, Instance
 
 BEAT_GAPS = 3  # parts of the longest silence: a longer time between two beats tells nothing of what the worker did
 LOOK_AGAIN_SECONDS = 10.0  # between marking a lost instance and ending it
+CAPACITY_STATES = ("pending", "running")
 # SQS' counts are that late, or a little more: they tell of photos although a worker finds nothing to take.
 COUNTS_LAG_SECONDS = 60.0
 
@@ -49,6 +50,7 @@ class Sighting:
     got_on:        when it last received or finished a message.
     stood_since:   since when it beats and does neither, although it could; None when it gets on.
     stuck:         why it counts as stuck (`standstill.judge`); "" when it does not.
+    up:            whether it was pending or running at the last look.
     """
 
     first_seen: float
@@ -62,6 +64,7 @@ class Sighting:
     got_on: float | None = None
     stood_since: float | None = None
     stuck: str = ""
+    up: bool = True
 
 
 Sightings = Mapping[str, Sighting]
@@ -85,6 +88,7 @@ def look(
     after = {}
     for one in instances:
         sighting = known.get(one.id) or Sighting(now, launched_here=before is not None)
+        sighting = replace(sighting, up=one.state in CAPACITY_STATES)
         heard = _heard(sighting, one, beats, now)
         unheard = beats is None
         after[one.id] = replace(heard, stood_since=None) if unheard else _stood(sighting, heard, waiting, now, patience)
@@ -145,7 +149,7 @@ def why_lost(sighting: Sighting, one: Instance, now: float, patience: Patience) 
     """Why an instance that exists is no capacity, in words; "" when it works, boots or shuts down."""
     if one.state == "stopped":
         return "stopped"
-    if one.state not in ("pending", "running"):
+    if one.state not in CAPACITY_STATES:
         return ""
     if sighting.beat is None:
         if now - sighting.first_seen > patience.boot:
@@ -219,6 +223,57 @@ def boots(before: Sightings, after: Sightings) -> list[float]:
         for name, one in after.items()
         if one.launched_here and one.first_beat is not None and _first_beat(before, name) is None
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What ended between two looks although nobody asked it to.
+
+    workers:   workers that ended with their machines.
+    machines:  machines that ended before a worker of theirs had registered.
+    restarted: workers whose process ended and was started again on the same machine.
+    """
+
+    workers: int = 0
+    machines: int = 0
+    restarted: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.workers or self.machines or self.restarted)
+
+    def words(self) -> str:
+        """1 worker was lost, 2 workers died and were started again; "" without any."""
+        parts = [
+            (self.workers, "1 worker was lost", "workers were lost"),
+            (self.machines, "1 machine ended before its worker came", "machines ended before their workers came"),
+            (self.restarted, "1 worker died and was started again", "workers died and were started again"),
+        ]
+        return ", ".join(one if count == 1 else f"{count} {more}" for count, one, more in parts if count)
+
+
+def losses(before: Sightings, after: Sightings, beats: Mapping[str, Beat]) -> Losses:
+    """What ended between two looks. A machine that was known to leave, or that counted as lost before, is none of them.
+
+    beats: those of the later look, machines that are gone included.
+    """
+    kept = {name: one for name, one in before.items() if one.up and one.drain_seen is None and one.lost_since is None}
+    ended = [
+        one
+        for name, one in kept.items()
+        if not (name in after and after[name].up) and not (name in beats and beats[name].leaving)
+    ]
+    workers = sum(one.beat is not None for one in ended)
+    restarted = sum(name in after and _started_again(one.beat, after[name].beat) for name, one in kept.items())
+    return Losses(workers, len(ended) - workers, restarted)
+
+
+def _started_again(before: Beat | None, after: Beat | None) -> bool:
+    return before is not None and after is not None and after.count < before.count and not before.leaving
+
+
+def asked_to_leave(seen: Sightings, ids: Iterable[str], now: float) -> dict[str, Sighting]:
+    """The same, after these instances were asked to leave: some are gone before a listing shows the mark."""
+    return {**seen, **{one: replace(seen[one], drain_seen=now) for one in ids if one in seen}}
 
 
 def registered(before: Sightings, after: Sightings) -> bool:

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.fleet import FleetWorld
+from benchmarks.fleet import FleetWorker, FleetWorld
 from benchmarks.running.small_disk import small_disk
 from controller import ledger as ledgers
 from controller.ledger import Ledger, Tick
 from controller.plan import Drain, Launch, Terminate
 from controller.policies import deadline
-from controller.policy import Decision, Intent, Measured, Observation
+from controller.policy import Decision, Intent, Limits, Measured, Observation
 from controller.tally import WRITE_OFF_SECONDS, Tally
 from shoal.errors import MalformedMessage, Retryable
 from shoal.ledger import DoneAct, Entry, PoolCounts, PoolRate, Refusal, Spent, machines_between
@@ -241,6 +241,53 @@ def test_a_broken_line_is_passed_over(broken: str) -> None:
 def test_an_entry_with_a_wrong_field_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(MalformedMessage, match="not an entry of a ledger"):
         Entry.from_dict({**WHOLE.to_dict(), **change})
+
+
+# workers that end although nobody asked them to
+
+
+def told(world: FleetWorld, words: str) -> int:
+    """How many entries say so."""
+    return sum(words in entry.sentence for entry in read(world.ledger_path))
+
+
+def test_a_worker_that_ends_unasked_is_told_once(world: FleetWorld) -> None:
+    world.use(terms=replace(world.rules.terms, limits=Limits(3, 15, 10.0)))
+    world.tick(3)
+    killed, again, _ = (one.id for one in world.machines)
+    world.pool.terminate([killed])
+    world.tick(3)
+    assert told(world, "1 worker was lost") == 1
+    world.fleet.workers[again] = FleetWorker()
+    world.tick(3)
+    assert told(world, "1 worker died and was started again") == 1
+    world.fleet.stuck = True
+    world.use(terms=replace(world.rules.terms, limits=Limits(4, 15, 10.0)))
+    world.tick(3)
+    world.pool.terminate([world.machines[-1].id])
+    world.tick(3)
+    assert told(world, "1 machine ended before its worker came") == 1
+    assert told(world, "were lost") == 0
+
+
+def test_workers_that_leave_when_they_are_asked_to_are_not_lost(world: FleetWorld) -> None:
+    world.send(100)
+    world.tick(40)
+    assert world.machines == []
+    assert not any(told(world, words) for words in ("lost", "died", "ended before"))
+
+
+def test_a_controller_that_did_not_look_meanwhile_calls_no_worker_lost(
+    world: FleetWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send(100)
+    world.tick(3, work=False)
+    with monkeypatch.context() as away:
+        away.setattr(world.pool, "describe", lambda: (_ for _ in ()).throw(Retryable("throttled")))
+        world.tick(100, work=False)
+    world.pool.terminate([one.id for one in world.machines])
+    world.tick(3, work=False)
+    assert told(world, "lost") + told(world, "ended before") == 0
 
 
 # arrivals

@@ -95,7 +95,7 @@ def test_messages_in_flight_keep_workers(world: FleetWorld, policy: Policy) -> N
 def test_what_boots_is_not_launched_again(tmp_path: Path) -> None:
     """keda#1323, #6157; buildkite-agent-scaler#44.
 
-    Mutation: controller/policy.py: `CAPACITY_STATES = ("pending", "running")` -> `CAPACITY_STATES = ("running",)`
+    Mutation: controller/sightings.py: `CAPACITY_STATES = ("pending", "running")` -> `CAPACITY_STATES = ("running",)`
     """
     world = FleetWorld(tmp_path, boot_seconds=40)
     world.pool._boot_seconds = 40
