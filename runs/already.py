@@ -63,7 +63,10 @@ class Already:
 
 
 def _earlier(records: RunRecords, run: Run) -> Iterator[Run]:
-    """The runs from this source into this target, and those that tried again what had failed in them."""
+    """The runs from this source into this target, and those that tried again what had failed in them. Or the sample."""
+    if not run.not_if_done:
+        yield records.run(run.besides)
+        return
     known: set[str] = set()
     for name in records.ids():
         if name == run.id:

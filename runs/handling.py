@@ -77,7 +77,7 @@ class Handling:
         return BucketSource(self._cloud.buckets[run.bucket], run.prefix)
 
     def _known_of(self, run: Run) -> Callable[[BulkPhoto], bool] | None:
-        return Already(self._records, run, self._resolve(run.model)).knows if run.not_if_done else None
+        return Already(self._records, run, self._resolve(run.model)).knows if run.leaves_out else None
 
     def runs(self, run: str) -> bool:
         """Whether a run is neither paused nor cancelled."""

@@ -44,6 +44,8 @@ class Run:
     fail_above:   the share of failed photos above which the run pauses; 1 for never.
     not_if_done:  leave out photos that earlier runs of this source and target have labelled and that are unchanged.
     price_per_hour: of a worker, in dollars; 0 when it costs nothing or is not known.
+    sample:       how many photos of the source are drawn at random; 0 for all.
+    besides:      the id of a run, a sample: the photos that it has labelled are left out; empty for none.
     listed_here:  whether a client lists the photos (a folder, a manifest), and not the workers.
     """
 
@@ -63,6 +65,13 @@ class Run:
     not_if_done: bool = False
     price_per_hour: float = 0.0
     listed_here: bool = False
+    sample: int = 0
+    besides: str = ""
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether photos are left out that other runs have labelled."""
+        return self.not_if_done or bool(self.besides)
 
     def to_json(self) -> str:
         """The object `run.json`."""
@@ -78,7 +87,8 @@ class Run:
             run = cls(**{one.name: _READ[str(one.type)](found[one.name]) for one in fields(cls) if one.name in found})
         except (TypeError, ValueError) as error:
             raise MalformedMessage(f"the run has malformed fields: {error}") from error
-        if not is_batch(run.id) or (run.model and not is_model_name(run.model)):
+        named = all(is_batch(one) for one in (run.id, run.besides or run.id))
+        if not named or (run.model and not is_model_name(run.model)):
             raise MalformedMessage("the run has no valid id or model")
         return run
 
@@ -90,7 +100,8 @@ class Run:
 def again(run: Run, id_: str) -> Run:
     """A run for the photos of another that failed. The workers find them in its results."""
     source = f"{FAILED_OF}{run.id}"
-    return replace(run, id=id_, source=source, listed_here=False, where="", limit=0, deadline=0.0, not_if_done=False)
+    fresh = replace(run, id=id_, source=source, listed_here=False, where="", limit=0, deadline=0.0, not_if_done=False)
+    return replace(fresh, sample=0, besides="")
 
 
 def shard_images(service_seconds: float) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from runs.handling import Handling
+from runs.manifest import BulkPhoto
 from runs.orders import read_order
+from runs.progress import ProgressReader, RunProgress
 from runs.records import RunRecords
+from runs.rows import BulkRow
 from runs.run import Run
+from runs.sampling import SampleSource
 from shoal.errors import Permanent
 from shoal.memory import ManualClock, memory_cloud
 from shoal.ports import Beat, Cloud
@@ -103,3 +108,73 @@ def test_of_a_folder_only_photos_are_taken_unless_a_pattern_chooses(cloud: Cloud
         photo.unlink()
     with pytest.raises(Permanent, match=r"nothing to label in .* \(1 other file skipped by suffix \(\.txt\)\)"):
         said("label", photos, "--into", tmp_path / "out")
+
+
+class Counting:
+    """Photos 0, 1, 2 ... of so many bytes."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def entries(self, after: str) -> Iterator[tuple[str, BulkPhoto]]:
+        for number in range(int(after) + 1 if after else 0, self.count):
+            yield f"{number:06d}", BulkPhoto(f"{number:06d}", "e", number)
+
+
+def test_a_sample_is_random_the_same_each_time_in_order_and_of_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(seed: str, count: int = 10, of: int = 1000) -> list[int]:
+        return [
+            int(one) for one, _ in SampleSource(Counting(of), count, lambda one: one.size % 2 == 0, seed).entries("")
+        ]
+
+    assert drawn("a") == drawn("a") == sorted(drawn("a")) != drawn("b")
+    assert all(number % 2 == 0 for number in drawn("a"))
+    assert drawn("a", of=6) == [0, 2, 4]
+    hits = Counter(number for seed in range(400) for number in drawn(str(seed), 5, 20))
+    assert sorted(hits) == list(range(0, 20, 2))
+    assert min(hits.values()) > 150  # of 200 expected
+    monkeypatch.setattr("runs.sampling.DRAWN_FROM", 100)
+    source = SampleSource(Counting(1000), 3, lambda _: True)
+    [first, second, third] = [cursor for cursor, _ in source.entries("")]
+    assert [cursor for cursor, _ in source.entries(first)] == [second, third]
+    assert (source.images, source.size, source.more) == (100, sum(range(100)), True)
+    assert int(third) < 100
+
+
+def test_a_sample_is_labelled_first_and_says_what_the_others_take(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(60):
+        cloud.buckets["photos"].put(f"in/{number:02d}.jpg", b"." * (number + 1), "image/jpeg")
+
+    def worked(_: Cloud, run: Run, step: Callable[[], object]) -> RunProgress:
+        step()
+        work(cloud)
+        return ProgressReader(RunRecords(cloud.outputs), run).look()
+
+    def rows(run: str) -> list[BulkRow]:
+        found = cloud.buckets["labels"].get(f"run/labels-{run}-00000.jsonl")
+        return [BulkRow.from_line(line) for line in found.splitlines()]
+
+    monkeypatch.setattr(labelling, "follow", worked)
+    asked = ("label", "s3://photos/in/", "--into", "s3://labels/run", "--sample", 21)
+    told = said(*asked)
+    [first] = RunRecords(cloud.outputs).ids()
+    failed = sum(row.failed for row in rows(first))
+    assert f"\nOf the sample {failed} of 21 photos failed (" in told
+    assert "The others: 39 photos, 0.0 MB: about " in told
+    assert "The same command with --not-if-done in place of --sample labels the others." in told
+    sample = {row.entry.key for row in rows(first)}
+    assert len(sample) == 21
+
+    assert "The same command" not in said(*asked, "--yes")
+    _, again, rest = RunRecords(cloud.outputs).ids()
+    assert {row.entry.key for row in rows(again)} == sample  # the same photos
+    others = {row.entry.key for row in rows(rest)}
+    labelled = {row.entry.key for row in rows(first) if not row.failed}
+    assert len(others | labelled) == 60  # those of the sample that failed are tried again
+    assert not others & labelled
+    assert "Nothing is new" not in said(*asked, "--not-if-done", "--limit", 25, "--yes")  # those that failed
+    assert said("label", "s3://photos/in/", "--into", "s3://labels/run", "--limit", 5, "--sample", 9, "--no-wait")
+    *_, whole = RunRecords(cloud.outputs).ids()
+    assert RunRecords(cloud.outputs).run(whole).sample == 0  # no more photos than the sample has

@@ -14,6 +14,7 @@ from runs.listing import Step
 from runs.manifest import BulkPhoto
 from runs.records import ListingState, RunRecords
 from runs.run import FAILED_OF, FIRST_SHARDS, S3, Run, split_address
+from runs.sampling import SampleSource
 from runs.sources import BucketSource, FailedSource, PhotoSource, is_photo_of
 from runs.steering import Steering, failed_entries
 from shoal import ledger_file
@@ -59,10 +60,18 @@ def source_of(cloud: Cloud, chosen: Settings, run: Run) -> PhotoSource:
     return FolderSource(folder, run.id, cloud.inputs, chosen.in_bucket, all_files=bool(run.where))
 
 
-def list_here(cloud: Cloud, chosen: Settings, run: Run) -> Iterator[ListingState]:
-    """List the photos of a run that a client lists; yields how far it is."""
-    source = source_of(cloud, chosen, run)
-    store = source.store if isinstance(source, FolderSource) else None
+def drawn_from(cloud: Cloud, chosen: Settings, run: Run, source: PhotoSource) -> SampleSource:
+    """The sample of a run's source. Of the same photos it is the same."""
+    fits, known = is_photo_of(run), known_of(cloud, chosen, run)
+    seed = f"{run.source} {run.where} {run.sample}"
+    return SampleSource(source, run.sample, lambda one: fits(one) and not (known and known(one)), seed)
+
+
+def list_here(cloud: Cloud, chosen: Settings, run: Run, source: PhotoSource | None = None) -> Iterator[ListingState]:
+    """List the photos of a run that a client lists; yields how far it is. source: of a sample that is drawn already."""
+    whole = source_of(cloud, chosen, run)
+    store = whole.store if isinstance(whole, FolderSource) else None
+    source = source or (drawn_from(cloud, chosen, run, whole) if run.sample else whole)
     steering = Steering(cloud)
     known = known_of(cloud, chosen, run)
     yield from steering.list_here(run, Step(steering.records, cloud.bulk, run, source, known, store))
@@ -89,7 +98,7 @@ def service_seconds(chosen: Settings) -> float:
 
 def known_of(cloud: Cloud, chosen: Settings, run: Run) -> Callable[[BulkPhoto], bool] | None:
     """Whether a photo need not be labelled again; None when all are labelled."""
-    return Already(RunRecords(cloud.outputs), run, answering(cloud, chosen, run)).knows if run.not_if_done else None
+    return Already(RunRecords(cloud.outputs), run, answering(cloud, chosen, run)).knows if run.leaves_out else None
 
 
 def forecast(
@@ -108,6 +117,11 @@ def forecast(
             break
         if fits(photo) and not (known and known(photo)):
             images, size = images + 1, size + photo.size
+    return reckoned(run, images, size, more, service, seen)
+
+
+def reckoned(run: Run, images: int, size: int, more: bool, service: float, seen: int) -> Forecast:
+    """What so many photos will take. service: seconds of a worker for each; seen: keys that are listed."""
     shards = min(images, FIRST_SHARDS) + images // run.shard_images
     cost = costs(run, ListingState(shards, images, size, seen), images * service)["total"]
     return Forecast(images, size, more, images * service, cost)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from runs.progress import RunProgress
 from runs.records import ListingState
 from runs.run import S3, Run, shard_images, split_address
 from runs.steering import Steering
@@ -24,6 +27,7 @@ from shoal_cli._runs._asked import checked, forecast, known_of, list_here, servi
 from shoal_cli._runs._fetching import fetch
 from shoal_cli._runs._folder import FolderSource
 from shoal_cli._runs._following import follow, screen, summary
+from shoal_cli._runs._sample import begin_sample, goes_on, others
 
 INTERRUPTED = 130  # the status of a shell for a Ctrl-C
 NOT_ALL = 2  # some photos failed
@@ -73,6 +77,7 @@ class Share(click.ParamType):  # type: ignore[type-arg]
     help="Only files of such a name, for example '*.jpg'; '*' takes all files of a folder, not only photos.",
 )
 @click.option("--limit", default=0, help="At most so many photos.")
+@click.option("--sample", default=0, help="Label so many at random first, say what all will take by them, and ask.")
 @click.option("--deadline", type=Deadline(), default=None, help="When it should be done, from now: 30m, 6h, 2d.")
 @click.option("--fail-above", type=Share(), default=0.5, help="Pause when a larger share of the photos fails.  [50%]")
 @click.option("--not-if-done", is_flag=True, help="Only what is new, changed, failed, or labelled by another model.")
@@ -86,6 +91,7 @@ def command(
     threshold: float,
     where: str,
     limit: int,
+    sample: int,
     deadline: float | None,
     fail_above: float,
     not_if_done: bool,
@@ -138,31 +144,47 @@ def command(
     screen.print(str(expected), markup=False)
     if left_out:
         screen.print(left_out, markup=False, soft_wrap=True)
-    if expected.cost > ASK_ABOVE and not yes:
+    results = None if to_bucket else Path(into)
+    if sample and (expected.more or expected.images > sample):
+        run = _after_sample(cloud, chosen, run, sample, results, yes)
+    elif expected.cost > ASK_ABOVE and not yes:
         if not sys.stdin.isatty():
             raise Permanent("it may cost more than a dollar: give --yes")
         click.confirm("Begin?", abort=True, err=True)
     Steering(cloud).start(run)
     click.echo(run.id)
-    begin(cloud, chosen, run, None if to_bucket else Path(into), no_wait)
+    begin(cloud, chosen, run, results, no_wait)
+
+
+def _after_sample(cloud: Cloud, chosen: Settings, run: Run, count: int, folder: Path | None, yes: bool) -> Run:
+    """Label a sample; returns the run over the others. Ends the command when there are none or they are not wanted."""
+    first, source = begin_sample(cloud, chosen, run, count)
+    click.echo(first.id)
+    told = look_on(cloud, chosen, first, folder)
+    rest = others(cloud, run, source, told) if told.done and told.state == "done" else None
+    if rest is None or not goes_on(yes):
+        raise SystemExit(NOT_ALL if told.failed or told.state != "done" else 0)
+    return rest
 
 
 def begin(cloud: Cloud, chosen: Settings, run: Run, folder: Path | None, no_wait: bool = False) -> None:
     """List what this machine lists, look on, fetch the results, and end with the exit status."""
-    fetching = f" `shoal runs fetch {run.id} {folder}` brings the results once it is done." if folder else ""
-    try:
+    if not no_wait:
+        progress = look_on(cloud, chosen, run, folder)
+        if progress.failed or progress.state != "done":
+            raise SystemExit(NOT_ALL)
+        return
+    with _goes_on_if_interrupted(cloud, run, folder):
+        for _ in list_here(cloud, chosen, run) if run.listed_here else ():
+            pass
+    screen.print(f"The run goes on: `shoal runs show {run.id}`.{_fetching(run, folder)}", markup=False, soft_wrap=True)
+
+
+def look_on(cloud: Cloud, chosen: Settings, run: Run, folder: Path | None) -> RunProgress:
+    """List what this machine lists, look on, fetch the results. Ends the command when the run pauses."""
+    with _goes_on_if_interrupted(cloud, run, folder):
         listing = list_here(cloud, chosen, run) if run.listed_here else iter(())
-        if no_wait:
-            for _ in listing:
-                pass
-            screen.print(f"The run goes on: `shoal runs show {run.id}`.{fetching}", markup=False, soft_wrap=True)
-            return
         progress = follow(cloud, run, lambda: next(listing, None))
-    except KeyboardInterrupt:
-        listed = "" if not run.listed_here else _unlisted(cloud, run)
-        goes_on = f"The run goes on: `shoal runs show {run.id}`.{fetching}{listed}"
-        screen.print(f"\n{goes_on}", markup=False, soft_wrap=True)
-        raise SystemExit(INTERRUPTED) from None
     screen.print(summary(progress), markup=False, soft_wrap=True)
     if progress.state == "paused":
         if "AccessDenied" in progress.why:
@@ -175,8 +197,23 @@ def begin(cloud: Cloud, chosen: Settings, run: Run, folder: Path | None, no_wait
     if folder:
         written = fetch(cloud, run, folder)
         screen.print(f"{counted(len(written), 'file')} written to {folder}", markup=False, soft_wrap=True)
-    if progress.failed or progress.state != "done":
-        raise SystemExit(NOT_ALL)
+    return progress
+
+
+@contextmanager
+def _goes_on_if_interrupted(cloud: Cloud, run: Run, folder: Path | None) -> Iterator[None]:
+    """A Ctrl-C ends the command, not the run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        listed = "" if not run.listed_here else _unlisted(cloud, run)
+        told = f"The run goes on: `shoal runs show {run.id}`.{_fetching(run, folder)}{listed}"
+        screen.print(f"\n{told}", markup=False, soft_wrap=True)
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _fetching(run: Run, folder: Path | None) -> str:
+    return f" `shoal runs fetch {run.id} {folder}` brings the results once it is done." if folder else ""
 
 
 def _unlisted(cloud: Cloud, run: Run) -> str:
