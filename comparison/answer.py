@@ -13,7 +13,9 @@ from comparison.measurement import RESIZED, Lane
 CLEARLY = 1.05
 SAME_LABELS = 0.95  # a lane whose labels differ more often than that is not advised
 FEW_CALLS = 5  # of a lane: fewer say little of how its times vary
+ANOTHER_DEVICE = " That is a browser of this machine: on a phone it takes longer."
 NOTHING_MEASURED = "Nothing was measured, so there is no answer."
+BROWSER = "browser"  # the venue that is the user's own device, whose photos stay there
 REASONS = {
     "transfer": "the photo and its answer travel less",
     "wait": "photos wait less",
@@ -38,8 +40,8 @@ def answer(rows: Sequence[LaneFigures], costs: Mapping[str, MonthlyCost], volume
     if not usable:
         return Verdict(NOTHING_MEASURED, "")
     ordered = sorted(usable, key=_seconds_to_beat)
-    measured = {row.lane.venue for row in rows if row.seconds}
-    return Verdict(_speed(ordered), _cost({venue: cost for venue, cost in costs.items() if venue in measured}, volume))
+    advised = {row.lane.venue for row in usable}
+    return Verdict(_speed(ordered), _cost({venue: cost for venue, cost in costs.items() if venue in advised}, volume))
 
 
 def _seconds_to_beat(row: LaneFigures) -> float:
@@ -61,7 +63,7 @@ def _speed(ordered: Sequence[LaneFigures]) -> str:
             f"{_ms(theirs)}, but one call in twenty to {best.lane} takes {_ms(best.seconds['total'].p95)} or more."
         )
     told = f"Use {best.lane}: {_ms(mine)} an image against {_ms(theirs)} with {other.lane}, for {_why(best, other)}."
-    return told + _caution(best, other)
+    return told + _caution(best, other) + (ANOTHER_DEVICE if best.lane.venue == BROWSER else "")
 
 
 def _caution(best: LaneFigures, other: LaneFigures) -> str:

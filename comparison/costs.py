@@ -80,6 +80,21 @@ class PerCall:
         return DAYS * images_a_day * (self.gigabytes * self.seconds * self.per_gigabyte_second + self.per_image)
 
 
+@dataclass(frozen=True, slots=True)
+class FirstUses:
+    """Devices that label by themselves: only what each fetches at its first use is paid.
+
+    a_day: how many new devices come; never more than images a day. per_use: US dollars.
+    """
+
+    per_use: float
+    a_day: float
+
+    def month(self, images_a_day: float) -> float:
+        """US dollars a month."""
+        return DAYS * min(self.a_day, images_a_day) * self.per_use
+
+
 def per_thousand(cost: MonthlyCost, images_a_day: float) -> float:
     """US dollars for 1,000 images at a volume."""
     return 1000 * cost.month(images_a_day) / (DAYS * images_a_day)

@@ -58,6 +58,7 @@ class LaneFigures:
     failed:     failed calls; why: the reason of the first.
     peak_bytes: the most memory that a process of the venue has held at once; 0 when it is not known.
     device:     the mean seconds of `inference` that the caller's own device computed.
+    fetched_bytes: what a device fetches once, at its first use. kept: seconds of the first call of a later use.
     """
 
     lane: Lane
@@ -71,6 +72,8 @@ class LaneFigures:
     why: str
     peak_bytes: int = 0
     device: float = 0.0
+    fetched_bytes: int = 0
+    kept: float = 0.0
 
     @property
     def capacity(self) -> float:
@@ -101,7 +104,7 @@ def rows(
 def _row(lane: Lane, told: list[Measurement], busy: float, expected: Mapping[str, str]) -> LaneFigures:
     failed = [one for one in told if one.error]
     good = [one for one in told if one.phase == "measured" and not one.error]
-    cold = next((one.total for one in told if one.phase == "cold" and not one.error), None)
+    first = next((one for one in told if one.phase == "cold" and not one.error), None)
     labels = _labels(told)
     common = [photo for photo in labels if photo in expected]
     same = sum(labels[photo] == expected[photo] for photo in common)
@@ -109,13 +112,15 @@ def _row(lane: Lane, told: list[Measurement], busy: float, expected: Mapping[str
         lane=lane,
         labelled=len(good),
         seconds={part: TimeSpread.of([getattr(one, part) for one in good]) for part in PARTS} if good else {},
-        cold=cold,
+        cold=first.total if first else None,
         images_per_second=len(good) / busy if busy else 0.0,
         sent_bytes=statistics.fmean(one.sent_bytes for one in good) if good else 0.0,
         agreement=same / len(common) if common else None,
         failed=len(failed),
         device=statistics.fmean(one.device for one in good) if good else 0.0,
         why=failed[0].error if failed else "",
+        fetched_bytes=first.fetched_bytes if first else 0,
+        kept=first.kept if first else 0.0,
     )
 
 

@@ -32,6 +32,7 @@ class Measurement:
     wait:       in queues: in that of the pool, and for the engine.
     inference:  decoding and the engine, on both sides of a cut.
     device:     the part of `inference` that the caller's own device computed.
+    fetched_bytes: what a device fetches once, before its first photo. kept: seconds that the first call then takes.
     sent_bytes: the size of the photo as it was sent.
     error:      why there is no label; empty when there is one. The times of a failed call are not counted.
     """
@@ -47,6 +48,8 @@ class Measurement:
     label: str = ""
     error: str = ""
     device: float = 0.0
+    fetched_bytes: int = 0
+    kept: float = 0.0
 
     @property
     def transfer(self) -> float:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from comparison import report
-from comparison.answer import Verdict, answer
+from comparison.answer import BROWSER, Verdict, answer
 from comparison.costs import MonthlyCost
 from comparison.figures import LaneFigures, rows
 from comparison.measurement import AS_IT_IS, Lane
-from comparison.pricing import monthly_costs
+from comparison.pricing import WAVES_A_DAY, monthly_costs
 from comparison.running import MeasuredRun
 from shoal.settings import Settings
 
@@ -43,6 +43,19 @@ class Outcome:
     def answer(self) -> Verdict:
         """Which lane to use, and from which volume on another is cheaper."""
         return answer(self.rows, self.costs, self.volume)
+
+    @property
+    def notes(self) -> list[str]:
+        """What must be known to read the figures."""
+        found = next((row for row in self.rows if row.lane.venue == BROWSER and row.seconds), None)
+        if found is None:
+            return []
+        return [
+            "The browser was a headless Chromium of this machine. Nothing of a photo leaves it. "
+            f"At its first use it fetches {found.fetched_bytes / 1e6:.1f} MB, and the first label comes after "
+            f"{found.cold or 0:.1f} s; later the network is kept, and it comes after {found.kept:.1f} s. "
+            f"Its cost is that transfer to {WAVES_A_DAY:.0f} new devices a day, without a machine for the page."
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, as JSON types."""

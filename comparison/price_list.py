@@ -23,5 +23,10 @@ def function_calls() -> float:
     return _priced(FUNCTION_CALLS)
 
 
+def sent_out(size: float) -> float:
+    """US dollars for so many bytes from AWS to a device."""
+    return size / 1e9 * listed()["transfer_out"]
+
+
 def _priced(calls: Mapping[str, float]) -> float:
     return sum(number * listed()[call] / 1000 for call, number in calls.items())

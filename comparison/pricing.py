@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from comparison.costs import AlwaysOn, MonthlyCost, PerCall, Pool
+from comparison.answer import BROWSER
+from comparison.costs import AlwaysOn, FirstUses, MonthlyCost, PerCall, Pool
 from comparison.figures import LaneFigures
 from comparison.measurement import AS_IT_IS
-from comparison.price_list import function_calls, pool_calls
+from comparison.price_list import function_calls, pool_calls, sent_out
 from comparison.split_venue import IN_LAMBDA
 from shoal.prices import (
     FUNCTION_GB_SECOND,
@@ -41,6 +42,8 @@ def monthly_costs(settings: Settings, rows: Sequence[LaneFigures]) -> dict[str, 
             kept = listed()[WEB_MACHINE].per_hour + settings.min_instances * worker
             idle = settings.quiet_seconds + settings.expected_boot_seconds
             costs[venue] = Pool(kept, worker, speed, idle, WAVES_A_DAY, pool_calls())
+        elif venue == BROWSER:
+            costs[venue] = FirstUses(sent_out(row.fetched_bytes), WAVES_A_DAY)
         elif venue == "local":
             costs[venue] = AlwaysOn(worker, speed)
         elif venue == "lambda":

@@ -13,8 +13,8 @@ from comparison.figures import PARTS, LaneFigures
 VOLUMES = (100, 1_000, 10_000, 100_000, 1_000_000)
 SPREAD = ("mean", "sd", "least", "most", "p50", "p95")
 COLUMNS = (
-    *("venue", "size", "labelled", "failed", "cold_seconds", "images_per_second", "sent_bytes", "peak_bytes"),
-    "agreement",
+    *("venue", "size", "labelled", "failed", "cold_seconds", "kept_seconds", "images_per_second", "sent_bytes"),
+    *("fetched_bytes", "peak_bytes", "agreement"),
     *(f"{part}_{figure}" for part in PARTS for figure in SPREAD),
     "error",
 )
@@ -56,8 +56,10 @@ def _lane(row: LaneFigures) -> dict[str, Any]:
         "labelled": row.labelled,
         "failed": row.failed,
         "cold_seconds": row.cold,
+        "kept_seconds": row.kept or None,
         "images_per_second": row.images_per_second,
         "sent_bytes": row.sent_bytes,
+        "fetched_bytes": row.fetched_bytes,
         "agreement": row.agreement,
         "peak_bytes": row.peak_bytes or None,
         "seconds": {part: asdict(spread) for part, spread in row.seconds.items()},

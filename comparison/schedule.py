@@ -27,6 +27,11 @@ def both_sizes(venues: Iterable[str]) -> list[Lane]:
     return [Lane(venue, size) for venue in venues for size in (AS_IT_IS, RESIZED)]
 
 
+def only_whole(venues: Iterable[str]) -> list[Lane]:
+    """A lane for each venue to which no photo is sent, so that there is nothing to resize."""
+    return [Lane(venue, AS_IT_IS) for venue in venues]
+
+
 def stints(lanes: Sequence[Lane], photos: Sequence[str], rounds: int, warm_up: int = WARM_UP) -> Iterator[Stint]:
     """A cold call and `warm_up` more for each lane; then the rounds, in each of which every lane has its turn.
 

@@ -41,7 +41,7 @@ def _summary_of(row: LaneFigures, cost: MonthlyCost | None, volume: int) -> tupl
     return (
         str(row.lane),
         f"{row.images_per_second:.1f}" if row.seconds else "-",
-        f"{row.cold:.2f} s" if row.cold is not None else "-",
+        _first_call(row),
         f"{row.sent_bytes:,.0f}" if row.seconds else "-",
         f"{row.peak_bytes / 1e6:,.0f} MB" if row.peak_bytes else "-",
         f"{100 * row.agreement:.0f} %" if row.agreement is not None else "-",
@@ -49,6 +49,12 @@ def _summary_of(row: LaneFigures, cost: MonthlyCost | None, volume: int) -> tupl
         f"${cost.month(volume):,.2f}" if cost else "-",
         f"{row.failed}: {row.why}" if row.failed else "0",
     )
+
+
+def _first_call(row: LaneFigures) -> str:
+    if row.cold is None:
+        return "-"
+    return f"{row.cold:.2f} s" + (f", {row.kept:.2f} later" if row.kept else "")
 
 
 def _milliseconds(spread: TimeSpread) -> list[str]:

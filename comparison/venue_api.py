@@ -101,6 +101,18 @@ class VenueApi:
         except (requests.RequestException, ValueError, KeyError, TypeError):
             return []
 
+    def browser_bytes(self) -> int:
+        """What a browser fetches before it labels by itself; 0 where that is not prepared, or not told."""
+        try:
+            return int(self._told()["browser_bytes"])
+        except (requests.RequestException, ValueError, KeyError, TypeError):
+            return 0
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a program that is no client of its own has to send along."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
     def _told(self) -> Any:
         return self._session().get(f"{self.address}/venues.json", timeout=TIMEOUT_SECONDS).json()
 

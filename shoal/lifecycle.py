@@ -31,10 +31,10 @@ def steady() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has held at once (VmHWM of proc(5)), in bytes; 0 where the kernel hides it."""
+def peak_bytes(process: int | str = "self") -> int:
+    """The most memory that a process has held at once (VmHWM of proc(5)), in bytes; 0 where the kernel hides it."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
         return 0
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)

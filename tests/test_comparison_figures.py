@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from comparison.pricing import monthly_costs
 from comparison.report import COLUMNS, as_json, csv_rows
 from comparison.running import run
 from comparison.schedule import Stint, both_sizes, stints
+from comparison.tables import summary
 from shoal.settings import Settings
 
 LOCAL, POOL, SMALL = Lane("local", AS_IT_IS), Lane("pool", AS_IT_IS), Lane("local", RESIZED)
@@ -177,6 +179,25 @@ def test_what_was_not_measured_or_labels_otherwise_is_not_in_the_answer() -> Non
         "Local takes 20 ms an image; no other venue was measured. "
         "At 5 images a day local is the cheapest, nothing a month."
     )
+
+
+def test_the_browser_is_advised_where_its_labels_are_the_same_and_priced_by_what_new_devices_fetch() -> None:
+    lane = Lane("browser", AS_IT_IS)
+    first = replace(measured(lane, 1.5, phase="cold"), fetched_bytes=7_700_000, kept=1.25)
+    told = [measured(POOL, 0.1, wait=0.07, inference=0.02)] * 5
+    same = rows([first, *[measured(lane, 0.04, inference=0.04)] * 5, *told], {}, POOL)
+    cost = monthly_costs(Settings(price_per_hour=1.0), same)
+    said = answer(same, cost, 1000)
+    assert said.speed.startswith("Use browser: 40 ms an image against 100 ms with pool")
+    assert said.speed.endswith("That is a browser of this machine: on a phone it takes longer.")
+    assert said.cost.startswith("At 1,000 images a day browser is the cheapest, $0.21 a month against $")
+    assert cost["browser"].month(1) == pytest.approx(cost["browser"].month(10) / 10)
+    assert (
+        cost["browser"].month(10) == cost["browser"].month(100_000) == pytest.approx(365.25 / 12 * 10 * 0.0077 * 0.09)
+    )
+    assert [line[2] for line in summary(same, cost, 1000).rows] == ["1.50 s, 1.25 later", "-"]
+    other = rows([first, *[measured(lane, 0.04, label="sock")] * 5, *told], {}, POOL)
+    assert "browser" not in str(answer(other, monthly_costs(Settings(price_per_hour=1.0), other), 1000))
 
 
 @pytest.mark.parametrize(("resized", "best"), [(0.0195, "local"), (0.012, "local, resized")])

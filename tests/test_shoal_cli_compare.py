@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,8 +20,11 @@ from shoal import settings
 from shoal.ports import Beat
 from shoal_cli.__main__ import shoal
 from shoal_cli._batches import compare
+from tests import device_fixtures
+from tests.device_fixtures import COLOURS
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
+from tests.web_screenshots import CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -70,20 +74,60 @@ def test_every_lane_is_measured_and_the_answer_told(site: Site, photos: Path, tm
 
 
 def test_a_venue_that_is_not_there_is_a_row_that_says_why(site: Site, photos: Path) -> None:
-    done = run("--url", site.url, *("--venue", "moon", "--venue", "pool", "--venue", "lambda"), "--rounds", "1", photos)
+    asked = [word for venue in ("moon", "pool", "lambda", "browser") for word in ("--venue", venue)]
+    done = run("--url", site.url, *asked, "--rounds", "1", photos)
     assert "Shoal is not running" in done.output.replace("\n", " ")
+    assert "`shoal models prepare --browser`" in done.output.replace("\n", " ")
     assert "no venue 'moon'" in done.output.replace("\n", " ")
     assert "no other venue was measured" in done.output.replace("\n", " ")
     assert "…" not in done.stdout  # no terminal: nothing is cut
     assert "images/s" in done.stdout
 
 
+def test_the_browser_is_measured_by_a_headless_one_and_sends_nothing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOAL_CHROMIUM", CHROMIUM)
+    red = [photos / f"test_0_{number}.jpg" for number in range(3)]
+    for file in red:
+        file.write_bytes(jpeg(COLOURS["red"], size=(640, 480)))
+    with running_site(cache_dir=device_fixtures.prepare(tmp_path / "cache")) as prepared:
+        words = ("--url", prepared.url, "--venue", "browser", "--rounds", "2")
+        told = json.loads(run(*words, "--concurrency", "2", "--json", photos).stdout)
+        said = run(*words, "--delay-ms", "300", photos).stdout
+        assert not list(prepared.cloud.inputs.list(""))
+    [lane] = told["lanes"]
+    assert (lane["venue"], lane["size"], lane["labelled"], lane["failed"]) == ("browser", "as it is", 6, 0)
+    assert (lane["sent_bytes"], lane["seconds"]["transfer"]["most"]) == (0, 0)
+    assert lane["fetched_bytes"] > 3_000_000  # the program
+    assert lane["peak_bytes"] > 10_000_000
+    assert lane["kept_seconds"] > 0
+    assert told["costs"]["browser"]["a_month"]["100"] == told["costs"]["browser"]["a_month"]["1000000"] > 0
+    assert "Nothing of a photo leaves it." in said
+    assert re.search(r"\d s, \d+.\d\d later", said)
+
+
+def test_a_browser_that_is_not_there_or_ends_is_a_row_that_says_why(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "chromium"
+    broken.write_text("#!/bin/sh\necho it has no display >&2\n")
+    broken.chmod(0o755)
+    with running_site(work=False, cache_dir=device_fixtures.prepare(tmp_path / "cache")) as prepared:
+        words = ("--url", prepared.url, "--venue", "browser", photos)
+        monkeypatch.setenv("SHOAL_CHROMIUM", "no-such-program")
+        assert "install one, or set SHOAL_CHROMIUM" in run(*words).stdout
+        monkeypatch.setenv("SHOAL_CHROMIUM", str(broken))
+        assert "Chromium ended: it has no display" in run(*words).stdout
+
+
 def test_a_pool_that_the_server_does_not_have_is_not_asked(capsys: pytest.CaptureFixture[str]) -> None:
     chosen = settings.load()
-    assert compare._available(chosen, ("local",)) == ("local",)
+    assert compare._available(chosen, ("local",), False) == ("local",)
     assert "The pool is not measured: this Shoal offers local alone." in capsys.readouterr().err
-    assert compare._available(chosen, ("pool",)) == ("local", "pool")  # the answer says how to allow it
-    assert compare._available(chosen, ()) == ("local", "pool")
+    assert compare._available(chosen, ("pool",), True) == ("local", "pool", "browser")
+    assert compare._available(chosen, ("pool",), False) == ("local", "pool")  # the answer says how to allow it
+    assert compare._available(chosen, (), False) == ("local", "pool")
     assert capsys.readouterr().err == ""
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ import requests
 from playwright.sync_api import Browser, Page, expect
 
 from shoal.messages import Label, Result
+from tests import device_fixtures
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
+from tests.web_screenshots import CHROMIUM
 
 expect.set_options(timeout=20_000)
 
@@ -118,6 +121,21 @@ def test_the_function_is_a_lane_where_it_is_prepared(site: Site, monkeypatch: py
     assert function.forgotten
     for bucket in (site.cloud.inputs, site.cloud.outputs):
         assert list(bucket.list("lambda/compare/")) == []
+
+
+def test_the_browser_is_a_lane_where_its_network_is_prepared(plain: Page, tmp_path: Path) -> None:
+    with running_site(
+        operator_secret=SECRET, cache_dir=device_fixtures.prepare(tmp_path / "cache"), chromium=CHROMIUM
+    ) as prepared:
+        assert start(prepared, operator(prepared), jpeg(device_fixtures.COLOURS["blue"])).ok
+        until(lambda: outcome(prepared).ok and not prepared.server._services.comparisons.state.running)
+        lanes = {(one["venue"], one["size"]): one for one in outcome(prepared).json()["lanes"]}
+        plain.goto(f"{prepared.url}/compare")
+        expect(plain.get_by_text("Nothing of a photo leaves it.")).to_be_visible()
+        expect(plain.get_by_text("browser", exact=True).first).to_be_visible()
+    assert sorted(lanes) == [("browser", "as it is"), ("pool", "as it is"), ("pool", "resized")]
+    lane = lanes["browser", "as it is"]
+    assert (lane["failed"], lane["labelled"], lane["sent_bytes"]) == (0, 1, 0)
 
 
 def test_one_runs_at_a_time_and_it_can_be_stopped(site: Site) -> None:

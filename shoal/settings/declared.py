@@ -71,6 +71,9 @@ class Settings(ResourceNames):
         "The API key that the commands send to a Shoal where people sign in; `shoal keys add` makes it.",
         secret=True,
     )
+    chromium: str = _service(
+        "", "The program of Chromium or Chrome, which `shoal compare` and its page measure; empty for the one in PATH."
+    )
     env_file: Path | None = _service(
         None,
         "The file with settings that the controller reads over the environment, at its start and on SIGHUP; "

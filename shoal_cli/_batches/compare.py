@@ -16,13 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from comparison import lambda_venue, plots, running, tables
+from comparison.in_browser import venue as browser_venue
+from comparison.in_browser.venue import BrowserVenue
 from comparison.lambda_venue import LambdaVenue
 from comparison.link import Link
-from comparison.measurement import AS_IT_IS, Lane
 from comparison.outcome import Outcome
 from comparison.photos import SETS, as_they_are, made_from, prepare
 from comparison.running import ClosedDoor, Door, Doors, MeasuredRun
-from comparison.schedule import Stint, both_sizes, stints
+from comparison.schedule import Stint, both_sizes, only_whole, stints
 from comparison.split_venue import IN_LAMBDA, CutDoor
 from comparison.tables import WordTable
 from comparison.venue_api import VenueApi
@@ -42,6 +43,7 @@ from shoal_cli._splitting._tail_calls import TailDoor
 
 POOL = "pool"
 VENUES = ("local", POOL)
+ON_DEVICE = (SPLIT, browser_venue.NAME)  # no photo is sent there
 INTERRUPTED = 130
 
 screen = Console(stderr=True, highlight=False)
@@ -73,22 +75,30 @@ def command(
     """Measure which venue is worth it for the photos in PATHS: files, and folders with their subfolders.
 
     Sends each photo through every venue, as it is and resized, in several rounds, to a running Shoal; through the venue
-    split as an activation, for each cut that is prepared here and served. Prints a table of times, speed, agreement and
-    cost, and the answer. Ctrl-C ends it and keeps what was measured.
+    split as an activation, for each cut that is prepared here and served; and labels it in a headless Chromium, without
+    sending it, where the Shoal has the network for browsers. Prints a table of times, speed, agreement and cost, and
+    the answer. Ctrl-C ends it and keeps what was measured.
     """
     chosen = settings.load_with_env_file()
     files, left_out = chosen_photos(paths)
     photos = made_from(files, SETS[size_of_set]) if size_of_set else as_they_are(files)
     link = Link(mbit, delay_ms)
     api = VenueApi((url or page_address(chosen)).rstrip("/"), link, key=chosen_key())
-    asked = venues or _available(chosen, api.venues())
-    with tempfile.TemporaryDirectory(prefix="shoal-compare-") as folder, _function(chosen, asked, link) as own:
+    asked = venues or _available(chosen, api.venues(), api.browser_bytes() > 0)
+    with (
+        tempfile.TemporaryDirectory(prefix="shoal-compare-") as folder,
+        _function(chosen, asked, link) as own,
+        BrowserVenue(api, chosen.chromium) as browser,
+    ):
         prepared, unread = prepare(photos, Path(folder))
-        cuts = _cuts(chosen, api) if SPLIT in asked else {}
-        lanes = [*both_sizes(name for name in asked if name != SPLIT), *(Lane(name, AS_IT_IS) for name in cuts)]
+        here: dict[str, Door] = _cuts(chosen, api) if SPLIT in asked else {}
+        if browser_venue.NAME in asked:
+            here[browser_venue.NAME] = browser
+        lanes = [*both_sizes(name for name in asked if name not in ON_DEVICE), *only_whole(here)]
         plan = stints(lanes, prepared.names(), rounds)
-        measured = running.run(plan, Doors({**own, **cuts}, api), prepared.lane_content, concurrency, _tell)
-    found = Outcome.of(measured, chosen, images_a_day, api.peak_bytes())
+        measured = running.run(plan, Doors({**own, **here}, api), prepared.lane_content, concurrency, _tell)
+    peaks = api.peak_bytes() | {browser_venue.NAME: browser.peak_bytes}
+    found = Outcome.of(measured, chosen, images_a_day, peaks)
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     else:
@@ -103,10 +113,11 @@ def command(
         raise SystemExit(INTERRUPTED)
 
 
-def _available(chosen: Settings, offered: Collection[str]) -> tuple[str, ...]:
+def _available(chosen: Settings, offered: Collection[str], browser: bool) -> tuple[str, ...]:
     """The venues that are asked when none is named: the function only where it is prepared.
 
-    offered: what the server lets a request name; empty where it does not tell.
+    offered: what the server lets a request name; empty where it does not tell. browser: whether it has the network for
+    browsers.
     """
     gone = bool(offered) and POOL not in offered  # `shoal serve` has none
     if gone:
@@ -114,6 +125,8 @@ def _available(chosen: Settings, offered: Collection[str]) -> tuple[str, ...]:
     usual = tuple(name for name in VENUES if not (gone and name == POOL))
     if SPLIT in offered and store.heads(chosen.model, chosen.engine, chosen.cache_dir):
         usual = (*usual, SPLIT)
+    if browser:
+        usual = (*usual, browser_venue.NAME)
     with suppress(ShoalError):
         if aws.function_exists(chosen):
             return (*usual, lambda_venue.NAME)
@@ -178,6 +191,8 @@ def _print(found: Outcome, link: Link) -> None:
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 400)
     out.print(_drawn(tables.times(found.rows)), _drawn(tables.summary(found.rows, found.costs, found.volume)))
     out.print(f"Costs are modelled with prices noted in {noted()}; the rest is measured.")
+    for note in found.notes:
+        out.print(note, markup=False)
     if link:
         out.print(f"The link is emulated: {link}.", markup=False)
     click.echo(str(found.answer))

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Protocol
 
 from comparison import lambda_venue, running
+from comparison.in_browser import venue as browser_venue
+from comparison.in_browser.venue import BrowserVenue
 from comparison.lambda_venue import LambdaVenue
 from comparison.link import Link
 from comparison.measurement import Lane
 from comparison.outcome import Outcome
 from comparison.photos import as_they_are, prepare
 from comparison.running import Door, Doors, MeasuredRun
-from comparison.schedule import Stint, both_sizes, stints
+from comparison.schedule import Stint, both_sizes, only_whole, stints
 from comparison.venue_api import VenueApi
 from shoal.errors import Permanent, ShoalError
 from shoal.ports import Cloud
@@ -64,7 +66,8 @@ class LambdaFunction(Protocol):
 
 
 class Comparisons:
-    """Compares the venues of this server, as a client of its API, and the Lambda function. Safe for many threads.
+    """Compares the venues of this server, as a client of its API, the Lambda function, and the browser. Safe for many
+    threads.
 
     venues:   the names of those of this server.
     settings: those that are in force, for the costs.
@@ -130,10 +133,13 @@ class Comparisons:
         made.mkdir()
         prepared, left_out = prepare(as_they_are(files), made)
         api = VenueApi(self.address, Link(), key=self.key)
-        with self._with_function() as own:
-            plan = list(stints(both_sizes((*self.venues, *own)), prepared.names(), rounds))
-            measured = self._measure(plan, Doors(own, api), prepared.lane_content, rounds)
-        found = Outcome.of(measured, self._settings(), images_a_day, api.peak_bytes())
+        with self._with_function() as own, BrowserVenue(api, self._settings().chromium) as browser:
+            here = {browser_venue.NAME: browser} if api.browser_bytes() else {}
+            lanes = [*both_sizes((*self.venues, *own)), *only_whole(here)]
+            plan = list(stints(lanes, prepared.names(), rounds))
+            measured = self._measure(plan, Doors({**own, **here}, api), prepared.lane_content, rounds)
+        peaks = api.peak_bytes() | {browser_venue.NAME: browser.peak_bytes}
+        found = Outcome.of(measured, self._settings(), images_a_day, peaks)
         return ComparisonState(outcome=found, left_out=tuple(left_out))
 
     def _measure(

@@ -22,6 +22,7 @@ from web_tier.examples import find_examples
 from web_tier.intake.offers import FIELDS
 from web_tier.problems import Problem
 from web_tier.routes import operator
+from web_tier.routes.device import fetched_bytes
 from web_tier.schemas.bodies import FORM, takes
 from web_tier.services import services
 
@@ -50,13 +51,14 @@ def compare_page() -> Response:
 def venues_json() -> Response:
     """The venues that a request may name, the usual one first, and the most memory that a process of each has held.
 
-    Also the tails that activations may be sent to.
+    Also the tails that activations may be sent to, and the bytes that a browser fetches to label by itself; 0 where
+    that is not prepared.
     """
     peaks = {"local": peak_bytes()}
     if services().has_pool:
         peaks["pool"] = services().reporter.read().worker_peak_bytes
     told = [{"name": one, "peak_bytes": peaks.get(one) or None} for one in services().venues.names]
-    return jsonify(venues=told, tails=services().settings.served_tails)
+    return jsonify(venues=told, tails=services().settings.served_tails, browser_bytes=fetched_bytes())
 
 
 def _page(refused: str = "", status: int = 200) -> Response:
@@ -89,8 +91,10 @@ def _notes(state: ComparisonState) -> list[str]:
     notes = [
         f"Costs are modelled, with prices noted in {noted()}; the rest is measured, on this machine's own network."
     ]
-    if state.outcome and state.outcome.interrupted:
-        notes.append("It was stopped before its end.")
+    if state.outcome:
+        notes += state.outcome.notes
+        if state.outcome.interrupted:
+            notes.append("It was stopped before its end.")
     if state.left_out:
         notes.append(f"Left out, for they cannot be resized: {', '.join(state.left_out)}")
     return notes

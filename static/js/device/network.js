@@ -12,6 +12,13 @@ export function hindrance() {
   return "";
 }
 
+// The files that the page names: name -> {address, unpacked}; unpacked in bytes.
+export function filesOf(page) {
+  return Object.fromEntries([...page.querySelectorAll(".file")].map(({ dataset }) => {
+    return [dataset.name, { address: dataset.address, unpacked: Number(dataset.unpacked) }];
+  }));
+}
+
 export class Network {
   // files: what the worker's `load` takes, and `classes`. tell(share) is called while it loads.
   constructor(files, tell) {

@@ -1,7 +1,7 @@
 // The page "On this device": photos are opened, made small and labelled here. None of them is sent from here; `send.js`
 // sends those that a person chooses to send.
 
-import { Network, hindrance } from "./network.js";
+import { Network, filesOf, hindrance } from "./network.js";
 import { square } from "./picture.js";
 import { Sending } from "./send.js";
 import { number, photos } from "../words.js";
@@ -10,9 +10,7 @@ const SIDE = 224;
 
 const page = document.querySelector("#device");
 const part = (name) => page.querySelector(`#${name}`);
-const files = Object.fromEntries([...page.querySelectorAll(".file")].map(({ dataset }) => {
-  return [dataset.name, { address: dataset.address, unpacked: Number(dataset.unpacked) }];
-}));
+const files = filesOf(page);
 const sending = part("send") && new Sending(part("send"), () => { part("figures").textContent = ""; });
 const waiting = [];
 let running = false;
