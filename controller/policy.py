@@ -200,6 +200,11 @@ class Decision:
     held: bool = False
 
 
+def figure(value: float) -> str:
+    """A measurement in a reason: 0.42, 9, 240. Two digits, and all of a whole number's."""
+    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
+
+
 class Policy(Protocol):
     """A pure rule. It does not clamp, remember, log or act: other code does that for all policies."""
 
@@ -286,7 +291,7 @@ def keep_last(decision: Decision, needs: tuple[Need, ...], observation: Observat
         return decision
     if not any(need.count for need in recent(needs, observation.now, boot)):
         return decision
-    why = f"a boot of {boot:.2g} s is longer than the target, so the last stays that long"
+    why = f"a boot of {figure(boot)} s is longer than the target, so the last stays that long"
     return Decision(1, f"{decision.reason}; keep 1: {why}")
 
 

@@ -384,6 +384,10 @@ def test_the_sentence_of_the_issue() -> None:
     assert asked(0, line((412, 3)), service=9.0, boot=10).reason == (
         "9 s each, oldest 3 s, a launch takes 10 s, target 60 s: need 79"
     )
+    rated = asked(3, line((20, 0)), arrivals=2.34).reason
+    assert rated == "1 s each, 2.3 arrive a second, target 60 s: need 3"
+    slow = asked(0, line((1, 0)), service=240.0, boot=120.0, arrivals=0.04).reason
+    assert slow.startswith("240 s each, a launch takes 120 s, target ")
 
 
 def test_the_older_the_line_the_more_workers_until_it_is_too_late() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from controller.policy import Decision, Observation, Terms
+from controller.policy import Decision, Observation, Terms, figure
 
 
 def policy(observation: Observation, terms: Terms) -> Decision:
@@ -18,5 +18,5 @@ def policy(observation: Observation, terms: Terms) -> Decision:
     acceptable = max(1.0, terms.target_seconds / seconds)
     need = math.ceil(observation.depth.total / acceptable)
     return Decision(
-        need, f"{seconds:.2g} s each, target {terms.target_seconds:g} s: {acceptable:.0f} for each, need {need}"
+        need, f"{figure(seconds)} s each, target {terms.target_seconds:g} s: {acceptable:.0f} for each, need {need}"
     )

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from controller.estimates import Waiting
-from controller.policy import Decision, Observation, Terms
+from controller.policy import Decision, Observation, Terms, figure
+
+LEAST_TOLD_PER_SECOND = 0.1  # slower arrivals need no worker of their own
 
 
 def policy(observation: Observation, terms: Terms) -> Decision:
@@ -36,7 +38,7 @@ def policy(observation: Observation, terms: Terms) -> Decision:
         # It may be late because the workers share something. Until it is known, only new photos start others.
         fresh = _needed(observation, line[-1:], min(seconds, throughput.alone()), terms, crew)
         need = min(need, max(observation.capacity, fresh))
-    reason = _reason(seconds, boot, line, terms.target_seconds, crew, need)
+    reason = _reason(seconds, boot, measured.arrivals, line, terms.target_seconds, crew, need)
     bound = throughput.bound(observation.now, observation.depth.total)
     if bound is None or need <= bound.workers:
         return Decision(need, reason)
@@ -104,7 +106,10 @@ def _need(part: Waiting, seconds: float, boot: float, target: float, crew: _Crew
     return max(1, present + max(0, math.ceil(missing / (horizon - boot))))
 
 
-def _reason(seconds: float, boot: float, line: Sequence[Waiting], target: float, crew: _Crew, need: int) -> str:
+def _reason(
+    seconds: float, boot: float, arrivals: float, line: Sequence[Waiting], target: float, crew: _Crew, need: int
+) -> str:
+    rate = f", {figure(arrivals)} arrive a second" if arrivals >= LEAST_TOLD_PER_SECOND else ""
     oldest = f", oldest {line[0].age:.0f} s" if line[0].age >= 1 else ""
-    launch = f", a launch takes {boot:.2g} s" if need > len(crew.boots) else ""
-    return f"{seconds:.2g} s each{oldest}{launch}, target {target:g} s: need {need}"
+    launch = f", a launch takes {figure(boot)} s" if need > len(crew.boots) else ""
+    return f"{figure(seconds)} s each{rate}{oldest}{launch}, target {target:g} s: need {need}"
