@@ -64,7 +64,7 @@ def unknown_types(settings: Settings) -> tuple[str, ...]:
 def price_in_words(settings: Settings) -> str:
     """The price of an instance and where it comes from, or which types have none and what to do."""
     if unknown := unknown_types(settings):
-        return f"no price is known for {', '.join(unknown)}: set SHOAL_PRICE_PER_HOUR"
+        return f"no price is known for {', '.join(unknown)}: correct SHOAL_INSTANCE_TYPE, or set SHOAL_PRICE_PER_HOUR"
     if settings.price_per_hour:
         return f"${settings.price_per_hour:g} an hour for each instance"
     dearest = _dearest(settings)

@@ -18,11 +18,12 @@ from shoal import ledger_file, settings
 from shoal.errors import BucketMissing, NotFound, ShoalError
 from shoal.folders import folder, install_packages
 from shoal.lifecycle import SERVE_LOCK, holder
-from shoal.ports import Depth, JobQueue, ObjectStore
+from shoal.ports import Cloud, Depth, JobQueue, ObjectStore
 from shoal.prices import price_in_words, unknown_types
 from shoal.proxies import set_variables
 from shoal.settings import Settings, in_force
 from shoal.state_folder.page_address import page_address
+from shoal_cli._batches._counted import counted
 from shoal_cli._client import is_up
 from shoal_cli._requirements import pins
 from shoal_cli.status import NO_SHARDS, bulk_in_words, shards_of
@@ -170,14 +171,15 @@ def _cloud(chosen: Settings) -> Iterator[Finding]:
     ):
         yield _tried(f"queue {name}", partial(_count, queue), make)
     yield _tried("dead letters", partial(check_last_net, chosen), make)
-    yield _tried(f"table {chosen.pool_table}", lambda: f"{len(cloud.register.workers())} workers in it", make)
+    yield _tried(
+        f"table {chosen.pool_table}", lambda: f"{counted(len(cloud.register.workers()), 'worker')} in it", make
+    )
     yield _allowed(_tried(f"role {chosen.role}", partial(look_at_role, chosen), make))
     yield _allowed(_tried(f"image {chosen.image}", partial(look_at_image, chosen), "bake one, or set SHOAL_AMI"))
-    types = "other types, or where a worker cannot see its drain mark SHOAL_DRAIN_BY=queue"
-    yield _allowed(_tried("instance types", partial(look_at_types, chosen), types))
+    yield _allowed(_tried("instance types", partial(look_at_types, chosen)))
     if chosen.served_tails:
         yield _tails(chosen)
-    yield _tried("workers", lambda: f"{len(cloud.pool.describe())} instances, at most {chosen.max_instances}", start)
+    yield _tried("workers", partial(_instances, cloud, chosen), start)
     yield _progress(chosen, shards_of(cloud.bulk))
     yield _page(chosen)
 
@@ -226,10 +228,15 @@ def _progress(chosen: Settings, bulk: Depth = NO_SHARDS) -> Finding:
         fix = "see `shoal why`; `shoal set` changes the budget and the limits"
         some = bool(last.machines)
         return Finding("progress", some, last.hindrance, fix, note=some)
-    lost = (
-        f"{last.pool.lost} workers do not work and are being replaced, `shoal why` says why" if last.pool.lost else ""
-    )
-    return Finding("progress", True, (lost or f"{last.backlog} photos wait or are worked on") + runs, note=bool(lost))
+    told = f"{counted(last.backlog, 'photo')} {'waits or is' if last.backlog == 1 else 'wait or are'} worked on"
+    if lost := last.pool.lost:
+        words = "1 worker does not work and is" if lost == 1 else f"{lost} workers do not work and are"
+        told = f"{words} being replaced, `shoal why` says why"
+    return Finding("progress", True, told + runs, note=bool(lost))
+
+
+def _instances(cloud: Cloud, chosen: Settings) -> str:
+    return f"{counted(len(cloud.pool.describe()), 'instance')}, at most {chosen.max_instances}"
 
 
 def _look(bucket: ObjectStore) -> str:
@@ -238,10 +245,11 @@ def _look(bucket: ObjectStore) -> str:
 
 
 def _count(queue: JobQueue) -> str:
-    return f"{queue.depth().total} messages"
+    return counted(queue.depth().total, "message")
 
 
-def _tried(what: str, look: Callable[[], str], fix: str) -> Finding:
+def _tried(what: str, look: Callable[[], str], fix: str = "") -> Finding:
+    """fix: "" where the error itself says what to do."""
     try:
         return Finding(what, True, look())
     except ShoalError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import click
@@ -17,7 +17,7 @@ from shoal.aws import connect_to_running
 from shoal.buckets import function_use
 from shoal.errors import ShoalError
 from shoal.ledger import Entry, Spent
-from shoal.ports import Depth, Instance, JobQueue
+from shoal.ports import Beat, Depth, Instance, JobQueue
 from shoal.prices import dollars, price_in_words, price_per_hour, unknown_types
 from shoal.settings import Settings, in_force
 from shoal.state_folder.page_address import page_address
@@ -94,21 +94,24 @@ def bulk_in_words(depth: Depth) -> str:
     return f"{counted(depth.total, 'shard')}: {depth.visible + depth.delayed} waiting, {depth.in_flight} in work"
 
 
-def state(one: Instance, reporting: Container[str]) -> str:
-    """The state as EC2 names it; "leaving" for an instance that drains, "no worker yet" for one that runs silently.
+def state(one: Instance, reporting: Mapping[str, Beat]) -> str:
+    """The state as EC2 names it; "leaving" for an instance that drains, and "without a worker yet" for one that runs
+    and whose worker has not reported.
 
-    reporting: the ids of the instances whose workers have reported.
+    reporting: what workers have reported, by the ids of their instances.
     """
-    if one.drain_since is not None and one.state in ("pending", "running"):
+    beat = reporting.get(one.id)
+    leaves = one.drain_since is not None or (beat is not None and beat.leaving)
+    if leaves and one.state in ("pending", "running"):
         return "leaving"
-    return "no worker yet" if one.state == "running" and one.id not in reporting else one.state
+    return "without a worker yet" if one.state == "running" and beat is None else one.state
 
 
 def budget_in_words(chosen: Settings, last: Entry | None) -> str:
     """The budget, what was spent of it by the controller's last entry, and why no machine may start, if so."""
     words = f"{dollars(chosen.budget_amount)} a {chosen.budget_period}".replace("a hour", "an hour")
     if last and last.spent:
-        words += f", {dollars(last.spent.amount)} spent {_span(last.spent)}"
+        words += f", {dollars(last.spent.amount)} spent{_span(last.spent)}"
     return f"{words}; no machine may start: {last.no_launch}" if last and last.no_launch else words
 
 
@@ -117,5 +120,7 @@ def _span(spent: Spent) -> str:
     begin, end = time.localtime(spent.since), time.localtime(spent.at)
     until = time.strftime("%H:%M", end)
     if not spent.since:
-        return f"until {until}"
-    return f"from {time.strftime('%H:%M' if begin[:3] == end[:3] else '%Y-%m-%d %H:%M', begin)} to {until}"
+        return f" until {until}"
+    if begin[:5] == end[:5]:
+        return f", counted from {until} on"
+    return f" from {time.strftime('%H:%M' if begin[:3] == end[:3] else '%Y-%m-%d %H:%M', begin)} to {until}"

@@ -33,6 +33,7 @@ def found(folder: Path, *entries: Entry) -> Finding:
 
 def test_all_is_well(tmp_path: Path) -> None:
     assert found(tmp_path, ENTRY) == Finding("progress", True, "3 photos wait or are worked on")
+    assert found(tmp_path, replace(ENTRY, visible=1)).told == "1 photo waits or is worked on"
 
 
 def test_what_waits_of_bulk_runs_is_said_beside_the_photos_of_people(tmp_path: Path) -> None:
@@ -48,6 +49,8 @@ def test_what_waits_of_bulk_runs_is_said_beside_the_photos_of_people(tmp_path: P
 def test_lost_workers_are_worth_reading(tmp_path: Path) -> None:
     told = found(tmp_path, replace(ENTRY, pool=PoolCounts(lost=2)))
     assert (told.good, told.note, told.told.startswith("2 workers do not work")) == (True, True, True)
+    one = found(tmp_path, replace(ENTRY, pool=PoolCounts(lost=1))).told
+    assert one.startswith("1 worker does not work and is being replaced")
 
 
 @pytest.mark.parametrize(("words", "fix"), [("a worker waits for the store", "disk"), ("no photo is taken", "log")])

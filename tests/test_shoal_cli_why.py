@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from shoal import ledger_file
 from shoal.ledger import DoneAct, Entry, Refusal, Spent
-from shoal.ports import Depth, Instance
+from shoal.ports import Beat, Depth, Instance
 from shoal.settings import Settings, load
 from shoal_cli import status, watch, why
 from shoal_cli.__main__ import shoal
@@ -100,10 +100,11 @@ def test_what_holds_the_pool_back_is_said_with_the_sum(tmp_path: Path) -> None:
 
 def test_an_instance_that_runs_without_a_worker_is_told_apart() -> None:
     running = Instance("i-1", "one", "running", NOW)
-    assert status.state(running, {"i-1"}) == "running"
-    assert status.state(running, set()) == "no worker yet"
-    assert status.state(replace(running, state="pending"), set()) == "pending"
-    assert status.state(replace(running, drain_since=NOW), set()) == "leaving"
+    assert status.state(running, {"i-1": Beat(1)}) == "running"
+    assert status.state(running, {}) == "without a worker yet"  # after a count: 1 running, 1 without a worker yet
+    assert status.state(replace(running, state="pending"), {}) == "pending"
+    assert status.state(replace(running, drain_since=NOW), {}) == "leaving"
+    assert status.state(running, {"i-1": Beat(9, leaving=True)}) == "leaving"
 
 
 def test_status_tells_the_budget_also_while_nothing_waits() -> None:
@@ -113,6 +114,8 @@ def test_status_tells_the_budget_also_while_nothing_waits() -> None:
     assert status.budget_in_words(chosen, idle).startswith("$0.05 an hour, $0.01 spent until ")
     late = replace(idle, spent=Spent(NOW, 0.0, 1, since=NOW - 60))  # the budget was set after machines had run
     assert re.fullmatch(r"\$0.05 an hour, \$0.00 spent from .{5,16} to ..:..", status.budget_in_words(chosen, late))
+    just = replace(idle, spent=Spent(NOW, 0.0, 1, since=NOW - NOW % 60))  # in the same minute
+    assert re.fullmatch(r"\$0.05 an hour, \$0.00 spent, counted from ..:.. on", status.budget_in_words(chosen, just))
     early = replace(idle, spent=Spent(NOW, 0.01, 1, since=NOW - 3 * 86400))
     assert re.search(r"from ....-..-.. ..:.. to ..:..", status.budget_in_words(chosen, early))
     spent = replace(idle, no_launch="nothing is left")

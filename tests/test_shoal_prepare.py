@@ -207,7 +207,7 @@ def test_the_doctor_looks_at_all_that_prepare_makes_and_at_the_image(embedded_cl
     chosen = load({"SHOAL_PREFIX": f"t{uuid.uuid4().hex[:12]}", "SHOAL_AMI": "empty"})
 
     def bad() -> dict[str, str]:
-        return {found.what: found.told for found in doctor._cloud(chosen) if not found.good}
+        return {found.what: f"{found.told} → {found.fix}" for found in doctor._cloud(chosen) if not found.good}
 
     prepare(chosen)
     assert bad().keys() == {"page"}
@@ -225,8 +225,9 @@ def test_the_doctor_looks_at_all_that_prepare_makes_and_at_the_image(embedded_cl
         "image of-nobody",
         "instance types",
     }
+    assert bad()["instance types"].endswith(". Set SHOAL_INSTANCE_TYPE, or SHOAL_DRAIN_BY=queue → ")
     chosen = replace(chosen, instance_type="t3.micro,t3.gigantic")
-    assert bad()["instance types"] == "EC2 knows no instance type t3.gigantic here: set SHOAL_INSTANCE_TYPE"
+    assert bad()["instance types"] == "EC2 knows no instance type t3.gigantic here: set SHOAL_INSTANCE_TYPE → "
 
 
 def test_the_doctor_does_not_blame_credentials_that_may_not_look() -> None:

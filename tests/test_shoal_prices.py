@@ -75,7 +75,7 @@ def test_the_words_name_the_source_or_what_to_do() -> None:
     elsewhere = load_with_env_file({"AWS_ENDPOINT_URL": "https://ec2.example.org"})
     assert {cost_in_words(own, "$0.10"), cost_in_words(elsewhere, "$0.10")} == {"$0.10"}
     unknown = price_in_words(load({"SHOAL_INSTANCE_TYPE": "x9.huge,t3.medium,y1.tiny"}))
-    assert unknown == "no price is known for x9.huge, y1.tiny: set SHOAL_PRICE_PER_HOUR"
+    assert unknown == "no price is known for x9.huge, y1.tiny: correct SHOAL_INSTANCE_TYPE, or set SHOAL_PRICE_PER_HOUR"
 
 
 @pytest.mark.usefixtures("embedded_cloud")
@@ -83,7 +83,7 @@ def test_status_and_doctor_say_that_a_price_is_unknown(monkeypatch: pytest.Monke
     monkeypatch.setenv("SHOAL_PREFIX", "prices")
     monkeypatch.setenv("SHOAL_INSTANCE_TYPE", "x9.huge")
     aws.prepare(load())
-    told = "no price is known for x9.huge: set SHOAL_PRICE_PER_HOUR"
+    told = "no price is known for x9.huge: correct SHOAL_INSTANCE_TYPE, or set SHOAL_PRICE_PER_HOUR"
     assert told in CliRunner().invoke(status.command, [], catch_exceptions=False).output
     shown = CliRunner().invoke(status.command, ["--json"], catch_exceptions=False).output
     assert '"price_per_hour": null, "unknown_prices": ["x9.huge"]' in shown

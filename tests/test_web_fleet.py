@@ -117,7 +117,7 @@ def test_the_estimate_goes_by_what_the_controller_measured(site: Site) -> None:
 
 def test_a_type_without_a_price_is_named_on_the_page_and_in_the_estimate() -> None:
     with running_site(work=False, instance_type="x9.huge") as site:
-        unknown = "no price is known for x9.huge: set SHOAL_PRICE_PER_HOUR"
+        unknown = "no price is known for x9.huge: correct SHOAL_INSTANCE_TYPE, or set SHOAL_PRICE_PER_HOUR"
         assert unknown in requests.get(f"{site.url}/fleet", timeout=10).text
         assert unknown in requests.get(f"{site.url}/estimate?photos=12", timeout=10).json()["words"]
 

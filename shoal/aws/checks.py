@@ -36,7 +36,8 @@ def look_at_role(settings: Settings) -> str:
 
 
 def look_at_types(settings: Settings) -> str:
-    """Raises Permanent for types that the region does not have, or whose workers cannot see that they must leave."""
+    """Raises Permanent for types that the region does not have, or whose workers cannot see that they must leave. The
+    error says what to set."""
     use(settings.cloud)
     wanted = {"Name": "instance-type", "Values": list(settings.instance_types)}
     with our_errors("instance types"):
@@ -49,7 +50,7 @@ def look_at_types(settings: Settings) -> str:
     if old:
         raise Permanent(
             f"on {', '.join(old)} a worker cannot see its drain mark: it is ended only when it has had nothing to do "
-            f"for {settings.drain_seconds:g} s"
+            f"for {settings.drain_seconds:g} s. Set SHOAL_INSTANCE_TYPE, or SHOAL_DRAIN_BY=queue"
         )
     return ", ".join(settings.instance_types)
 
