@@ -22,7 +22,7 @@ from app_tier.allocator import give_back_large_blocks
 from app_tier.bucket_events import BucketEvents
 from app_tier.drain import DrainWatch
 from app_tier.image.early import ReadyModels, load, load_and_wait
-from app_tier.register import Registration, seconds_alive
+from app_tier.register import Registration, seconds_alive, started_before
 from app_tier.shards.lane import BulkLane
 from app_tier.stall import StallWatch, end_stalled
 from app_tier.suspects.open_photos import OpenPhotos
@@ -62,6 +62,7 @@ def _run(stop: StopSignal) -> int:
         if stop.stopping:
             return 0
         chosen = settings.load()
+        restarted = started_before(chosen.run_dir)  # before anything that takes long: this process may be killed in it
         logs.configure(chosen.log_level)
         traces.configure(chosen.otlp_endpoint, "shoal-worker")
         # Importing boto3 and loading the model take about as long: do both at once.
@@ -103,6 +104,7 @@ def _run(stop: StopSignal) -> int:
             arithmetic,
             lambda: lane.in_work,
             lambda: lane.finished,
+            restarted,
         )
         around.enter_context(register)
         _watch_for_stalls(worker, lane, chosen.stall_seconds, around)

@@ -26,6 +26,20 @@ def seconds_alive() -> float:
     return steady() - started_ticks / os.sysconf("SC_CLK_TCK")
 
 
+def started_before(run_dir: Path | None) -> bool:
+    """Whether a process of this worker was started before this one since the machine's boot. Notes this start.
+
+    run_dir: a folder that is empty after a boot; without one nobody knows.
+    """
+    if run_dir is None:
+        return False
+    try:
+        (run_dir / "started").touch(exist_ok=False)
+    except OSError as error:
+        return isinstance(error, FileExistsError)
+    return False
+
+
 class Registration(Watcher):
     """Beats until the drain is over, and once more when the work has ended, with its last counts.
 
@@ -37,6 +51,7 @@ class Registration(Watcher):
     stop:          a worker that is stopped says in its beats that it leaves.
     bulk:          how many photos of bulk runs it works on.
     bulk_finished: how many of them it has finished.
+    restarted:     whether a process before this one was started on this machine.
     """
 
     def __init__(
@@ -51,6 +66,7 @@ class Registration(Watcher):
         arithmetic: str = "",
         bulk: Callable[[], int] = lambda: 0,
         bulk_finished: Callable[[], int] = lambda: 0,
+        restarted: bool = False,
     ) -> None:
         # To make the register's client takes a twentieth of a second. The first photo does not wait for it.
         super().__init__("register", every_seconds, FIRST_SECONDS)
@@ -63,6 +79,7 @@ class Registration(Watcher):
         self._arithmetic = arithmetic
         self._bulk = bulk
         self._bulk_finished = bulk_finished
+        self._restarted = restarted
         self._counts = itertools.count(1)
         self._faults = WarnOnce(log)
 
@@ -100,4 +117,5 @@ class Registration(Watcher):
             progress.dropped,
             self._bulk(),
             self._bulk_finished(),
+            self._restarted,
         )

@@ -217,11 +217,17 @@ def told(before: Mapping[str, Beat], after: Mapping[str, Beat]) -> dict[str, Bea
 
 
 def boots(before: Sightings, after: Sightings) -> list[float]:
-    """Seconds from launch to first beat, of each instance that registered between two looks."""
+    """Seconds from launch to first beat, of each instance that registered between two looks.
+
+    A worker that was started again before it could register tells nothing: cron may have taken a minute to start it.
+    """
     return [
         one.first_beat - one.first_seen
         for name, one in after.items()
-        if one.launched_here and one.first_beat is not None and _first_beat(before, name) is None
+        if one.launched_here
+        and one.first_beat is not None
+        and _first_beat(before, name) is None
+        and not (one.beat is not None and one.beat.restarted)
     ]
 
 
@@ -268,7 +274,9 @@ def losses(before: Sightings, after: Sightings, beats: Mapping[str, Beat]) -> Lo
 
 
 def _started_again(before: Beat | None, after: Beat | None) -> bool:
-    return before is not None and after is not None and after.count < before.count and not before.leaving
+    if after is None:
+        return False
+    return after.restarted if before is None else after.count < before.count and not before.leaving
 
 
 def asked_to_leave(seen: Sightings, ids: Iterable[str], now: float) -> dict[str, Sighting]:

@@ -94,6 +94,7 @@ class Beat:
     dropped:       of the messages finished, those for whose photo nobody waits: it was cancelled, or its batch deleted.
     bulk:          photos of bulk runs that it works on now; they count in none of the numbers above.
     bulk_finished: photos of bulk runs finished since the start of the process; they, too, count in none of them.
+    restarted:     True when a process before this one was started on the same machine since its boot.
     """
 
     count: int
@@ -110,6 +111,7 @@ class Beat:
     dropped: int = 0
     bulk: int = 0
     bulk_finished: int = 0
+    restarted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

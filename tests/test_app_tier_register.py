@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app_tier.register import Registration
+from app_tier.register import Registration, started_before
 from shoal.errors import Retryable
 from shoal.lifecycle import StopSignal
 from shoal.memory import MemoryRegister
@@ -25,7 +25,17 @@ DEADLINE_SECONDS = 10.0
 
 def registered(register: MemoryRegister, progress: ToldProgress, stop: StopSignal, every: float = 0.01) -> Registration:
     return Registration(
-        register, "i-1", progress, "resnet50", 1.5, every, stop, "int8", bulk=lambda: 2, bulk_finished=lambda: 90
+        register,
+        "i-1",
+        progress,
+        "resnet50",
+        1.5,
+        every,
+        stop,
+        "int8",
+        bulk=lambda: 2,
+        bulk_finished=lambda: 90,
+        restarted=True,
     )
 
 
@@ -38,7 +48,17 @@ def test_beats_follow_the_work_and_go_on_while_it_drains() -> None:
         beat = register.workers()["i-1"]
         assert beat.peak_bytes > 10_000_000
         assert replace(beat, peak_bytes=0) == Beat(
-            beat.count, 7, 3, 2.5, 1.5, "resnet50", arithmetic="int8", dropped=5, bulk=2, bulk_finished=90
+            beat.count,
+            7,
+            3,
+            2.5,
+            1.5,
+            "resnet50",
+            arithmetic="int8",
+            dropped=5,
+            bulk=2,
+            bulk_finished=90,
+            restarted=True,
         )
         stop.stop("drain mark")
         wait_for(lambda: register.workers()["i-1"].leaving, DEADLINE_SECONDS, "it does not tell that it leaves")
@@ -78,6 +98,12 @@ def test_a_register_that_cannot_be_reached_does_not_end_the_worker(caplog: pytes
             register.down = True
         assert caplog.text.count("cannot tell the register") == 1
         assert "could not tell the register what this worker finished last" in caplog.text
+
+
+def test_a_second_start_since_the_boot_is_known(tmp_path: Path) -> None:
+    assert [started_before(tmp_path), started_before(tmp_path), started_before(tmp_path)] == [False, True, True]
+    assert not started_before(None)
+    assert not started_before(tmp_path / "missing")
 
 
 def test_the_start_of_the_process_counts_from_before_python() -> None:

@@ -22,7 +22,7 @@ from controller.tally import WRITE_OFF_SECONDS, Tally
 from shoal.errors import MalformedMessage, Retryable
 from shoal.ledger import DoneAct, Entry, PoolCounts, PoolRate, Refusal, Spent, machines_between
 from shoal.ledger_file import Follower, read
-from shoal.ports import Depth, Instance
+from shoal.ports import Beat, Depth, Instance
 
 
 @pytest.fixture
@@ -267,6 +267,9 @@ def test_a_worker_that_ends_unasked_is_told_once(world: FleetWorld) -> None:
     world.pool.terminate([world.machines[-1].id])
     world.tick(3)
     assert told(world, "1 machine ended before its worker came") == 1
+    world.register.beat(world.machines[-1].id, Beat(1, restarted=True))
+    world.tick(3)
+    assert told(world, "1 worker died and was started again") == 2
     assert told(world, "were lost") == 0
 
 

@@ -391,6 +391,7 @@ def test_boots_are_measured_once_from_launches_that_were_seen() -> None:
         "c": Sighting(14.0, first_beat=14.0),
         "d": Sighting(10.0, launched_here=False, first_beat=15.0),
         "e": Sighting(14.0),
+        "f": Sighting(10.0, first_beat=75.0, beat=Beat(1, restarted=True)),  # killed before its first beat
     }
     assert boots(before, after) == [5.0, 0.0]
 

@@ -275,12 +275,17 @@ def test_a_worker_is_known_by_its_last_beat_until_it_is_forgotten(kind: Kind) ->
     assert register.workers() == {}
     register.beat("i-1", Beat(1))
     register.beat(
-        "i-2", Beat(7, 1, 0, 0.25, 1.5, "resnet50", leaving=True, arithmetic="int8", bulk=5, bulk_finished=700)
+        "i-2",
+        Beat(
+            7, 1, 0, 0.25, 1.5, "resnet50", leaving=True, arithmetic="int8", bulk=5, bulk_finished=700, restarted=True
+        ),
     )
     register.beat("i-1", Beat(2, 5, 3, 1.125, 0.5, "resnet50"))
     assert register.workers() == {
         "i-1": Beat(2, 5, 3, 1.125, 0.5, "resnet50"),
-        "i-2": Beat(7, 1, 0, 0.25, 1.5, "resnet50", leaving=True, arithmetic="int8", bulk=5, bulk_finished=700),
+        "i-2": Beat(
+            7, 1, 0, 0.25, 1.5, "resnet50", leaving=True, arithmetic="int8", bulk=5, bulk_finished=700, restarted=True
+        ),
     }
     register.forget(["i-1", "i-3"])
     assert set(register.workers()) == {"i-2"}

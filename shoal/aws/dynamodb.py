@@ -55,6 +55,7 @@ class DynamoRegister:
             "dropped": _number(beat.dropped),
             "bulk": _number(beat.bulk),
             "bulk_finished": _number(beat.bulk_finished),
+            "restarted": {"BOOL": beat.restarted},
         }
         with _lost_is_retryable(), our_errors(f"enter {worker} in register {self._table}"):
             signed.call_json(self._dynamodb, PROTOCOL, "PutItem", TableName=self._table, Item=item)
@@ -190,6 +191,7 @@ def _beat(item: dict[str, Any]) -> Beat:
             int(figure("dropped")) if "dropped" in item else 0,
             int(figure("bulk")) if "bulk" in item else 0,
             int(figure("bulk_finished")) if "bulk_finished" in item else 0,
+            item.get("restarted", {}).get("BOOL") is True,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise MalformedMessage(f"not a beat: {error!r}") from error
