@@ -16,6 +16,7 @@ _LINES = 20  # rows, and as many columns: enough for a decision, and fast
 _PARTS = 112  # the short distance of `sharpness` is the length of a line divided by this
 
 TINY = "the photo is very small: a label for it is a guess"
+FEW_BYTES = "the photo's file is very small: it holds little detail, and a label for it is a guess"
 UNIFORM = "the photo is nearly one colour: it shows nothing"
 BLURRED = "the photo is far too blurred: a label for it is a guess"
 
@@ -30,9 +31,11 @@ def warnings(opened: Opened, size_bytes: int) -> tuple[str, ...]:
     rows = green[:: max(1, height // _LINES)].astype(np.float32)
     columns = green[:, :: max(1, width // _LINES)].T.astype(np.float32)
     uniform = _nearly_one_colour(rows, columns)
-    # A large picture of one colour has a small file.
-    tiny = min(opened.size) < LEAST_SIDE or (size_bytes < LEAST_BYTES and not uniform)
-    found = [TINY] if tiny else []
+    found = []
+    if min(opened.size) < LEAST_SIDE:
+        found.append(TINY)
+    elif size_bytes < LEAST_BYTES and not uniform:  # a large picture of one colour has a small file, and is named so
+        found.append(FEW_BYTES)
     if uniform:
         found.append(UNIFORM)
     elif not found and sharpness(rows, columns) < LEAST_SHARPNESS:
