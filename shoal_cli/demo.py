@@ -1,4 +1,4 @@
-"""`shoal demo`: label photos without a browser, and show how the pool grows and shrinks."""
+"""`shoal demo`: label photos without a browser, and show how the pool grows and shrinks; or walk through a bulk run."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ from shoal.state_folder.page_address import page_address
 from shoal_cli._batches import _following
 from shoal_cli._client import Client, session_for
 from shoal_cli._processes import CODE, PYTHON
+from shoal_cli._runs._walk import walk
 from shoal_cli.up import answers, prepare_model
 
 EXAMPLES = folder("static") / "examples"
+BULK = "bulk"
 SPEED_PHOTOS = 100  # a few seconds of work
 ANSWER_SECONDS = 120.0
 STOP_SECONDS = 40.0
@@ -34,23 +36,46 @@ STOP_SECONDS = 40.0
 console = Console(highlight=False)
 
 
-@click.command(short_help="Label a few photos and show how the pool grows.")
-@click.argument("photos", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def command(photos: tuple[Path, ...]) -> None:
+class _PhotoOrBulk(click.Path):
+    """A file, or the word `bulk`."""
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises BadParameter."""
+        return BULK if value == BULK and not Path(BULK).exists() else super().convert(value, param, ctx)
+
+
+@click.command(short_help="Label a few photos and show how the pool grows; `bulk`: a whole folder.")
+@click.argument("photos", nargs=-1, type=_PhotoOrBulk(exists=True, dir_okay=False, path_type=Path))
+@click.option("--into", default=Path("bulk-demo"), type=click.Path(path_type=Path), help="The folder of `demo bulk`.")
+@click.option("--count", default=300, show_default=True, type=click.IntRange(1, 9000), help="Photos of `demo bulk`.")
+def command(photos: tuple[Path | str, ...], into: Path, count: int) -> None:
     """Label PHOTOS (or a few examples) and show how the pool grows and shrinks.
+
+    `shoal demo bulk` walks through a bulk run instead, by the commands that you would type: it makes a folder of
+    photos, labels it, is interrupted, goes on, labels what is added, and exports to Label Studio and Parquet.
 
     Starts the system if it is not running, and stops it at the end.
     """
     chosen = settings.load()
     address = page_address(chosen)
+    files = [one for one in photos if isinstance(one, Path)]
+    examples = sorted(EXAMPLES.glob("*.jpg"))
+    walking = BULK in photos
+    if walking and len(photos) > 1:
+        raise click.UsageError(f"{BULK} takes no photos")
+    if walking and into.exists():
+        raise Permanent(f"{into} is there already: delete it, or name another folder, shoal demo bulk --into FOLDER")
     with _system(chosen, address):
-        _demonstrate(address, list(photos) or sorted(EXAMPLES.glob("*.jpg")), chosen.state_dir / ledger_file.NAME)
+        if walking:
+            walk(examples, into, count)
+        else:
+            _demonstrate(address, files or examples, chosen.state_dir / ledger_file.NAME)
 
 
 @contextlib.contextmanager
 def _system(chosen: settings.Settings, address: str) -> Iterator[None]:
     if answers(address):
-        console.print(f"Shoal is up at {address}; using it.")
+        console.print(f"Shoal is up at {address}; using it.", soft_wrap=True)
         yield
         return
     prepare_model(chosen)

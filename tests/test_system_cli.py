@@ -71,6 +71,7 @@ def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
         assert "Nothing is new or changed." in shoal(system, *label).stderr
         assert f"{run}  done: {len(rows)} of {len(rows)} photos, none failed" in shoal(system, "runs").stdout
         assert "is finished" in shoal(system, "runs", "pause", run).stderr
+        walks_through_a_bulk_run(system, tmp_path / "walk")
         told = json.loads(shoal(system, "status", "--json").stdout)
         assert (told["up"], told["dead_letters"], told["bulk"]["visible"]) == (True, 0, 0)
         assert shoal(system, "dlq", "redrive").stdout == "0 messages sent to the request queue again\n"
@@ -85,6 +86,26 @@ def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
     finally:
         assert system.stop() == 0
     goes_on_elsewhere(backup, batch, tmp_path / "second")
+
+
+def walks_through_a_bulk_run(system: RunningSystem, folder: Path) -> None:
+    """What docs/bulk.md shows, with fewer photos: on a fast machine the run may be over before it is paused."""
+    walk = ("demo", "bulk", "--into", str(folder), "--count", "40")
+    done = shoal(system, *walk, seconds=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((folder / "photos").iterdir())) == 60
+    assert re.search(r"done: 40 of 40 photos, none failed.*done: 20 of 20 photos, none failed", told(done), re.DOTALL)
+    assert f"60 photos in {folder / 'labels.parquet'}\n" in done.stdout
+    assert len({task["data"]["key"] for task in json.loads((folder / "tasks.json").read_text())}) == 60
+    for table in (r"espresso +(\d+)\n", r"│ espresso +│ +(\d+) │"):  # of pandas, of DuckDB
+        found = re.search(table, done.stdout)
+        assert found, done.stdout
+        assert int(found[1]) > 4  # of 7 or 8 parts of that photo
+    assert "is there already" in shoal(system, *walk).stderr
+
+
+def told(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stdout + done.stderr
 
 
 def goes_on_elsewhere(backup: Path, batch: str, state: Path) -> None:
