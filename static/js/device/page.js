@@ -7,6 +7,7 @@ import { Sending } from "./send.js";
 import { number, photos } from "../words.js";
 
 const SIDE = 224;
+const AT_ONCE = 3; // photos: one in the network, one that waits for it, and one that is opened
 
 const page = document.querySelector("#device");
 const part = (name) => page.querySelector(`#${name}`);
@@ -14,7 +15,7 @@ const files = filesOf(page);
 const sending = part("send") && new Sending(part("send"), () => { part("figures").textContent = ""; });
 const waiting = [];
 let running = false;
-let labelled = 0, failed = 0;
+let taken = 0, labelled = 0, failed = 0;
 
 const network = new Network(files, (share) => {
   part("bar").hidden = share >= 1;
@@ -56,6 +57,7 @@ async function takeExamples() {
 
 function take(chosen) {
   for (const file of chosen) waiting.push({ file, card: drawn(file) });
+  taken += chosen.length;
   if (chosen.length) run();
 }
 
@@ -95,35 +97,34 @@ async function run() {
   if (waiting.length && part("again").hidden) run(); // chosen at the last moment
 }
 
-// While the network looks at one photo, the next is opened.
+// While the network looks at one photo, the next waits for it already: the network never waits for the page.
 async function labelAll() {
   const results = [];
-  let next = opened();
-  for (let one = next; one; one = next) {
-    const { item, picture } = one;
-    next = opened();
-    try {
-      const { pixels } = await picture;
-      const found = await network.label(pixels, SIDE);
-      show(item, found);
-      results.push({ ...item, share: found.labels[0].share });
-      labelled += 1;
-    } catch (error) {
-      item.card.classList.add("failed");
-      item.card.querySelector(".state").textContent = error.message;
-      failed += 1;
+  const lane = async () => {
+    for (let item = waiting.shift(); item; item = waiting.shift()) {
+      const share = await labelOne(item);
+      if (share !== undefined) results.push({ ...item, share });
+      if (labelled + failed < taken) tell("Labelling");
     }
-    if (next) tell("Labelling");
-  }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, lane));
   return results;
 }
 
-function opened() {
-  const item = waiting.shift();
-  if (!item) return null;
-  const picture = square(item.file, SIDE);
-  picture.catch(() => {}); // it is told when its turn comes
-  return { item, picture };
+// How sure the network is of the label; undefined if there is none.
+async function labelOne(item) {
+  try {
+    const { pixels } = await square(item.file, SIDE);
+    const found = await network.label(pixels, SIDE);
+    show(item, found);
+    labelled += 1;
+    return found.labels[0].share;
+  } catch (error) {
+    item.card.classList.add("failed");
+    item.card.querySelector(".state").textContent = error.message;
+    failed += 1;
+    return undefined;
+  }
 }
 
 function show(item, { labels }) {
@@ -138,6 +139,6 @@ const percent = (share) => `${Math.round(share * 100)}%`;
 
 function tell(doing, rate = "") {
   const done = photos(labelled + failed);
-  part("status").textContent = doing === "Done" ? `Done: ${done}` : `${doing}: ${done}, ${number(waiting.length + 1)} to go`;
+  part("status").textContent = doing === "Done" ? `Done: ${done}` : `${doing}: ${done}, ${number(taken - labelled - failed)} to go`;
   part("figures").textContent = `${rate}${failed ? `${photos(failed)} could not be labelled. ` : ""}${sending?.began ? "" : "Nothing was sent."}`;
 }

@@ -4,14 +4,19 @@
 let session;
 let Tensor;
 
-onmessage = async ({ data }) => {
+let last = Promise.resolve();
+
+// The next photo may come before the network has ended with one: it waits here.
+onmessage = ({ data }) => { last = last.then(() => answer(data)); };
+
+async function answer(data) {
   try {
     if (data.kind === "load") await load(data.files);
     else postMessage({ kind: "labelled", id: data.id, ...await label(data.pixels, data.side) });
   } catch (error) {
     postMessage({ kind: "failed", id: data.id, why: error?.message ?? String(error) });
   }
-};
+}
 
 // files: {program, wasm, net}, each {address, unpacked}; unpacked in bytes.
 async function load(files) {
