@@ -9,13 +9,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from shoal.errors import ShoalError
 from shoal.settings import load
-from shoal_cli._batches._following import pause_seconds
+from shoal_cli._batches._following import Bars, pause_seconds
 from shoal_cli._batches.classify import _summarise
 from shoal_cli.up import MAX_RESTARTS, SystemProcesses
 from tests.web_fixtures import Site, jpeg, running_site
@@ -166,3 +168,24 @@ def test_a_part_that_ends_is_started_again_a_few_times_whatever_the_others_do(tm
 def test_the_rate_says_of_how_many_photos_it_is_when_some_have_no_label(capsys: pytest.CaptureFixture[str]) -> None:
     _summarise([{"state": "done"}, *3 * [{"state": "failed"}]], 3.3, "", "page", resumed=False)
     assert capsys.readouterr().err == "4 photos in 3.3 s, 1 labelled, 0.3/s; 3 failed. page\n"
+
+
+def test_a_log_is_told_now_and_then_how_far_it_is() -> None:
+    """Where no bar can be drawn: after five seconds, then ever more rarely, at least once a minute."""
+    now, log = 0.0, io.StringIO()
+    with Bars(Console(file=log), 400, lambda: now) as bars:
+        labelling = bars.bar("labelling")
+        for second in range(301):
+            now = float(second)
+            labelling(second, "")
+        labelling(400, "")
+    lines = log.getvalue().splitlines()
+    assert lines[0] == "Labelling: 5 of 400, 5 s"
+    told = [int(line.split()[1]) for line in lines]
+    pauses = [later - earlier for earlier, later in pairwise(told)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1], len(lines)) == (8, 60, 9)
+    terminal = io.StringIO()
+    with Bars(Console(file=terminal, force_terminal=True), 9, lambda: 99.0) as bars:
+        bars.bar("labelling")(1, "")
+    assert "1 of 9" not in terminal.getvalue()

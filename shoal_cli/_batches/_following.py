@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from shoal.errors import Retryable, ShoalError
 from shoal_cli._batches._counted import counted
+from shoal_cli._batches._progress_lines import ProgressLines
 from shoal_cli._client import PAGE, Client, told
 
 LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.3, 2.0  # between two looks at the results
@@ -118,10 +119,14 @@ def _why(client: Client, batch: str) -> str:
 
 @dataclass
 class Bars:
-    """Progress bars on a terminal; in a pipe a line for each new sentence."""
+    """Progress bars on a terminal; in a pipe a line for each new sentence, and how far it is now and then.
+
+    now: seconds by a clock that nobody sets.
+    """
 
     screen: Console
     total: int
+    now: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -132,6 +137,7 @@ class Bars:
             *columns, console=self.screen, transient=True, disable=not live, redirect_stdout=redirect
         )
         self._told = ""
+        self._lines = ProgressLines(self.screen, self.now)
 
     def __enter__(self) -> Bars:
         self._progress.start()
@@ -149,5 +155,7 @@ class Bars:
             if why and why != self._told:
                 self._told = why
                 self.screen.print(why, markup=False, soft_wrap=True)
+            if done < self.total:
+                self._lines.tell(f"{words.capitalize()}: {done} of {self.total}")
 
         return tell

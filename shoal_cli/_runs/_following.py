@@ -15,6 +15,7 @@ from shoal.errors import Retryable, ShoalError
 from shoal.ports import Cloud
 from shoal.prices import dollars
 from shoal_cli._batches._counted import counted, duration
+from shoal_cli._batches._progress_lines import ProgressLines
 
 LOOK_SECONDS = 0.5
 SLOW_LOOK_SECONDS = 2.0
@@ -26,7 +27,7 @@ screen = Console(stderr=True, highlight=False)
 def follow(cloud: Cloud, run: Run, step: Callable[[], object] = lambda: None) -> RunProgress:
     """Show the bar until the run is done, paused or cancelled. Calls `step` between two looks."""
     reader = ProgressReader(RunRecords(cloud.outputs), run)
-    began = time.monotonic()
+    began, lines = time.monotonic(), ProgressLines(screen)
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -34,6 +35,7 @@ def follow(cloud: Cloud, run: Run, step: Callable[[], object] = lambda: None) ->
         TextColumn("{task.fields[told]}"),
         console=screen,
         transient=True,
+        disable=not screen.is_terminal,
     ) as bar:
         task = bar.add_task("labelling", total=None, told="")
         while True:
@@ -45,7 +47,9 @@ def follow(cloud: Cloud, run: Run, step: Callable[[], object] = lambda: None) ->
                 time.sleep(SLOW_LOOK_SECONDS)
                 continue
             total = progress.listed.images if progress.listed.done else None
-            bar.update(task, completed=progress.done, total=total, told=_told(cloud, progress))
+            words = _told(cloud, progress)
+            bar.update(task, completed=progress.done, total=total, told=words)
+            lines.tell(f"Labelling: {progress.done}{'' if total is None else f' of {total}'}, {words}")
             if progress.state in ENDED:
                 return progress
             time.sleep(LOOK_SECONDS if time.monotonic() - began < 60 else SLOW_LOOK_SECONDS)
