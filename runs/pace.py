@@ -32,6 +32,10 @@ class RunPace:
         """Photos a second from the beginning to the last shard."""
         return self._rate(self._began, max((at for at, _ in self._done.values()), default=self._began))
 
+    def newest(self, most: int) -> tuple[int, ...]:
+        """The shards that were done last, the newest first."""
+        return tuple(sorted(self._done, key=lambda shard: self._done[shard], reverse=True)[:most])
+
     def curve(self) -> Points:
         """How many photos were done at which time, from the beginning on."""
         done, points = 0, [(self._began, 0)]

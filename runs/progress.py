@@ -17,6 +17,7 @@ from shoal.messages import batch_time
 from shoal.ports import Register
 
 GOES_ON = ("listing", "running")
+NEWEST_SHARDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class RunProgress:
     """listed: until now, all if `listed.done`. done: photos with a row, failed of them. seconds: of workers.
     cost: in dollars until now, by the run's price of a worker.
     images_per_second: now; of a run that has ended, over all of its time.
-    curve: how many photos were done at which time (seconds since 1970).
+    curve: how many photos were done at which time (seconds since 1970). newest: the shards that were done last.
     """
 
     run: Run
@@ -37,6 +38,7 @@ class RunProgress:
     cost: float
     images_per_second: float = 0.0
     curve: Points = ()
+    newest: tuple[int, ...] = ()
 
     @property
     def seconds_left(self) -> float | None:
@@ -103,6 +105,7 @@ class ProgressReader:
             costs(self._run, self._listed, self._shards.seconds)["total"],
             self._pace.images_per_second(self._now()) if state in GOES_ON else self._pace.over_all(),
             self._pace.curve(),
+            self._pace.newest(NEWEST_SHARDS),
         )
 
 

@@ -52,6 +52,7 @@ PREFIX = "chaos"  # the plant's
 UNUSED = {
     ("TellAMissingPhotoFromAForbiddenOne", "s3:ListBucket"): "without it S3 answers 403 for a photo that is not there",
 }
+EMPTY_SOURCE = f"s3://{PREFIX}-out-bucket/runs/nothing/"  # workers may list it, without `shoal prepare --read`
 DENIED = ("AccessDenied", "UnauthorizedOperation", "not authorized")
 ROLES = {f"{PREFIX}-{one}": folder("ami") / f"{one}-policy.json" for one in ("controller", "web", "worker")}
 
@@ -73,7 +74,8 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
 def web(plant: Plant) -> Iterator[str]:
     port, state = free_port(), plant.folder / "web"
     state.mkdir()
-    environment = plant.environment_of(f"{PREFIX}-web") | {"SHOAL_PORT": str(port), "SHOAL_STATE_DIR": str(state)}
+    own = {"SHOAL_PORT": str(port), "SHOAL_STATE_DIR": str(state), "SHOAL_RUN_SOURCES": EMPTY_SOURCE}
+    environment = plant.environment_of(f"{PREFIX}-web") | own
     with (state / "web.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "web_tier"], cwd=ROOT, env=environment, stdout=log, stderr=log
@@ -121,6 +123,11 @@ def worked(plant: Plant) -> Plant:
             address = f"{url}/v1/batches/{reply.json()['batch']}"
             until(lambda: requests.get(address, timeout=10).json()["state"] == "done", 90)
             assert answers(f"{url}/fleet")
+            asked = {"source": EMPTY_SOURCE}
+            run = requests.post(f"{url}/v1/runs", json=asked, timeout=60)
+            assert run.status_code == 201, run.text
+            page = f"{url}{run.headers['Location']}"
+            until(lambda: requests.get(page, timeout=10).json()["state"] == "done", 90)
         assert plant.settle() == []
     finally:
         controller.stop()

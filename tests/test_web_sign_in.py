@@ -37,13 +37,14 @@ PHOTO: dict[str, Any] = {"files": {"inputFile": ("a.jpg", jpeg(), "image/jpeg")}
 
 @dataclass
 class People:
-    """A site where people sign in, a browser for each of them, and a finished batch of alice's."""
+    """A site where people sign in, a browser for each of them, and a finished batch and a run of alice's."""
 
     site: Site
     alice: requests.Session
     bob: requests.Session
     operator: requests.Session
     batch: str
+    run: str = ""
 
     def ask(self, who: requests.Session, method: str, path: str, **options: Any) -> requests.Response:
         return who.request(method, self.site.url + path, timeout=20, allow_redirects=False, **options)
@@ -61,18 +62,20 @@ def people() -> Iterator[People]:
     cloud = memory_cloud(SystemClock())
     for name in ("alice", "bob"):
         Users(cloud.outputs).add(name, PASSWORD)
-    with running_site(cloud, sign_in="on", operator_secret=SECRET) as site:
+    with running_site(cloud, sign_in="on", operator_secret=SECRET, run_sources="s3://photos") as site:
         alice, bob, operator = (
             signed_in(site, name, password)
             for name, password in (("Alice ", PASSWORD), ("bob", PASSWORD), ("operator", SECRET))
         )
         reply = alice.post(f"{site.url}/v1/batches", headers={"Prefer": "wait=20"}, timeout=30, **PHOTO)
-        yield People(site, alice, bob, operator, reply.json()["batch"])
+        run = alice.post(f"{site.url}/v1/runs", json={"source": "s3://photos"}, timeout=20).json()["run"]
+        yield People(site, alice, bob, operator, reply.json()["batch"], run)
 
 
 def test_nobody_sees_or_changes_the_batch_of_another_on_any_route(people: People) -> None:
     app = create_app(people.site.settings, people.site.cloud, SystemClock())
     values = {"batch": people.batch, "index": 0, "filename": "shoal.css", "name": "-", "version": "-", "file": "-"}
+    values |= {"run": people.run, "shard": 0, "line": 0}
     routes = [
         (method, rule.build(values)[1].partition("?")[0], rule)  # type: ignore[index]
         for rule in app.url_map.iter_rules()
@@ -91,6 +94,9 @@ def test_nobody_sees_or_changes_the_batch_of_another_on_any_route(people: People
             reply = people.ask(stranger, method, path)
             if "batch" in rule.arguments:
                 assert (reply.status_code, "unknown" in reply.text) == (404, True), path
+            elif "run" in rule.arguments:  # operators see and steer all runs
+                unknown = (reply.status_code, "unknown" in reply.text) == (404, True)
+                assert unknown is (stranger is people.bob), path
             elif right is Right.OPERATE:
                 assert ("Only operators" in reply.text) == (stranger is people.bob), path
     assert looked > 30

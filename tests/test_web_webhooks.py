@@ -27,6 +27,7 @@ from shoal.errors import SettingsError
 from shoal.memory import memory_cloud
 from shoal.messages import Job, new_batch
 from shoal.settings import load
+from tests import run_fixtures
 from tests.waiting import until
 from tests.web_fixtures import Site, jpeg, running_site
 from web_tier import services
@@ -147,6 +148,28 @@ def test_a_receiver_that_fails_first_gets_the_same_event_until_it_takes_it() -> 
 
 
 @pytest.mark.usefixtures("_hasty")
+def test_the_end_of_a_bulk_run_is_told_whoever_began_it_has_gone() -> None:
+    with (
+        receiving(500, 204) as receiver,
+        running_site(
+            work=False, webhook_secret=SECRET, fetch_own=receiver.own, run_sources=run_fixtures.SOURCES
+        ) as site,
+    ):
+        run_fixtures.store_photos(site.cloud, 30, bad=1)
+        asked = {"source": run_fixtures.SOURCES, "webhook": receiver.url}
+        run = requests.post(f"{site.url}/v1/runs", json=asked, timeout=20).json()["run"]
+        assert records(site) == [f"webhooks/{run}/record"]
+        run_fixtures.work(site.cloud)
+        until(lambda: not records(site))
+        for headers, body in receiver.taken:
+            verify(headers, body)
+            assert headers["webhook-id"] == f"run_{run}"
+        event = json.loads(receiver.taken[-1][1])
+        told = {name: event["data"][name] for name in ("run", "state", "labelled", "failed")}
+        assert (event["type"], told) == ("run.done", {"run": run, "state": "done", "labelled": 29, "failed": 1})
+        assert [part["rows"] for part in event["data"]["parts"]] == [30]
+
+
 def test_no_webhook_before_the_last_photo_is_answered() -> None:
     with receiving(200) as receiver, running_site(work=False, webhook_secret=SECRET, fetch_own=receiver.own) as site:
         files = [("inputFile", (name, jpeg())) for name in ("a.jpg", "b.jpg")]

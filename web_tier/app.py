@@ -34,6 +34,7 @@ from web_tier.routes import (
     uploads,
     v1,
 )
+from web_tier.routes.bulk import runs, v1_runs
 from web_tier.schemas import bodies
 from web_tier.services import EXTENSION, LambdaFunction, build
 from web_tier.services import check_venues as check_venues  # for the start
@@ -91,6 +92,9 @@ def create_app(
     app.jinja_env.filters["number"] = words.number
     for part in (pages, api, events, fleet, dead_letters, compare, health, v1, uploads, contracts, device, privacy):
         app.register_blueprint(part.blueprint)
+    for bulk in (runs, v1_runs):
+        app.register_blueprint(bulk.blueprint)
+    app.jinja_env.globals["runs_link"] = runs.link_to_runs
     problems.install(app)
     bodies.install(app)
     origin.install(app, settings.allowed_host_names, contracts.CHANGING_GETS)

@@ -50,6 +50,11 @@ def unknown_batch() -> Problem:
     return Problem(404, "This batch is unknown or has expired.")
 
 
+def unknown_run() -> Problem:
+    """The buckets have nothing of the bulk run."""
+    return Problem(404, "This run is unknown or has expired.")
+
+
 def wants_page() -> bool:
     """Whether the client is a browser that opens a page.
 

@@ -23,6 +23,8 @@ from web_tier.access.empty_batches import EmptyBatches
 from web_tier.access.entrance import Entrance
 from web_tier.access.guesses import Guesses
 from web_tier.access.quotas import Quotas
+from web_tier.bulk.ending import RunEnding
+from web_tier.bulk.parts import BulkRuns
 from web_tier.comparisons.runner import Comparisons
 from web_tier.comparisons.runner import LambdaFunction as LambdaFunction  # for the app
 from web_tier.intake.accept_photos import Intake, IntakeOutcome
@@ -40,7 +42,7 @@ from web_tier.results.open_streams import OpenStreams
 from web_tier.results.reply_queue import ReplyQueue
 from web_tier.results.space_watch import SpaceWatch
 from web_tier.results.tidying import Tidying
-from web_tier.results.webhooks import Webhooks
+from web_tier.results.webhooks import BATCH, RUN, BatchEnding, Webhooks, WorkEnding
 from web_tier.thumbnail_gate import ThumbnailGate
 from web_tier.venues import AnswersLater, Asker, Told, VenueParts
 from web_tier.venues._offered import OfferedVenues, find_venue
@@ -102,6 +104,7 @@ class Services:
     empty: EmptyBatches
     guesses: Guesses
     comparisons: Comparisons
+    runs: BulkRuns
     has_pool: bool
     tidying: Tidying | None
 
@@ -172,6 +175,8 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
     batches = Batches(cloud, clock, hub, readers, corrections, turns.answer)
     poster = Poster(settings.fetch_seconds, settings.fetch_own_places)
     replies = ReplyQueue(cloud.replies, settings.resp_queue)
+    runs = BulkRuns(settings, cloud, clock, readers)
+    endings: dict[str, WorkEnding] = {BATCH: BatchEnding(cloud.outputs, batches), RUN: RunEnding(runs.looker)}
     return Services(
         settings=settings,
         cloud=cloud,
@@ -202,7 +207,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
         has_pool=has_pool,
         tidying=None if has_pool else Tidying(cloud, clock, settings.keep_days),  # a controller does it
         direct=Direct(direct, settings.max_file_bytes, cloud, venue, hub, workers),
-        webhooks=Webhooks(cloud.outputs, batches, clock, poster, settings.webhook_keys, settings.webhook_seconds),
+        webhooks=Webhooks(cloud.outputs, endings, clock, poster, settings.webhook_keys, settings.webhook_seconds),
         thumbnails=ThumbnailGate(settings.web_threads),
         streams=OpenStreams(MOST_STREAMS),
         connections=ConnectionLimit(settings.connections_per_address, settings.trusted_proxy),
@@ -217,6 +222,7 @@ def build(settings: Settings, cloud: Cloud, clock: Clock, has_pool: bool = True)
         empty=EmptyBatches(clock),
         guesses=Guesses(clock),
         # A server has no device that could run a head: `shoal compare` measures the venue `split`.
+        runs=runs,
         comparisons=Comparisons([name for name in venues.names if name != "split"], going_by, cloud),
     )
 

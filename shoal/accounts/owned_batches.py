@@ -1,4 +1,4 @@
-"""Whose a batch is, and its share link: with the link others may look at the batch, until it is revoked."""
+"""Whose a batch or a bulk run is; and of a batch its share link: who has it may look at it until it is revoked."""
 
 from __future__ import annotations
 
@@ -25,9 +25,13 @@ class OwnedBatches:
 
     def begin(self, batch: str, owner: str) -> None:
         """Note who makes a batch, before its first photo."""
-        records.write(self._outputs, records.place(OWNERS, f"{batch}/{OWNER}"), {"owner": owner})
+        self.note(batch, owner)
         # Last: a list drops what has no owner.
         records.write(self._outputs, records.place(BATCHES, f"{owner}/{batch}"), {})
+
+    def note(self, name: str, owner: str) -> None:
+        """Note whose a batch or a bulk run is, and list it nowhere."""
+        records.write(self._outputs, records.place(OWNERS, f"{name}/{OWNER}"), {"owner": owner})
 
     def owner(self, batch: str) -> str:
         """Who made a batch; empty when nobody had to sign in then."""

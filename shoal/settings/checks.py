@@ -54,7 +54,7 @@ def check(settings: Settings) -> None:
 
 
 def _check_web(settings: Settings) -> None:
-    _ = settings.webhook_keys
+    _ = settings.webhook_keys, settings.run_source_folders, settings.run_target_folders
     _check_oidc(settings)
     if 0 < len(settings.operator_secret) < MIN_SECRET:
         raise SettingsError(

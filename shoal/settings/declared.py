@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shoal.settings.declaration import declared, setting
 from shoal.settings.resource_names import ResourceNames
-from shoal.settings.values import is_loopback, listed, webhook_key
+from shoal.settings.values import bucket_folder, is_loopback, listed, webhook_key
 
 GROUPS = {
     "service": "Every program",
@@ -302,6 +302,15 @@ class Settings(ResourceNames):
         secret=True,
     )  # fmt: skip
     webhook_seconds: float = _web(86_400.0, "How long a webhook that is not accepted is tried again.", least=1)
+    run_sources: str = _web(
+        "",
+        "The folders of buckets that bulk runs begun by the page or the API may read, `s3://bucket/prefix/` or "
+        "`s3://bucket` each, separated by commas; empty allows no such run.",
+    )
+    run_targets: str = _web(
+        "",
+        "Where their results may go besides Shoal's own output bucket, written in the same way.",
+    )
     operator_secret: str = _web(
         "",
         "The password of the user `operator`, at least 16 characters, and for actions on the fleet page where nobody "
@@ -414,6 +423,16 @@ class Settings(ResourceNames):
     def webhook_keys(self) -> tuple[bytes, ...]:
         """The keys that sign webhooks; empty when there are no webhooks. Raises SettingsError."""
         return tuple(webhook_key(secret) for secret in listed(self.webhook_secret))
+
+    @property
+    def run_source_folders(self) -> tuple[tuple[str, str], ...]:
+        """Bucket and prefix of each place in `run_sources`. Raises SettingsError."""
+        return tuple(bucket_folder("SHOAL_RUN_SOURCES", one) for one in listed(self.run_sources))
+
+    @property
+    def run_target_folders(self) -> tuple[tuple[str, str], ...]:
+        """Bucket and prefix of each place in `run_targets`. Raises SettingsError."""
+        return tuple(bucket_folder("SHOAL_RUN_TARGETS", one) for one in listed(self.run_targets))
 
     def for_worker(self) -> dict[str, str]:
         """The variables in the boot file of a new instance."""

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from shoal.errors import SettingsError
 
 WEBHOOK_PREFIX = "whsec_"
+S3 = "s3://"
 
 
 def is_loopback(host: str) -> bool:
@@ -22,6 +23,14 @@ def is_loopback(host: str) -> bool:
 def listed(text: str) -> tuple[str, ...]:
     """The parts between commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def bucket_folder(variable: str, text: str) -> tuple[str, str]:
+    """The bucket of `s3://bucket/prefix`, and the prefix, which ends with a slash or is empty. Raises SettingsError."""
+    bucket, _, prefix = text.removeprefix(S3).partition("/")
+    if not text.startswith(S3) or not bucket:
+        raise SettingsError(f"{variable}={text!r}: expected s3://bucket or s3://bucket/prefix")
+    return bucket, prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
 
 
 def webhook_key(secret: str) -> bytes:

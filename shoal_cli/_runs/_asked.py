@@ -9,16 +9,16 @@ from itertools import islice
 from pathlib import Path
 
 from runs.already import Already
+from runs.asking import check_bucket
 from runs.costs import costs
 from runs.listing import Step
 from runs.manifest import BulkPhoto
 from runs.records import ListingState, RunRecords
-from runs.run import FAILED_OF, FIRST_SHARDS, S3, Run, split_address
+from runs.run import FAILED_OF, FIRST_SHARDS, S3, Run
 from runs.sampling import SampleSource
 from runs.sources import BucketSource, FailedSource, PhotoSource, is_photo_of
 from runs.steering import Steering, failed_entries
-from shoal import ledger_file
-from shoal.errors import BucketMissing, NotFound, Permanent
+from shoal.errors import Permanent
 from shoal.ports import Cloud
 from shoal.prices import dollars
 from shoal.settings import Settings
@@ -81,19 +81,7 @@ def checked(cloud: Cloud, chosen: Settings, run: Run) -> None:
     """Raises Permanent, in words, when the model, the source or the target cannot be used."""
     check_model(run.model, served(cloud, chosen))
     for address in (run.source, run.target):
-        if address.startswith(S3):
-            bucket, prefix = split_address(address)
-            try:
-                next(iter(cloud.buckets[bucket].list(prefix, most=1)), None)
-            except (BucketMissing, NotFound):
-                raise Permanent(f"there is no bucket {bucket}") from None
-
-
-def service_seconds(chosen: Settings) -> float:
-    """Seconds of a worker's time for a photo: as the controller measured it last, or as it is set."""
-    path = chosen.state_dir / ledger_file.NAME
-    last = ledger_file.last_acting(path) if path.exists() else None
-    return (last and (last.alone_seconds or last.service_seconds)) or chosen.expected_service_seconds
+        check_bucket(cloud, address)
 
 
 def known_of(cloud: Cloud, chosen: Settings, run: Run) -> Callable[[BulkPhoto], bool] | None:

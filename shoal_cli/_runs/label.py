@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from runs.asking import seconds_of, service_seconds, worker_price
 from runs.progress import RunProgress
 from runs.records import ListingState
 from runs.run import S3, Run, shard_images, split_address
@@ -20,10 +20,9 @@ from shoal.aws import connect_to_running
 from shoal.errors import Permanent
 from shoal.messages import new_batch
 from shoal.ports import Cloud
-from shoal.prices import price_per_hour
 from shoal.settings import Settings
 from shoal_cli._batches._counted import counted
-from shoal_cli._runs._asked import checked, forecast, known_of, list_here, service_seconds, source_of
+from shoal_cli._runs._asked import checked, forecast, known_of, list_here, source_of
 from shoal_cli._runs._fetching import fetch
 from shoal_cli._runs._folder import FolderSource
 from shoal_cli._runs._following import follow, screen, summary
@@ -32,7 +31,6 @@ from shoal_cli._runs._sample import begin_sample, goes_on, others
 INTERRUPTED = 130  # the status of a shell for a Ctrl-C
 NOT_ALL = 2  # some photos failed
 ASK_ABOVE = 1.0  # dollars
-UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Deadline(click.ParamType):  # type: ignore[type-arg]
@@ -42,10 +40,10 @@ class Deadline(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Raises BadParameter."""
-        found = re.fullmatch(r"(\d+)([mhd])", value)
-        if not found:
-            self.fail(f"{value!r} is not a time like 30m, 6h or 2d", param, ctx)
-        return int(found[1]) * UNITS[found[2]]
+        try:
+            return seconds_of(value)
+        except Permanent as error:
+            self.fail(str(error), param, ctx)
 
 
 class Share(click.ParamType):  # type: ignore[type-arg]
@@ -129,7 +127,7 @@ def command(
         now + deadline if deadline else 0.0,
         fail_above,
         not_if_done,
-        price_per_hour=0.0 if chosen.emulated and not chosen.price_per_hour else price_per_hour(chosen) or 0.0,
+        price_per_hour=worker_price(chosen),
         listed_here=folder is not None,
     )
     checked(cloud, chosen, run)

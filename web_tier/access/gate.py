@@ -1,7 +1,7 @@
 """Asks of each request who sends it, and whether they may: where people sign in, before any view.
 
 A batch belongs to who made it. Others see it only with its share link, and never change it. To them it is unknown: they
-do not learn that there is such a batch.
+do not learn that there is such a batch. A bulk run belongs to who began it, too; operators see and steer all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from web_tier.access import person, rights
 from web_tier.access.entrance import Entrance
 from web_tier.access.person import GUEST, Person
 from web_tier.access.rights import Right
-from web_tier.problems import Problem, unknown_batch, wants_page
+from web_tier.problems import Problem, unknown_batch, unknown_run, wants_page
 
 SHARE = "share"
 """The query parameter of a share link."""
@@ -81,7 +81,15 @@ def _check(entrance: Entrance, prefix: str) -> BaseResponse | None:
         raise Problem(403, _REFUSED[right])
     if batch and not _owns(entrance, who, batch):
         raise unknown_batch()
+    run = str((request.view_args or {}).get("run", ""))
+    if run and not sees_run(entrance, who, run):
+        raise unknown_run()
     return None
+
+
+def sees_run(entrance: Entrance, who: Person | None, run: str) -> bool:
+    """Whether a bulk run is of `who`, or `who` is an operator. None: where nobody signs in, all see all."""
+    return who is None or who.may(Right.OPERATE) or entrance.owner(run) == who.owner
 
 
 _REFUSED = {

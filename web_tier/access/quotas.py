@@ -59,13 +59,17 @@ class Quotas:
         self._owned = OwnedBatches(outputs)
         self._settled: set[str] = set()
 
+    def hold_for(self, who: Person | None) -> bool:
+        """Whether anything limits this person. Operators have no quota."""
+        return who is not None and not who.may(Right.OPERATE) and bool(self._a_day or self._most_waiting)
+
     @contextmanager
     def request(self, who: Person | None, labelled: Callable[[], int] = lambda: 0) -> Iterator[TakeOne]:
         """Count the photos of one request. Operators have no quota.
 
         labelled: how many were labelled already. Of a request that fails only those count.
         """
-        if who is None or who.may(Right.OPERATE) or not (self._a_day or self._most_waiting):
+        if who is None or not self.hold_for(who):
             yield lambda: None
             return
         day = f"{datetime.fromtimestamp(self._clock.now(), UTC):%Y-%m-%d}/{who.owner}"

@@ -1,4 +1,4 @@
-"""Webhooks: when all photos of a batch are answered, post its summary to the address that its submission named.
+"""Webhooks: when a batch or a bulk run has ended, post its summary to the address that its submission named.
 
 A pending webhook is an object in the output bucket, so any web process can deliver it. It is delivered at least once,
 each time with the same webhook-id. Before each attempt a process writes a claim, which only the first writer gets, so
@@ -11,9 +11,10 @@ import json
 import logging
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from shoal.errors import BadImage, MalformedMessage, NotFound, ShoalError
@@ -37,6 +38,9 @@ PENDING_SECONDS = 14 * 24 * 3600.0  # after that, a batch without all its answer
 MOST_ATTEMPTS = 1000  # more than the pauses leave time for
 AT_ONCE = 32  # so that slow receivers do not delay the others
 
+BATCH = "batch"
+RUN = "run"
+
 OFF = "Webhooks are not set up here: the operator has to set SHOAL_WEBHOOK_SECRET."
 
 
@@ -49,10 +53,38 @@ def _permission(url: str) -> str:
     return f". If it is your own server, allow it with SHOAL_FETCH_OWN={address.host}:{address.port}"
 
 
+class WorkEnding(Protocol):
+    """What a kind of work says of its end. Every method may raise Retryable."""
+
+    def has_ended(self, name: str, photos: int) -> bool:
+        """Whether the work of this id has ended. photos: the number of results that it must have; 0 when unknown."""
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """What is posted, in JSON types."""
+
+
+class BatchEnding:
+    """A batch ends when it has a result for each photo."""
+
+    def __init__(self, outputs: ObjectStore, batches: Batches) -> None:
+        self._outputs = outputs
+        self._batches = batches
+
+    def has_ended(self, name: str, photos: int) -> bool:
+        """See `WorkEnding`."""
+        return sum(1 for _ in self._outputs.list(f"{name}/")) >= photos
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """See `WorkEnding`."""
+        return self._batches.read(name).summary()
+
+
 @dataclass(frozen=True, slots=True)
 class PendingWebhook:
     """A webhook that is not delivered yet.
 
+    batch:    the id of the batch, or of the run.
+    kind:     BATCH or RUN.
     photos:   the number of results that its batch must have.
     body:     the text to post; empty until the batch is answered.
     attempt:  the number of attempts made.
@@ -67,6 +99,7 @@ class PendingWebhook:
     body: str = ""
     attempt: int = 0
     due: float = 0.0
+    kind: str = BATCH
 
     @classmethod
     def from_json(cls, body: bytes, batch: str) -> PendingWebhook:
@@ -82,11 +115,14 @@ class PendingWebhook:
                 text(fields.get("body", "")),
                 integer(fields.get("attempt", 0)),
                 moment(fields.get("due", 0.0)),
+                text(fields.get("kind", BATCH)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise MalformedMessage(f"not the record of a webhook: {error}") from error
         if record.batch != batch or not 0 <= record.attempt <= MOST_ATTEMPTS:
             raise MalformedMessage("not the record of a webhook: its batch or its number of attempts is wrong")
+        if record.kind not in (BATCH, RUN):
+            raise MalformedMessage("not the record of a webhook: its kind is unknown")
         return record
 
     @property
@@ -109,6 +145,7 @@ class PendingWebhook:
 class Webhooks:
     """Stores and delivers webhooks. `register` may be called by many threads; a thread of its own does the rest.
 
+    endings: of each kind, what says that work has ended.
     keys:    the keys that sign deliveries; webhooks are off without any.
     seconds: how long after the batch was answered a delivery is tried.
     """
@@ -116,14 +153,14 @@ class Webhooks:
     def __init__(
         self,
         outputs: ObjectStore,
-        batches: Batches,
+        endings: Mapping[str, WorkEnding],
         clock: Clock,
         poster: Poster,
         keys: Sequence[bytes],
         seconds: float,
     ) -> None:
         self._outputs = outputs
-        self._batches = batches
+        self._endings = endings
         self._clock = clock
         self._poster = poster
         self._keys = keys
@@ -157,9 +194,16 @@ class Webhooks:
 
     def register(self, batch: str, url: str, photos: int) -> None:
         """Deliver to `url` when the batch has as many results as `photos`. May raise Retryable."""
-        self._write(PendingWebhook(batch, url, photos, made=self._clock.now()))
+        self._add(PendingWebhook(batch, url, photos, made=self._clock.now()))
+
+    def register_run(self, run: str, url: str) -> None:
+        """Deliver to `url` when a bulk run has ended. May raise Retryable."""
+        self._add(PendingWebhook(run, url, 0, made=self._clock.now(), kind=RUN))
+
+    def _add(self, record: PendingWebhook) -> None:
+        self._write(record)
         with self._changing:
-            self._due[batch] = 0.0
+            self._due[record.batch] = 0.0
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_SECONDS):
@@ -221,10 +265,9 @@ class Webhooks:
         if record is None:
             return None
         if not record.body:
-            answered = sum(1 for _ in self._outputs.list(f"{batch}/"))
-            if answered < record.photos:
+            if not self._endings[record.kind].has_ended(batch, record.photos):
                 return self._wait(record, now)
-            record = replace(record, done=now, body=self._body(batch, now))
+            record = replace(record, done=now, body=self._body(record, now))
         if now < record.due:
             return record.due
         if not self._outputs.put_new(record.claim, b"", "text/plain"):
@@ -244,7 +287,7 @@ class Webhooks:
 
     def _attempt(self, record: PendingWebhook) -> float | None:
         body = record.body.encode()
-        sent = signature.headers(self._keys, f"batch_{record.batch}", int(self._clock.now()), body)
+        sent = signature.headers(self._keys, f"{record.kind}_{record.batch}", int(self._clock.now()), body)
         try:
             status = self._poster.post(record.url, body, sent)
         except BadImage as error:
@@ -276,9 +319,10 @@ class Webhooks:
         log.warning("webhook of batch %s to %s is given up, attempt %d", record.batch, record.url, record.attempt + 1)
         self._forget(record)
 
-    def _body(self, batch: str, now: float) -> str:
+    def _body(self, record: PendingWebhook, now: float) -> str:
         at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return json.dumps({"type": "batch.done", "timestamp": at, "data": self._batches.read(batch).summary()})
+        data = self._endings[record.kind].summary(record.batch)
+        return json.dumps({"type": f"{record.kind}.done", "timestamp": at, "data": data})
 
     def _read(self, batch: str) -> PendingWebhook | None:
         try:

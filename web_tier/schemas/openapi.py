@@ -27,6 +27,7 @@ from web_tier.schemas.requests import (
     for_server,
     venue_for_server,
 )
+from web_tier.schemas.runs import RUN, RUN_ANSWERS, RUN_EVENT, run_paths
 from web_tier.schemas.secured import secured
 
 REPLAYED = "Idempotent-Replayed"
@@ -35,9 +36,9 @@ REPLAYED = "Idempotent-Replayed"
 _PROBLEMS = {
     "400": "The request is malformed",
     "401": "The request has no key, or one that does not exist (any more)",
-    "403": "The venue is not allowed here, or the key has not the scope",
-    "404": "There is no such batch or photo",
-    "409": "The record of the Idempotency-Key cannot be read, or direct uploads are off",
+    "403": "The venue, the source or the target is not allowed here, or the key has not the scope",
+    "404": "There is no such batch, photo or run",
+    "409": "The record of the Idempotency-Key cannot be read, direct uploads are off, or the run is finished",
     "413": "The request is too large",
     "415": "The body is neither a form nor JSON",
     "422": "The Idempotency-Key was used for another request",
@@ -55,7 +56,9 @@ _OWN = "A batch belongs to who made it; others see it with its share link alone.
 def document(models: Sequence[str], venues: Sequence[str], settings: Settings) -> Schema:
     """The document for a server that serves `models`, the default first, and whose requests may name `venues`."""
     webhooks = bool(settings.webhook_keys)
-    schemas = ANSWERS | {"Submission": for_server(SUBMISSION, models, webhooks), "Event": EVENT}
+    schemas = ANSWERS | RUN_ANSWERS | {"Event": EVENT, "RunEvent": RUN_EVENT}
+    for name, body in (("Submission", SUBMISSION), ("RunRequest", RUN)):
+        schemas[name] = for_server(body, models, webhooks)
     whole: Schema = {
         "openapi": "3.1.0",
         "info": {
@@ -72,8 +75,12 @@ def document(models: Sequence[str], venues: Sequence[str], settings: Settings) -
             "/v1/uploads": {"post": _offer_uploads(models)},
             "/v1/batches/{batch}/photos/confirm": {"post": _confirm_uploads(models, webhooks)},
             **_reading(),
+            **run_paths(_parameter("Idempotency-Key", "header", IDEMPOTENCY_KEY), _replayed()),
         },
-        "webhooks": {"batchDone": {"post": _webhook(webhooks)}},
+        "webhooks": {
+            "batchDone": {"post": _webhook("batchDone", "Every photo of a batch has its result", "Event", webhooks)},
+            "runDone": {"post": _webhook("runDone", "A bulk run has ended", "RunEvent", webhooks)},
+        },
         "components": {"schemas": schemas, "responses": _problem_responses()},
     }
     return secured(whole) if settings.signs_in else whole
@@ -121,7 +128,7 @@ def _submit(models: Sequence[str], venues: Sequence[str], settings: Settings) ->
 
 
 def _replayed() -> Schema:
-    told = "`true` when an earlier request with the same Idempotency-Key made this batch; missing otherwise."
+    told = "`true` when an earlier request with the same Idempotency-Key made this; missing otherwise."
     return {"headers": {REPLAYED: {"schema": {"enum": ["true"]}, "description": told}}}
 
 
@@ -215,7 +222,7 @@ def _reading() -> Schema:
     }
 
 
-def _webhook(on: bool) -> Schema:
+def _webhook(name: str, summary: str, event: str, on: bool) -> Schema:
     names = {
         "webhook-id": "The id of the event. A repeated delivery has the same id.",
         "webhook-timestamp": "The time of this delivery, in seconds since 1970.",
@@ -223,15 +230,15 @@ def _webhook(on: bool) -> Schema:
         "While the secret is changed there are two, with a space between them.",
     }
     return {
-        "operationId": "batchDone",
-        "summary": "Every photo of a batch has its result",
+        "operationId": name,
+        "summary": summary,
         "description": "Posted at least once to the `webhook` of the submission, as standardwebhooks.com describes."
         + ("" if on else " This server sends none: its operator has not set SHOAL_WEBHOOK_SECRET."),
         "parameters": [
-            _parameter(name, "header", TEXT | {"description": text}) | {"required": True}
-            for name, text in names.items()
+            _parameter(header, "header", TEXT | {"description": text}) | {"required": True}
+            for header, text in names.items()
         ],
-        "requestBody": _body(reference("Event"), {}),
+        "requestBody": _body(reference(event), {}),
         "responses": {"2XX": {"description": "Received"}, "410": {"description": "Stop: do not deliver again"}},
     }
 
