@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from shoal.clock import SystemClock
 from shoal.messages import Job
+from tests import run_fixtures
 from tests.fleet_fixtures import write_ledger
 from tests.web_fixtures import Site, jpeg, running_site
 from tests.web_screenshots import DESKTOP, files
@@ -102,6 +103,36 @@ def test_a_failed_batch_a_batch_with_warnings_the_page_of_a_problem_and_the_page
     is_fine(page, axe)
     page.goto(f"{site.url}/privacy")
     is_fine(page, axe)
+
+
+def test_the_bulk_runs_and_one_of_them(page: Page, axe: str) -> None:
+    with running_site(work=False, run_sources=run_fixtures.SOURCES, run_targets=run_fixtures.TARGETS) as site:
+        run_fixtures.store_photos(site.cloud, 60, bad=2)
+        page.goto(site.url)
+        page.get_by_role("link", name="Runs").click()
+        expect(page.get_by_role("button", name="Begin")).to_be_visible()
+        is_fine(page, axe)
+        page.get_by_label("Results go to").fill("s3://labels/run-1/")
+        page.get_by_role("button", name="Begin").click()
+        expect(page.get_by_role("button", name="Pause")).to_be_visible()
+        run_fixtures.work(site.cloud, 2)
+        expect(page.locator("#newest li")).to_have_count(12)  # the page looks by itself
+        is_fine(page, axe)
+        page.get_by_text("Cancel…").click()
+        run_fixtures.work(site.cloud)
+        expect(page.locator("#state")).to_contain_text("60 of 60 photos, 2 failed")
+        expect(page.get_by_role("button", name="Yes, cancel")).to_be_visible()  # the question stays
+        page.get_by_text("Cancel…").click()
+        page.get_by_text("Cancel…").blur()
+        expect(page.get_by_role("button", name="Label what failed again")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        is_fine(page, axe)
+        page.get_by_role("button", name="Label what failed again").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("What failed of a run")
+        is_fine(page, axe)
+        page.get_by_role("link", name="All runs").click()
+        expect(page.locator(".runs li")).to_have_count(2)
+        is_fine(page, axe)
 
 
 def test_signing_in_sharing_and_the_list_of_batches(page: Page, axe: str) -> None:

@@ -8,6 +8,7 @@ async function look() {
     if (!reply.ok) throw new Error(reply.status);
     const fresh = new DOMParser().parseFromString(await reply.text(), "text/html");
     for (const old of document.querySelectorAll("[data-live]")) {
+      if (old.querySelector("details[open], :focus")) continue; // somebody is about to press something there
       const now = fresh.getElementById(old.id);
       if (now && now.innerHTML !== old.innerHTML) old.replaceChildren(...now.childNodes);
     }
