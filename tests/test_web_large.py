@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -86,6 +87,14 @@ def test_words_on_a_phone_do_not_lie_over_each_other(
         assert len(tags) == 3
         for first, second in pairwise(sorted((tag["y"], tag["height"]) for tag in tags if tag)):
             assert second[0] >= sum(first) - 0.5
+    line = page.locator("#viewer .line")
+    line.locator("#viewer-label").evaluate("(label) => { label.textContent = 'a reason that is long '.repeat(9); }")
+    assert line.evaluate("(line) => line.scrollHeight <= line.clientHeight"), "a reason is cut"
+    page.goto(site.url)
+    for width in (PHONE["width"], 820):
+        page.set_viewport_size({"width": width, "height": 1180})
+        rows = Counter(place["y"] for one in page.locator(".example").all() if (place := one.bounding_box()))
+        assert list(rows.values()) == [4, 4], "an example stands alone in its row"
     page.context.close()
 
 
