@@ -17,6 +17,7 @@ from shoal.messages import batch_time
 from shoal.ports import Register
 
 GOES_ON = ("listing", "running")
+ENDED = ("done", "cancelled")
 NEWEST_SHARDS = 2
 
 

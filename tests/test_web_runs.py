@@ -21,6 +21,7 @@ from tests.run_fixtures import SOURCES, TARGETS, store_photos, work
 from tests.test_web_sign_in import PAGE, PASSWORD, SECRET, signed_in
 from tests.web_fixtures import Site, running_site, settings
 from web_tier.app import create_app
+from web_tier.bulk import looking
 from web_tier.bulk.rows import RunRows
 
 ASKED = {"source": "s3://photos/2026/", "into": "s3://labels/run-1"}
@@ -93,6 +94,23 @@ def test_a_run_from_the_request_to_its_rows(site: Site) -> None:
     assert all_rows(site, run, "status=failed&limit=2") == ([f"2026/{number:04d}.jpg" for number in range(3)], None)
     assert ask(site, "GET", f"/runs/{run}/labels.jsonl").text.count("\n") == 90
     assert [one["run"] for one in ask(site, "GET", "/v1/runs").json()["runs"]] == [run]
+
+
+def test_a_run_that_has_ended_is_not_read_again_and_one_that_was_deleted_is_unknown(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_photos(site.cloud, 3)
+    run = begin(site)
+    work(site.cloud)
+    forget(site, run)
+    assert ask(site, "GET", f"/v1/runs/{run}").json()["state"] == "done"
+    for one in list(site.cloud.outputs.list("runs/")):  # as retention does
+        site.cloud.outputs.delete(one.key)
+    assert ask(site, "GET", f"/v1/runs/{run}").json()["state"] == "done"
+    monkeypatch.setattr(looking, "ENDED_SECONDS", 0.0)
+    forget(site, run)
+    assert ask(site, "GET", f"/v1/runs/{run}").status_code == 404
+    assert ask(site, "GET", "/v1/runs").json()["runs"] == []
 
 
 def test_steered_by_a_program(site: Site) -> None:

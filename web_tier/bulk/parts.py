@@ -10,6 +10,7 @@ from web_tier.bulk.allowed import AllowedPlaces
 from web_tier.bulk.beginning import RunStarter
 from web_tier.bulk.looking import RunLooker
 from web_tier.bulk.rows import RunRows
+from web_tier.bulk.shown import ShownRows
 
 
 class BulkRuns:
@@ -20,3 +21,4 @@ class BulkRuns:
         self.starter = RunStarter(settings, cloud, clock, self.allowed)
         self.looker = RunLooker(cloud, clock, threads)
         self.rows = RunRows(self.looker.records)
+        self.shown = ShownRows(self.rows)

@@ -29,8 +29,6 @@ from web_tier.words import duration, percent
 
 blueprint = Blueprint("runs", __name__)
 
-NEWEST = 12  # labels on a run's page
-FAILED_SHOWN = 50
 PERCENT = 100.0
 NUMBERS = ("limit", "top")
 
@@ -67,17 +65,17 @@ def begin() -> BaseResponse:
 @needs(Right.READ)
 def run_page(run: str) -> Response:
     """One run; the page's script asks again every other second."""
-    looker, rows = services().runs.looker, services().runs.rows
+    looker, shown = services().runs.looker, services().runs.shown
     progress = looker.progress(run)
     page = render_template(
         "run.html",
         run=progress.run,
-        told=looker.told_of(progress),
+        told=looker.told(run),
         progress=progress,
         goes_on=progress.state in GOES_ON,
         plot=_plot(progress),
-        newest=[_shown(progress.run, one) for one in rows.newest(run, progress.newest, NEWEST)],
-        failed=rows.page(run, "", FAILED_SHOWN, failed_only=True).rows if progress.failed else (),
+        newest=[_shown(progress.run, one) for one in shown.newest(progress)],
+        failed=shown.failed(progress) if progress.failed else (),
         again=progress.run.source.removeprefix(FAILED_OF) if progress.run.source.startswith(FAILED_OF) else "",
         from_folder=not progress.run.target.startswith(S3),
     )
