@@ -25,6 +25,7 @@ class DoneShards:
     seconds: float = 0.0
     beyond: int = field(default=0, compare=False)
     failed_beyond: int = field(default=0, compare=False)
+    seconds_beyond: float = field(default=0.0, compare=False)
 
     def look(self, records: RunRecords, run: str, seen: Callable[[DoneShard], object] = lambda _: None) -> None:
         """Look once more. beyond: images of shards behind the first gap; the other counts are without them.
@@ -32,6 +33,7 @@ class DoneShards:
         seen: called for each shard that this look finds done.
         """
         self.beyond = self.failed_beyond = 0
+        self.seconds_beyond = 0.0
         gap = False
         for one in records.done_after(run, self.next - 1):
             seen(one)
@@ -39,6 +41,7 @@ class DoneShards:
             if gap:
                 self.beyond += one.images
                 self.failed_beyond += one.failed
+                self.seconds_beyond += one.seconds
                 continue
             self.next += 1
             self.images += one.images

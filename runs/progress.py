@@ -49,6 +49,13 @@ class RunProgress:
         return (self.listed.images - self.done) / self.images_per_second
 
     @property
+    def expected_cost(self) -> float | None:
+        """Dollars in the end, by what its photos took until now; None when nobody can tell, or it costs nothing."""
+        if self.state == "cancelled" or not (self.listed.done and self.done and self.run.price_per_hour):
+            return None
+        return costs(self.run, self.listed, self.seconds / self.done * self.listed.images)["total"]
+
+    @property
     def began(self) -> float:
         """When it began, seconds since 1970."""
         return batch_time(self.run.id)
@@ -73,6 +80,7 @@ class RunProgress:
             "seconds_left": None if left is None else round(left, 1),
             "worker_seconds": round(self.seconds, 1),
             "cost": self.cost,
+            "expected_cost": self.expected_cost,
         }
 
 
@@ -95,6 +103,7 @@ class ProgressReader:
             )
         self._shards.look(self._records, self._run.id, self._pace.note)
         state, why = state_of(self._records, self._run.id)
+        seconds = self._shards.seconds + self._shards.seconds_beyond
         return RunProgress(
             self._run,
             state,
@@ -102,8 +111,8 @@ class ProgressReader:
             self._listed,
             self._shards.images + self._shards.beyond,
             self._shards.failed + self._shards.failed_beyond,
-            self._shards.seconds,
-            costs(self._run, self._listed, self._shards.seconds)["total"],
+            seconds,
+            costs(self._run, self._listed, seconds)["total"],
             self._pace.images_per_second(self._now()) if state in GOES_ON else self._pace.over_all(),
             self._pace.curve(),
             self._pace.newest(NEWEST_SHARDS),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from runs.handling import Handling, Labelled
 from runs.manifest import Manifest
 from runs.orders import read_order
@@ -60,6 +62,8 @@ def test_speed_and_time_left_are_those_of_the_marks_for_every_reader() -> None:
     assert progress.curve[0] == (run_began := progress.began, 0)
     assert progress.curve[-1] == (run_began + 50, 40)
     assert progress.to_dict()["seconds_left"] == 75.0
+    assert progress.expected_cost
+    assert progress.cost < progress.expected_cost
     clock.wait(3600)  # it stands still, so nobody knows when it ends
     assert (look().images_per_second, look().seconds_left) == (0.0, None)
     work(cloud, clock)
@@ -67,7 +71,7 @@ def test_speed_and_time_left_are_those_of_the_marks_for_every_reader() -> None:
     assert ended == look()
     assert (ended.state, ended.done, ended.failed, ended.seconds_left) == ("done", 100, 49, None)
     assert 0 < ended.images_per_second < 0.03
-    assert ended.cost > 0
+    assert ended.cost == ended.expected_cost == pytest.approx(progress.expected_cost, rel=0.01)
 
     retried = again(run, new_batch(clock.now()))
     Steering(cloud).start(retried)  # nobody looks on: the workers find what failed

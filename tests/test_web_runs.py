@@ -21,7 +21,7 @@ from tests.run_fixtures import SOURCES, TARGETS, store_photos, work
 from tests.test_web_sign_in import PAGE, PASSWORD, SECRET, signed_in
 from tests.web_fixtures import Site, running_site, settings
 from web_tier.app import create_app
-from web_tier.bulk import looking
+from web_tier.bulk import downloads, looking
 from web_tier.bulk.rows import RunRows
 
 ASKED = {"source": "s3://photos/2026/", "into": "s3://labels/run-1"}
@@ -236,6 +236,19 @@ def test_the_page_begins_shows_and_steers_a_run(site: Site) -> None:
     again = ask(site, "POST", f"{page}/retry-failed", headers=PAGE).headers["Location"]
     assert "What failed of" in ask(site, "GET", again, headers=PAGE).text
     assert "Begin a run" in ask(site, "GET", "/runs", headers=PAGE).text
+
+
+def test_downloads_that_nobody_reads_leave_room_for_others(site: Site) -> None:
+    run = begin(site)
+    path = f"/runs/{run}/labels.jsonl"
+    held = [services(site).runs.downloads.hold(iter(())) for _ in range(downloads.AT_ONCE)]
+    assert (ask(site, "GET", path).status_code, ask(site, "HEAD", path).status_code) == (503, 200)
+    assert ask(site, "GET", f"/runs/{run}").status_code == 200
+    for one in held:
+        one.close()
+        one.close()
+    for _ in range(2 * downloads.AT_ONCE):
+        assert ask(site, "GET", path).status_code == 200
 
 
 def test_photos_outside_the_list_are_shown_to_nobody(site: Site) -> None:

@@ -8,6 +8,7 @@ from shoal.ports import Clock, Cloud
 from shoal.settings import Settings
 from web_tier.bulk.allowed import AllowedPlaces
 from web_tier.bulk.beginning import RunStarter
+from web_tier.bulk.downloads import Downloads
 from web_tier.bulk.looking import RunLooker
 from web_tier.bulk.rows import RunRows
 from web_tier.bulk.shown import ShownRows
@@ -21,4 +22,5 @@ class BulkRuns:
         self.starter = RunStarter(settings, cloud, clock, self.allowed)
         self.looker = RunLooker(cloud, clock, threads)
         self.rows = RunRows(self.looker.records)
+        self.downloads = Downloads()
         self.shown = ShownRows(self.rows)

@@ -66,6 +66,7 @@ STATE = record(
         "seconds_left": {"type": ["number", "null"], "description": "At this speed; null when nobody can tell"},
         "worker_seconds": DURATION,
         "cost": DURATION | {"description": "Dollars until now; 0 where a worker costs nothing"},
+        "expected_cost": {"type": ["number", "null"], "description": "Dollars in the end; null when nobody can tell"},
         "workers": {"type": ["integer", "null"], "description": "That label photos of runs now, of any run"},
         "page": described("The path of the run's page"),
         "results": described("The path of the run's rows"),
