@@ -34,7 +34,7 @@ class RunPace:
 
     def newest(self, most: int) -> tuple[int, ...]:
         """The shards that were done last, the newest first."""
-        return tuple(sorted(self._done, key=lambda shard: self._done[shard], reverse=True)[:most])
+        return tuple(sorted(self._done, key=lambda shard: (self._done[shard][0], shard), reverse=True)[:most])
 
     def curve(self) -> Points:
         """How many photos were done at which time, from the beginning on."""

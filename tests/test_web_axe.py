@@ -22,6 +22,7 @@ from tests.web_screenshots import DESKTOP, files
 ROOT = Path(__file__).parent.parent
 SECRET = "sixteen or more letters"
 SERIOUS = {"serious", "critical"}
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="module")
