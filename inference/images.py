@@ -127,6 +127,19 @@ def thumbnail(payload: bytes, pixels: int, max_pixels: int) -> bytes:
     return _guarded(lambda: _thumbnail(payload, pixels, max_pixels))
 
 
+def exif(payload: bytes, max_pixels: int) -> Image.Exif:
+    """The EXIF data of an image, which may be empty. To read them further may raise anything. Raises BadImage."""
+
+    def read() -> Image.Exif:
+        image = _open(io.BytesIO(payload), max_pixels)
+        if image.format == "PNG":
+            image.load()  # the data may stand behind the pixels
+        _check_exif(image.info)
+        return image.getexif()
+
+    return _guarded(read)
+
+
 def check_size(payload: bytes, max_bytes: int) -> None:
     """Raise BadImage if the payload is empty or too large."""
     check_bytes(len(payload), max_bytes)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from runs.manifest import BulkPhoto
 from runs.run import Run
 from shoal.errors import MalformedMessage
 from shoal.messages import VERSION, Result
-from shoal.safe_json import integer, read_object
+from shoal.safe_json import integer, number, read_object, text
 
 NOT_IN_ROWS = ("v", "seconds", "worker", "cached")
+_HASH = re.compile("[0-9a-f]{16}")
 CHANGED = "the object was overwritten after it was listed"
 GONE = "the object was deleted after it was listed"
 
@@ -22,22 +25,43 @@ class Picture:
     """What is known of a picture itself.
 
     width, height: in pixels, upright; 0 when they are not known: of a failed photo, or in results of an older worker.
+    hash:          64 bits as 16 hexadecimal digits, few of them other in copies of a picture; empty if not asked for.
+    taken:         when, by the camera's clock, as 2026-07-01T12:00:00; empty if not asked for, or not known.
+    latitude, longitude: where, in degrees; None if not asked for, or not known.
     """
 
     width: int = 0
     height: int = 0
+    hash: str = ""
+    taken: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What is known, in JSON types."""
-        return {"width": self.width, "height": self.height} if self.width else {}
+        known: dict[str, Any] = {"width": self.width, "height": self.height} if self.width else {}
+        known |= {name: value for name, value in (("hash", self.hash), ("taken", self.taken)) if value}
+        if self.latitude is not None:
+            known |= {"latitude": self.latitude, "longitude": self.longitude}
+        return known
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Picture:
         """Raises MalformedMessage."""
         try:
-            return cls(*(integer(found.get(name, 0)) for name in ("width", "height")))
-        except (TypeError, ValueError) as error:
-            raise MalformedMessage(f"not the size of a picture: {error}") from error
+            width, height = (integer(found.get(name, 0)) for name in ("width", "height"))
+            hashed, taken = (text(found.get(name, "")) for name in ("hash", "taken"))
+            place = [number(found[name]) for name in ("latitude", "longitude")] if "latitude" in found else [None, None]
+            if hashed and not _HASH.fullmatch(hashed):
+                raise ValueError(f"{hashed!r} is no hash")
+            if taken:
+                datetime.fromisoformat(taken)
+            return cls(width, height, hashed, taken, *place)
+        except (KeyError, TypeError, ValueError) as error:
+            raise MalformedMessage(f"not what is known of a picture: {error}") from error
+
+
+UNKNOWN = Picture()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +70,7 @@ class BulkRow:
 
     entry: BulkPhoto
     result: Result
-    picture: Picture = Picture()
+    picture: Picture = UNKNOWN
 
     @property
     def failed(self) -> bool:

@@ -22,6 +22,8 @@ FIRST_SHARDS = 16
 SHARD_SECONDS = 20.0  # of a worker's work for a shard: what is done again when a worker is killed
 LEAST_IMAGES, MOST_IMAGES = 50, 500  # of a later shard
 
+EXIF = ("time", "gps")
+
 State = Literal["listing", "running", "paused", "cancelled", "done"]
 
 
@@ -46,6 +48,8 @@ class Run:
     price_per_hour: of a worker, in dollars; 0 when it costs nothing or is not known.
     sample:       how many photos of the source are drawn at random; 0 for all.
     besides:      the id of a run, a sample: the photos that it has labelled are left out; empty for none.
+    hash:         whether each row gets a perceptual hash.
+    exif:         what each row tells of the photo's EXIF data: some of EXIF, with commas.
     listed_here:  whether a client lists the photos (a folder, a manifest), and not the workers.
     """
 
@@ -67,6 +71,8 @@ class Run:
     listed_here: bool = False
     sample: int = 0
     besides: str = ""
+    hash: bool = False
+    exif: str = ""
 
     @property
     def leaves_out(self) -> bool:

@@ -47,7 +47,7 @@ FAILED = BulkRow(BulkPhoto("in/d.jpg"), Result.failed("in/d.jpg", "this is not a
 
 
 def sized(one: BulkRow) -> BulkRow:
-    return replace(one, picture=Picture(201, 99))
+    return replace(one, picture=Picture(201, 99, "0123456789abcdef", "2026-07-01T12:30:00", -33.5, 151.25))
 
 
 def objects(run: str, parts: list[list[BulkRow]], source: str = "s3://photos/in/") -> dict[str, bytes]:
@@ -204,6 +204,8 @@ def test_pandas_and_duckdb_read_parquet_with_typed_columns_lists_of_structs_and_
     assert [(one["name"], one["score"], one["right"]) for one in boxes] == [("cat", 0.9, 60), ('a < "b"', 0.8, 200)]
     assert frame["run"].tolist() == [FIRST] * 4 + [SECOND]
 
+    taken = duckdb.execute("select hash, year(taken), latitude, longitude from read_parquet(?) offset 4", [str(out)])
+    assert taken.fetchall() == [("0123456789abcdef", 2026, -33.5, 151.25)]
     asked = """select key, width, height, status, error, warnings[1], detections[1].left, label from read_parquet(?)
         where label is null or len(detections) > 0 or width > 0 order by key"""
     assert duckdb.execute(asked, [str(out)]).fetchall() == [

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from benchmarks.running.system import ROOT, RunningSystem
 from shoal.settings import read_env_file
@@ -60,13 +62,23 @@ def test_the_demo_uses_a_system_that_is_up(tmp_path: Path) -> None:
         assert re.search(r"\d\d:\d\d:\d\d  .*launched 1", watched)
         assert "\x1b" not in watched
         into = tmp_path / "labels"
-        label = ("label", str(EXAMPLES), "--into", str(into), "--where", "*.jpg", "--not-if-done")
+        shutil.copytree(EXAMPLES, tmp_path / "photos", ignore=shutil.ignore_patterns("small"))
+        with Image.open(EXAMPLES / "cat.jpg") as image:
+            exif = Image.Exif()
+            exif.get_ifd(0x8769)[0x9003] = "2026:07:01 12:30:59"
+            image.reduce(2).save(tmp_path / "photos" / "small cat.jpg", exif=exif)
+        label = ("label", str(tmp_path / "photos"), "--into", str(into), "--where", "*.jpg", "--not-if-done", "--hash",
+                 "--exif", "gps,time")  # fmt: skip
         bulk = shoal(system, *label)
         assert bulk.returncode == 0, bulk.stdout + bulk.stderr
         [run] = bulk.stdout.split()
         rows = [json.loads(line) for line in (into / f"labels-{run}-00000.jsonl").read_text().splitlines()]
-        photos = sorted(path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.jpg"))
-        assert [row["key"] for row in rows] == photos
+        assert [row["key"] for row in rows] == sorted(path.name for path in (tmp_path / "photos").glob("*.jpg"))
+        assert {row["key"]: row.get("taken") for row in rows if "taken" in row} == {
+            "small cat.jpg": "2026-07-01T12:30:59"
+        }
+        near = shoal(system, "runs", "duplicates", run, "--json").stdout.splitlines()
+        assert [json.loads(group) for group in near] == [["cat.jpg", "small cat.jpg"]]
         assert {row["key"]: row["labels"][0]["name"] for row in rows}["cat.jpg"] == "Egyptian_cat"
         assert "Nothing is new or changed." in shoal(system, *label).stderr
         assert f"{run}  done: {len(rows)} of {len(rows)} photos, none failed" in shoal(system, "runs").stdout

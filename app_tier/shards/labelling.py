@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -16,10 +17,11 @@ from app_tier.shards.calls import ShardCalls
 from app_tier.suspects.alone import Broken
 from app_tier.suspects.suspects import Suspects
 from app_tier.worker import RecogniserPort
+from inference import picture_facts
 from inference.answer import Answer, Decoded
 from runs.handling import Labelled
 from runs.manifest import BulkPhoto, Manifest
-from runs.rows import CHANGED, GONE, BulkRow, Picture, chosen_of
+from runs.rows import CHANGED, GONE, UNKNOWN, BulkRow, Picture, chosen_of
 from runs.run import Run
 from shoal.buckets.suspects import GIVEN_UP
 from shoal.errors import BadImage, Changed, NotFound, Permanent
@@ -47,6 +49,7 @@ class _Opened:
     job: Job
     decoded: Decoded | None = None
     result: Result | None = None
+    picture: Picture = UNKNOWN
 
 
 class Labelling:
@@ -140,7 +143,8 @@ class Labelling:
                 return replace(opened, result=self._suspects.try_alone(job, payload))
             self._give_way()
             with self._budget.taken(pixels_in(payload)), self._suspects.opened_keys([job.key]):
-                return replace(opened, decoded=self._decode(run, job, payload))
+                decoded, picture = self._decode(run, job, payload)
+                return replace(opened, decoded=decoded, picture=picture)
         except Changed:
             return replace(opened, result=Result.failed(photo.key, CHANGED))
         except NotFound:
@@ -153,10 +157,11 @@ class Labelling:
         except Permanent as error:
             return replace(opened, result=Result.failed(photo.key, f"it cannot be read: {error}"))
 
-    def _decode(self, run: Run, job: Job, payload: bytes) -> Decoded:
+    def _decode(self, run: Run, job: Job, payload: bytes) -> tuple[Decoded, Picture]:
         try:
             with self.calls.one():
-                return self._recogniser.decode(run.model, payload)
+                decoded = self._recogniser.decode(run.model, payload)
+                return decoded, _picture(run, payload, decoded.size)
         except BadImage:
             raise
         except Exception as error:
@@ -196,5 +201,17 @@ class Labelling:
         )
 
     def _row(self, run: Run, one: _Opened, result: Result) -> BulkRow:
-        size = one.decoded.size if one.decoded else (0, 0)
-        return BulkRow(one.photo, chosen_of(run, replace(result, key=one.photo.key)), Picture(*size))
+        return BulkRow(one.photo, chosen_of(run, replace(result, key=one.photo.key)), one.picture)
+
+
+def _picture(run: Run, payload: bytes, size: tuple[int, int]) -> Picture:
+    """What the run tells of a photo that was decoded. size: (0, 0) where it is not known, of what is no photo."""
+    picture, pixels = Picture(*size), size[0] * size[1]
+    if pixels and run.hash:
+        with suppress(BadImage):
+            picture = replace(picture, hash=picture_facts.perceptual_hash(payload, pixels))
+    asked = run.exif.split(",")
+    found = picture_facts.taken(payload, pixels) if pixels and run.exif else picture_facts.Taken()
+    if "gps" in asked and found.place:
+        picture = replace(picture, latitude=found.place[0], longitude=found.place[1])
+    return replace(picture, taken=found.time) if "time" in asked else picture

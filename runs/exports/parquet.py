@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,10 @@ def _schema(pyarrow: Any) -> Any:
             "size": pyarrow.int64(),
             "width": count,
             "height": count,
+            "hash": text,
+            "taken": pyarrow.timestamp("s"),
+            "latitude": share,
+            "longitude": share,
             "status": text,
             "label": text,
             "wordnet_id": text,
@@ -78,6 +83,10 @@ def _row(photo: ExportPhoto) -> dict[str, Any]:
         "size": entry.size,
         "width": picture.width or None,
         "height": picture.height or None,
+        "hash": picture.hash or None,
+        "taken": datetime.fromisoformat(picture.taken) if picture.taken else None,
+        "latitude": picture.latitude,
+        "longitude": picture.longitude,
         "status": result.status,
         **_best(labels, detections),
         "labels": labels,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 
 from runs.exports.results import ExportPhoto
 from runs.exports.whole_file import whole_file
+from runs.rows import Picture
 from shoal import photo_record
 from shoal.messages import Job
 
 _UNKNOWN = {"path", "name", "batch", "index", "cached", "correction", "seconds"}  # to a row of a run
 _SHARED = [name for name in photo_record.NAMES if name not in _UNKNOWN]
-COLUMNS = ("key", "address", "etag", "size", "width", "height", *_SHARED)
+_PICTURE = tuple(one.name for one in fields(Picture))
+COLUMNS = ("key", "address", "etag", "size", *_PICTURE, *_SHARED)
 
 
 def write(photos: Iterable[ExportPhoto], out: Path) -> str:
@@ -23,8 +26,8 @@ def write(photos: Iterable[ExportPhoto], out: Path) -> str:
         writer.writerow(COLUMNS)
         for photo in photos:
             entry, result = photo.row.entry, photo.row.result
-            picture = photo.row.picture
-            first = (entry.key, photo.address, entry.etag, entry.size, picture.width or "", picture.height or "")
+            picture = photo.row.picture.to_dict()
+            first = (entry.key, photo.address, entry.etag, entry.size, *(picture.get(name, "") for name in _PICTURE))
             record = photo_record.record(Job("", 0, entry.key, ""), result)
             record["labels"] = result.to_dict()["labels"]  # all that the run was asked for
             for row in photo_record.table_rows(record, top=len(result.labels)):

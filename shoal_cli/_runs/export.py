@@ -49,7 +49,7 @@ def command(results: str, form: str, out: Path, photos: str) -> None:
     if photos and photos[-1] not in "/=":  # Label Studio's own addresses of local files end so
         photos += "/"
     counts = {"done": 0, "failed": 0}
-    remark = FORMATS[form](_counting(_found(results, photos), counts, form in WITH_FAILED), out)
+    remark = FORMATS[form](_counting(found(results, photos), counts, form in WITH_FAILED), out)
     kept = form in WITH_FAILED
     failed = f"; {counted(counts['failed'], 'failed photo')} {'among them' if kept else 'left out'}"
     written = counted(counts["done"] + kept * counts["failed"], "photo")
@@ -63,7 +63,7 @@ def _counting(photos: Iterable[ExportPhoto], counts: dict[str, int], with_failed
             yield photo
 
 
-def _found(results: str, photos: str) -> Iterator[ExportPhoto]:
+def found(results: str, photos: str) -> Iterator[ExportPhoto]:
     """The photos. Raises Permanent or NotFound."""
     if not results.startswith(S3) and Path(results).is_dir():
         return exported(FolderResults(Path(results)), "", photos)

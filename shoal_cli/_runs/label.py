@@ -13,7 +13,7 @@ import click
 from runs.asking import seconds_of, service_seconds, worker_price
 from runs.progress import RunProgress
 from runs.records import ListingState
-from runs.run import S3, Run, shard_images, split_address
+from runs.run import EXIF, S3, Run, shard_images, split_address
 from runs.steering import Steering
 from shoal import settings
 from shoal.aws import connect_to_running
@@ -62,6 +62,19 @@ class Share(click.ParamType):  # type: ignore[type-arg]
         return share
 
 
+class ExifData(click.ParamType):  # type: ignore[type-arg]
+    """What of the EXIF data: some of runs.run.EXIF, with commas."""
+
+    name = "DATA"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Raises BadParameter."""
+        asked = {one.strip() for one in value.split(",")} if value else set()
+        if not asked <= set(EXIF):
+            self.fail(f"{value!r} is not {', '.join(EXIF)} or both with a comma", param, ctx)
+        return ",".join(sorted(asked))
+
+
 @click.command(short_help="Label a whole bucket, or a large folder.")
 @click.argument("source")
 @click.option("--into", required=True, help="Where the results go: s3://bucket/prefix, or a folder of this machine.")
@@ -76,6 +89,8 @@ class Share(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option("--limit", default=0, help="At most so many photos.")
 @click.option("--sample", default=0, help="Label so many at random first, say what all will take by them, and ask.")
+@click.option("--hash", "hashed", is_flag=True, help="Also a perceptual hash, for `shoal runs duplicates`.")
+@click.option("--exif", type=ExifData(), default="", help="Also when and where it was taken: time, gps, or time,gps.")
 @click.option("--deadline", type=Deadline(), default=None, help="When it should be done, from now: 30m, 6h, 2d.")
 @click.option("--fail-above", type=Share(), default=0.5, help="Pause when a larger share of the photos fails.  [50%]")
 @click.option("--not-if-done", is_flag=True, help="Only what is new, changed, failed, or labelled by another model.")
@@ -90,6 +105,8 @@ def command(
     where: str,
     limit: int,
     sample: int,
+    hashed: bool,
+    exif: str,
     deadline: float | None,
     fail_above: float,
     not_if_done: bool,
@@ -129,6 +146,8 @@ def command(
         not_if_done,
         price_per_hour=worker_price(chosen),
         listed_here=folder is not None,
+        hash=hashed,
+        exif=exif,
     )
     checked(cloud, chosen, run)
     photos = source_of(cloud, chosen, run)

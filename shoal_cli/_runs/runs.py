@@ -19,6 +19,7 @@ from shoal.messages import is_batch, new_batch
 from shoal.ports import Cloud
 from shoal_cli._batches._counted import counted
 from shoal_cli._runs._asked import list_here
+from shoal_cli._runs._duplicates import duplicates
 from shoal_cli._runs._fetching import fetch, is_fetched, target_folder
 from shoal_cli._runs._following import summary
 from shoal_cli._runs.label import begin
@@ -106,6 +107,9 @@ def fetch_(run: str, folder: Path | None) -> None:
         raise Permanent(f"the results of run {run} go to {found.target}: name a FOLDER to have them here, too")
     for path in fetch(cloud, found, chosen):
         click.echo(path)
+
+
+command.add_command(duplicates)
 
 
 def _cloud() -> Cloud:
