@@ -15,11 +15,13 @@ from app_tier.image.__main__ import main
 from app_tier.image.carried import Carried, check, record
 from app_tier.image.early import load_and_wait
 from benchmarks.running import stub_engine
+from inference import store
 from inference.arithmetic import FLOAT32
 from shoal import settings
 from shoal.errors import Permanent
 from shoal.lifecycle import StopSignal
 from tests.inference_fixtures import EXPECTED, PHOTOS, cache_dir
+from tests.small_cut import CUT, MODEL, TAIL, make_small_cut
 
 PHOTO = PHOTOS[1]
 
@@ -34,24 +36,55 @@ def chosen(tmp_path: Path) -> settings.Settings:
 
 
 def test_what_was_carried_whole_labels_as_at_home(chosen: settings.Settings, tmp_path: Path) -> None:
-    noted = record(chosen, ["resnet50"], [PHOTO])
+    noted = record(chosen, ["resnet50"], [], carried_photo(tmp_path))
     assert noted.answers == {f"resnet50 {FLOAT32}": {PHOTO.name: EXPECTED[PHOTO.name]}}
     noted.write(tmp_path)
-    assert Carried.read(tmp_path) == noted
+    assert Carried.read(tmp_path) == replace(noted, tails=[])
 
-    [line] = check(chosen, noted, [PHOTO])
+    [line] = check(chosen, noted, tmp_path)
 
     assert line == "resnet50 in float32 is whole and labels 1 of 1 photos as where it was prepared"
 
 
-def test_other_answers_and_damaged_files_are_refused(chosen: settings.Settings) -> None:
+def test_tails_are_carried_with_what_their_heads_made_of_the_photos(
+    chosen: settings.Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_small_cut(chosen.cache_dir)
+    folder = carried_photo(tmp_path)
+    for name, value in {"CACHE_DIR": str(chosen.cache_dir), "MODEL": "resnet50", "TAILS": TAIL}.items():
+        monkeypatch.setenv(f"SHOAL_{name}", value)
+    assert main(["record", str(folder)]) == 0
+    assert capsys.readouterr().out == f"resnet50 {TAIL}\n"
+    noted = Carried.read(folder)
+    assert (noted.models, noted.tails) == (["resnet50"], [TAIL])
+    assert noted.answers[f"{TAIL} {FLOAT32}"][PHOTO.name]
+    for name in ("TAILS", "MODEL"):
+        monkeypatch.delenv(f"SHOAL_{name}")
+    shutil.rmtree(store.part_folder(MODEL, CUT, store.HEAD, chosen.cache_dir))  # it is not carried
+
+    assert main(["check", str(folder)]) == 0
+
+    said = capsys.readouterr().out
+    assert f"{TAIL} in float32 is whole and labels 1 of 1 photos as where it was prepared" in said
+    assert f"{TAIL} labels {PHOTO.name} in " in said
+
+
+def carried_photo(folder: Path) -> Path:
+    """The folder, with the photo in it as it is carried."""
+    (folder / "photos").mkdir()
+    os.link(PHOTO, folder / "photos" / PHOTO.name)
+    return folder
+
+
+def test_other_answers_and_damaged_files_are_refused(chosen: settings.Settings, tmp_path: Path) -> None:
+    carried_photo(tmp_path)
     other = Carried("openvino", ["resnet50"], {f"resnet50 {FLOAT32}": {PHOTO.name: "a_dog"}})
     with pytest.raises(Permanent, match="labels 0 of 1 photos as it did where it was prepared"):
-        check(chosen, other, [PHOTO])
+        check(chosen, other, tmp_path)
     net = chosen.cache_dir / "models" / "resnet50" / "openvino" / "model.xml"
     net.write_text(net.read_text().replace("a", "e"))  # as long as before
     with pytest.raises(Permanent, match=r"resnet50 in float32 was damaged on its way: model\.xml"):
-        check(chosen, other, [PHOTO])
+        check(chosen, other, tmp_path)
 
 
 def test_models_are_loaded_before_the_settings_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

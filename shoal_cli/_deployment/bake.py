@@ -49,7 +49,12 @@ def _packed(place: Path, chosen: Settings, wheels: bool) -> Path:
     """What the image is made of, packed. Raises ShoalError: the reason has been printed."""
     click.echo("Packing code and models, and labelling the example photos with them ...")
     packed = place / "packed.tar"
-    asked = {"CACHE_DIR": chosen.cache_dir.absolute(), "MODEL": chosen.model, "MODELS": chosen.models}
+    asked = {
+        "CACHE_DIR": chosen.cache_dir.absolute(),
+        "MODEL": chosen.model,
+        "MODELS": chosen.models,
+        "TAILS": chosen.tails,
+    }
     environment = (
         os.environ | {f"SHOAL_{name}": str(value) for name, value in asked.items()} | {"PYTHON": sys.executable}
     )

@@ -9,21 +9,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from inference import engines, store, tasks, user_files
-from inference.engines import Loaded
-from inference.model import Model
+from inference import store, user_files
+from inference.head import CutHead
 from inference.photo_folders import readable
 from inference.preparing.cutting.request import AGREEING
-from inference.split import header, packing
+from inference.split import header
 from inference.split.point import CutPoint, parts_of, tail_name
 from inference.store import Artefact
 from shoal.errors import BadImage, NotFound, Permanent
 from shoal.settings import Settings
 
 SPLIT = "split"
-WHOLE_PICTURES = ("classify", "classify_whole")  # tasks whose nets look at the picture once; others look at its faces
 MARK_BYTES = 8
 
 
@@ -54,9 +50,7 @@ class Device:
     """The head of a cut, loaded. tail: the name under which workers serve the other part. dtype: of what travels."""
 
     tail: str
-    model: Model
-    head: Loaded
-    point: CutPoint
+    head: CutHead
     max_pixels: int
     dtype: str = "uint8"
 
@@ -71,8 +65,12 @@ class Device:
         cut = cut or _only_cut(chosen, name)
         head, point = store.find_head(name, cut, chosen.engine, chosen.cache_dir)
         _check_agreement(head, cut, dtype)
-        loaded = engines.by_name(head.engine).load(head.model, head.folder)
-        return cls(tail_name(name, cut), head.model, loaded, point, chosen.max_pixels, dtype)
+        return cls(tail_name(name, cut), CutHead.of(head, point), chosen.max_pixels, dtype)
+
+    @property
+    def point(self) -> CutPoint:
+        """Where the net is cut."""
+        return self.head.point
 
     @contextmanager
     def packed(self, photos: Sequence[Path]) -> Iterator[PackedPhotos]:
@@ -96,12 +94,7 @@ class Device:
 
     def pack(self, payload: bytes) -> bytes:
         """The packed activation of a photo's bytes. Raises BadImage."""
-        opened = tasks.by_name(self.model.task).decode(self.model, payload, self.max_pixels)
-        if self.model.task in WHOLE_PICTURES:
-            return packing.pack(self.head.infer(opened.tensor)[0][0], self.point, self.dtype)
-        none = np.empty((0, *self.point.shape), np.float32)
-        found = self.head.infer(opened.tensor)[0] if len(opened.tensor) else none
-        return packing.pack_parts(found, self.point, opened.boxes, opened.size, self.dtype)
+        return self.head.pack(payload, self.max_pixels, self.dtype)
 
 
 def _check_agreement(head: Artefact, cut: str, dtype: str) -> None:
