@@ -144,6 +144,14 @@ def test_a_batch_of_refused_photos_is_done_at_once(site: Site) -> None:
         ({"files": [("model", (None, "nonesuch")), *form("a.jpg")]}, 400, "not served here"),
         ({"files": [*form("a.jpg"), ("model", (None, "resnet50"))]}, 400, "before the photos"),
         ({"files": {"other": b"x"}}, 400, "field inputFile"),
+        ({"files": [("modle", (None, "resnet50")), *form("a.jpg")]}, 400, "no field 'modle' .* Did you mean model?"),
+        ({"files": [*form("a.jpg"), ("webhook", (None, "http://x"))]}, 400, "no field 'webhook' .* in the query"),
+        ({"files": [*form("a.jpg"), ("inputfile", ("b.jpg", PHOTO))]}, 400, "Did you mean inputFile?"),
+        (
+            {"json": {"photos": [{"data": "AA=="}], "webhok": "http://x"}},
+            400,
+            "The body has an unknown field 'webhok'; known are model, photos, webhook",
+        ),
         ({"files": form("a.jpg"), "headers": {"Idempotency-Key": "x" * 256}}, 400, "Idempotency-Key"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -265,11 +265,15 @@ def json_stream() -> IO[bytes]:
     return unpacked(request.stream, request.headers.get("Content-Encoding", ""), request.max_content_length or 0)
 
 
-def form() -> Form:
-    """The photos in the form of the current request. The query may name the model. Raises Problem (415)."""
+def form(beside: Collection[str] = ()) -> Form:
+    """The photos in the form of the current request. The query may name the model. Raises Problem (415).
+
+    beside: as for `Form`.
+    """
     limit = services().settings.max_file_bytes
     check_encoding(request.headers.get("Content-Encoding", ""))
-    return Form(request.stream, request.headers.get("Content-Type", ""), limit, request.args.get("model", ""))
+    kind, model = request.headers.get("Content-Type", ""), request.args.get("model", "")
+    return Form(request.stream, kind, limit, model, beside)
 
 
 def listed(photos: Sequence[Named], model: str = "") -> Listed:

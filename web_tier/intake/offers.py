@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import difflib
 import io
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
@@ -92,12 +93,19 @@ class Counted:
 
 
 class Form:
-    """The photos of a multipart form, read as a stream. A field `model` must stand before them."""
+    """The photos of a multipart form, read as a stream. A field `model` must stand before them.
+
+    beside: names that belong into the query. With any, a field of the form that Shoal does not know is refused: a
+            misspelt one would change nothing, and nobody would notice. Without, it is passed over.
+    """
 
     whole = False
 
-    def __init__(self, stream: IO[bytes], content_type: str, keep_bytes: int, model: str = "") -> None:
+    def __init__(
+        self, stream: IO[bytes], content_type: str, keep_bytes: int, model: str = "", beside: Collection[str] = ()
+    ) -> None:
         self.model = model
+        self._beside = beside
         self._stream = stream
         self._content_type = content_type
         self._keep_bytes = keep_bytes
@@ -126,6 +134,8 @@ class Form:
             raise Problem(400, NOTHING_CHOSEN)
 
     def _note(self, field: str, body: BinaryIO | None, late: bool) -> None:
+        if field != "model" and self._beside:
+            raise Problem(400, _unknown(field[:40], self._beside))
         if field != "model" or body is None:
             return
         if late:
@@ -248,6 +258,13 @@ def _from_base64(text: str) -> bytes:
 
 def _done(photo: Given | Future[Given]) -> Given:
     return photo.result() if isinstance(photo, Future) else photo
+
+
+def _unknown(field: str, beside: Collection[str]) -> str:
+    told = f"There is no field {field!r} in this form."
+    if close := difflib.get_close_matches(field, [*beside, "model", *FIELDS], n=1):
+        return f"{told} " + (f"Give {close[0]} in the query." if close[0] in beside else f"Did you mean {close[0]}?")
+    return f"{told} Send each photo as a file in the multipart field inputFile, and before them model, if any."
 
 
 def _seen(fields: set[str]) -> str:

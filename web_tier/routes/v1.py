@@ -221,7 +221,7 @@ def _submission() -> tuple[OfferedPhotos, str | None]:
         webhook = webhook if body.webhook is None else body.webhook
         offers: OfferedPhotos = listed(body.photos, body.model or model or "")
     elif request.mimetype == FORM:
-        offers = form()
+        offers = form(beside=("venue", "webhook"))
     else:
         raise Problem(415, "Send the photos as multipart/form-data, in the field inputFile, or as application/json.")
     if webhook is not None:

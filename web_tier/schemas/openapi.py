@@ -12,6 +12,7 @@ from web_tier.schemas.answers import ANSWERS, EVENT, reference
 from web_tier.schemas.bodies import PHOTO_JSON_BYTES
 from web_tier.schemas.requests import (
     AFTER,
+    ALONE,
     BATCH_ID,
     CONFIRMATION,
     IDEMPOTENCY_KEY,
@@ -25,6 +26,7 @@ from web_tier.schemas.requests import (
     Schema,
     described,
     for_server,
+    record,
     venue_for_server,
 )
 from web_tier.schemas.runs import RUN, RUN_ANSWERS, RUN_EVENT, run_paths
@@ -98,7 +100,7 @@ def _submit(models: Sequence[str], venues: Sequence[str], settings: Settings) ->
     }
     model = MODEL | {"enum": list(models), "description": "The model for a form. A JSON body has its own field."}
     webhook = [_parameter("webhook", "query", WEBHOOK)] if settings.webhook_keys else []
-    form = {"type": "object", "properties": {"inputFile": photos}, "required": ["inputFile"]}
+    form = record({"inputFile": photos}) | ALONE
     return {
         "operationId": "submit",
         "summary": "Submit photos",

@@ -35,6 +35,9 @@ def list_of(items: Schema, at_least: int = 0, at_most: int | None = None) -> Sch
     return {"type": "array", "items": items} | limits | ({} if at_most is None else {"maxItems": at_most})
 
 
+ALONE: Schema = {"additionalProperties": False}
+"""Added to a `record`: other fields are refused."""
+
 TEXT: Schema = {"type": "string"}
 BATCH_ID: Schema = {"type": "string", "pattern": BATCH_PATTERN, "examples": ["1m7yv8wnwyewm4djehxe"]}
 INDEX: Schema = {"type": "integer", "minimum": 0, "maximum": MOST_INDEX}
@@ -81,14 +84,20 @@ def _photos(photo: Schema) -> Schema:
     return list_of(photo, 1, MOST_PHOTOS)
 
 
-SUBMISSION = record({"model": MODEL, "webhook": WEBHOOK, "photos": _photos(_SUBMITTED_PHOTO)}, ["photos"])
+# A misspelt field would change nothing, and nobody would notice: each body has the fields here alone.
+SUBMISSION = record({"model": MODEL, "webhook": WEBHOOK, "photos": _photos(_SUBMITTED_PHOTO)}, ["photos"]) | ALONE
 
-UPLOADS = record(
-    {"batch": BATCH_ID, "model": MODEL, "photos": _photos(record({"name": NAME, "index": INDEX}, ["name"]))}, ["photos"]
+UPLOADS = (
+    record(
+        {"batch": BATCH_ID, "model": MODEL, "photos": _photos(record({"name": NAME, "index": INDEX}, ["name"]))},
+        ["photos"],
+    )
+    | ALONE
 )
 
-CONFIRMATION = record(
-    {"model": MODEL, "webhook": WEBHOOK, "photos": _photos(record({"name": NAME, "index": INDEX}))}, ["photos"]
+CONFIRMATION = (
+    record({"model": MODEL, "webhook": WEBHOOK, "photos": _photos(record({"name": NAME, "index": INDEX}))}, ["photos"])
+    | ALONE
 )
 
 
