@@ -101,7 +101,7 @@ class Controller:
         self._arrivals = Arrivals(chosen.state_dir)
         self._idle = False
         self._hold = Hold(cloud.lease, holder_id(chosen.state_dir / "controller.id"), chosen.lease_seconds, steady)
-        self._ledger = ledger = Ledger(chosen.state_dir / ledger_file.NAME)
+        self._ledger = ledger = Ledger(chosen.state_dir / ledger_file.NAME, chosen.emulated)
         self._clock = clock
         self._reconciler = Reconciler(
             cloud,

@@ -148,10 +148,13 @@ class Ledger:
     """Appends to `path`. A tick without news is left out: an idle night is one line.
 
     Photos of bulk runs alone are written every few seconds, and are no news to tell.
+
+    emulated: whether the machines are processes on this machine: who reads it later, without a cloud, shall know.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, emulated: bool = False) -> None:
         self._path = path
+        self._emulated = emulated
         self._last: Tick | None = None
         self._newest: Entry | None = None
         self._faults = WarnOnce(log)
@@ -163,7 +166,7 @@ class Ledger:
         if same and not self._counts_bulk(tick):
             return ""
         entry = tick.entry(self._last.observation.measured.tally if self._last else Tally())
-        entry = replace(entry, begins=self._last is None)
+        entry = replace(entry, begins=self._last is None, emulated=self._emulated)
         self._last = tick
         self._write(entry)
         return "" if same else entry.sentence

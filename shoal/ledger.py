@@ -131,6 +131,7 @@ class Entry:
     alone_seconds:       seconds of a worker's time for one photo when it shares nothing with other workers.
     rates:               what so many workers did together; several workers may share what limits them.
     no_launch:           why the budget lets no machine start, also while none is wanted; "" when it lets one start.
+    emulated:            whether its machines were processes on this machine, which cost nothing.
     begins:              whether it is the first of a controller: nobody looked just before it.
     ends:                whether the controller stopped: nobody looks after it, until the next entry.
 
@@ -178,6 +179,7 @@ class Entry:
     ends: bool = False
     dropped: int = 0
     bulk_finished: int = 0
+    emulated: bool = False
 
     @property
     def machines_after(self) -> int:
@@ -246,6 +248,7 @@ class Entry:
                 dry_run=fields.get("dry_run") is True,
                 begins=fields.get("begins") is True,
                 ends=fields.get("ends") is True,
+                emulated=fields.get("emulated") is True,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise MalformedMessage(f"not an entry of a ledger: {str(error)[:300]!r}") from error

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -85,7 +86,8 @@ def total(entries: Sequence[Entry], since: float, now: float, chosen: Settings) 
     machines = [machines_between(one, after) for one, after in zip(acted, following, strict=True)]
     seconds = sum(count * span for count, span in zip(machines, spans, strict=True))
     launched = sum(len(act.machines) for one in acted if one.at >= since for act in one.done if act.kind == "launch")
-    chosen = in_force.applied(chosen)
+    here = chosen.emulated or any(one.emulated for one in acted[-1:])  # a cloud that was stopped cannot be asked
+    chosen = replace(in_force.applied(chosen), emulated=here)
     price = price_per_hour(chosen)
     cost = price_in_words(chosen) if price is None else cost_in_words(chosen, dollars(seconds / 3600 * price))
     peak = max((count for count, span in zip(machines, spans, strict=True) if span), default=0)

@@ -87,7 +87,7 @@ def test_what_is_new_is_told_once() -> None:
 
 
 def test_photos_of_bulk_runs_are_written_every_few_seconds_and_told_to_nobody(tmp_path: Path) -> None:
-    ledger, quiet = Ledger(tmp_path / "ledger.jsonl"), tick(done=())
+    ledger, quiet = Ledger(tmp_path / "ledger.jsonl", emulated=True), tick(done=())
     assert ledger.record(quiet)
     for second in range(1, 10):
         measured = replace(quiet.observation.measured, tally=Tally(bulk_finished=10 * min(second, 7)))
@@ -95,6 +95,7 @@ def test_photos_of_bulk_runs_are_written_every_few_seconds_and_told_to_nobody(tm
         assert ledger.record(replace(quiet, observation=seen)) == ""
     written = [(one.at, one.bulk_finished) for one in read(tmp_path / "ledger.jsonl")]
     assert written == [(1000.0, 0), (1004.0, 40), (1008.0, 30)]
+    assert all(one.emulated for one in read(tmp_path / "ledger.jsonl"))
 
 
 def test_an_entry_in_json() -> None:

@@ -46,6 +46,8 @@ def test_the_sum_has_peak_machine_seconds_cost_and_launches() -> None:
     assert why.total(LEDGER, NOW - 60, NOW, chosen) == told
     assert why.total(LEDGER, NOW - 25, NOW, chosen) == "peak 4, 40 machine-seconds, $0.40, 0 launches"
     assert why.total(LEDGER[1:2], NOW - 60, NOW - 39, chosen).startswith("peak 2, 2 machine-seconds, $0.02, 2 launches")
+    here = [replace(one, emulated=True) for one in LEDGER]  # and its cloud was stopped
+    assert ", would cost $0.0009 on t3.medium, 4 launches; EC2 bills" in why.total(here, NOW - 60, NOW, load({}))
     dry = [replace(one, dry_run=True) for one in LEDGER]
     assert why.total([*LEDGER, *dry], NOW - 60, NOW, chosen) == why.total(LEDGER, NOW - 60, NOW, chosen)
 
