@@ -54,7 +54,7 @@ def base64_of(payload: bytes) -> str:
 
 
 def test_a_submission_is_answered_at_once_and_found_again(site: Site) -> None:
-    reply = post(site, files=form("test_0.jpg", "b.jpg"))
+    reply = post(site, files=[("_charset_", (None, "utf-8")), *form("test_0.jpg", "b.jpg")])
     assert reply.status_code in (200, 202)  # 200 if both are labelled already
     told = reply.json()
     assert (told["total"], [photo["name"] for photo in told["photos"]]) == (2, ["test_0.jpg", "b.jpg"])

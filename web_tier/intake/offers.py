@@ -21,6 +21,7 @@ from web_tier.outside.fetch import Fetcher
 from web_tier.problems import Problem
 
 FIELDS = ("inputFile", "myfile")
+PASSED = ("model", "_charset_")  # the second is RFC 7578's: file names are read in any encoding without it
 FETCHED_AHEAD = 8
 MOST_FIELDS_NOTED = 100  # names of fields without a photo that are remembered for an error
 
@@ -134,7 +135,7 @@ class Form:
             raise Problem(400, NOTHING_CHOSEN)
 
     def _note(self, field: str, body: BinaryIO | None, late: bool) -> None:
-        if field != "model" and self._beside:
+        if field not in PASSED and self._beside:
             raise Problem(400, _unknown(field[:40], self._beside))
         if field != "model" or body is None:
             return
