@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -109,7 +110,8 @@ class RunLooker:
             if due:
                 self._looked_at = now
         if due:
-            self._threads.submit(self._look_whether_any)
+            with suppress(RuntimeError):  # the process stops, and its threads take nothing more
+                self._threads.submit(self._look_whether_any)
         return self._exist
 
     def told(self, run: str) -> dict[str, Any]:
