@@ -54,7 +54,7 @@ label: sharing.share sharing.unshare pages.delete v1.delete v1.retry
 label: device.device_page
 label: uploads.confirm v1.submit v1.label v1.cancel contracts.recognise contracts.detect_objects contracts.detect_many
 read: v1_runs.listed v1_runs.state v1_runs.results runs.runs_page runs.run_page runs.labels runs.thumbnail
-label: v1_runs.begin v1_runs.pause v1_runs.resume v1_runs.cancel v1_runs.retry_failed
+label: v1_runs.begin v1_runs.expected v1_runs.pause v1_runs.resume v1_runs.cancel v1_runs.retry_failed
 label: runs.begin runs.pause runs.resume runs.cancel runs.retry_failed
 operate: fleet.fleet_page fleet.fleet_json fleet.change_setting
 operate: dead_letters.dead_letters_page dead_letters.redrive dead_letters.delete

@@ -113,6 +113,23 @@ def test_a_run_that_has_ended_is_not_read_again_and_one_that_was_deleted_is_unkn
     assert ask(site, "GET", "/v1/runs").json()["runs"] == []
 
 
+def test_what_a_run_will_take_is_told_before(site: Site) -> None:
+    store_photos(site.cloud, 90)
+    asked = ASKED | {"where": "000*.jpg"}
+    told = ask(site, "POST", "/v1/forecasts", json=asked)
+    assert told.status_code == 200
+    assert (told.json()["images"], told.json()["more"]) == (10, False)
+    assert told.json()["seconds"] == pytest.approx(10 * site.settings.expected_service_seconds)
+    assert told.json()["cost"] > 0
+    assert ask(site, "POST", "/v1/forecasts", json=ASKED | {"source": "s3://secret"}).status_code == 403
+    page = ask(site, "GET", "/runs", params={"source": SOURCES, "limit": "50", "expect": "yes"}, headers=PAGE)
+    assert (page.status_code, "50 photos, " in page.text, 'value="50"' in page.text) == (200, True, True)
+    assert "about 25 s of one worker" in page.text
+    refused = ask(site, "GET", "/runs", params={"source": "s3://secret", "expect": "yes"}, headers=PAGE)
+    assert (refused.status_code, "SHOAL_RUN_SOURCES" in refused.text) == (403, True)
+    assert site.cloud.bulk.depth().total == 0
+
+
 def test_steered_by_a_program(site: Site) -> None:
     store_photos(site.cloud, 60, bad=2)
     run = begin(site)

@@ -29,7 +29,7 @@ STOP_SECONDS = 1.5
 LEAST_SECONDS = 0.5  # for the requests that run, when the services took long to stop
 FLUSH_SECONDS = 0.3
 HEALTH = ("/healthz", "/readyz")
-ANSWERS = ("/batches", "/v1/batches", "/runs", "/v1/runs")
+ANSWERS = ("/batches", "/v1/batches", "/runs", "/v1/runs", "/v1/forecasts")
 MOST_FILES = 16_384  # 1,900 connections, 4,000 open pages, each form's files, and the calls to the cloud
 BACKLOG = 1024  # connections that wait to be accepted
 

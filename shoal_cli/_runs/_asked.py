@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from runs.already import Already
 from runs.asking import check_bucket
-from runs.costs import costs
+from runs.forecast import Forecast
 from runs.listing import Step
 from runs.manifest import BulkPhoto
 from runs.records import ListingState, RunRecords
-from runs.run import FAILED_OF, FIRST_SHARDS, S3, Run
+from runs.run import FAILED_OF, S3, Run
 from runs.sampling import SampleSource
 from runs.sources import BucketSource, FailedSource, PhotoSource, is_photo_of
 from runs.steering import Steering, failed_entries
@@ -26,25 +23,13 @@ from shoal_cli._batches._counted import counted, duration
 from shoal_cli._runs._folder import FolderSource
 from shoal_cli._runs._models import answering, check_model, served
 
-COUNTED = 20_000  # keys that are counted before a run begins; of more, the person is told that there are more
-COUNT_SECONDS = 3.0
 
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What a run will take. more: whether there are more photos than these."""
-
-    images: int
-    size: int
-    more: bool
-    seconds: float
-    cost: float
-
-    def __str__(self) -> str:
-        least = "more than " if self.more else ""
-        work = f"about {duration(self.seconds)} of one worker"
-        price = f", {least}{dollars(self.cost)}" if self.cost else ""
-        return f"{least}{counted(self.images, 'photo')}, {self.size / 1e6:.1f} MB: {least}{work}{price}"
+def in_words(expected: Forecast) -> str:
+    """A forecast in a sentence."""
+    least = "more than " if expected.more else ""
+    work = f"about {duration(expected.seconds)} of one worker"
+    price = f", {least}{dollars(expected.cost)}" if expected.cost else ""
+    return f"{least}{counted(expected.images, 'photo')}, {expected.size / 1e6:.1f} MB: {least}{work}{price}"
 
 
 def source_of(cloud: Cloud, chosen: Settings, run: Run) -> PhotoSource:
@@ -87,29 +72,3 @@ def checked(cloud: Cloud, chosen: Settings, run: Run) -> None:
 def known_of(cloud: Cloud, chosen: Settings, run: Run) -> Callable[[BulkPhoto], bool] | None:
     """Whether a photo need not be labelled again; None when all are labelled."""
     return Already(RunRecords(cloud.outputs), run, answering(cloud, chosen, run)).knows if run.leaves_out else None
-
-
-def forecast(
-    run: Run, source: PhotoSource, service: float, known: Callable[[BulkPhoto], bool] | None = None
-) -> Forecast:
-    """Look at the first photos. service: seconds of a worker for each."""
-    fits, began = is_photo_of(run), time.monotonic()
-    images, size, seen = 0, 0, 0
-    more = False
-    for _, photo in islice(source.entries(""), COUNTED + 1):
-        seen += 1
-        if run.limit and images >= run.limit:
-            break
-        if seen > COUNTED or time.monotonic() - began > COUNT_SECONDS:
-            more = True
-            break
-        if fits(photo) and not (known and known(photo)):
-            images, size = images + 1, size + photo.size
-    return reckoned(run, images, size, more, service, seen)
-
-
-def reckoned(run: Run, images: int, size: int, more: bool, service: float, seen: int) -> Forecast:
-    """What so many photos will take. service: seconds of a worker for each; seen: keys that are listed."""
-    shards = min(images, FIRST_SHARDS) + images // run.shard_images
-    cost = costs(run, ListingState(shards, images, size, seen), images * service)["total"]
-    return Forecast(images, size, more, images * service, cost)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import click
 
+from runs.forecast import reckoned
 from runs.progress import RunProgress
 from runs.records import RunRecords
 from runs.run import Run, shard_images
@@ -17,7 +18,7 @@ from shoal.messages import new_batch
 from shoal.ports import Cloud
 from shoal.settings import Settings
 from shoal_cli._batches._counted import counted
-from shoal_cli._runs._asked import drawn_from, list_here, reckoned, source_of
+from shoal_cli._runs._asked import drawn_from, in_words, list_here, source_of
 from shoal_cli._runs._following import screen
 
 
@@ -56,7 +57,7 @@ def others(cloud: Cloud, run: Run, source: SampleSource, told: RunProgress) -> R
     lines = [
         f"Of the sample {told.failed} of {counted(told.done, 'photo')} failed ({failed:.1%}); "
         f"{seconds:.3f} s of a worker for each.",
-        f"The others: {expected}. At these rates about {images * failed:.0f} will fail, "
+        f"The others: {in_words(expected)}. At these rates about {images * failed:.0f} will fail, "
         f"and the results will take {results:.1f} MB.",
     ]
     if source.more:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from runs.asking import seconds_of, service_seconds, worker_price
+from runs.forecast import forecast
 from runs.progress import RunProgress
 from runs.records import ListingState
 from runs.run import EXIF, S3, Run, shard_images, split_address
@@ -22,7 +23,7 @@ from shoal.messages import new_batch
 from shoal.ports import Cloud
 from shoal.settings import Settings
 from shoal_cli._batches._counted import counted
-from shoal_cli._runs._asked import checked, forecast, known_of, list_here, source_of
+from shoal_cli._runs._asked import checked, in_words, known_of, list_here, source_of
 from shoal_cli._runs._fetching import fetch
 from shoal_cli._runs._folder import FolderSource
 from shoal_cli._runs._following import follow, screen, summary
@@ -158,7 +159,7 @@ def command(
             raise Permanent(f"there is nothing to label in {source}" + (f" ({left_out})" if left_out else ""))
         screen.print("Nothing is new or changed.")
         return
-    screen.print(str(expected), markup=False)
+    screen.print(in_words(expected), markup=False)
     if left_out:
         screen.print(left_out, markup=False, soft_wrap=True)
     results = None if to_bucket else Path(into)

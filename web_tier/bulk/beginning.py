@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from runs.asking import check_bucket, seconds_of, service_seconds, worker_price
+from runs.forecast import Forecast, forecast
 from runs.run import Run, again, shard_images
+from runs.sources import BucketSource
 from runs.steering import Steering, check_failed
 from shoal.errors import NotFound, Permanent
 from shoal.ports import Clock, Cloud
@@ -58,6 +60,16 @@ class RunStarter:
             asked.get("not_if_done", False),
             price_per_hour=worker_price(self._settings),
         )
+
+    def expected(self, run: Run) -> Forecast:
+        """What a run will take, by its first photos. Raises Problem (403) when this process may not list them."""
+        source = BucketSource(self._cloud.buckets[run.bucket], run.prefix)
+        try:
+            return forecast(run, source, service_seconds(self._settings))
+        except Permanent as error:
+            raise Problem(
+                403, f"This server may not count the photos; its workers may still label them. {error}"
+            ) from None
 
     def begin(self, run: Run) -> None:
         """Write it down and send the first message of its listing. It is safe to begin it again."""

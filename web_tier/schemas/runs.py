@@ -87,8 +87,19 @@ _ROW = record(
     }
 )
 
+_FORECAST = record(
+    {
+        "images": COUNT,
+        "size": COUNT | {"description": "Bytes of these photos"},
+        "more": {"type": "boolean", "description": "Whether there are more than these, which were counted"},
+        "seconds": DURATION | {"description": "Of one worker"},
+        "cost": DURATION | {"description": "Dollars; 0 where a worker costs nothing, or its price is unknown"},
+    }
+)
+
 RUN_ANSWERS: dict[str, Schema] = {
     "Run": STATE,
+    "RunForecast": _FORECAST,
     "Runs": record({"runs": list_of(reference("Run"), at_most=MOST_RUNS)}),
     "RunRows": record(
         {
@@ -114,16 +125,26 @@ RUN_EVENT = record(
 def run_paths(key: Schema, replayed: Schema) -> Schema:
     """The operations. key: the parameter Idempotency-Key. replayed: the header of an answer that repeats one."""
     run = {"name": "run", "in": "path", "required": True, "schema": BATCH_ID, "description": "The id of the run."}
+    body = {
+        "required": True,
+        "content": {"application/json": {"schema": reference("RunRequest"), "example": _EXAMPLE}},
+    }
+    expected = {
+        "operationId": "expectOfRun",
+        "summary": "What a run would take and cost",
+        "description": "Counts the first 20,000 keys, for 3 s at most, and reckons by the measured rates. Nothing "
+        "begins. With `not_if_done` it will take at most so much.",
+        "parameters": [],
+        "requestBody": body,
+        "responses": {"200": _answer("What it would take", "RunForecast")} | _problems("400", "403", "413", "415"),
+    }
     begin = {
         "operationId": "beginRun",
         "summary": "Label all photos below a prefix of a bucket",
         "description": "The workers list the bucket and label it when nobody waits for a photo; see docs/bulk.md. 403: "
         "the source is not in SHOAL_RUN_SOURCES, or the target not in SHOAL_RUN_TARGETS.",
         "parameters": [key],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": reference("RunRequest"), "example": _EXAMPLE}},
-        },
+        "requestBody": body,
         "responses": {"201": _answer("The run has begun", "Run") | replayed}
         | _problems("400", "403", "409", "413", "415", "422"),
     }
@@ -143,6 +164,7 @@ def run_paths(key: Schema, replayed: Schema) -> Schema:
     }
     return {
         "/v1/runs": {"post": begin, "get": _operation("listRuns", "The newest runs", "Runs", [])},
+        "/v1/forecasts": {"post": expected},
         "/v1/runs/{run}": {"get": _operation("getRun", "How far a run is", "Run", [run], "404")},
         "/v1/runs/{run}/results": {
             "get": _operation(

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from runs.forecast import Forecast
 from runs.progress import RunProgress
 from runs.run import Run
 from shoal.messages import new_batch
 from web_tier.access import gate, person
+from web_tier.access.rights import Right
 from web_tier.intake import idempotency
 from web_tier.problems import Problem
 from web_tier.services import services
@@ -37,13 +39,10 @@ def begin_once(asked: Mapping[str, Any], key: str | None, fingerprint: str) -> t
 
     Raises Problem (400, 403, 409, 422); may raise Retryable.
     """
-    _check_quota()
-    fresh = new_batch(services().clock.now())
-    run = services().runs.starter.run_of(asked, fresh)
-    if run.model:
-        services().intake.check_model(run.model)
-    if (webhook := asked.get("webhook")) is not None:
+    run, webhook = _checked(asked), asked.get("webhook")
+    if webhook is not None:
         services().webhooks.check(webhook)
+    fresh = run.id
     if key is None:
         _begin(run, webhook)
         return fresh, False
@@ -54,6 +53,23 @@ def begin_once(asked: Mapping[str, Any], key: str | None, fingerprint: str) -> t
         _begin(replace(run, id=claimed.batch), webhook)
         claimed.finish()
     return claimed.batch, claimed.repeated
+
+
+def expected(asked: Mapping[str, Any]) -> Forecast:
+    """What the run of a checked body will take. Raises Problem (400, 403); may raise Retryable."""
+    return services().runs.starter.expected(_checked(asked))
+
+
+def _checked(asked: Mapping[str, Any]) -> Run:
+    """The run of a checked body, with a fresh id. Raises Problem (400, 403)."""
+    _check_quota()
+    who = person.current()
+    if who is not None and not who.may(Right.LABEL):  # the page asks for no more than to read
+        raise Problem(403, "This key may not begin runs: it was made without the scope label.")
+    run = services().runs.starter.run_of(asked, new_batch(services().clock.now()))
+    if run.model:
+        services().intake.check_model(run.model)
+    return run
 
 
 def steer(run: str, verb: str) -> None:

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from werkzeug.wrappers import Response as BaseResponse
 
 from inference import images
+from runs.forecast import Forecast
 from runs.progress import GOES_ON, RunProgress
 from runs.rows import BulkRow
 from runs.run import FAILED_OF, S3, Run
@@ -25,12 +26,13 @@ from web_tier.routes.bulk import running
 from web_tier.services import services
 from web_tier.thumbnail_gate import Busy
 from web_tier.watching.plots import Plot, plot
-from web_tier.words import duration, percent
+from web_tier.words import duration, percent, size
 
 blueprint = Blueprint("runs", __name__)
 
 PERCENT = 100.0
 NUMBERS = ("limit", "top")
+EXPECT = "expect"
 
 
 @blueprint.before_request
@@ -42,8 +44,18 @@ def check_pool() -> None:
 @blueprint.get("/runs")
 @needs(Right.READ)
 def runs_page() -> Response:
-    """The newest runs, and the form that begins one."""
-    return _runs_page()
+    """The newest runs, and the form that begins one. With `expect` in the query what its run would take and cost."""
+    if EXPECT not in request.args:
+        return _runs_page()
+    asked = _asked()
+    asked.pop(EXPECT)
+    try:
+        check_body(asked)
+        return _runs_page(expected=running.expected(asked))
+    except Problem as problem:
+        if problem.status not in (400, 403):
+            raise
+        return _runs_page(str(problem), problem.status)
 
 
 @blueprint.post("/runs")
@@ -151,7 +163,7 @@ def link_to_runs(person: Any) -> bool:
     return ours.runs.looker.exist() and (not ours.entrance.signs_in or bool(person.may(Right.OPERATE)))
 
 
-def _runs_page(refused: str = "", status: int = 200) -> Response:
+def _runs_page(refused: str = "", status: int = 200, expected: Forecast | None = None) -> Response:
     allowed = services().runs.allowed
     page = render_template(
         "runs.html",
@@ -160,14 +172,15 @@ def _runs_page(refused: str = "", status: int = 200) -> Response:
         targets=[address_of(place) for place in allowed.targets],
         webhooks=bool(services().settings.webhook_keys),
         refused=refused,
-        asked=request.form if refused else {},
+        expected=expected,
+        asked=request.values if refused or expected else {},
     )
     return make_response(page, status)
 
 
 def _asked() -> dict[str, Any]:
     """The form as the body of a request to the API. What is no number stays a text, and is refused as such."""
-    given = {name: text.strip() for name, text in request.form.items()}
+    given = {name: text.strip() for name, text in request.values.items()}
     asked: dict[str, Any] = {name: text for name, text in given.items() if text}
     if "not_if_done" in asked:
         asked["not_if_done"] = True
@@ -238,3 +251,4 @@ def day(at: float) -> str:
 
 blueprint.add_app_template_filter(duration, "span")
 blueprint.add_app_template_filter(percent)
+blueprint.add_app_template_filter(size, "bytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,19 +34,37 @@ def check_pool() -> None:
 @takes({JSON: PLAIN_BYTES})
 def begin() -> Response:
     """Begin a run."""
-    if request.mimetype != JSON:
-        raise Problem(415, "Send what to label as application/json.")
+    _check_type()
     key = request.headers.get("Idempotency-Key")
     if key is not None:
         idempotency.check_key(key)
     fingerprint = f"run {idempotency.body_digest(request.environ['wsgi.input'], JSON)}"
-    asked = json_object(json_stream())
-    check_body(asked)
+    asked = _asked()
     run, repeated = running.begin_once(asked, key, fingerprint)
     response = _begun(run)
     if repeated:
         response.headers[REPLAYED] = "true"
     return response
+
+
+@blueprint.post("/v1/forecasts")
+@needs(Right.LABEL)
+@takes({JSON: PLAIN_BYTES})
+def expected() -> Response:
+    """What a run would take and cost."""
+    _check_type()
+    return jsonify(asdict(running.expected(_asked())))
+
+
+def _check_type() -> None:
+    if request.mimetype != JSON:
+        raise Problem(415, "Send what to label as application/json.")
+
+
+def _asked() -> dict[str, Any]:
+    asked = json_object(json_stream())
+    check_body(asked)
+    return asked
 
 
 @blueprint.get("/v1/runs")
