@@ -120,6 +120,7 @@ def command(
     waits for a photo. Ctrl-C ends the looking on, not the run; `shoal runs` shows it.
 
     The results are lines of JSON, in parts: labels-<run>-*.jsonl, failed-<run>-*.jsonl, summary-<run>.json.
+    `shoal export` makes Parquet, CSV and more of them.
 
     The exit status is 0 when every photo was labelled, 2 when some failed or the command was called wrongly, 1 when the
     command itself failed, 130 after a Ctrl-C.
