@@ -11,6 +11,7 @@
         stand_in.json                          instead of all that: the model that labels instead, and the reason
         cuts/<layer>/head/<engine>/..., card.json, cut.json    the net up to that layer, for the user's device
         cuts/<layer>/tail/<engine>/..., card.json, cut.json    the rest, for workers; its model is named <model>.<layer>
+        cuts/<layer>/head/browser/..., card.json, cut.json     the head as browsers run it, compressed by gzip
     <cache>/browser/<model>/..., card.json     a model as browsers run it, compressed by gzip
     <cache>/browser/onnxruntime-web/..., card.json    the program that runs it there
     <cache>/models/<...>.lock                  held by the process that prepares the model

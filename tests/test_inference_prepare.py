@@ -17,10 +17,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 from click.testing import CliRunner
+from playwright.sync_api import Browser, Request, expect
 
 from app_tier.function.tail_endpoint import TailEndpoint
 from app_tier.worker import Worker
@@ -30,19 +32,21 @@ from inference.arithmetic import BFLOAT16, FLOAT32, INT8, Agreement
 from inference.measured import Measurements, OnCpu, Rate, kind
 from inference.preparing import photos
 from inference.preparing import prepare as preparation
+from inference.preparing.browser import head as for_browsers
 from inference.preparing.cutting import request as cutting
 from inference.split import header
 from shoal.clock import SystemClock
 from shoal.errors import NotFound, Permanent, Retryable
 from shoal.lifecycle import StopSignal
 from shoal.memory import memory_cloud
-from shoal.messages import Job, new_batch
+from shoal.messages import Job, new_batch, readable
 from shoal.photo_record import TOP
 from shoal.ports import Cloud
 from shoal_cli._batches import classify, compare
 from shoal_cli._client import Client
 from shoal_cli._splitting import _speed, split
 from shoal_cli.models import command
+from tests import device_fixtures
 from tests.inference_fixtures import EXAMPLES, EXPECTED, MAX_BYTES, MAX_PIXELS, PHOTOS, ROOT, cache_dir
 from tests.waiting import wait_for
 from tests.web_fixtures import running_site
@@ -314,7 +318,7 @@ def labelling(cloud: Cloud, recogniser: process.Recogniser) -> Iterator[None]:
 
 
 def test_the_device_runs_the_head_and_a_worker_the_tail(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: Browser
 ) -> None:
     for name, value in {"CACHE_DIR": cache, "STATE_DIR": tmp_path / "state", "MODEL": MOBILENET}.items():
         monkeypatch.setenv(f"SHOAL_{name}", str(value))
@@ -324,13 +328,17 @@ def test_the_device_runs_the_head_and_a_worker_the_tail(
     assert head.card.agreement["float32"]["same_label"] == head.card.agreement["photos"] == len(PHOTOS)
     assert tail.model.cut == store.find_head(MOBILENET, CUT, "openvino", cache)[1]
     assert cutting.prepare_pair(MOBILENET, CUT, "openvino", cache, PHOTOS, pytest.fail)[1].card == tail.card  # at once
+    device_fixtures.prepare(cache)
+    card = for_browsers.prepare(MOBILENET, CUT, "openvino", cache, PHOTOS, print)
+    assert (card.agreement["uint8"]["same_label"], card.agreement["photos"]) == (len(PHOTOS), len(PHOTOS))
+    assert for_browsers.prepare(MOBILENET, CUT, "openvino", cache, PHOTOS, pytest.fail) == card  # at once
 
     models = [MOBILENET, TAIL]
     recogniser = process.load(models, "openvino", cache, None, MAX_PIXELS, MAX_BYTES, precision=FLOAT32)
     cloud = memory_cloud(SystemClock())
     (tmp_path / "noise.jpg").write_bytes(b"noise")
     in_lambda = TailEndpoint(lambda _: recogniser, [TAIL], "function")
-    web = running_site(cloud, work=False, venues="split", tails=TAIL, model=MOBILENET)
+    web = running_site(cloud, work=False, venues="split", tails=TAIL, model=MOBILENET, cache_dir=cache)
     with web as site, labelling(cloud, recogniser):
         words = [*map(str, PHOTOS), str(tmp_path / "noise.jpg"), "--venue", "split", "--json", "--url", site.url]
         sent = CliRunner().invoke(classify.command, words)
@@ -340,6 +348,7 @@ def test_the_device_runs_the_head_and_a_worker_the_tail(
         wait_for(lambda: all(photo["state"] == "failed" for photo in client.photos(other)), 60, "they did not fail")
         refused = [photo["error"] for photo in client.photos(other)]
         stored = [cloud.inputs.get(one.key) for one in cloud.inputs.list("")]
+        in_browser = _labels_in_browser(browser, site.url)
         _check_plans(site.url, monkeypatch)
         _agreed_in_4_bits(head, len(PHOTOS))
         coarse = CliRunner().invoke(classify.command, [*words, "--bits", "4"])
@@ -354,6 +363,7 @@ def test_the_device_runs_the_head_and_a_worker_the_tail(
     assert [(one["name"], one["label"]) for one in told] == [
         (path.name, one.label) for path, one in zip(PHOTOS, whole, strict=True)
     ]
+    assert in_browser == {path.name: readable(one.label) for path, one in zip(PHOTOS, whole, strict=True)}
     assert len(stored) == len(PHOTOS)
     assert all(body.startswith(header.MAGIC) for body in stored)
     answers = [in_lambda.answer(called_with(body)) for body in stored]
@@ -363,6 +373,30 @@ def test_the_device_runs_the_head_and_a_worker_the_tail(
     assert len(coarse.stdout.splitlines()) == len(PHOTOS)
     assert f"gives the label of the whole net for 1 of {len(PHOTOS)} photos alone" in str(refused_bits.exception)
     assert refused == ["this is no packed activation; photos go to the other venues"]
+
+
+def _labels_in_browser(browser: Browser, url: str) -> dict[str, str]:
+    """The labels of the page /device with the head in the browser, by the names of the photos. No photo is sent."""
+    sent: list[Request] = []
+    page = browser.new_page()
+    page.add_init_script(device_fixtures.RECORDER)
+    page.context.on("request", lambda request: sent.append(request))
+    page.goto(f"{url}/device")
+    page.get_by_role("radio", name="Split").check()
+    page.set_input_files("#files", PHOTOS)
+    expect(page.locator("#status")).to_have_text(f"Done: {len(PHOTOS)} photos", timeout=60_000)
+    names, labels = (page.locator(f".photo {part}").all_text_contents() for part in (".name", ".label"))
+    bodies = device_fixtures.bodies(page)
+    page.close()
+    # All that is sent goes through the page, whose bodies are read: its worker only fetches.
+    assert {one.method for one in sent if one.url.endswith((".onnx", ".wasm", ".mjs", "packing.js"))} == {"GET"}
+    assert {urlsplit(one.url).path.rsplit("/", 1)[-1] for one in sent if one.method != "GET"} == {"batches", "photos"}
+    assert len(bodies) == len(PHOTOS)
+    assert all(body.startswith(header.MAGIC) for body in bodies)
+    for photo in map(Path.read_bytes, PHOTOS):
+        pieces = [photo[at : at + 8] for at in range(0, len(photo) - 8, 100)]
+        assert not any(piece in body for piece in pieces for body in bodies if len(set(piece)) > 4)
+    return dict(zip(names, labels, strict=True))
 
 
 def called_with(body: bytes) -> dict[str, Any]:

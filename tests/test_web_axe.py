@@ -14,8 +14,9 @@ from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from shoal.clock import SystemClock
 from shoal.messages import Job
-from tests import run_fixtures
+from tests import device_fixtures, run_fixtures
 from tests.fleet_fixtures import write_ledger
+from tests.small_cut import MODEL, TAIL
 from tests.web_fixtures import Site, jpeg, running_site
 from tests.web_screenshots import DESKTOP, files
 
@@ -84,6 +85,19 @@ def test_upload_running_and_finished_batch(site: Site, page: Page, axe: str) -> 
     page.get_by_role("link", name="On this device").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("On this device")
     is_fine(page, axe)
+
+
+def test_photos_whose_activation_left_the_device(tmp_path: Path, page: Page, axe: str) -> None:
+    cache = device_fixtures.prepare(tmp_path / "cache")
+    device_fixtures.add_head(cache)
+    with running_site(cache_dir=cache, model=MODEL, venues="split", tails=TAIL) as site:
+        page.goto(f"{site.url}/device")
+        is_fine(page, axe)
+        page.get_by_role("radio", name="Split").check()
+        page.set_input_files("#files", files(3, bad=2))
+        expect(page.locator("#status")).to_contain_text("Done")
+        expect(page.locator("#resized")).to_contain_text("about")
+        is_fine(page, axe)
 
 
 def test_a_failed_batch_a_batch_with_warnings_the_page_of_a_problem_and_the_page_of_reconstructions(

@@ -1,29 +1,45 @@
-"""The page "On this device": the network runs in a real browser, and no request carries anything of a photo."""
+"""The page "On this device": the network runs in a real browser, and no request carries anything of a photo.
+
+tests/test_inference_prepare.py has a real head there, and a worker with its tail.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import requests
 from PIL import ExifTags, Image
-from playwright.sync_api import Browser, FilePayload, Page, Request, expect
+from playwright.sync_api import Browser, Error, FilePayload, Page, Request, expect
 
+from inference.split import header, packing
+from inference.split.header import BadActivation
 from shoal import folders
 from tests import device_fixtures
 from tests.device_fixtures import COLOURS, NET
+from tests.small_cut import CUT, MODEL, POINT, TAIL, activation
 from tests.web_fixtures import Site, jpeg, running_site
 
 LONGEST_ADDRESS = 300
+PACK = """async ([numbers, shape, point]) => {
+    const { pack } = await import("/static/js/device/packing.js");
+    const message = await pack(Float32Array.from(numbers), shape, point);
+    return Array.from(new Uint8Array(await message.arrayBuffer()));
+}"""
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return device_fixtures.prepare(tmp_path_factory.mktemp("cache"))
+    made = device_fixtures.prepare(tmp_path_factory.mktemp("cache"))
+    device_fixtures.add_head(made)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +103,90 @@ def test_only_what_is_unsure_is_sent(cache: Path, page: Page) -> None:
         assert kept.key.endswith("/grey.jpg")
         assert Image.open(io.BytesIO(site.cloud.inputs.get(kept.key))).size == (384, 256)
         expect(page.get_by_role("button", name="Nothing to send")).to_be_disabled()
+
+
+def packed_in_browser(page: Page, numbers: np.typing.NDArray[np.float32]) -> bytes:
+    """The message with these numbers as the page packs it."""
+    listed = [float(one) if np.isfinite(one) else None for one in numbers.reshape(-1)]  # JSON has no NaN
+    return bytes(page.evaluate(PACK, [listed, numbers.shape, dataclasses.asdict(POINT)]))
+
+
+def test_what_the_browser_packs_is_what_python_packs(site: Site, page: Page) -> None:
+    page.goto(f"{site.url}/device")
+    usual = activation()
+    same = np.full_like(usual, -2.5)
+    halves = np.resize(np.arange(0, 255.5, 0.5, np.float32), usual.shape)  # as many steps end between two numbers
+    halves.flat[-1] = 255
+    for sent in (usual, -usual, np.maximum(usual - 200, 0), np.zeros_like(usual), same, halves):
+        message = packed_in_browser(page, sent)
+        expected = packing.pack(sent, POINT, "uint8", "gzip")
+        assert header.read(message)[0] == header.read(expected)[0]
+        assert (packing.unpack(message, POINT) == packing.unpack(expected, POINT)).all()
+
+
+def test_a_bomb_behind_the_browsers_header_and_a_damaged_message_are_refused(site: Site, page: Page) -> None:
+    page.goto(f"{site.url}/device")
+    message = packed_in_browser(page, activation())
+    front = message[: -len(header.read(message)[1])]
+    bombs = [gzip.compress(bytes(50_000_000)), gzip.compress(b"x" * POINT.values) + message]
+    for wrong in (*(front + one for one in bombs), message[:-9], front, front + message):
+        with pytest.raises(BadActivation):
+            packing.unpack(wrong, POINT)
+    with pytest.raises(Error, match="the head gave the shape 4,4,4, not 4,4,3"):
+        packed_in_browser(page, np.zeros((4, 4, 4), np.float32))
+    with pytest.raises(Error, match="not finite"):
+        page.evaluate(PACK.replace("Float32Array.from(numbers)", "new Float32Array(48).fill(NaN)"),
+                      [[], POINT.shape, dataclasses.asdict(POINT)])  # fmt: skip
+
+
+def test_split_sends_activations_and_says_what_became_of_them(cache: Path, page: Page) -> None:
+    named = [("red.jpg", jpeg(COLOURS["red"], (900, 600))), ("fail.jpg", jpeg()), ("no.jpg", b"no")]
+    with running_site(cache_dir=cache, model=MODEL, venues="split", tails=f"{MODEL}.other,{TAIL}") as site:
+        page.goto(f"{site.url}/device")
+        expect(page.get_by_role("radio", name="Nothing leaves")).to_be_checked()
+        expect(page.get_by_role("link", name="a photo can be rebuilt")).to_have_attribute("href", "/privacy")
+        page.get_by_role("radio", name="Split").check()
+        page.route("**/photos?*", lambda route: route.abort())
+        page.set_input_files("#files", [{"name": name, "mimeType": "", "buffer": data} for name, data in named])
+        expect(page.locator("#lost")).to_have_text("Connection lost, trying again")
+        page.unroute("**/photos?*")
+
+        expect(page.locator("#status")).to_have_text("Done: 3 photos")
+
+        states = page.locator(".photo .state").all_text_contents()
+        assert states[1:] == ["the picture is cut off", "this browser cannot open the photo"]
+        assert states[0].endswith("% sure, by the tail")
+        expect(page.locator("#lost")).to_be_empty()
+        expect(page.locator("#sent")).to_have_text(re.compile("of 2 photos$"))
+        expect(page.locator("#resized")).to_have_text(re.compile("^about "))
+        expect(page.locator("#figures")).not_to_contain_text("Nothing was sent")
+        kept = {one.key.rsplit("/", 1)[-1]: site.cloud.inputs.get(one.key) for one in site.cloud.inputs.list("")}
+        assert sorted(kept) == ["fail.jpg", "red.jpg"]
+        found = packing.unpack(kept["red.jpg"], POINT)
+        assert np.abs(found - np.array(COLOURS["red"])).max() < 3
+
+        tail = re.compile(re.escape(f"{MODEL}.{CUT}"))
+        page.route("**/photos?*", lambda route: route.continue_(url=tail.sub("resnet50.other", route.request.url)))
+        page.set_input_files("#files", photos()[:1])
+        expect(page.locator(".photo .state").last).to_contain_text("'resnet50.other' is not served here")
+
+
+def test_split_is_offered_where_it_can_be(cache: Path, site: Site, page: Page) -> None:
+    split = page.get_by_role("radio", name="Split")
+    text = requests.get(f"{site.url}/device", timeout=10).text
+    assert "head.onnx" not in text
+    for venues, tails, offered in (("split", f"{MODEL}.other", 0), ("pool", TAIL, 0), ("split", TAIL, 1)):
+        with running_site(work=False, cache_dir=cache, model=MODEL, venues=venues, tails=tails) as other:
+            page.goto(f"{other.url}/device")
+            expect(split).to_have_count(offered)
+            if offered:
+                address = page.locator("[data-name=head]").get_attribute("data-address") or ""
+                assert requests.get(other.url + address, timeout=10).status_code == 200
+                assert requests.get(site.url + address, timeout=10).status_code == 404
+                page.add_init_script("delete window.CompressionStream")
+                page.reload()
+                expect(split).to_be_disabled()
+                expect(page.locator("#split-hint")).to_contain_text("it has no CompressionStream")
 
 
 def test_only_the_worker_may_compile_webassembly(site: Site) -> None:

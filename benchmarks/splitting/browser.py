@@ -1,7 +1,8 @@
 """`python -m benchmarks.splitting.browser`: the page `/device` with its real network, in a headless browser.
 
 How fast it labels, how long the first label takes, how many bytes its first use fetches, and how many labels are those
-of the worker's MobileNetV2 in float32.
+of the worker's MobileNetV2 in float32. The same with the head of a cut in the browser, and its tail in a worker: then
+also what travels for a photo.
 """
 
 from __future__ import annotations
@@ -14,39 +15,55 @@ from pathlib import Path
 
 import click
 import requests
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Request, expect
 
 from benchmarks.default import chromium
 from benchmarks.running.system import RunningSystem
-from inference.preparing.browser import request
+from inference.preparing.browser import head, request
+from inference.preparing.cutting import request as cutting
 from inference.process import load
+from inference.split.point import tail_name
 from shoal import settings
 from shoal.messages import readable
 from shoal_cli.models import photos_at_hand
 
 MODEL = "mobilenet_v2"
+CUT = "block_12_add"
 PHOTO_SECONDS = 5  # at most, of a photo on a slow machine
 START_SECONDS = 120
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def main(as_json: bool) -> None:
-    """Label all photos at hand in the browser and in the worker's engine."""
+@click.option("--cut", default=CUT, show_default=True, help="The cut of MobileNetV2 whose head runs in the browser.")
+def main(as_json: bool, cut: str) -> None:
+    """Label all photos at hand in the browser, with its head and a worker's tail, and in the worker's engine."""
     chosen = settings.load()
     photos = photos_at_hand(chosen.cache_dir)
-    request.prepare(chosen.cache_dir, photos, lambda words: click.echo(words, err=True))
+    _prepare(chosen, cut, photos)
     with tempfile.TemporaryDirectory(prefix="shoal-browser-") as folder:
-        system = RunningSystem(Path(folder))
+        system = RunningSystem(Path(folder), MODEL=MODEL, VENUES="pool,split", TAILS=tail_name(MODEL, cut))
         system.start()
         try:
             found, labels = _measured(system.address, photos)
+            split, split_labels = _measured_split(system.address, photos)
         finally:
             system.stop()
-    right = _labels_of_worker(chosen, photos)
-    same = sum(one.lower() == other.lower() for one, other in zip(labels, right, strict=True))
-    figures = {**found, "same_label": same, "photos": len(photos)}
+    right = [one.lower() for one in _labels_of_worker(chosen, photos)]
+    same, split_same = (
+        sum(one.lower() == other for one, other in zip(each, right, strict=True)) for each in (labels, split_labels)
+    )
+    figures = {**found, "same_label": same, "photos": len(photos), **split, "split_same_label": split_same}
     click.echo(json.dumps(figures) if as_json else "\n".join(f"{name}: {value}" for name, value in figures.items()))
+
+
+def _prepare(chosen: settings.Settings, cut: str, photos: Sequence[Path]) -> None:
+    def say(words: str) -> None:
+        click.echo(words, err=True)
+
+    request.prepare(chosen.cache_dir, photos, say)
+    cutting.prepare_pair(MODEL, cut, chosen.engine, chosen.cache_dir, photos, say)
+    head.prepare(MODEL, cut, chosen.engine, chosen.cache_dir, photos, say)
 
 
 def _measured(address: str, photos: Sequence[Path]) -> tuple[dict[str, float], list[str]]:
@@ -68,6 +85,34 @@ def _measured(address: str, photos: Sequence[Path]) -> tuple[dict[str, float], l
         "fetched_megabytes": round(sum(map(_packed, files)) / 1e6, 2),
     }
     return figures, labels
+
+
+def _measured_split(address: str, photos: Sequence[Path]) -> tuple[dict[str, float], list[str]]:
+    """The same with the head in the browser. The tail's worker has booted before."""
+    sent: list[int] = []
+    with chromium() as browser:
+        page = browser.new_context().new_page()
+        page.on("requestfinished", lambda one: sent.append(one.sizes()["requestBodySize"]) if _is_upload(one) else None)
+        page.goto(f"{address}/device")
+        page.get_by_role("radio", name="Split").check()
+        _label(page, photos[:1])
+        sent.clear()
+        began = time.perf_counter()
+        _label(page, photos, before=1)
+        seconds = time.perf_counter() - began
+        labels = page.locator(".photo .label").all_text_contents()[1:]
+        head_bytes = _packed(address + str(page.locator("[data-name=head]").get_attribute("data-address")))
+    figures = {
+        "split_images_per_second": round(len(photos) / seconds, 1),
+        "split_kilobytes_a_photo": round(sum(sent) / len(photos) / 1e3, 1),
+        "photo_kilobytes": round(sum(photo.stat().st_size for photo in photos) / len(photos) / 1e3, 1),
+        "head_megabytes": round(head_bytes / 1e6, 2),
+    }
+    return figures, labels
+
+
+def _is_upload(one: Request) -> bool:
+    return one.method == "POST" and "/photos?" in one.url
 
 
 def _first_label(context: BrowserContext, address: str, photo: Path) -> float:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from inference import store
 from inference.photo_folders import list_files
+from inference.preparing.browser import head as for_browsers
 from inference.preparing.cutting import request
 from inference.split.point import tail_name
 from shoal import settings
@@ -69,17 +70,20 @@ def cuts(model: str, as_json: bool, folder: Path | None, again: bool) -> None:
 @command.command()
 @click.argument("model")
 @click.argument("cut")
+@click.option("--browser", is_flag=True, help="Make the head for browsers, too: the page On this device offers it.")
 @click.option("--again", is_flag=True, help="Make both parts again.")
-def prepare(model: str, cut: str, again: bool) -> None:
+def prepare(model: str, cut: str, browser: bool, again: bool) -> None:
     """Make head and tail of MODEL cut behind the layer CUT, and compare them with the whole model.
 
     SHOAL_TAILS=MODEL.CUT has workers serve the tail. The device needs the same cache, or prepares the same cut.
     """
     chosen = settings.load()
     _check_weights(chosen, model)
+    photos = photos_at_hand(chosen.cache_dir)
     with steps() as say:
-        head, _ = request.prepare_pair(
-            model, cut, chosen.engine, chosen.cache_dir, photos_at_hand(chosen.cache_dir), say, again
+        head, _ = request.prepare_pair(model, cut, chosen.engine, chosen.cache_dir, photos, say, again)
+        in_browsers = browser and for_browsers.prepare(
+            model, cut, chosen.engine, chosen.cache_dir, photos, say, again
         )
     found = head.card.agreement
     click.echo(
@@ -87,6 +91,12 @@ def prepare(model: str, cut: str, again: bool) -> None:
         f"{found['photos']} photos in float32, for {found['uint8']['same_label']} in uint8, for "
         f"{found.get('uint4', {}).get('same_label', 'an unknown number')} in 4 bits"
     )
+    if in_browsers:
+        same = in_browsers.agreement
+        click.echo(
+            f"its head is ready for browsers ({in_browsers.size / 1e6:.1f} MB): with the tail the best label of the "
+            f"whole net for {same['uint8']['same_label']} of {same['photos']} photos"
+        )
     click.echo(f"to serve the tail: SHOAL_VENUES=split SHOAL_TAILS={tail_name(model, cut)} shoal up")
 
 

@@ -17,6 +17,7 @@ export class Uploader {
     this.tell = tell;
     this.batch = "";
     this.model = ""; // the name of the one to label with; empty for the default
+    this.venue = ""; // where; empty for the default
     this.shrink = null; // async: makes the smaller copy of a file that is sent in its place; it may fail
     this.waiting = [];
     this.lanes = 0;
@@ -108,7 +109,7 @@ export class Uploader {
     return group;
   }
 
-  #isLarge(item) { return this.direct && item.file.size >= DIRECT_BYTES; }
+  #isLarge(item) { return this.direct && !this.venue && item.file.size >= DIRECT_BYTES; }
 
   // Straight to the bucket. False when it has to go through the server after all.
   async #sendDirect(item) {
@@ -219,7 +220,7 @@ export class Uploader {
     const form = new FormData();
     for (const item of group) form.append("inputFile", item.file, item.file.name);
     const size = group.reduce((sum, item) => sum + item.file.size, 0);
-    const query = `first=${group[0].index}&model=${encodeURIComponent(this.model)}`;
+    const query = `first=${group[0].index}&model=${encodeURIComponent(this.model)}&venue=${this.venue}`;
     return this.#transfer(`/batches/${this.batch}/photos?${query}`, form, size, "json");
   }
 

@@ -1,7 +1,8 @@
-"""The page on which a small network runs in the browser, and the files that it needs. No photo comes this way."""
+"""The page on which a small network, or the head of one, runs in the browser, and the files that it needs."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ from flask import Blueprint, Response, make_response, render_template, send_file
 
 from inference import store
 from inference.decoding import photo_formats
+from inference.split import point
+from inference.split.point import CutPoint
 from shoal.folders import folder
 from web_tier import words
 from web_tier.access.rights import Right, needs
@@ -17,6 +20,7 @@ from web_tier.services import services
 
 blueprint = Blueprint("device", __name__)
 
+SPLIT = "split"
 LASTING = "public, max-age=31536000, immutable"
 
 # Only the worker of this page may compile WebAssembly, and it may do nothing else: not even load a picture.
@@ -47,21 +51,35 @@ class BrowserFile(NamedTuple):
     unpacked: int
 
 
+class BrowserSplit(NamedTuple):
+    """A tail that is served here, and its head for browsers. title: of the model that is cut. side: of its input."""
+
+    tail: str
+    title: str
+    side: int
+    cut: CutPoint
+    head: BrowserFile
+
+
 @blueprint.get("/device")
 @needs(Right.LABEL)
 def device_page() -> Response:
-    """Label photos in the browser. Nothing leaves it, but for what a person sends of the unsure ones."""
+    """Label photos in the browser. Nothing leaves it, but for what a person chooses to send."""
     files = _files()
+    split = _split() if files else None
     card = store.ready(store.browser_folder(store.BROWSER_MODEL, services().settings.cache_dir))
     learned = card.agreement.get("unsure") if card and services().has_pool else None
     if learned and learned["model"] != services().settings.model:
         learned = None  # it was learned beside another model than the pool's
     page = render_template(
         "device.html",
-        files=files,
+        files=[*files, split.head] if split else files,
         fetched=words.size(fetched_bytes()),
         accept=photo_formats.ACCEPT,
         unsure=learned,
+        split=split,
+        cut=asdict(split.cut) | {"tail": split.tail, "side": split.side} if split else None,
+        split_fetched=words.size(split.head.packed + sum(one.packed for one in files[:2])) if split else "",
     )
     return make_response(page)
 
@@ -80,9 +98,9 @@ def worker() -> Response:
 @needs(Right.NOTHING)
 def browser_file(name: str, version: str, file: str) -> Response:
     """A file of the program or of the network; its address changes with its content."""
-    place = store.browser_folder(name, services().settings.cache_dir)
-    card = store.ready(place) if name in (store.BROWSER_PROGRAM, store.BROWSER_MODEL) else None
-    if card is None or version != card.version or f"{file}{_SUFFIX}" not in card.files:
+    place = _place(name)
+    card = store.ready(place) if place else None
+    if place is None or card is None or version != card.version or f"{file}{_SUFFIX}" not in card.files:
         raise Problem(404, "This Shoal has no such file for browsers, or has a newer one: reload the page.")
     response = send_file(place / f"{file}{_SUFFIX}", _TYPES.get(Path(file).suffix), conditional=False, etag=False)
     response.headers["Content-Encoding"] = "gzip"  # each browser with WebAssembly takes it
@@ -98,16 +116,42 @@ def fetched_bytes() -> int:
 def _files() -> list[BrowserFile]:
     """What the page fetches; nothing where it is not prepared, or not whole."""
     cache_dir = services().settings.cache_dir
-    found = []
-    for key, name, file in _PARTS:
-        place = store.browser_folder(name, cache_dir)
-        card = store.ready(place)
-        packed = card.files.get(f"{file}{_SUFFIX}") if card else None
-        if card is None or packed is None:
-            return []
-        address = url_for("device.browser_file", name=name, version=card.version, file=file)
-        found.append(BrowserFile(key, address, packed.size, _unpacked(place / f"{file}{_SUFFIX}")))
-    return found
+    found = [_file(key, name, store.browser_folder(name, cache_dir), file) for key, name, file in _PARTS]
+    whole = [one for one in found if one is not None]
+    return whole if len(whole) == len(found) else []
+
+
+def _split() -> BrowserSplit | None:
+    """The first of the tails that are served, in the order of SHOAL_TAILS, whose head is prepared for browsers."""
+    if SPLIT not in services().venues.names:
+        return None
+    cache_dir = services().settings.cache_dir
+    for tail in services().settings.served_tails:
+        place = _place(tail)
+        found = place and _file("head", tail, place, "head.onnx")
+        cut = place and point.read(place)
+        if found and cut:
+            model = store.model(cut.model, cache_dir)
+            return BrowserSplit(tail, model.title, model.side, cut, found)
+    return None
+
+
+def _place(name: str) -> Path | None:
+    """The folder of what browsers may fetch: the program, the network, or the head of a tail that is served."""
+    settings = services().settings
+    if name in (store.BROWSER_PROGRAM, store.BROWSER_MODEL):
+        return store.browser_folder(name, settings.cache_dir)
+    parts = point.parts_of(name) if name in settings.served_tails else None
+    return store.part_folder(*parts, store.HEAD, settings.cache_dir) / store.BROWSER if parts else None
+
+
+def _file(key: str, name: str, place: Path, file: str) -> BrowserFile | None:
+    card = store.ready(place)
+    packed = card.files.get(f"{file}{_SUFFIX}") if card else None
+    if card is None or packed is None:
+        return None
+    address = url_for("device.browser_file", name=name, version=card.version, file=file)
+    return BrowserFile(key, address, packed.size, _unpacked(place / f"{file}{_SUFFIX}"))
 
 
 def _unpacked(file: Path) -> int:

@@ -12,13 +12,11 @@ from typing import Any
 from inference import engines, store
 from inference.model import Model, labels
 from inference.preparing import agreement, architecture, subprocess_task
-from inference.preparing.browser import few_bits, runtime
-from inference.preparing.browser.request import PAGE_FILES, BrowserRequest
+from inference.preparing.browser import few_bits, head, runtime
+from inference.preparing.browser.request import AGREEING, PAGE_FILES, BrowserRequest
 from inference.preparing.convert import now, versions
 from shoal.errors import Permanent
 from shoal.messages import readable
-
-AGREEING = 0.98  # of the photos: a net that gives the label of Keras for fewer of them is not used
 
 
 def _work(text: str, tell: subprocess_task.Tell) -> dict[str, Any]:
@@ -26,7 +24,11 @@ def _work(text: str, tell: subprocess_task.Tell) -> dict[str, Any]:
     model = store.model(asked.model, Path(asked.cache))
     weights, origin = architecture.prepared_weights(model, Path(asked.cache))
     tell(say="starting TensorFlow")
-    whole = architecture.with_preprocessing(model, architecture.load(model, weights))
+    net = architecture.load(model, weights)
+    if asked.cut:
+        head.make(model, net, origin, asked, lambda words: tell(say=words))
+        return {}
+    whole = architecture.with_preprocessing(model, net)
     target = Path(asked.target)
     with tempfile.TemporaryDirectory() as scratch:
         tell(say=f"writing {model.title} as ONNX, its weights in few bits")

@@ -18,16 +18,23 @@ from inference.store import Card
 from shoal.errors import Permanent
 
 PAGE_FILES = ("model.onnx.gz", "classes.json.gz")
+HEAD_FILE = "head.onnx.gz"
+AGREEING = 0.98  # of the photos: a net that gives the label of Keras for fewer of them is not used
 
 
 @dataclass(frozen=True, slots=True)
 class BrowserRequest:
-    """The request: write the model into the empty folder `target`, and compare it on the photos."""
+    """The request: write the model into the empty folder `target`, and compare it on the photos.
+
+    cut: write the head of this cut instead, and compare it together with the tail that is prepared for `engine`.
+    """
 
     model: str
     cache: str
     target: str
     photos: list[str]
+    cut: str = ""
+    engine: str = ""
 
 
 def prepare(cache_dir: Path, photos: Sequence[Path], say: Say, again: bool = False) -> Card:
@@ -41,11 +48,10 @@ def prepare(cache_dir: Path, photos: Sequence[Path], say: Say, again: bool = Fal
     if model.task != "classify":
         raise Permanent(f"{model.title} is no classifier of whole photos: browsers run no other")
     home = cache_dir / store.BROWSER
+    runtime.fetch(cache_dir, say, again)
     with locked(home, say):
         scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=home))
         try:
-            if again or not store.ready(store.browser_folder(store.BROWSER_PROGRAM, cache_dir)):
-                runtime.prepare(cache_dir, scratch, say)
             target = store.browser_folder(store.BROWSER_MODEL, cache_dir)
             card = None if again else store.ready(target)
             if card is None:

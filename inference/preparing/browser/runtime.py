@@ -10,6 +10,7 @@ from pathlib import Path
 
 from inference import store
 from inference.preparing.convert import now
+from inference.preparing.prepare import locked
 from inference.preparing.sources import Say, fetch_npm
 from inference.store import Card
 from shoal.errors import Permanent
@@ -24,8 +25,20 @@ _FILES = {
 }
 
 
-def prepare(cache_dir: Path, scratch: Path, say: Say) -> Card:
-    """Put the program into the cache, compressed. Returns its card. Raises Retryable or Permanent."""
+def fetch(cache_dir: Path, say: Say, again: bool) -> None:
+    """Put the program into the cache, if it is not there or `again`. Raises Retryable or Permanent."""
+    home = cache_dir / store.BROWSER
+    with locked(home, say):
+        if again or not store.ready(store.browser_folder(store.BROWSER_PROGRAM, cache_dir)):
+            scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=home))
+            try:
+                _prepare(cache_dir, scratch, say)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _prepare(cache_dir: Path, scratch: Path, say: Say) -> None:
+    """Put the program into the cache, compressed. Raises Retryable or Permanent."""
     say(f"fetching npm {store.BROWSER_PROGRAM}@{VERSION} (33 MB)")
     folder = Path(tempfile.mkdtemp(dir=scratch))
     made = folder / "made"
@@ -51,7 +64,6 @@ def prepare(cache_dir: Path, scratch: Path, say: Say) -> Card:
     target = store.browser_folder(store.BROWSER_PROGRAM, cache_dir)
     shutil.rmtree(target, ignore_errors=True)
     store.put_in_place(made, target)
-    return card
 
 
 def pack(content: bytes, file: Path) -> None:

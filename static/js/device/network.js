@@ -20,7 +20,7 @@ export function filesOf(page) {
 }
 
 export class Network {
-  // files: what the worker's `load` takes, and `classes`. tell(share) is called while it loads.
+  // files: what the worker's `load` takes, and `classes`, but for a head. tell(share) is called while it loads.
   constructor(files, tell) {
     this.files = files;
     this.tell = tell;
@@ -39,7 +39,7 @@ export class Network {
   }
 
   async #load() {
-    const classes = fetch(this.files.classes.address).then((reply) => reply.json());
+    const classes = this.files.classes && fetch(this.files.classes.address).then((reply) => reply.json());
     const ready = new Promise((done, failed) => {
       this.worker = new Worker("/device/worker.js", { type: "module" });
       this.worker.onmessage = ({ data }) => {
@@ -55,21 +55,29 @@ export class Network {
     });
     this.worker.postMessage({ kind: "load", files: this.files });
     [this.classes] = await Promise.all([classes, ready]);
+    this.ready = true;
   }
 
   // {labels: [{id, name, readable, share}], milliseconds} of a square picture. Rejects with an error for people.
   async label(pixels, side) {
-    await this.load();
-    const { best, milliseconds } = await new Promise((done, failed) => {
-      this.asked.set(this.count, { done, failed });
-      this.worker.postMessage({ kind: "label", id: this.count, pixels, side }, [pixels.buffer]);
-      this.count += 1;
-    });
+    const { best, milliseconds } = await this.#ask({ kind: "label", pixels, side });
     const labels = best.map(({ index, share }) => {
       const [id, name, readable] = this.classes[index];
       return { id, name, readable, share };
     });
     return { labels, milliseconds };
+  }
+
+  // A head alone: the message with the activation of a square picture, as a blob. point: see packing.js.
+  async packed(pixels, side, point) { return (await this.#ask({ kind: "pack", pixels, side, point })).message; }
+
+  async #ask(question) {
+    await this.load();
+    return new Promise((done, failed) => {
+      this.asked.set(this.count, { done, failed });
+      this.worker.postMessage({ ...question, id: this.count }, [question.pixels.buffer]);
+      this.count += 1;
+    });
   }
 
   #answer(data) {

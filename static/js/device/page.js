@@ -1,9 +1,10 @@
-// The page "On this device": photos are opened, made small and labelled here. None of them is sent from here; `send.js`
-// sends those that a person chooses to send.
+// The page "On this device": photos are opened, made small and labelled here. Nothing is sent from here: `send.js` sends
+// the photos that a person chooses to send, and `split.js` activations, if a person chooses that.
 
 import { Network, filesOf, hindrance } from "./network.js";
 import { square } from "./picture.js";
 import { Sending } from "./send.js";
+import { Split, hindrance as splitHindrance } from "./split.js";
 import { number, photos } from "../words.js";
 
 const SIDE = 224;
@@ -17,10 +18,11 @@ const waiting = [];
 let running = false;
 let taken = 0, labelled = 0, failed = 0;
 
-const network = new Network(files, (share) => {
-  part("bar").hidden = share >= 1;
-  part("loaded").value = share;
-  part("status").textContent = share < 1 ? `Fetching the network: ${Math.floor(share * 100)}%` : "Starting the network";
+const network = new Network(files, loading);
+const split = part("split") && new Split(part("split"), files, {
+  loading,
+  labelled: (item, label, words) => { done(item, label, words); told(); },
+  failed: (item, words) => { fail(item, words); told(); },
 });
 
 const why = hindrance();
@@ -39,6 +41,10 @@ function install() {
   });
   part("examples")?.addEventListener("click", takeExamples);
   part("again").addEventListener("click", run);
+  if (split && splitHindrance()) {
+    part("way-split").disabled = true;
+    part("split-hint").textContent = `This browser cannot send activations: ${splitHindrance()}.`;
+  }
   addEventListener("paste", (event) => take([...(event.clipboardData?.files ?? [])]));
   addEventListener("dragover", (event) => event.preventDefault());
   addEventListener("drop", (event) => {
@@ -73,18 +79,28 @@ function drawn(file) {
   return card;
 }
 
+function loading(share) {
+  part("bar").hidden = share >= 1;
+  part("loaded").value = share;
+  part("status").textContent = share < 1 ? `Fetching the network: ${Math.floor(share * 100)}%` : "Starting the network";
+}
+
 async function run() {
   if (running) return;
   running = true;
+  const way = part("way-split")?.checked ? split : null;
   part("now").hidden = false;
   part("again").hidden = true;
+  if (split) part("ways").disabled = true;
   try {
-    if (!network.classes) part("status").textContent = "Fetching the network";
-    await network.load();
+    const used = way?.network ?? network;
+    if (!used.ready) part("status").textContent = "Fetching the network";
+    await used.load();
     tell("Labelling");
     const began = performance.now();
     const before = labelled;
-    sending?.add(await labelAll());
+    if (way) await inLanes((item) => splitOne(way, item)).then(() => way.answered());
+    else await labelAll();
     const rate = (labelled - before) / ((performance.now() - began) / 1000);
     tell("Done", `${labelled === before ? "" : `${rate.toFixed(rate < 10 ? 1 : 0)} a second. `}`);
   } catch (error) {
@@ -93,52 +109,75 @@ async function run() {
     part("again").hidden = false;
   } finally {
     running = false;
+    if (split) part("ways").disabled = false;
   }
   if (waiting.length && part("again").hidden) run(); // chosen at the last moment
 }
 
 // While the network looks at one photo, the next waits for it already: the network never waits for the page.
+function inLanes(work) {
+  const lane = async () => {
+    for (let item = waiting.shift(); item; item = waiting.shift()) await work(item);
+  };
+  return Promise.all(Array.from({ length: AT_ONCE }, lane));
+}
+
 async function labelAll() {
   const results = [];
-  const lane = async () => {
-    for (let item = waiting.shift(); item; item = waiting.shift()) {
-      const share = await labelOne(item);
-      if (share !== undefined) results.push({ ...item, share });
-      if (labelled + failed < taken) tell("Labelling");
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, lane));
-  return results;
+  await inLanes(async (item) => {
+    const share = await labelOne(item);
+    if (share !== undefined) results.push({ ...item, share });
+    told();
+  });
+  sending?.add(results);
 }
 
 // How sure the network is of the label; undefined if there is none.
 async function labelOne(item) {
   try {
     const { pixels } = await square(item.file, SIDE);
-    const found = await network.label(pixels, SIDE);
-    show(item, found);
-    labelled += 1;
-    return found.labels[0].share;
+    const { labels: [best, ...others] } = await network.label(pixels, SIDE);
+    done(item, best.readable, `${percent(best.share)} sure`);
+    item.card.title = others.map((one) => `${one.readable} ${percent(one.share)}`).join(", ");
+    return best.share;
   } catch (error) {
-    item.card.classList.add("failed");
-    item.card.querySelector(".state").textContent = error.message;
-    failed += 1;
+    fail(item, error.message);
     return undefined;
   }
 }
 
-function show(item, { labels }) {
-  const [best, ...others] = labels;
+// Has the head run on a photo, and its activation sent. The label comes later.
+async function splitOne(way, item) {
+  try {
+    const { pixels } = await square(item.file, way.side);
+    await way.send(item, pixels);
+  } catch (error) {
+    fail(item, error.message);
+    told();
+  }
+}
+
+function done(item, label, words) {
   item.card.classList.add("done");
-  item.card.querySelector(".label").textContent = best.readable;
-  item.card.querySelector(".state").textContent = `${percent(best.share)} sure`;
-  item.card.title = others.map((one) => `${one.readable} ${percent(one.share)}`).join(", ");
+  item.card.querySelector(".label").textContent = label;
+  item.card.querySelector(".state").textContent = words;
+  labelled += 1;
+}
+
+function fail(item, why) {
+  item.card.classList.add("failed");
+  item.card.querySelector(".state").textContent = why;
+  failed += 1;
 }
 
 const percent = (share) => `${Math.round(share * 100)}%`;
 
+function told() {
+  if (labelled + failed < taken) tell("Labelling");
+}
+
 function tell(doing, rate = "") {
-  const done = photos(labelled + failed);
-  part("status").textContent = doing === "Done" ? `Done: ${done}` : `${doing}: ${done}, ${number(taken - labelled - failed)} to go`;
-  part("figures").textContent = `${rate}${failed ? `${photos(failed)} could not be labelled. ` : ""}${sending?.began ? "" : "Nothing was sent."}`;
+  const ended = photos(labelled + failed);
+  part("status").textContent = doing === "Done" ? `Done: ${ended}` : `${doing}: ${ended}, ${number(taken - labelled - failed)} to go`;
+  part("figures").textContent = `${rate}${failed ? `${photos(failed)} could not be labelled. ` : ""}${sending?.began || split?.began ? "" : "Nothing was sent."}`;
 }

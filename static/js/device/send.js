@@ -1,12 +1,12 @@
 // "Only what is unsure": the photos below a confidence are sent to the pool; what that means for those at hand is shown.
 
+import { follow } from "./pool.js";
 import { smaller } from "../smaller.js";
 import { Uploader } from "../upload.js";
 import { number, photos, size } from "../words.js";
 
 const SAMPLED = 8; // so many photos are made smaller to tell the size of all
 const WORDS = { uploading: "Being sent", queued: "In the pool" };
-const LOOK = 1000; // milliseconds between two looks at the batch
 
 export class Sending {
   // part: the section; its data says what was learned at preparation. leaving() is called before the first is sent.
@@ -95,21 +95,15 @@ export class Sending {
   }
 
   // Shows the pool's labels as they come.
-  async #follow(batch, going, unsent) {
+  #follow(batch, going, unsent) {
     const open = new Set(going);
-    while (open.size > unsent.size) {
-      await new Promise((done) => { setTimeout(done, LOOK); });
-      const reply = await fetch(`/batches/${batch}.json`).catch(() => null);
-      if (reply?.status === 404) return; // it was deleted
-      if (!reply?.ok) continue;
-      for (const found of (await reply.json()).photos) {
-        const one = going[found.index];
-        if (found.state === "queued" || !open.delete(one)) continue;
-        const label = found.labels?.[0];
-        if (label) one.card.querySelector(".label").textContent = label.readable;
-        say(one, label ? `${Math.round(label.probability * 100)}% sure, by the pool` : found.error || found.state);
-      }
-    }
+    return follow(batch, () => open.size <= unsent.size, (found) => {
+      const one = going[found.index];
+      if (!open.delete(one)) return;
+      const label = found.labels?.[0];
+      if (label) one.card.querySelector(".label").textContent = label.readable;
+      say(one, label ? `${Math.round(label.probability * 100)}% sure, by the pool` : found.error || found.state);
+    });
   }
 }
 

@@ -1,5 +1,5 @@
-// Runs the network, away from the page so that it stays quick. Pixels come in, numbers of classes go out; it sends
-// nothing, and fetches only the files that the page names.
+// Runs the network, away from the page so that it stays quick. Pixels come in, numbers of classes go out, or the packed
+// activation of a head; it sends nothing, and fetches only the files that the page names.
 
 let session;
 let Tensor;
@@ -12,6 +12,7 @@ onmessage = ({ data }) => { last = last.then(() => answer(data)); };
 async function answer(data) {
   try {
     if (data.kind === "load") await load(data.files);
+    else if (data.kind === "pack") postMessage({ kind: "packed", id: data.id, message: await packed(data) });
     else postMessage({ kind: "labelled", id: data.id, ...await label(data.pixels, data.side) });
   } catch (error) {
     postMessage({ kind: "failed", id: data.id, why: error?.message ?? String(error) });
@@ -58,12 +59,22 @@ async function fetched({ address, unpacked }, tell) {
 // pixels: RGB, side x side x 3 bytes.
 async function label(pixels, side) {
   const began = performance.now();
-  const input = new Tensor("uint8", pixels, [1, side, side, 3]);
-  const outputs = await session.run({ [session.inputNames[0]]: input });
-  const scores = outputs[session.outputNames[0]].data;
+  const scores = (await output(pixels, side)).data;
   const order = Array.from(scores.keys()).sort((one, other) => scores[other] - scores[one] || one - other);
   return {
     best: order.slice(0, 5).map((index) => ({ index, share: scores[index] })),
     milliseconds: performance.now() - began,
   };
+}
+
+async function packed({ pixels, side, point }) {
+  const { pack } = await import("/static/js/device/packing.js");
+  const { data, dims } = await output(pixels, side);
+  return pack(data, dims.slice(1), point);
+}
+
+async function output(pixels, side) {
+  const input = new Tensor("uint8", pixels, [1, side, side, 3]);
+  const outputs = await session.run({ [session.inputNames[0]]: input });
+  return outputs[session.outputNames[0]];
 }
