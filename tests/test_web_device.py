@@ -115,7 +115,7 @@ def test_what_the_browser_packs_is_what_python_packs(site: Site, page: Page) -> 
     page.goto(f"{site.url}/device")
     usual = activation()
     same = np.full_like(usual, -2.5)
-    halves = np.resize(np.arange(0, 255.5, 0.5, np.float32), usual.shape)  # as many steps end between two numbers
+    halves = np.resize(np.arange(511), usual.shape).astype(np.float32) / 2  # as many steps end between two numbers
     halves.flat[-1] = 255
     for sent in (usual, -usual, np.maximum(usual - 200, 0), np.zeros_like(usual), same, halves):
         message = packed_in_browser(page, sent)
@@ -147,7 +147,8 @@ def test_split_sends_activations_and_says_what_became_of_them(cache: Path, page:
         expect(page.get_by_role("link", name="a photo can be rebuilt")).to_have_attribute("href", "/privacy")
         page.get_by_role("radio", name="Split").check()
         page.route("**/photos?*", lambda route: route.abort())
-        page.set_input_files("#files", [{"name": name, "mimeType": "", "buffer": data} for name, data in named])
+        chosen: list[FilePayload] = [{"name": name, "mimeType": "", "buffer": data} for name, data in named]
+        page.set_input_files("#files", chosen)
         expect(page.locator("#lost")).to_have_text("Connection lost, trying again")
         page.unroute("**/photos?*")
 

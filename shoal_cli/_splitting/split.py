@@ -82,9 +82,7 @@ def prepare(model: str, cut: str, browser: bool, again: bool) -> None:
     photos = photos_at_hand(chosen.cache_dir)
     with steps() as say:
         head, _ = request.prepare_pair(model, cut, chosen.engine, chosen.cache_dir, photos, say, again)
-        in_browsers = browser and for_browsers.prepare(
-            model, cut, chosen.engine, chosen.cache_dir, photos, say, again
-        )
+        in_browsers = browser and for_browsers.prepare(model, cut, chosen.engine, chosen.cache_dir, photos, say, again)
     found = head.card.agreement
     click.echo(
         f"head and tail of {model} at {cut} are ready for {chosen.engine}: the best label of the whole net for all "
