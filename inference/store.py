@@ -36,7 +36,7 @@ from inference.measured import Measurements
 from inference.model import Model
 from inference.split import point
 from shoal import plugins
-from shoal.errors import NotFound
+from shoal.errors import NotFound, SettingsError
 
 FORMAT = 1
 CARD = "card.json"
@@ -205,6 +205,15 @@ def find_head(name: str, cut: str, engine: str, cache_dir: Path) -> tuple[Artefa
         if card and described:
             return Artefact(whole, engine, place, card), described
     raise NotFound(_not_prepared(name, cut, HEAD, cache_dir))
+
+
+def browser_head(tail: str, cache_dir: Path) -> tuple[Artefact, point.CutPoint] | None:
+    """The head of that tail as browsers run it, and what it sends; None if it is not prepared."""
+    parts = point.parts_of(tail)
+    try:
+        return find_head(*parts, BROWSER, cache_dir) if parts else None
+    except (NotFound, SettingsError):
+        return None
 
 
 def heads(name: str, engine: str, cache_dir: Path) -> list[str]:

@@ -105,7 +105,7 @@ def test_only_what_is_unsure_is_sent(cache: Path, page: Page) -> None:
         expect(page.get_by_role("button", name="Nothing to send")).to_be_disabled()
 
 
-def packed_in_browser(page: Page, numbers: np.typing.NDArray[np.float32]) -> bytes:
+def packed_in_browser(page: Page, numbers: packing.Numbers) -> bytes:
     """The message with these numbers as the page packs it."""
     listed = [float(one) if np.isfinite(one) else None for one in numbers.reshape(-1)]  # JSON has no NaN
     return bytes(page.evaluate(PACK, [listed, numbers.shape, dataclasses.asdict(POINT)]))
@@ -115,9 +115,10 @@ def test_what_the_browser_packs_is_what_python_packs(site: Site, page: Page) -> 
     page.goto(f"{site.url}/device")
     usual = activation()
     same = np.full_like(usual, -2.5)
-    halves = np.resize(np.arange(511), usual.shape).astype(np.float32) / 2  # as many steps end between two numbers
+    halves = (np.resize(np.arange(511), usual.shape) / 2).astype(np.float32)  # as many steps end between two numbers
     halves.flat[-1] = 255
-    for sent in (usual, -usual, np.maximum(usual - 200, 0), np.zeros_like(usual), same, halves):
+    each: list[packing.Numbers] = [usual, -usual, np.maximum(usual - 200, 0), np.zeros_like(usual), same, halves]
+    for sent in each:
         message = packed_in_browser(page, sent)
         expected = packing.pack(sent, POINT, "uint8", "gzip")
         assert header.read(message)[0] == header.read(expected)[0]

@@ -86,7 +86,10 @@ def _measured(address: str, photos: Sequence[Path]) -> tuple[dict[str, float], l
         _label(page, photos, before=1)
         seconds = time.perf_counter() - began
         labels = page.locator(".photo .label").all_text_contents()[1:]
-        files = [address + str(one.get_attribute("data-address")) for one in page.locator(".file:not([data-name=head])").all()]
+        files = [
+            address + str(one.get_attribute("data-address"))
+            for one in page.locator(".file:not([data-name=head])").all()
+        ]
     figures = {
         "images_per_second": round(len(photos) / seconds, 1),
         "first_use_to_first_label_seconds": round(first, 2),

@@ -10,8 +10,6 @@ from flask import Blueprint, Response, make_response, render_template, send_file
 
 from inference import store
 from inference.decoding import photo_formats
-from inference.split import point
-from inference.split.point import CutPoint
 from shoal.folders import folder
 from web_tier import words
 from web_tier.access.rights import Right, needs
@@ -52,12 +50,13 @@ class BrowserFile(NamedTuple):
 
 
 class BrowserSplit(NamedTuple):
-    """A tail that is served here, and its head for browsers. title: of the model that is cut. side: of its input."""
+    """A tail that is served here, and its head for browsers. title: of the model that is cut.
 
-    tail: str
+    cut: what the page has to know: the tail, the side of the head's input, and the fields of CutPoint.
+    """
+
     title: str
-    side: int
-    cut: CutPoint
+    cut: dict[str, object]
     head: BrowserFile
 
 
@@ -78,7 +77,6 @@ def device_page() -> Response:
         accept=photo_formats.ACCEPT,
         unsure=learned,
         split=split,
-        cut=asdict(split.cut) | {"tail": split.tail, "side": split.side} if split else None,
         split_fetched=words.size(split.head.packed + sum(one.packed for one in files[:2])) if split else "",
     )
     return make_response(page)
@@ -125,14 +123,11 @@ def _split() -> BrowserSplit | None:
     """The first of the tails that are served, in the order of SHOAL_TAILS, whose head is prepared for browsers."""
     if SPLIT not in services().venues.names:
         return None
-    cache_dir = services().settings.cache_dir
     for tail in services().settings.served_tails:
-        place = _place(tail)
-        found = place and _file("head", tail, place, "head.onnx")
-        cut = place and point.read(place)
-        if found and cut:
-            model = store.model(cut.model, cache_dir)
-            return BrowserSplit(tail, model.title, model.side, cut, found)
+        if found := store.browser_head(tail, services().settings.cache_dir):
+            head, cut = found
+            if file := _file("head", tail, head.folder, "head.onnx"):
+                return BrowserSplit(head.model.title, asdict(cut) | {"tail": tail, "side": head.model.side}, file)
     return None
 
 
@@ -141,8 +136,8 @@ def _place(name: str) -> Path | None:
     settings = services().settings
     if name in (store.BROWSER_PROGRAM, store.BROWSER_MODEL):
         return store.browser_folder(name, settings.cache_dir)
-    parts = point.parts_of(name) if name in settings.served_tails else None
-    return store.part_folder(*parts, store.HEAD, settings.cache_dir) / store.BROWSER if parts else None
+    found = store.browser_head(name, settings.cache_dir) if name in settings.served_tails else None
+    return found[0].folder if found else None
 
 
 def _file(key: str, name: str, place: Path, file: str) -> BrowserFile | None:
