@@ -24,7 +24,8 @@ from web_tier.app import create_app
 from web_tier.bulk import downloads, looking
 from web_tier.bulk.rows import RunRows
 
-ASKED = {"source": "s3://photos/2026/", "into": "s3://labels/run-1"}
+FACTS = {"hash": True, "exif": ["time", "gps"]}
+ASKED: dict[str, Any] = {"source": "s3://photos/2026/", "into": "s3://labels/run-1"}
 
 
 @pytest.fixture
@@ -67,11 +68,13 @@ def all_rows(site: Site, run: str, query: str) -> tuple[list[str], str | None]:
 
 def test_a_run_from_the_request_to_its_rows(site: Site) -> None:
     store_photos(site.cloud, 90, bad=3)
-    reply = ask(site, "POST", "/v1/runs", json=ASKED | {"where": "*.jpg", "deadline": "6h", "top": 1})
+    reply = ask(site, "POST", "/v1/runs", json=ASKED | {"where": "*.jpg", "deadline": "6h", "top": 1} | FACTS)
     told = reply.json()
     run = told["run"]
     assert (reply.status_code, reply.headers["Location"]) == (201, f"/v1/runs/{run}")
     assert (told["state"], told["target"], told["listed"]) == ("listing", "s3://labels/run-1", 0)
+    found = RunRecords(site.cloud.outputs).run(run)
+    assert (found.top, found.where, found.hash, found.exif) == (1, "*.jpg", True, "gps,time")
     assert site.cloud.bulk.depth().total == 1  # the first message of the listing: this process has read no key
     work(site.cloud, 3)
     forget(site, run)

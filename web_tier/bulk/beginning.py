@@ -59,6 +59,8 @@ class RunStarter:
             _share(asked, "fail_above", FAIL_ABOVE),
             asked.get("not_if_done", False),
             price_per_hour=worker_price(self._settings),
+            hash=asked.get("hash", False),
+            exif=",".join(sorted(set(asked.get("exif", ())))),
         )
 
     def expected(self, run: Run) -> Forecast:

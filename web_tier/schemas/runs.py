@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runs.asking import TIME_PATTERN
+from runs.run import EXIF
 from web_tier.schemas.answers import COUNT, DURATION, SHARE, reference
 from web_tier.schemas.requests import BATCH_ID, MODEL, MOST_PHOTOS, TEXT, WEBHOOK, Schema, described, list_of, record
 
@@ -27,6 +28,8 @@ RUN: Schema = record(
         "not_if_done": {"type": "boolean", "description": "Only what is new, changed, failed, or of another model."},
         "deadline": described("When it should be done, from now: `30m`, `6h`, `2d`.") | {"pattern": TIME_PATTERN},
         "fail_above": SHARE | {"description": "Pause when a larger share of the photos fails; 0.5 without it."},
+        "hash": {"type": "boolean", "description": "Also a perceptual hash of each photo, for near-duplicates."},
+        "exif": list_of({"enum": list(EXIF)}) | {"description": "What each row tells of when and where it was taken."},
         "webhook": WEBHOOK,
     },
     ["source"],
