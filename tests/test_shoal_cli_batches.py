@@ -265,7 +265,7 @@ def test_batches_are_listed_read_again_and_cancelled(slow: Site, photos: Path, s
     assert sorted(row["state"] for row in rows) == ["cancelled", "cancelled", "done"]
     assert requests.get(f"{slow.url}/v1/batches/{batch}", timeout=10).json()["state"] == "cancelled"
 
-    assert run("retry", address).stdout.startswith("No photo of the batch failed,")
+    assert "cancelled stay so" in run("retry", address).stdout
     assert isinstance(run("delete", address, status=1).exception, SystemExit)  # nobody said yes
     assert run("delete", "--yes", address).stdout == "3 photos deleted, with results and corrections.\n"
     assert isinstance(run("results", address, status=1).exception, Permanent)

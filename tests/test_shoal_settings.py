@@ -62,6 +62,7 @@ def test_the_cache_follows_xdg() -> None:
         ("SHOAL_ALLOWED_HOSTS", "https://photos.example.com"),
         ("SHOAL_ALLOWED_HOSTS", "photos.example.com:8000"),
         ("SHOAL_TRUSTED_PROXY", "proxy.example.com"),
+        ("SHOAL_HOST", "300.1.1.1"),
         ("SHOAL_MODEL_WEIGHTS", "/no/such/file"),
         ("SHOAL_CACHE_DIR", "~nobody-of-that-name/cache"),
         ("XDG_CACHE_HOME", "~nobody-of-that-name"),

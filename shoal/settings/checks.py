@@ -60,6 +60,8 @@ def _check_web(settings: Settings) -> None:
         raise SettingsError(
             f"SHOAL_OPERATOR_SECRET: expected at least {MIN_SECRET} characters, so that it cannot be guessed"
         )
+    if re.fullmatch(r"\d+(\.\d+){3}", settings.host) and not _is_address(settings.host):
+        raise SettingsError(f"SHOAL_HOST={settings.host!r}: expected an IP address or a name of this machine")
     # Each of these is compared as text: a form that never matches would change nothing, and nobody would be told.
     for place in sorted(settings.fetch_own_places):
         if not _OWN_PLACE.fullmatch(place):

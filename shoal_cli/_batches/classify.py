@@ -125,7 +125,7 @@ def command(
 def _check(paths: bool, resume: str, venue: str, tail: str, contract: str | None) -> None:
     """Raise UsageError for options that do not fit together."""
     if paths == bool(resume) or (resume and contract):
-        raise click.UsageError("Give PATHS, or --resume BATCH without PATHS and --contract.")
+        raise click.UsageError("Give PATHS to label; or --resume BATCH alone, without PATHS and without --contract.")
     if contract and venue:
         raise click.UsageError("The contracts know no --venue.")
     if tail == FUNCTION and (venue != SPLIT or resume):

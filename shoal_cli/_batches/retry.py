@@ -9,7 +9,10 @@ from shoal_cli._batches._address import FOR_OTHERS, url_option
 from shoal_cli._batches._counted import counted
 from shoal_cli._client import Client
 
-NOTHING = "No photo of the batch failed, or those that did cannot be labelled: `shoal results {}` says why."
+NOTHING = (
+    "No photo of the batch failed, or those that did cannot be labelled: `shoal results {}` says why. "
+    "Photos that were cancelled stay so: send them again."
+)
 
 
 @click.command(short_help="Label the failed photos of a batch again.")
