@@ -94,10 +94,30 @@ def total(entries: Sequence[Entry], since: float, now: float, chosen: Settings) 
     words = (
         f"peak {peak}, {seconds:.0f} machine-seconds, {cost}, {launched} {'launch' if launched == 1 else 'launches'}"
     )
-    least = launched * LEAST_BILLED_SECONDS
-    if price is None or least <= seconds:
+    if price is None:
         return words
-    return f"{words}; EC2 bills each a minute at least, so {dollars(least / 3600 * price)} there"
+    least = launched * LEAST_BILLED_SECONDS
+    if least > seconds:
+        return f"{words}; EC2 bills each a minute at least, so {dollars(least / 3600 * price)} there"
+    if short := _unbilled_seconds(acted, since):
+        return f"{words}; EC2 bills each a minute at least, so up to {dollars(short / 3600 * price)} more there"
+    return words
+
+
+def _unbilled_seconds(acted: Iterable[Entry], since: float) -> float:
+    """How much the machines launched since then, and asked to leave within a minute, lived less than that at the most.
+    The ledger names a launch by its name and an end by its id, so each end counts for the last launch before it."""
+    launches: list[float] = []
+    short = 0.0
+    for entry in acted:
+        for act in entry.done:
+            if act.kind == "launch":
+                launches += [entry.at] * len(act.machines)
+                continue
+            for at in [launches.pop() for _ in act.machines[: len(launches)]]:
+                if at >= since:
+                    short += max(0.0, LEAST_BILLED_SECONDS - (entry.at - at))
+    return short
 
 
 def runs(entries: Iterable[Entry]) -> list[list[Entry]]:

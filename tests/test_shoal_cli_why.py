@@ -52,6 +52,14 @@ def test_the_sum_has_peak_machine_seconds_cost_and_launches() -> None:
     assert why.total([*LEDGER, *dry], NOW - 60, NOW, chosen) == why.total(LEDGER, NOW - 60, NOW, chosen)
 
 
+def test_a_machine_that_leaves_within_a_minute_is_told_beside_others_that_stay() -> None:
+    ends = replace(entry(20, "asked 1 to leave", 5), done=(DoneAct("drain", ("i-1",)),))
+    history = [entry(100, "4 running", 4), entry(50, "launched 1", 4, 1), ends, entry(19, "4 running", 4)]
+    told = why.total(history, NOW - 60, NOW, load({"SHOAL_PRICE_PER_HOUR": "36"}))
+    assert told.endswith(", 1 launch; EC2 bills each a minute at least, so up to $0.30 more there")
+    assert "EC2" not in why.total(history[:2] + history[3:], NOW - 90, NOW, load({"SHOAL_PRICE_PER_HOUR": "36"}))
+
+
 def test_machines_count_while_nobody_looked_if_they_were_there_before_and_afterwards() -> None:
     chosen = load({"SHOAL_PRICE_PER_HOUR": "36"})
     launched = entry(60, "launched 3", 0, 3)

@@ -226,6 +226,14 @@ def test_the_same_key_makes_one_batch(site: Site) -> None:
     assert (other.status_code, other.json()["detail"]) == (422, "This Idempotency-Key was used for another request.")
 
 
+def test_a_request_that_is_refused_does_not_use_up_its_key(site: Site) -> None:
+    headers = {"Idempotency-Key": "corrected", "Prefer": "wait=20"}
+    refused = post(site, files=form("a.jpg"), data={"model": "resnet5"}, headers=headers)
+    assert (refused.status_code, "resnet5" in refused.json()["detail"]) == (400, True)
+    corrected = post(site, files=form("a.jpg"), headers=headers)
+    assert (corrected.status_code, corrected.headers.get("Idempotent-Replayed")) == (200, None)
+
+
 def test_a_key_of_a_stranger_is_worth_nothing_without_the_same_body(site: Site) -> None:
     key = {"Idempotency-Key": "1"}
     mine = post(site, files=[("inputFile", ("a.jpg", jpeg((9, 9, 9)), "image/jpeg"))], headers=key)

@@ -3,14 +3,16 @@
 The first request with a key stores which batch it makes. A later request with the same key works on the same batch. It
 writes the same objects again, which is harmless, and so completes what the first request left undone. Two requests
 with one key are the same request when their bodies and their parameters are equal. So somebody else who uses the same
-key learns nothing. A key is forgotten after a day.
+key learns nothing. A key is forgotten after a day, and at once if its first request is refused: so the corrected request
+may have the same key.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -34,12 +36,26 @@ class Claim:
     """The batch that a request works on.
 
     complete: an earlier request with the same key has finished its intake. repeated: there was an earlier request.
+    forget:   makes the key free again.
     """
 
     batch: str
     complete: bool
     finish: Callable[[], None]
+    forget: Callable[[], None]
     repeated: bool = False
+
+    @contextmanager
+    def intake(self) -> Iterator[None]:
+        """Around the intake: finishes the claim. A first request that is refused, with a status of 4xx, makes its key
+        free: nothing of it was accepted."""
+        try:
+            yield
+        except Problem as refused:
+            if refused.status < 500 and not self.repeated:
+                self.forget()
+            raise
+        self.finish()
 
 
 def body_digest(body: IO[bytes], content_type: str) -> str:
@@ -78,8 +94,13 @@ def claim(outputs: ObjectStore, clock: Clock, key: str, fingerprint: str, fresh:
     if record["request"] != fingerprint:
         raise Problem(422, "This Idempotency-Key was used for another request.")
     finished = _json(record | {"complete": True})
-    repeated = record["batch"] != fresh
-    return Claim(record["batch"], record["complete"], lambda: outputs.put(path, finished, "application/json"), repeated)
+    return Claim(
+        record["batch"],
+        record["complete"],
+        finish=lambda: outputs.put(path, finished, "application/json"),
+        forget=lambda: outputs.delete(path),
+        repeated=record["batch"] != fresh,
+    )
 
 
 def _read(outputs: ObjectStore, path: str) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def _claim(fingerprint: str) -> Claim:
     key, fresh = request.headers.get("Idempotency-Key"), new_batch(services().clock.now())
     if key is None:
         own(fresh)
-        return Claim(fresh, False, lambda: None)
+        return Claim(fresh, False, finish=lambda: None, forget=lambda: None)
     who = person.current()
     client = who.owner if who else ""
     claimed = idempotency.claim(
@@ -126,10 +126,10 @@ def _claim(fingerprint: str) -> Claim:
 
 
 def _take(offers: OfferedPhotos, claimed: Claim, webhook: str | None) -> list[Photo]:
-    taken = take(offers, claimed.batch)
-    if webhook is not None:
-        services().webhooks.register(claimed.batch, webhook, len(taken))
-    claimed.finish()
+    with claimed.intake():
+        taken = take(offers, claimed.batch)
+        if webhook is not None:
+            services().webhooks.register(claimed.batch, webhook, len(taken))
     return [one.photo for one in taken]
 
 

@@ -50,8 +50,8 @@ def begin_once(asked: Mapping[str, Any], key: str | None, fingerprint: str) -> t
     client = f"{who.owner}\n" if who else ""
     claimed = idempotency.claim(services().cloud.outputs, services().clock, f"runs\n{client}{key}", fingerprint, fresh)
     if not claimed.complete:
-        _begin(replace(run, id=claimed.batch), webhook)
-        claimed.finish()
+        with claimed.intake():
+            _begin(replace(run, id=claimed.batch), webhook)
     return claimed.batch, claimed.repeated
 
 
