@@ -40,6 +40,12 @@ def session_for(address: str, key: str = "") -> requests.Session:
     return session
 
 
+def not_served(model: str, names: Collection[str]) -> Permanent:
+    """Why a request for `model` is refused, and what helps. names: the served models."""
+    hint = meant(model, names) or "SHOAL_MODELS names what is served after the next start"
+    return Permanent(f"The model {model!r} is not served here: {', '.join(names)} can be chosen. {hint}")
+
+
 class Client:
     """Calls the web tier at `address`, for example http://127.0.0.1:8000.
 
@@ -132,8 +138,7 @@ class Client:
         """Raise Permanent unless a request may name `model`."""
         names = [one["name"] for one in self.models()]
         if model not in names:
-            told = f"The model {model!r} is not served here: {', '.join(names)} can be chosen"
-            raise Permanent(". ".join(filter(None, (told, meant(model, names)))))
+            raise not_served(model, names)
 
     def models(self) -> list[dict[str, Any]]:
         """List the models that a request may name."""

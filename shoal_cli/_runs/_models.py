@@ -6,10 +6,10 @@ from contextlib import suppress
 
 from inference import store
 from runs.run import Run
-from shoal.errors import Permanent, ShoalError
-from shoal.plugins import meant
+from shoal.errors import ShoalError
 from shoal.ports import Cloud
 from shoal.settings import Settings, in_force
+from shoal_cli._client import not_served
 
 
 def served(cloud: Cloud, chosen: Settings) -> tuple[str, ...]:
@@ -30,8 +30,7 @@ def served(cloud: Cloud, chosen: Settings) -> tuple[str, ...]:
 def check_model(model: str, names: tuple[str, ...]) -> None:
     """Raise Permanent unless `model` is one of the served ones. With no names nothing is known, and none is refused."""
     if model and names and model not in names:
-        told = f"The model {model!r} is not served here: {', '.join(names)} can be chosen"
-        raise Permanent(". ".join(filter(None, (told, meant(model, names)))))
+        raise not_served(model, names)
 
 
 def answering(cloud: Cloud, chosen: Settings, run: Run) -> str:

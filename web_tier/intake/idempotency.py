@@ -3,8 +3,8 @@
 The first request with a key stores which batch it makes. A later request with the same key works on the same batch. It
 writes the same objects again, which is harmless, and so completes what the first request left undone. Two requests
 with one key are the same request when their bodies and their parameters are equal. So somebody else who uses the same
-key learns nothing. A key is forgotten after a day, and at once if its first request is refused: so the corrected request
-may have the same key.
+key learns nothing. A key is forgotten after a day. It is forgotten at once if its first request is refused, so that the
+corrected one may have it.
 """
 
 from __future__ import annotations
