@@ -104,6 +104,7 @@ def merge(cloud: Cloud, run: Run, stopping: Callable[[], bool] = lambda: False) 
         "run": run.id,
         "source": run.source,
         "target": run.target,
+        **({"photos": f"{S3}{run.bucket}/"} if run.list_kind else {}),
         "state": CANCELLED if records.control(run.id).state == CANCELLED else "done",
         "listed": listed.images,
         "labelled": rows - failed,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from runs.already import Already
 from runs.finishing import DoneShards, merge
 from runs.listing import Step
+from runs.lists.source import ListSource
 from runs.manifest import BulkPhoto, Manifest
 from runs.orders import Finish, LabelShard, ListOn, Order
 from runs.records import RUNNING, DoneShard
@@ -74,6 +75,8 @@ class Handling:
         if run.source.startswith(FAILED_OF):
             other = run.source.removeprefix(FAILED_OF)
             return FailedSource(lambda: failed_entries(self._records, other))
+        if run.list_kind:
+            return ListSource(run, self._cloud.buckets)
         return BucketSource(self._cloud.buckets[run.bucket], run.prefix)
 
     def _known_of(self, run: Run) -> Callable[[BulkPhoto], bool] | None:

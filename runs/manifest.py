@@ -17,6 +17,7 @@ class BulkPhoto:
 
     bucket: where it is; empty for the run's own bucket.
     at:     the key of its object, where that is another than `key`.
+    fault:  why it cannot be labelled: a line of a list that cannot be understood; then `key` is its beginning.
     """
 
     key: str
@@ -24,6 +25,7 @@ class BulkPhoto:
     size: int = 0
     bucket: str = ""
     at: str = ""
+    fault: str = ""
 
     @property
     def object_key(self) -> str:
@@ -33,14 +35,17 @@ class BulkPhoto:
     def to_dict(self) -> dict[str, Any]:
         """In JSON types."""
         told: dict[str, Any] = {"key": self.key, "etag": self.etag, "size": self.size}
-        return told | {name: value for name, value in (("bucket", self.bucket), ("at", self.at)) if value}
+        return told | {
+            name: value for name, value in (("bucket", self.bucket), ("at", self.at), ("fault", self.fault)) if value
+        }
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> BulkPhoto:
         """Raises MalformedMessage."""
         try:
-            key, etag, bucket, at = (text(found.get(name, "")) for name in ("key", "etag", "bucket", "at"))
-            entry = cls(key, etag, integer(found.get("size", 0)), bucket, at)
+            names = ("key", "etag", "bucket", "at", "fault")
+            key, etag, bucket, at, fault = (text(found.get(name, "")) for name in names)
+            entry = cls(key, etag, integer(found.get("size", 0)), bucket, at, fault)
         except (TypeError, ValueError) as error:
             raise MalformedMessage(f"not a photo of a run: {error}") from error
         if not key:

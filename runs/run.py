@@ -50,7 +50,10 @@ class Run:
     besides:      the id of a run, a sample: the photos that it has labelled are left out; empty for none.
     hash:         whether each row gets a perceptual hash.
     exif:         what each row tells of the photo's EXIF data: some of EXIF, with commas.
-    listed_here:  whether a client lists the photos (a folder, a manifest), and not the workers.
+    listed_here:  whether a client lists the photos (a folder, a sample), and not the workers.
+    list_kind:    of a source that is a list of photos: what its lines are (`runs.lists.reading`); else empty. Keys
+                  without an address are in `bucket`.
+    list_at:      the address of that list; with `list_parts`, what the addresses of so many parts of it begin with.
     """
 
     id: str
@@ -73,6 +76,9 @@ class Run:
     besides: str = ""
     hash: bool = False
     exif: str = ""
+    list_kind: str = ""
+    list_at: str = ""
+    list_parts: int = 0
 
     @property
     def leaves_out(self) -> bool:
@@ -107,7 +113,7 @@ def again(run: Run, id_: str) -> Run:
     """A run for the photos of another that failed. The workers find them in its results."""
     source = f"{FAILED_OF}{run.id}"
     fresh = replace(run, id=id_, source=source, listed_here=False, where="", limit=0, deadline=0.0, not_if_done=False)
-    return replace(fresh, sample=0, besides="")
+    return replace(fresh, sample=0, besides="", list_kind="", list_at="", list_parts=0)
 
 
 def shard_images(service_seconds: float) -> int:

@@ -54,6 +54,8 @@ def is_photo_of(run: Run) -> Callable[[BulkPhoto], bool]:
     fits = re.compile(translate(run.where), re.IGNORECASE).match if run.where else None
 
     def chosen(entry: BulkPhoto) -> bool:
+        if entry.fault:
+            return True  # nobody knows its name: it is told
         if entry.key.endswith("/") and not entry.size:
             return False  # the mark of a folder
         return fits is None or fits(entry.key.rpartition("/")[2]) is not None or fits(entry.key) is not None

@@ -207,6 +207,9 @@ class Bucket(Protocol):
     def get(self, key: str) -> bytes:
         """Read an object. Raises NotFound."""
 
+    def get_part(self, key: str, start: int, most: int) -> bytes:
+        """Read at most `most` bytes from the byte `start` on; none behind the end. Raises NotFound."""
+
     def get_unchanged(self, key: str, etag: str) -> bytes:
         """Read an object if it still has this etag; "" reads any. Raises NotFound, and Changed."""
 

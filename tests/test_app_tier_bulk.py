@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from app_tier.shards.lane import BulkLane
 from runs.handling import Handling
+from runs.lists.reading import KEYS
 from runs.orders import LabelShard, ListOn
 from runs.records import RunRecords, state_of
 from runs.rows import CHANGED, GONE, BulkRow, Picture
@@ -72,6 +74,19 @@ def test_a_run_is_labelled_and_what_is_bad_is_a_row_with_a_reason() -> None:
     assert found["cat"].entry.etag == next(iter(cloud.buckets["photos"].list("in/cat"))).etag
     assert (found["cat"].result.model, found["cat"].result.engine) == ("resnet50", "test")
     assert (found["cat"].picture, found["bad"].picture) == (Picture(1, 1), Picture())
+
+
+def test_a_line_of_a_list_that_is_not_understood_is_a_failed_row_and_a_key_may_be_in_another_bucket() -> None:
+    cloud = memory_cloud(SystemClock())
+    run = a_run(cloud, cat=b"cat")
+    cloud.buckets["others"].put("dog", b"dog", "image/jpeg")
+    cloud.buckets["lists"].put("all.txt", b"in/cat\ns3://\ns3://others/dog\n", "text/plain")
+    Steering(cloud).start(replace(run, list_kind=KEYS, list_at="s3://lists/all.txt"))
+    with lane_of(cloud, NamingRecogniser()):
+        done(cloud, run)
+    found = rows(cloud, run)
+    assert [found[name].result.label for name in ("cat", "dog", "s3://")] == ["cat", "dog", ""]
+    assert found["s3://"].result.error.startswith("this line of the list is not understood: ")
 
 
 def test_what_was_deleted_or_overwritten_after_it_was_listed_is_a_failed_row() -> None:

@@ -330,6 +330,8 @@ def test_an_object_is_read_while_it_is_the_one_that_was_listed(embedded_cloud: N
         [found] = bucket.list("a+b")
         assert (found.key, found.size) == ("a+b %20\nc/", 5)
         assert bucket.get_unchanged(found.key, found.etag) == bucket.get_unchanged(found.key, "") == b"first"
+        parts = [bucket.get_part(found.key, start, 3) for start in (0, 3, 4, 5, 99)]
+        assert parts == [b"fir", b"st", b"t", b"", b""]
         store.put(found.key, b"other", "image/jpeg")
         with pytest.raises(Changed):
             bucket.get_unchanged(found.key, found.etag)

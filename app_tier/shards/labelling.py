@@ -135,6 +135,8 @@ class Labelling:
 
     def _open(self, run: Run, photo: BulkPhoto, job: Job, again: bool) -> _Opened:
         opened = _Opened(photo, job)
+        if photo.fault:
+            return replace(opened, result=Result.failed(photo.key, photo.fault, bad_photo=True))
         try:
             self._give_way()
             etag = "" if photo.at else photo.etag  # of a copy, the etag is that of the original

@@ -129,14 +129,16 @@ def _photos(
     for name in names:
         for line in files.lines(name):
             row = BulkRow.from_line(line)
-            address = f"{start}{row.entry.key}"
+            elsewhere = row.entry.bucket and not row.entry.at  # a photo of a list; of a folder it is a copy
+            address = f"{S3}{row.entry.bucket}/{row.entry.key}" if elsewhere else f"{start}{row.entry.key}"
             yield row.entry.key, address, number, ExportPhoto(row, run, address)
 
 
 def _source(files: ResultFiles, run: str) -> str:
     name = f"summary-{run}.json"
     try:
-        return text(read_object(files.read(name), "a summary")["source"])
+        found = read_object(files.read(name), "a summary")
+        return text(found.get("photos") or found["source"])
     except (KeyError, TypeError, ValueError) as error:
         raise Permanent(f"{name} does not tell the source of the run") from error
     except (FileNotFoundError, NotFound):

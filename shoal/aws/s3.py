@@ -20,6 +20,7 @@ EXPIRY = "shoal-keep-days"
 IDS_BEGIN = "1"  # ids of batches, which begin with the time: until the year 2039
 FORBIDDEN = "403"  # a HEAD has no body that could say more
 PRECONDITION_FAILED = {"PreconditionFailed", "412"}
+BEHIND_THE_END = {"InvalidRange", "416"}
 PAGE_OBJECTS = 1000  # the most that S3 lists in one call
 
 
@@ -65,6 +66,19 @@ class S3Store:
             if answer is None:
                 return bytes(self._s3.client.get_object(Bucket=self.bucket, Key=key)["Body"].read())
             return answer
+
+    def get_part(self, key: str, start: int, most: int) -> bytes:
+        part = f"bytes={start}-{start + most - 1}"
+        try:
+            with self._errors(f"read {key} from {self.bucket}"):
+                answer = self._call("GET", self._path(key), {"Range": part})
+                if answer is None:
+                    return bytes(self._s3.client.get_object(Bucket=self.bucket, Key=key, Range=part)["Body"].read())
+                return answer
+        except ShoalError as error:
+            if error_code(error) in BEHIND_THE_END:
+                return b""
+            raise
 
     def get_unchanged(self, key: str, etag: str) -> bytes:
         if not etag:

@@ -9,6 +9,7 @@ from runs.already import Already
 from runs.asking import check_bucket
 from runs.forecast import Forecast
 from runs.listing import Step
+from runs.lists.source import ListSource
 from runs.manifest import BulkPhoto
 from runs.records import ListingState, RunRecords
 from runs.run import FAILED_OF, S3, Run
@@ -34,6 +35,8 @@ def in_words(expected: Forecast) -> str:
 
 def source_of(cloud: Cloud, chosen: Settings, run: Run) -> PhotoSource:
     """The stream of its photos. Raises Permanent when it cannot be read from here."""
+    if run.list_kind:
+        return ListSource(run, cloud.buckets)
     if run.source.startswith(S3):
         return BucketSource(cloud.buckets[run.bucket], run.prefix)
     if run.source.startswith(FAILED_OF):
@@ -41,7 +44,7 @@ def source_of(cloud: Cloud, chosen: Settings, run: Run) -> PhotoSource:
         return FailedSource(lambda: failed_entries(RunRecords(cloud.outputs), failed))
     folder = Path(run.source)
     if not folder.is_dir():
-        raise Permanent(f"there is no folder {folder} on this machine")
+        raise Permanent(f"there is no folder and no list {folder} on this machine")
     return FolderSource(folder, run.id, cloud.inputs, chosen.in_bucket, all_files=bool(run.where))
 
 

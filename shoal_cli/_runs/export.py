@@ -11,7 +11,7 @@ from runs.exports import coco, fiftyone, label_studio, parquet, source_ref, tabl
 from runs.exports.results import BucketResults, ExportPhoto, FolderResults, exported, start_of
 from runs.finishing import Place
 from runs.records import RunRecords
-from runs.run import FAILED_OF, S3, split_address
+from runs.run import FAILED_OF, S3, Run, split_address
 from shoal import settings
 from shoal.aws import connect_to_running
 from shoal.errors import BucketMissing, NotFound, Permanent
@@ -89,7 +89,11 @@ def _of_run(run: str, photos: str) -> Iterator[ExportPhoto]:
     first = found
     while first.source.startswith(FAILED_OF):  # a run that tried again has the photos of another
         first = records.run(first.source.removeprefix(FAILED_OF))
-    return exported(BucketResults(place.bucket, place.prefix), run, photos or start_of(first.source))
+    return exported(BucketResults(place.bucket, place.prefix), run, photos or _start_of(first))
+
+
+def _start_of(run: Run) -> str:
+    return start_of(f"{S3}{run.bucket}/" if run.list_kind else run.source)
 
 
 def _cloud() -> Cloud:

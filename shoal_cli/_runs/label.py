@@ -27,6 +27,7 @@ from shoal_cli._runs._asked import checked, in_words, known_of, list_here, sourc
 from shoal_cli._runs._fetching import fetch
 from shoal_cli._runs._folder import FolderSource
 from shoal_cli._runs._following import follow, screen, summary
+from shoal_cli._runs._lists import STANDARD_INPUT, is_list, listed_by
 from shoal_cli._runs._sample import begin_sample, goes_on, others
 
 INTERRUPTED = 130  # the status of a shell for a Ctrl-C
@@ -88,6 +89,7 @@ class ExifData(click.ParamType):  # type: ignore[type-arg]
     metavar="PATTERN",
     help="Only files of such a name, for example '*.jpg'; '*' takes all files of a folder, not only photos.",
 )
+@click.option("--bucket", default="", help="Where the photos of a list are whose keys have no address.")
 @click.option("--limit", default=0, help="At most so many photos.")
 @click.option("--sample", default=0, help="Label so many at random first, say what all will take by them, and ask.")
 @click.option("--hash", "hashed", is_flag=True, help="Also a perceptual hash, for `shoal runs duplicates`.")
@@ -104,6 +106,7 @@ def command(
     top: int,
     threshold: float,
     where: str,
+    bucket: str,
     limit: int,
     sample: int,
     hashed: bool,
@@ -114,7 +117,10 @@ def command(
     yes: bool,
     no_wait: bool,
 ) -> None:
-    """Label all photos in SOURCE: s3://bucket/prefix, or a folder of this machine.
+    """Label all photos in SOURCE: s3://bucket/prefix, a folder of this machine, or a list of photos in buckets.
+
+    A list is a file of this machine, an object whose name ends in .txt, .jsonl, .manifest or .json, or - for standard
+    input: a key or s3:// address a line, lines with "source-ref", or the manifest.json of an S3 Inventory.
 
     Says first what it will take and cost, then prints the run's id to standard output. The workers do it when nobody
     waits for a photo. Ctrl-C ends the looking on, not the run; `shoal runs` shows it.
@@ -129,12 +135,17 @@ def command(
     cloud = connect_to_running(chosen)
     service, now = service_seconds(chosen), time.time()
     from_bucket, to_bucket = source.startswith(S3), into.startswith(S3)
-    folder = None if from_bucket else Path(source).resolve()
-    bucket, prefix = split_address(source) if from_bucket else (chosen.in_bucket, "")
+    listed = is_list(source)
+    if listed and (not_if_done or sample):
+        raise Permanent("--not-if-done and --sample need photos in the order of their keys: a bucket or a folder")
+    if bucket and not listed:
+        raise Permanent("--bucket says where the photos of a list are, and the source is none")
+    folder = None if from_bucket or source == STANDARD_INPUT else Path(source).resolve()
+    photos_in, prefix = split_address(source) if from_bucket else (chosen.in_bucket, "")
     run = Run(
         new_batch(now),
         source if folder is None else str(folder),
-        bucket,
+        photos_in,
         prefix,
         into if to_bucket else str(Path(into).resolve()),
         model,
@@ -147,11 +158,13 @@ def command(
         fail_above,
         not_if_done,
         price_per_hour=worker_price(chosen),
-        listed_here=folder is not None,
+        listed_here=folder is not None and not listed,
         hash=hashed,
         exif=exif,
     )
     checked(cloud, chosen, run)
+    if listed:
+        run = listed_by(cloud, chosen, run, source, bucket)
     photos = source_of(cloud, chosen, run)
     expected = forecast(run, photos, service, known_of(cloud, chosen, run))
     left_out = photos.left_out() if isinstance(photos, FolderSource) else ""
@@ -208,6 +221,7 @@ def look_on(cloud: Cloud, chosen: Settings, run: Run, folder: Path | None) -> Ru
     if progress.state == "paused":
         if "AccessDenied" in progress.why:
             read = f" --read {run.source}" if run.source.startswith(S3) else ""
+            read += f" --read {S3}{run.bucket}/" if run.list_kind else ""
             write = f" --write {run.target}" if run.target.startswith(S3) else ""
             screen.print(f"The workers may not: `shoal prepare{read}{write}` allows it.", markup=False, soft_wrap=True)
         when = " once the Shoal serves the model (SHOAL_MODELS)" if "serve the model" in progress.why else ""
