@@ -62,7 +62,6 @@ def _run(stop: StopSignal) -> int:
         if stop.stopping:
             return 0
         chosen = settings.load()
-        restarted = started_before(chosen.run_dir)  # before anything that takes long: this process may be killed in it
         logs.configure(chosen.log_level)
         traces.configure(chosen.otlp_endpoint, "shoal-worker")
         # Importing boto3 and loading the model take about as long: do both at once.
@@ -104,7 +103,7 @@ def _run(stop: StopSignal) -> int:
             arithmetic,
             lambda: lane.in_work,
             lambda: lane.finished,
-            restarted,
+            started_before(chosen.run_dir),
         )
         around.enter_context(register)
         _watch_for_stalls(worker, lane, chosen.stall_seconds, around)

@@ -17,6 +17,7 @@ from shoal.ports import Beat, Register
 log = logging.getLogger(__name__)
 
 FIRST_SECONDS = 0.3  # after the worker is ready, its first beat
+AGAIN = "started-again"  # made by ami/start-worker at each start but the first
 
 
 def seconds_alive() -> float:
@@ -27,17 +28,12 @@ def seconds_alive() -> float:
 
 
 def started_before(run_dir: Path | None) -> bool:
-    """Whether a process of this worker was started before this one since the machine's boot. Notes this start.
+    """Whether a process of this worker was started before this one since the machine's boot, as `ami/start-worker`
+    noted: it does so before the process runs, which may be killed at once.
 
-    run_dir: a folder that is empty after a boot; without one nobody knows.
+    run_dir: the folder with the notes, empty after a boot; without one nobody knows.
     """
-    if run_dir is None:
-        return False
-    try:
-        (run_dir / "started").touch(exist_ok=False)
-    except OSError as error:
-        return isinstance(error, FileExistsError)
-    return False
+    return run_dir is not None and (run_dir / AGAIN).is_dir()
 
 
 class Registration(Watcher):

@@ -203,7 +203,7 @@ class Settings(ResourceNames):
     )  # fmt: skip
     run_dir: Path | None = _worker(
         None,
-        "The folder, empty after a boot, where a worker notes its start and open photos; `ami/start-worker` sets it.",
+        "The folder, empty after a boot, where a worker notes which photos it has open; `ami/start-worker` sets it.",
         worker=False,
     )
     beat_seconds: float = _worker(2.0, "The time between two beats of a worker.", least=0.1)
