@@ -22,6 +22,7 @@ from shoal.ports import JobQueue
 Stream = Iterator[tuple[str, BulkPhoto]]
 
 STEP_KEYS = 20_000
+FIRST_STEP_KEYS = 2_000  # shards are sent at the end of a step, and the first labels should come soon
 STEP_SECONDS = 10.0
 SENT_AT_ONCE = 10  # what a queue takes in a call
 
@@ -54,10 +55,12 @@ class Step:
         self._store = store or (lambda _: None)
         self._steady = steady
         self._step_keys = step_keys
+        self._room = step_keys  # of the step in work
 
     def do(self, number: int) -> ListingState:
         """Do the step of this number; then the next has its message, or the listing is done."""
         run = self._run.id
+        self._room = self._step_keys if number else min(FIRST_STEP_KEYS, self._step_keys)
         before = self._before(number)
         after = self._records.step(run, number)
         if after is None:
@@ -84,7 +87,7 @@ class Step:
         """Write the manifests of this step."""
         listed, began = before, self._steady()
         done = False
-        while not done and listed.seen - before.seen < self._step_keys and self._steady() - began < STEP_SECONDS:
+        while not done and listed.seen - before.seen < self._room and self._steady() - began < STEP_SECONDS:
             listed, done = self._write(listed)
         return replace(listed, done=done)
 
@@ -98,7 +101,7 @@ class Step:
             size = min(size, limit - listed.images) if limit else size
             if size <= 0:
                 return listed, True
-            room = self._step_keys - (listed.seen - seen_before)
+            room = self._room - (listed.seen - seen_before)
             manifest, ended = self._gather(entries, size, room, began)
             if manifest.entries:
                 self._store(manifest.entries)
@@ -110,7 +113,7 @@ class Step:
                 listed = listed.with_shard(manifest)
             if ended:
                 return listed, True
-            if listed.seen - seen_before >= self._step_keys or self._steady() - began >= STEP_SECONDS:
+            if listed.seen - seen_before >= self._room or self._steady() - began >= STEP_SECONDS:
                 return listed, False
 
     def _gather(

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.bulk.beside import p95, waits
+from benchmarks.bulk.first import first_result, memory
 from benchmarks.bulk.killed import killed as run_killed
 from benchmarks.bulk.listing import lists
 from benchmarks.bulk.one_worker import works
@@ -51,6 +52,26 @@ def listing_(keys: int) -> None:
     """Keys a second from a listing to the queue against the ports in memory, and the memory that it takes."""
     rate, first, peak = lists(keys)
     console.print(f"{keys:,} keys: {rate:,.0f} a second, first shard sent after {first:.2f} s, memory +{peak:.1f} MB")
+
+
+@main.command()
+@click.option("--keys", default=1_000_000, show_default=True)
+@click.option("--page-ms", default=100.0, show_default=True, help="That S3 takes to list 1,000 keys.")
+@click.option("--workers", default=2, show_default=True, help="That wait for work, with a stub for an engine.")
+def first(keys: int, page_ms: float, workers: int) -> None:
+    """Seconds from the command to the first results, against the ports in memory."""
+    found = first_result(keys, page_ms / 1000, workers)
+    console.print(
+        f"{keys:,} keys: counted after {found.counted:.1f} s, first results stored after {found.stored:.1f} s"
+    )
+
+
+@main.command("memory")
+@click.option("--keys", default=1_000_000, show_default=True)
+def memory_(keys: int) -> None:
+    """The memory of a process that counts, begins, lists and looks on, against the ports in memory."""
+    before, peak = memory(keys)
+    console.print(f"{keys:,} keys: {before:.0f} MB before, {peak:.0f} MB at the most")
 
 
 @main.command("one-worker")
