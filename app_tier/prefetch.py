@@ -6,13 +6,16 @@ import math
 import threading
 import time
 
+MORE_EACH = 2  # slots for each message that left: 1, 3, 9, 27 after a worker's start
+
 
 class Prefetch:
     """Slots for messages. Take a slot before asking for a message; it is free again when the message leaves.
 
     There are as many slots as messages are finished in `seconds`, but at least `least` and at most `most`. Until the
-    first message is finished there are `first` slots, then one more for every two messages finished: filling them
-    takes little from the work itself. A slow worker leaves messages to others, which may have been launched for them.
+    first message is finished there are `first` slots, then two more for each message finished: as long as it is not
+    known how long a message takes, a worker leaves messages to others, which may have been launched for them. So does
+    a slow worker.
     Safe for many threads; times are `time.monotonic()`.
     """
 
@@ -67,7 +70,7 @@ class Prefetch:
     def _measure(self, busy: float) -> None:
         """Set the number of slots by how many messages were finished lately."""
         measured = busy - self._measured_since
-        self._slots = min(self._first + self.gone // 2, self._enough(self._done, measured))
+        self._slots = min(self._first + MORE_EACH * self.gone, self._enough(self._done, measured))
         if measured > self._seconds:  # let the past count for half of what comes
             self._done //= 2
             self._measured_since += measured / 2

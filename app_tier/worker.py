@@ -42,8 +42,8 @@ from shoal.ports import MOST_IN_PROGRESS, Cloud, Received
 
 log = logging.getLogger(__name__)
 
-LEAST_IN_PROGRESS = 4  # one for each thread of the engine, and as many on their way
-FIRST_IN_PROGRESS = 8  # until one is done: to fetch and decode more takes the processor from the first photo
+LEAST_IN_PROGRESS = 1  # of a worker that needs PREFETCH_SECONDS for one: an idle worker would do the next sooner
+FIRST_IN_PROGRESS = 1  # until one is done, so that nothing takes the processor from it: how long does one take?
 PREFETCH_SECONDS = 4.0  # of work
 RECEIVE_MESSAGES = 10  # what SQS gives in one call
 FETCH_THREADS = 4

@@ -108,6 +108,7 @@ class Fleet:
         if done:
             self._cloud.requests.delete([message.receipt for message in done])
         self.finished += len(done)
+        self._receive(one, worker)  # at once, as a worker does: one that holds a single message is not idle between two
         beat = worker.beat
         worker.beat = replace(
             beat,

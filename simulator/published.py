@@ -60,7 +60,7 @@ SHARES = (
     Assumption("20 such workers", "per_message", MACHINES + 1, _ONE_BY_ONE),
     Assumption("19 such workers, boot 71.53 s", "per_message", MACHINES, replace(_ONE_BY_ONE, boot=constant(BOOT))),
     Assumption("19 such workers, Shoal's default, deadline", "deadline", MACHINES, _ONE_BY_ONE),
-    Assumption("19 workers that take 8 ahead, as Shoal's", "per_message", MACHINES, replace(_ONE_BY_ONE, ahead=None)),
+    Assumption("19 of Shoal's workers", "per_message", MACHINES, replace(_ONE_BY_ONE, ahead=None)),
 )
 
 
@@ -121,8 +121,7 @@ def _shares() -> Published:
             f"{IN_TIME} are two for each of {MACHINES} machines: one request after the other ends at 100 s and the "
             f"boot. So the boot took at most {IN_SECONDS - 2 * REQUEST_SECONDS:g} s, and two requests waited for a "
             "third turn.",
-            "Shoal's worker takes up to 8 messages ahead before it knows how long one takes: a few workers have all "
-            "requests, and the others none. It is made for photos of a second, not for requests of a minute.",
+            "Shoal's worker takes one message until it knows how long one takes, and no second one when that is long.",
         ),
     )
 

@@ -18,10 +18,11 @@ from shoal.errors import CapacityUnavailable
 from shoal.ports import MOST_IN_PROGRESS
 from simulator.durations import Durations, constant
 
-# How a worker takes photos ahead; `app_tier.worker` has the same numbers.
-LEAST_IN_PROGRESS = 4
-FIRST_IN_PROGRESS = 8
+# How a worker takes photos ahead; `app_tier.worker` and `app_tier.prefetch` have the same numbers.
+LEAST_IN_PROGRESS = 1
+FIRST_IN_PROGRESS = 1
 PREFETCH_SECONDS = 4.0
+MORE_EACH = 2
 RECEIVE_MESSAGES = 10
 NOTICE_SECONDS = 120.0  # from EC2's notice to the end of a spot instance
 
@@ -88,7 +89,7 @@ class Machine:
             return max(0, self.ahead - self.in_progress)
         rate = self.finished / self.busy_seconds if self.busy_seconds else math.inf
         enough = max(LEAST_IN_PROGRESS, min(MOST_IN_PROGRESS, math.ceil(min(PREFETCH_SECONDS * rate, 1e6))))
-        return max(0, min(enough, FIRST_IN_PROGRESS + self.finished // 2) - self.in_progress)
+        return max(0, min(enough, FIRST_IN_PROGRESS + MORE_EACH * self.finished) - self.in_progress)
 
 
 @dataclass

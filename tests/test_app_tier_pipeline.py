@@ -232,9 +232,9 @@ def test_the_prefetch_counts_what_is_in_progress_and_for_how_long(monkeypatch: p
 def test_the_prefetch_is_as_wide_as_the_work_of_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("app_tier.prefetch.time.monotonic", lambda: now[0])
-    prefetch = Prefetch(most=8, least=2, seconds=10, first=6)
-    assert prefetch.take(10, 0) == 6
-    prefetch.settle(6, 0)
+    prefetch = Prefetch(most=8, least=2, seconds=10, first=1)
+    assert prefetch.take(10, 0) == 1
+    prefetch.settle(1, 0)
 
     def work(count: int, seconds_each: float) -> int:
         """Do so many, one after the other; returns how many may be held then."""
@@ -246,8 +246,8 @@ def test_the_prefetch_is_as_wide_as_the_work_of_some_seconds(monkeypatch: pytest
         prefetch.settle(places, 0)
         return places
 
-    assert work(1, 2) == 5
-    assert work(1, 0) == 7, "one more for every two that are done"
+    assert work(1, 2) == 3
+    assert work(1, 0) == 5, "two more for each that is done"
     assert work(2, 0) == 8
     assert work(10, 2.5) == 4
     assert work(20, 100) == 2
@@ -321,19 +321,21 @@ def test_a_drain_gives_back_at_once_what_was_not_begun(cloud: Cloud, monkeypatch
         assert go_on.wait(DEADLINE_SECONDS)
         return fetch(key)
 
-    monkeypatch.setattr(cloud.inputs, "get", slow)
-    put(cloud, *[b"photo"] * 60)
     stop = StopSignal()
     worker = worker_of(cloud, NamingRecogniser(), stop)
     thread = threading.Thread(target=worker.run)
     thread.start()
-    wait_for(lambda: cloud.requests.depth().in_flight == FIRST_IN_PROGRESS)
+    put(cloud, *[b"quick"] * 30)
+    wait_for(lambda: worker.finished == 30)
+    monkeypatch.setattr(cloud.inputs, "get", slow)
+    put(cloud, *[b"photo"] * 60)
+    wait_for(lambda: cloud.requests.depth().in_flight > 4)
     stop.stop("test")
     wait_for(lambda: cloud.requests.depth().in_flight == 4)  # the threads that fetch hold one each
     go_on.set()
     thread.join(DEADLINE_SECONDS)
     assert not thread.is_alive()
-    assert worker.finished == 4
+    assert worker.finished == 34
     assert cloud.requests.depth().total == cloud.requests.depth().visible == 56
 
 

@@ -80,9 +80,9 @@ def test_messages_in_flight_keep_workers(world: FleetWorld, policy: Policy) -> N
     """
     world.use(policy=policy)
     world.fleet.service_seconds = 100.0
-    world.send(2)
+    world.send(1)
     world.tick(2)
-    assert world.queue.depth() == Depth(0, 2, 0)
+    assert world.queue.depth() == Depth(0, 1, 0)
     launched = world.machines
     assert launched
     world.tick(3 * int(QUIET))
