@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Protocol
 
 from controller.calendar import Calendar
@@ -14,6 +15,9 @@ from controller.sightings import CAPACITY_STATES, Losses, Sighting
 from controller.tally import Tally
 from controller.throughput import Throughput
 from shoal.ports import MOST_IN_PROGRESS, Depth, Instance
+
+READY_BOOTS = 4  # boot times that the mean need is taken over, where a boot takes longer than the target
+READY_FACTOR = 1.5  # of that mean need stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,19 +284,33 @@ def stabilise(decision: Decision, needs: tuple[Need, ...], observation: Observat
     return decision
 
 
-def keep_last(decision: Decision, needs: tuple[Need, ...], observation: Observation, terms: Terms) -> Decision:
-    """Where a boot takes longer than the target, keep the last worker for a boot time after the last need.
+def keep_ready(decision: Decision, needs: tuple[Need, ...], observation: Observation, terms: Terms) -> Decision:
+    """Where a boot takes longer than the target, keep workers for the next photos: no launch brings them theirs in time.
 
-    Without it the next photo could not be answered in time. To wait as long as a new start would take is the
-    break-even rule of ski rental (Karlin and others, 1988): it costs at most twice what the best choice would.
+    The last worker stays for a boot time after the last need. To wait as long as a new start would take is the
+    break-even rule of ski rental (Karlin and others, 1988): it costs at most twice what the best choice would. Of more
+    workers, READY_FACTOR times the mean need of the last READY_BOOTS boot times stay: bursts that come every few
+    minutes find a pool, and after the last one the stay costs no more than READY_FACTOR times the work.
     """
     boot = observation.measured.boot_seconds
-    if decision.desired or not observation.capacity or boot <= terms.target_seconds:
+    if decision.held or boot <= terms.target_seconds:
         return decision
-    if not any(need.count for need in recent(needs, observation.now, boot)):
+    seconds = READY_BOOTS * boot
+    last = int(any(need.count for need in recent(needs, observation.now, boot)))
+    kept = min(observation.capacity, max(last, round(READY_FACTOR * mean_need(needs, observation.now, seconds))))
+    if kept <= decision.desired:
         return decision
-    why = f"a boot of {figure(boot)} s is longer than the target, so the last stays that long"
-    return Decision(1, f"{decision.reason}; keep 1: {why}")
+    late = f"a boot of {figure(boot)} s is longer than the target"
+    if kept == 1:
+        return Decision(1, f"{decision.reason}; keep 1: {late}, so the last stays for a while")
+    why = f"{late}, so {READY_FACTOR:g} times the mean need of the last {figure(seconds)} s stay"
+    return Decision(kept, f"{decision.reason}; keep {kept}: {why}")
+
+
+def mean_need(needs: tuple[Need, ...], now: float, seconds: float) -> float:
+    """The mean of the needs over the last `seconds`. needs: as `recent` returns them; before the first it was 0."""
+    begin = now - seconds
+    return sum(one.count * (max(begin, then.at) - max(begin, one.at)) for one, then in pairwise(needs)) / seconds
 
 
 def decide(
@@ -306,6 +324,7 @@ def decide(
     wanted = for_bulk(hold_work(policy(observation, terms), observation), observation.bulk)
     needs = (*needs, Need(observation.now, wanted.desired))
     boot = observation.measured.boot_seconds
-    needs = recent(needs, observation.now, max(limits.quiet_seconds, limits.window_seconds, boot))
+    ready = READY_BOOTS * boot if boot > terms.target_seconds else 0.0
+    needs = recent(needs, observation.now, max(limits.quiet_seconds, limits.window_seconds, ready))
     stable = stabilise(wanted, needs, observation, limits)
-    return clamp(keep_last(stable, needs, observation, terms), limits), needs
+    return clamp(keep_ready(stable, needs, observation, terms), limits), needs

@@ -57,20 +57,27 @@ def test_a_zero_must_last_for_the_whole_quiet_time() -> None:
     assert desired(Need(NOW - 12, 0), Need(NOW - 9, 99)).desired == 15
 
 
-def test_the_last_worker_stays_for_a_boot_time_where_a_boot_is_longer_than_the_target() -> None:
+def test_where_a_boot_is_longer_than_the_target_the_last_worker_and_what_recent_bursts_needed_stay() -> None:
     told = Terms(Limits(0, 15, 4.0, 2.0), target_seconds=9.0)  # a boot takes 10 s here
-    history = (Need(NOW - 30, 0), Need(NOW - 20, 7), Need(NOW - 8, 0))
+    history = (Need(NOW - 30, 0), Need(NOW - 20, 1), Need(NOW - 8, 0))
+    burst = (Need(NOW - 60, 0), Need(NOW - 30, 8), Need(NOW - 20, 0))
 
     def kept(workers: int, needs: tuple[Need, ...], terms: Terms = told) -> Decision:
         return decide(per_message.policy, with_workers(workers, Depth(0, 0, 0)), needs, terms)[0]
 
     assert kept(7, history) == Decision(
-        1, "one each: need 0; keep 1: a boot of 10 s is longer than the target, so the last stays that long"
+        1, "one each: need 0; keep 1: a boot of 10 s is longer than the target, so the last stays for a while"
     )
+    why = "a boot of 10 s is longer than the target, so 1.5 times the mean need of the last 40 s stay"
+    assert kept(8, burst) == Decision(3, f"one each: need 0; keep 3: {why}")
+    assert kept(2, burst).desired == 2  # nothing is launched for it
+    assert kept(8, burst, replace(told, target_seconds=10.0)).desired == 0
+    busy = decide(per_message.policy, with_workers(8, Depth(2, 0, 0)), burst, told)[0]
+    assert busy == Decision(3, f"one each: need 2; keep 3: {why}")
     assert kept(0, history).desired == 0  # nothing is launched for it
     assert kept(7, history, replace(told, target_seconds=10.0)).desired == 0
-    assert kept(1, (Need(NOW - 30, 7), Need(NOW - 10.1, 0))).desired == 0
-    assert kept(1, (Need(NOW - 30, 7), Need(NOW - 9, 0))).desired == 1
+    assert kept(1, (Need(NOW - 14, 1), Need(NOW - 10.1, 0))).desired == 0
+    assert kept(1, (Need(NOW - 14, 1), Need(NOW - 9, 0))).desired == 1
 
 
 def test_less_than_all_leaves_after_the_window() -> None:

@@ -406,6 +406,15 @@ def test_each_part_of_the_line_has_its_own_deadline() -> None:
     assert by_parts == 17
 
 
+def test_a_crowd_that_may_need_the_whole_cap_gets_its_machines_sooner() -> None:
+    crowd, burst = line((600, 7), (1200, 2)), line((1200, 2))  # in both halves of the last boot time; in one
+    told = asked(1, crowd, arrivals=30)
+    assert "target 60 s, 36 s while so many arrive: need" in told.reason
+    assert told.desired > 1.5 * asked(1, burst, arrivals=30).desired
+    assert asked(1, crowd, arrivals=20).desired == asked(1, burst, arrivals=20).desired
+    assert "36 s" not in asked(1, crowd, arrivals=30, boot=60).reason  # no launch would be in time
+
+
 def test_what_is_late_sends_nobody_away_and_starts_nobody_who_would_find_no_work() -> None:
     late = asked(5, line((10, 100)))
     assert late.desired == 5
