@@ -285,7 +285,7 @@ def stabilise(decision: Decision, needs: tuple[Need, ...], observation: Observat
 
 
 def keep_ready(decision: Decision, needs: tuple[Need, ...], observation: Observation, terms: Terms) -> Decision:
-    """Where a boot takes longer than the target, keep workers for the next photos: no launch brings them theirs in time.
+    """Where a boot takes longer than the target, keep workers for the next photos, which no launch serves in time.
 
     The last worker stays for a boot time after the last need. To wait as long as a new start would take is the
     break-even rule of ski rental (Karlin and others, 1988): it costs at most twice what the best choice would. Of more
