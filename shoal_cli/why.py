@@ -60,7 +60,7 @@ def command(last: float, as_json: bool) -> None:
         for entry in shown:
             click.echo(entry.to_json())
         return
-    click.echo(f"In the last {_words(last)}: {total(shown, now - last, now, chosen)}{_function(chosen, now - last)}")
+    click.echo(f"In the last {words(last)}: {total(shown, now - last, now, chosen)}{_function(chosen, now - last)}")
     console = Console(highlight=False)
     if console.is_terminal:
         console.print(_table(runs(shown)))
@@ -91,17 +91,15 @@ def total(entries: Sequence[Entry], since: float, now: float, chosen: Settings) 
     price = price_per_hour(chosen)
     cost = price_in_words(chosen) if price is None else cost_in_words(chosen, dollars(seconds / 3600 * price))
     peak = max((count for count, span in zip(machines, spans, strict=True) if span), default=0)
-    words = (
-        f"peak {peak}, {seconds:.0f} machine-seconds, {cost}, {launched} {'launch' if launched == 1 else 'launches'}"
-    )
+    told = f"peak {peak}, {seconds:.0f} machine-seconds, {cost}, {launched} {'launch' if launched == 1 else 'launches'}"
     if price is None:
-        return words
+        return told
     least = launched * LEAST_BILLED_SECONDS
     if least > seconds:
-        return f"{words}; EC2 bills each a minute at least, so {dollars(least / 3600 * price)} there"
+        return f"{told}; EC2 bills each a minute at least, so {dollars(least / 3600 * price)} there"
     if short := _unbilled_seconds(acted, since):
-        return f"{words}; EC2 bills each a minute at least, so up to {dollars(short / 3600 * price)} more there"
-    return words
+        return f"{told}; EC2 bills each a minute at least, so up to {dollars(short / 3600 * price)} more there"
+    return told
 
 
 def _unbilled_seconds(acted: Iterable[Entry], since: float) -> float:
@@ -140,8 +138,9 @@ def _more(run: Sequence[Entry]) -> str:
     return f" (and {len(run) - 1} more like it until {_time(run[-1]).partition(' ')[2]})" if len(run) > 1 else ""
 
 
-def _words(seconds: float) -> str:
-    size, name = next((size, name) for name, size in reversed(UNITS.items()) if seconds >= size or size == 1)
+def words(seconds: float) -> str:
+    """A duration as Duration reads it, in the largest unit that it is whole in."""
+    size, name = next((size, name) for name, size in reversed(UNITS.items()) if seconds % size == 0 or size == 1)
     return f"{seconds / size:g} {name}"
 
 

@@ -79,6 +79,11 @@ def test_sentences_that_differ_in_their_figures_alone_are_told_once() -> None:
     assert [len(run) for run in why.runs(LEDGER)] == [1, 1, 3, 1, 1, 1]
 
 
+@pytest.mark.parametrize(("given", "told"), [("80s", "80 s"), ("1.5h", "90 m"), ("2d", "2 d"), ("0.5s", "0.5 s")])
+def test_a_time_is_told_in_the_largest_unit_that_it_is_whole_in(given: str, told: str) -> None:
+    assert why.words(why.Duration().convert(given, None, None)) == told
+
+
 def test_the_command_begins_with_the_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOAL_STATE_DIR", str(tmp_path))
     shift = time.time() - NOW
