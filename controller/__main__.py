@@ -27,6 +27,7 @@ from controller.ledger import Ledger
 from controller.metrics import UNITS, CloudWatch, EmbeddedMetrics, Metrics
 from controller.reconciler import Reconciler
 from controller.rules import Rules, boot_file, reloaded
+from controller.slow_lane.bulk_sweep import BulkSweep
 from controller.slow_lane.bulk_watch import BulkWatch
 from controller.sweeper import Sweeper
 from controller.tally import Tally
@@ -119,6 +120,7 @@ class Controller:
         self._sweeper = Sweeper(
             cloud, clock, chosen.resp_queue, chosen.sweep_seconds, chosen.sweep_days, chosen.keep_days
         )
+        self._bulk_sweep = BulkSweep(cloud, clock)
         self._metrics = Metrics()
         self._cloudwatch = _cloudwatch(chosen, clock)
 
@@ -154,6 +156,7 @@ class Controller:
     def _sweep(self) -> None:
         if self._hold.held():
             self._sweeper.sweep()
+            self._bulk_sweep.sweep()
 
     def _reload_until(self, stop: StopSignal, tick_now: Callable[[], object]) -> None:
         wanted = threading.Event()

@@ -52,12 +52,19 @@ class Steering:
         self._cloud.bulk.send([Finish(run).to_json()])
 
     def resume(self, run: str) -> int:
-        """Let it run, and send again what is not done: also if messages were lost. Returns how many shards that are.
+        """Let it run, and send again what is not done. Returns how many shards that are.
 
         Raises Permanent when it is finished.
         """
         self._check_open(run)
         self.records.decide(run, RunControl())
+        return self.send_again(run)
+
+    def send_again(self, run: str) -> int:
+        """Send again what is not done, for its messages may be lost. Returns how many shards that are."""
+        if self.records.control(run).state == CANCELLED:
+            self._cloud.bulk.send([Finish(run).to_json()])
+            return 0
         steps, listed = self.records.last_step(run)
         missing = 0
         for numbers in _tens(self._missing(run, listed)):

@@ -8,14 +8,16 @@ import pytest
 
 from benchmarks.fleet import FleetWorld
 from controller.policy import BulkNeed, Decision, for_bulk
+from controller.slow_lane.bulk_sweep import EMPTY_SECONDS, LOOK_SECONDS, BulkSweep
 from controller.slow_lane.bulk_watch import BulkWatch, need_of
+from runs.orders import Finish, ListOn
 from runs.records import RunRecords
-from runs.run import Run
+from runs.run import Run, run_key
 from runs.steering import Steering
 from shoal.errors import NotFound, Retryable
 from shoal.memory import ManualClock, memory_cloud
 from shoal.messages import new_batch
-from shoal.ports import Depth
+from shoal.ports import Cloud, Depth
 
 
 def test_a_worker_gets_ten_minutes_of_work_or_the_deadline_says() -> None:
@@ -74,3 +76,51 @@ def test_the_pool_grows_for_a_run_and_goes_when_it_is_done(tmp_path: Path) -> No
         world.cloud.bulk.delete([one.receipt for one in received])
     world.tick(30)
     assert world.machines == []
+
+
+def test_a_run_whose_messages_were_lost_goes_on() -> None:
+    clock = ManualClock()
+    cloud = memory_cloud(clock)
+    run = Run(new_batch(clock.now()), "s3://p", "p", "")
+    Steering(cloud).records.add(run)  # its client dies here, before it sends the first message
+    paused = Run(new_batch(clock.now()), "s3://p", "p", "")
+    Steering(cloud).start(paused)
+    Steering(cloud).pause(paused.id)
+    drain(cloud)
+    sweep = BulkSweep(cloud, clock)
+
+    def sent(seconds: float) -> int:
+        clock.wait(seconds)
+        sweep.sweep()
+        return len(drain(cloud))
+
+    assert sent(0) == 1  # of the run alone: nobody wants the paused one to go on
+    assert sent(EMPTY_SECONDS) == 0
+    cloud.bulk.send(["a message"])
+    sweep.sweep()
+    drain(cloud)
+    assert [sent(EMPTY_SECONDS), sent(EMPTY_SECONDS)] == [0, 1]  # what did not help at once waits twice as long
+    Steering(cloud).cancel(run.id)
+    assert drain(cloud) == [Finish(run.id).to_json()]  # and it is lost
+    clock.wait(LOOK_SECONDS)
+    sweep.sweep()
+    assert drain(cloud) == [Finish(run.id).to_json()]
+    RunRecords(cloud.outputs).set_summary(run.id, {"state": "cancelled"})
+    assert sent(LOOK_SECONDS) == 0
+
+
+def test_a_run_that_cannot_be_read_is_passed_over_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    cloud = memory_cloud(clock)
+    broken, whole = new_batch(clock.now()), Run(new_batch(clock.now() + 1), "s3://p", "p", "")
+    cloud.outputs.put(run_key(broken), b"{", "application/json")
+    Steering(cloud).records.add(whole)
+    BulkSweep(cloud, clock).sweep()
+    assert [ListOn(whole.id, 0).to_json()] == drain(cloud)
+    assert f"the bulk run {broken} is passed over" in caplog.text
+
+
+def drain(cloud: Cloud) -> list[str]:
+    received = cloud.bulk.receive(10, 0)
+    cloud.bulk.delete([one.receipt for one in received])
+    return [one.body for one in received]

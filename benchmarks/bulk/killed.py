@@ -41,7 +41,6 @@ KINDS = 40  # different photos
 STRANGE = ("a b", "a+b", "a%20b", "$$", "x\ny", "é/ü", "l" * 900)
 TROUBLE_SECONDS = 3.0
 END_SECONDS = 600.0
-STILL_SECONDS = 60.0  # without any progress: then a person would resume the run
 SETTINGS: Mapping[str, object] = {
     "ENGINE": colours.NAME, "PRECISION": "float32", "MAX_INSTANCES": 3, "VISIBILITY_SECONDS": 10, "SWEEP_SECONDS": 10,
     "BOOT_SECONDS": 30, "SILENT_SECONDS": 30, "CAPACITY_SECONDS": 180 * SCALE, "DRAIN_SECONDS": 30,
@@ -104,7 +103,7 @@ def killed(folder: Path, seed: int, objects: int, rate: float = 1.0) -> KilledRu
         troubling = threading.Thread(target=trouble.run, args=(END_SECONDS, TROUBLE_SECONDS))
         troubling.start()
         try:
-            _wait(cloud, run, account.counts)
+            _wait(cloud, run)
         finally:
             over.set()
             troubling.join()
@@ -157,23 +156,12 @@ def begun(cloud: Cloud) -> Run:
     return run
 
 
-def _wait(cloud: Cloud, run: Run, counts: Counter[str] | None = None) -> None:
-    """Until the run ends. counts: gets how often it was resumed: an emulated queue that is killed loses messages."""
+def _wait(cloud: Cloud, run: Run) -> None:
     reader = ProgressReader(RunRecords(cloud.outputs), run)
-    last, at = (0, 0), time.monotonic()
 
     def ended() -> bool:
-        nonlocal last, at
         with suppress(ShoalError):
-            look = reader.look()
-            if look.state in ("done", "paused"):
-                return True
-            if (look.listed.seen, look.done) != last:
-                last, at = (look.listed.seen, look.done), time.monotonic()
-            elif counts is not None and time.monotonic() - at > STILL_SECONDS:
-                Steering(cloud).resume(run.id)
-                counts["resume"] += 1
-                at = time.monotonic()
+            return reader.look().state in ("done", "paused")
         return False
 
     wait_for(ended, END_SECONDS, lambda: f"the run does not end: {reader.look()}", 0.5)
