@@ -93,7 +93,8 @@ def prepare(model: str, cut: str, browser: bool, again: bool) -> None:
         same = in_browsers.agreement
         click.echo(
             f"its head is ready for browsers ({in_browsers.size / 1e6:.1f} MB): with the tail the best label of the "
-            f"whole net for {same['uint8']['same_label']} of {same['photos']} photos"
+            f"whole net for {same['uint8']['same_label']} of {same['photos']} photos. The page On this device also "
+            "needs `shoal models prepare --browser`"
         )
     click.echo(f"to serve the tail: SHOAL_VENUES=split SHOAL_TAILS={tail_name(model, cut)} shoal up")
 

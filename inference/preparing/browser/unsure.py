@@ -43,7 +43,7 @@ def learn(
     say(f"comparing {small.model.title} with {large.model.title} on {len(learning) + len(judging)} photos")
     sure, same = _compared(small, large, [*learning, *judging])
     count = len(learning)
-    threshold = _threshold(sure[:count], same[:count])
+    threshold = least_sure(sure[:count], same[:count])
     stay = sure[count:] >= threshold
     found = {
         "model": pool,
@@ -52,7 +52,7 @@ def learn(
         "judged_on": len(judging),
         "stay": int(stay.sum()),
         "agree": int((~stay | same[count:]).sum()),
-        "steps": _steps(sure, same),
+        "steps": steps(sure, same),
     }
     folder = store.browser_folder(store.BROWSER_MODEL, cache_dir)
     card = store.ready(folder)
@@ -73,8 +73,11 @@ def _compared(
     return rows[0].max(axis=1), rows[0].argmax(axis=1) == rows[1].argmax(axis=1)
 
 
-def _threshold(sure: NDArray[np.float32], same: NDArray[np.bool_]) -> float:
-    """The least confidence with which at most LOST of all photos keep another label; 1 if there is none."""
+def least_sure(sure: NDArray[np.float32], same: NDArray[np.bool_]) -> float:
+    """The least confidence with which at most LOST of all photos keep another label.
+
+    1 if there is none: then only what has a confidence of 1 stays.
+    """
     allowed = int(LOST * len(sure))
     wrong = np.sort(sure[~same])[::-1]
     if len(wrong) <= allowed:
@@ -85,7 +88,7 @@ def _threshold(sure: NDArray[np.float32], same: NDArray[np.bool_]) -> float:
     return (limit + float(surer.min())) / 2 if len(surer) else 1.0
 
 
-def _steps(sure: NDArray[np.float32], same: NDArray[np.bool_]) -> list[list[float]]:
+def steps(sure: NDArray[np.float32], same: NDArray[np.bool_]) -> list[list[float]]:
     """Of each step of the confidence its start and the share that agrees, two photos more counted, one each way."""
     told = []
     for low, high in zip(_EDGES, (*_EDGES[1:], 2.0), strict=True):
