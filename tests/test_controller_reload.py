@@ -50,6 +50,8 @@ CHANGED = {
     "steps": "1:1",
     "time_zone": "Europe/Berlin",
     "webhook_secret": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz",
+    "run_sources": "s3://photos/2026/",
+    "run_targets": "s3://labels",
     "operator_secret": "0123456789abcdef",
 }
 
