@@ -110,7 +110,9 @@ class Experience:
         if known is None:
             return self.tally.look(now, backlog, self.tally.counted, 0)
         counted = sum(known[one].finished for one in instances if one in known)
-        return self.tally.look(now, backlog, counted, None if self.beats is None else finished)
+        if self.beats is None:
+            finished = self.tally.grown_to(sum(beat.finished for beat in known.values()))
+        return self.tally.look(now, backlog, counted, finished)
 
     def observation(
         self, now: float, depth: Depth, instances: tuple[Instance, ...], intents: tuple[Intent, ...]

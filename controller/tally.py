@@ -16,7 +16,7 @@ class Tally:
     arrived, finished: photos; they only grow.
     dropped:           of those finished, photos that were cancelled or deleted; it only grows.
     bulk_finished:     photos of bulk runs that were finished; no other count has them; it only grows.
-    counted:           the finished counts of all registered workers, summed.
+    counted:           the finished counts of the workers whose instances are there, summed.
     unseen:            photos that left the queue and that no worker has told of yet.
     left:              photos that left the queue, whether or not a worker has told of them; it only grows.
     backlog:           messages at the last look; None before the first.
@@ -38,11 +38,15 @@ class Tally:
         """Go on from the last entry of the controller before this one."""
         return cls(counted=last.counted, unseen=last.unseen, backlog=last.backlog, settled_at=last.at)
 
-    def look(self, now: float, backlog: int, counted: int, finished: int | None) -> Tally:
-        """After one more look. finished: photos finished since the look before; None when nobody looked before: then
-        it is the growth of `counted` since the last entry, or 0 in a new ledger."""
-        if finished is None:
-            finished = max(0, counted - self.counted) if self.backlog is not None else 0
+    def grown_to(self, counts: int) -> int:
+        """Photos finished since the last entry of the controller before; 0 in a new ledger.
+
+        counts: the finished counts of all workers that the register knows, those included that have ended meanwhile.
+        """
+        return max(0, counts - self.counted) if self.backlog is not None else 0
+
+    def look(self, now: float, backlog: int, counted: int, finished: int) -> Tally:
+        """After one more look. finished: photos finished since the look before."""
         grown = backlog - (self.backlog or 0) + finished - self.unseen
         unseen = max(0, -grown)
         tally = replace(

@@ -146,7 +146,8 @@ class Entry:
     as arrived. A message leaves the queue up to one beat before its worker tells so. Until then the sum is too low by
     `unseen` photos; the next arrivals wait for it, so that nothing counts twice. What stays unseen for a minute (dead
     letters, purged messages, the last photos of a killed worker) is written off. `counted` is the sum of the counts of
-    all workers that are registered: a controller that starts again compares with it, and counts nothing twice.
+    all workers whose instances are there: a controller that starts again compares all counts in the register with it,
+    and counts nothing twice.
     """
 
     at: float

@@ -336,16 +336,16 @@ def _live_through(world: FleetWorld, event: str) -> None:
 
 def test_ticks_that_are_left_out_are_counted_by_the_next_entry() -> None:
     """Photos that come and go between two ticks leave the backlog as it was."""
-    tally = Tally().look(0.0, 5, 0, None).look(1.0, 5, 3, 3).look(2.0, 5, 7, 4)
+    tally = Tally().look(0.0, 5, 0, 0).look(1.0, 5, 3, 3).look(2.0, 5, 7, 4)
     assert (tally.arrived, tally.finished, tally.counted) == (5 + 7, 7, 7)
-    told = Tally().look(0.0, 5, 0, None)
+    told = Tally().look(0.0, 5, 0, 0)
     measured = Measured(tally=tally)
     entry = tick(observation=replace(tick().observation, measured=measured)).entry(told)
     assert (entry.arrived, entry.finished, entry.counted) == (7, 7, 7)
 
 
 def test_what_left_the_queue_before_its_worker_told_is_not_counted_twice() -> None:
-    tally = Tally().look(0.0, 10, 0, None).look(1.0, 4, 0, 0)
+    tally = Tally().look(0.0, 10, 0, 0).look(1.0, 4, 0, 0)
     assert (tally.arrived, tally.unseen) == (10, 6)
     told = tally.look(2.0, 4, 6, 6)
     assert (told.arrived, told.finished, told.unseen) == (10, 6, 0)
@@ -355,7 +355,7 @@ def test_what_left_the_queue_before_its_worker_told_is_not_counted_twice() -> No
 
 def test_what_stays_unseen_is_written_off() -> None:
     """Purged messages: the arrivals after them count in full."""
-    purged = Tally().look(0.0, 1000, 0, None).look(1.0, 0, 0, 0)
+    purged = Tally().look(0.0, 1000, 0, 0).look(1.0, 0, 0, 0)
     assert purged.look(WRITE_OFF_SECONDS, 0, 0, 0).unseen == 1000
     later = purged.look(WRITE_OFF_SECONDS + 1, 0, 0, 0)
     assert (later.unseen, later.look(WRITE_OFF_SECONDS + 2, 7, 0, 0).arrived) == (0, 1007)
@@ -363,9 +363,10 @@ def test_what_stays_unseen_is_written_off() -> None:
 
 def test_a_controller_that_starts_again_counts_on_from_its_last_entry() -> None:
     last = Entry(100.0, "s", 4, 1, 0, 1, 1, counted=40, unseen=2)
-    tally = Tally.after(last).look(200.0, 8, 45, None)
+    before = Tally.after(last)
+    tally = before.look(200.0, 8, 45, before.grown_to(45))
     assert (tally.finished, tally.arrived, tally.unseen) == (5, 8 - 5 + 5 - 2, 0)
-    gone = Tally.after(last).look(200.0, 5, 3, None)  # the workers of then have left
+    gone = before.look(200.0, 5, 3, before.grown_to(3))  # the workers of then were struck off
     assert (gone.finished, gone.arrived, gone.unseen) == (0, 0, 0)
 
 

@@ -470,6 +470,15 @@ def test_photos_are_counted_when_the_workers_can_be_heard() -> None:
     assert (gone.tally.finished, gone.tally.arrived, gone.tally.counted) == (8, 3, 0)
 
 
+def test_what_workers_finished_after_the_controller_had_stopped_is_counted_when_it_starts() -> None:
+    before = Tally(counted=40, backlog=9)
+    last = {"i-1": Beat(9, 47), "i-2": Beat(3, 2)}  # i-1 has ended since, and told its last count before
+    heard = Experience(tally=before).look(NOW, Depth(0, 0, 0), (one(name="i-2"),), last, PATIENCE, 60.0)
+    assert (heard.tally.finished, heard.tally.arrived, heard.tally.counted) == (9, 0, 2)
+    alone = Experience(tally=before).look(NOW, Depth(0, 0, 0), (), {"i-1": Beat(9, 47)}, PATIENCE, 60.0)
+    assert (alone.tally.finished, alone.tally.counted) == (7, 0)
+
+
 def test_beats_of_workers_that_are_gone_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controller.experience.KEPT_BEATS", 2)
     known = Experience()
