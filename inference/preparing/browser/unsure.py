@@ -74,11 +74,12 @@ def _compared(
 
 
 def least_sure(sure: NDArray[np.float32], same: NDArray[np.bool_]) -> float:
-    """The least confidence with which at most LOST of all photos keep another label.
+    """The least confidence with which at most LOST of other photos will keep another label, by these.
 
-    1 if there is none: then only what has a confidence of 1 stays.
+    A share that is learned on few photos is told with two more, one each way, as in `steps` (the rule of succession,
+    Laplace). 1 if there is none: then only what has a confidence of 1 stays.
     """
-    allowed = int(LOST * len(sure))
+    allowed = max(0, int(LOST * (len(sure) + 2) - 1))
     wrong = np.sort(sure[~same])[::-1]
     if len(wrong) <= allowed:
         return 0.0
@@ -89,7 +90,7 @@ def least_sure(sure: NDArray[np.float32], same: NDArray[np.bool_]) -> float:
 
 
 def steps(sure: NDArray[np.float32], same: NDArray[np.bool_]) -> list[list[float]]:
-    """Of each step of the confidence its start and the share that agrees, two photos more counted, one each way."""
+    """Of each step of the confidence its start and the share that agrees, by the rule of succession."""
     told = []
     for low, high in zip(_EDGES, (*_EDGES[1:], 2.0), strict=True):
         inside = same[(sure >= low) & (sure < high)]
