@@ -41,7 +41,11 @@ def answer(rows: Sequence[LaneFigures], costs: Mapping[str, MonthlyCost], volume
         return Verdict(NOTHING_MEASURED, "")
     ordered = sorted(usable, key=_seconds_to_beat)
     advised = {row.lane.venue for row in usable}
-    return Verdict(_speed(ordered), _cost({venue: cost for venue, cost in costs.items() if venue in advised}, volume))
+    left_out = {row.lane.venue for row in rows if row.seconds} - advised
+    return Verdict(
+        _speed(ordered, bool(left_out)),
+        _cost({venue: cost for venue, cost in costs.items() if venue in advised}, volume),
+    )
 
 
 def _seconds_to_beat(row: LaneFigures) -> float:
@@ -49,12 +53,14 @@ def _seconds_to_beat(row: LaneFigures) -> float:
     return row.seconds["total"].p50 * (CLEARLY if row.lane.size == RESIZED else 1)
 
 
-def _speed(ordered: Sequence[LaneFigures]) -> str:
+def _speed(ordered: Sequence[LaneFigures], others_differ: bool) -> str:
+    """others_differ: a venue that is not among them was measured, and gives other labels."""
     best = ordered[0]
     mine = best.seconds["total"].p50
     others = [row for row in ordered[1:] if row.lane.venue != best.lane.venue]
     if not others:
-        return f"{_named(best.lane)} takes {_ms(mine)} an image; no other venue was measured."
+        alone = "no other venue gives the same labels" if others_differ else "no other venue was measured"
+        return f"{_named(best.lane)} takes {_ms(mine)} an image; {alone}."
     other = others[0]
     theirs = other.seconds["total"].p50
     if best.seconds["total"].p95 > theirs:
