@@ -149,7 +149,7 @@ class Ledger:
 
     Photos of bulk runs alone are written every few seconds, and are no news to tell.
 
-    emulated: whether the machines are processes on this machine: who reads it later, without a cloud, shall know.
+    emulated: whether the machines are processes on this machine. Readers need it once that cloud is stopped.
     """
 
     def __init__(self, path: Path, emulated: bool = False) -> None:

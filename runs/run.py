@@ -111,9 +111,21 @@ class Run:
 
 def again(run: Run, id_: str) -> Run:
     """A run for the photos of another that failed. The workers find them in its results."""
-    source = f"{FAILED_OF}{run.id}"
-    fresh = replace(run, id=id_, source=source, listed_here=False, where="", limit=0, deadline=0.0, not_if_done=False)
-    return replace(fresh, sample=0, besides="", list_kind="", list_at="", list_parts=0)
+    return replace(
+        run,
+        id=id_,
+        source=f"{FAILED_OF}{run.id}",
+        where="",
+        limit=0,
+        deadline=0.0,
+        not_if_done=False,
+        listed_here=False,
+        sample=0,
+        besides="",
+        list_kind="",
+        list_at="",
+        list_parts=0,
+    )
 
 
 def shard_images(service_seconds: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 from urllib.parse import quote_plus
 
@@ -49,6 +50,19 @@ def test_lines_come_once_from_any_cursor_on_whatever_the_parts(lines: list[bytes
         assert [line for _, line in found] == lines
         for number, (end, _) in enumerate(found, 1):
             assert list(lines_of(store, "list", end, packed)) == found[number:]
+
+
+def test_a_small_gzip_file_that_unpacks_to_a_huge_one_takes_little_memory() -> None:
+    huge = 64_000_000
+    store = stored(gzip.compress(b"0" * huge + b"\nlast"))
+    tracemalloc.start()
+    try:
+        found = [(end, line[:4]) for end, line in lines_of(store, "list", packed=True)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == [(huge + 1, b"0000"), (huge + 5, b"last")]
+    assert peak < huge / 4
 
 
 def test_a_last_line_without_an_end_counts_and_a_line_without_end_fills_no_memory() -> None:

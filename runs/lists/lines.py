@@ -33,7 +33,7 @@ def _parts(bucket: Bucket, key: str, start: int) -> Iterator[bytes]:
 
 
 def _unpacked(parts: Iterable[bytes], key: str) -> Iterator[bytes]:
-    """An object may have several gzip files one after another."""
+    """In parts that are no larger than those read. An object may have several gzip files one after another."""
     unpack = zlib.decompressobj(GZIP)
     try:
         for part in parts:
@@ -41,8 +41,8 @@ def _unpacked(parts: Iterable[bytes], key: str) -> Iterator[bytes]:
             while rest:
                 if unpack.eof:
                     unpack = zlib.decompressobj(GZIP)
-                yield unpack.decompress(rest)
-                rest = unpack.unused_data
+                yield unpack.decompress(rest, PART_BYTES)
+                rest = unpack.unconsumed_tail or unpack.unused_data
     except zlib.error as error:
         raise Permanent(f"{key} is no gzip file: {error}") from error
     if not unpack.eof:

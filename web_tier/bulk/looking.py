@@ -1,4 +1,4 @@
-"""How far runs are, looked at once a second at most, whoever asks."""
+"""How far runs are: looked at once a second at most, for all who ask."""
 
 from __future__ import annotations
 
