@@ -64,8 +64,12 @@ class Handling:
         if not self.runs(run.id):
             return True  # `resume` sends it again
         if isinstance(order, ListOn):
-            if not run.listed_here:
-                Step(self._records, self._cloud.bulk, run, self._source(run), self._known_of(run)).do(order.step)
+            if run.listed_here:
+                return True
+            step = Step(self._records, self._cloud.bulk, run, self._source(run), self._known_of(run))
+            if not step.do(order.step).done:
+                # No look: the run cannot be done yet, and a worker that ended in it would send the same messages again.
+                return True
         elif not self._label_shard(run, order):
             return False
         self._steering.look(run, done)
