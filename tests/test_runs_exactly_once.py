@@ -117,6 +117,9 @@ def photos_in(bucket: object, keys: set[str]) -> set[str]:
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(keys=KEYS, seed=st.integers(0, 10_000), share=st.sampled_from([0.0, 0.05, 0.2]), step_keys=st.integers(3, 30))
 @example(keys=set(), seed=1, share=0.0, step_keys=20)
+@example(
+    keys={f"{number:02d}" for number in range(39)}, seed=1, share=0.2, step_keys=3
+)  # did not end: ever more messages
 def test_every_key_once_though_workers_are_killed_anywhere(
     keys: set[str], seed: int, share: float, step_keys: int
 ) -> None:
